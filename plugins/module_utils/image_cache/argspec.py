@@ -1,0 +1,67 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The options that both modules share, and what they mean to the core."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any, Mapping
+
+from .instances import Inventory, collect
+from .settings import Settings, make_settings
+
+__all__ = ["argument_spec", "inventory_from_params", "settings_from_params"]
+
+
+def argument_spec() -> dict[str, dict[str, Any]]:
+    """Return the argument spec of both modules; the fragment ``image_cache`` documents it word for word."""
+    return {
+        "instances_path": {"type": "path"},
+        "image_cache_subdirectory_name": {"type": "str"},
+        "image_info_filename_pattern": {"type": "str"},
+        "remove_unused_base_images": {"type": "bool"},
+        "remove_unused_original_minimum_age_seconds": {"type": "int"},
+        "remove_unused_resized_minimum_age_seconds": {"type": "int"},
+        "remove_unused_kernels": {"type": "bool"},
+        "host": {"type": "str"},
+        "config_file": {"type": "path"},
+        "instances": {"type": "list", "elements": "raw"},
+        "instance_hosts": {"type": "list", "elements": "str", "default": []},
+        "libvirt": {"type": "bool", "default": True},
+        "libvirt_config_path": {"type": "path", "default": "/etc/libvirt/qemu"},
+        "orphans": {"type": "str", "choices": ["protect", "ignore"], "default": "protect"},
+        "keep_images": {"type": "list", "elements": "str", "default": []},
+        "glance_images": {"type": "list", "elements": "str"},
+        "max_used_space": {"type": "bytes"},
+        "min_free_space": {"type": "bytes"},
+        "max_removals": {"type": "int"},
+        "max_removal_percent": {"type": "int"},
+        "details": {"type": "str", "choices": ["summary", "names", "files"], "default": "summary"},
+    }
+
+
+def settings_from_params(params: Mapping[str, Any]) -> Settings:
+    """Make the settings of a pass from the module's options, and the nova.conf that they name.
+
+    :raises ImageCacheError: an option, or the file, is wrong.
+    """
+    configured = {}
+    if params["config_file"] is not None:
+        # Here, so that a pass without a configuration file does not pay for its parser.
+        from .nova_conf import read_nova_conf
+
+        configured = read_nova_conf(params["config_file"])
+    return make_settings(params, configured, hostname=socket.gethostname())
+
+
+def inventory_from_params(params: Mapping[str, Any], host: str) -> Inventory:
+    """Collect the instances from the sources that the module's options name."""
+    return collect(
+        records=params["instances"],
+        hosts=params["instance_hosts"],
+        libvirt_config_path=params["libvirt_config_path"] if params["libvirt"] else None,
+        host=host,
+    )

@@ -1,0 +1,272 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""What a disk image is backed by, read from its first bytes.
+
+The qcow2 header is read here, by QEMU's ``docs/interop/qcow2.txt`` and with the limits that
+QEMU's ``block/qcow2.c`` sets. No process is started, but for the one fallback: an image in another
+format, or with a feature that the header alone does not explain, is shown to ``qemu-img info``.
+All of it is hostile input: a guest writes its raw disks, a tenant uploads images.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import struct
+from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+
+from .errors import ImageCacheError
+from .layout import printable
+
+__all__ = ["Chain", "Image", "Locate", "RunCommand", "backing_path", "follow_chain", "read_image"]
+
+RunCommand = Callable[[List[str]], Tuple[int, str, str]]
+"""Runs a command (a list of arguments) and returns its exit status, standard output and standard error."""
+
+Locate = Callable[[str], Optional[str]]
+"""Finds a named backing file on this host: its path here, or None where there is no such file."""
+
+_QCOW2_MAGIC = b"QFI\xfb"
+# Formats that can have a backing or data file and that the header reader does not know.
+_OTHER_MAGICS = (
+    b"QED\0",
+    b"KDMV",
+    b"COWD",
+    b"vhdxfile",
+    b"conectix",
+    b"cxsparse",
+    b"WithoutFreeSpace",
+    b"WithouFreSpacExt",
+)
+_FIXED = struct.Struct(">4sIQII")
+_V3 = struct.Struct(">QQQII")
+_V3_OFFSET = 72
+_EXTENSION = struct.Struct(">II")
+_EXTENSION_END = 0
+_EXTENSION_BACKING_FORMAT = 0xE2792ACA
+_BACKING_NAME_LIMIT = 1023
+_BACKING_FORMAT_LIMIT = 15
+# Incompatible features under which the backing name still says all: dirty, corrupt, compression
+# type, extended L2 entries. An external data file (bit 2) and unknown bits are for qemu-img.
+_PLAIN_FEATURES = 0b11011
+_FIRST_READ = 1024
+_SHORTEST_IMAGE = 4
+_PROTOCOL = re.compile("[^/]*?:")
+# What nova gives qemu-img as well (``QEMU_IMG_LIMITS`` in ``nova/privsep/qemu.py``), and a time limit
+# that also holds while it waits for storage.
+_QEMU_IMG = [
+    "timeout", "--kill-after=5", "30",
+    "prlimit", "--as=1073741824", "--cpu=30", "--",
+    "qemu-img", "info", "-U", "--output=json",
+]  # fmt: skip
+
+
+class Image(NamedTuple):
+    """What an image says of itself: the names in it, as they stand there, and the backing file's format."""
+
+    backing_file: str | None
+    backing_format: str | None
+    data_file: str | None
+
+
+class Chain(NamedTuple):
+    """All files under an image, and the one that should be there and is not."""
+
+    files: tuple[str, ...]
+    missing: str | None
+
+
+_STANDALONE = Image(None, None, None)
+_NO_CHAIN = Chain((), None)
+
+
+def read_image(path: str, image_format: str | None, run_command: RunCommand) -> Image:
+    """Read what an image is backed by.
+
+    :param path: the image.
+    :param image_format: its format where something trustworthy says it (``disk.info``, or the
+        overlay above it), else None: then the first bytes decide, as they do for QEMU.
+    :param run_command: how to ask ``qemu-img`` where the header is not enough.
+    :return: its backing file, if it has one. A raw image has none, whatever is written in it.
+    :raises FileNotFoundError: there is no such file.
+    :raises ImageCacheError: it is there and cannot be read or understood.
+    """
+    if image_format == "raw":
+        return _STANDALONE
+    try:
+        # Without O_NONBLOCK, a FIFO in the place of a disk would hold the pass up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            start = os.pread(descriptor, _FIRST_READ, 0)
+            if start[:4] == _QCOW2_MAGIC:
+                image = _read_qcow2(start, descriptor)
+                return image if image is not None else _ask_qemu_img(path, _qcow_format(start), run_command)
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ImageCacheError(f"{printable(path)} is not a regular file, so what backs it is unknown.")
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+    except ValueError as exc:
+        raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
+    if image_format == "qcow2":
+        raise ImageCacheError(f"{printable(path)} should be a qcow2 image and does not begin like one.")
+    if len(start) < _SHORTEST_IMAGE:
+        raise ImageCacheError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes).")
+    if image_format is not None or start.startswith(_OTHER_MAGICS):
+        return _ask_qemu_img(path, image_format, run_command)
+    return _STANDALONE
+
+
+def backing_path(path: str, name: str) -> str:
+    """Return the path that a name in an image's header stands for.
+
+    :param path: the image.
+    :param name: the backing or data file's name as it stands in the header.
+    :return: the path: a relative name counts from the image's own directory, as in QEMU.
+    :raises ImageCacheError: the name is not that of a file (``json:``, ``nbd:`` and their like).
+    """
+    if name.startswith("/"):
+        return name
+    if name.startswith("file:"):
+        name = name[len("file:") :]
+    elif _PROTOCOL.match(name):
+        raise ImageCacheError(
+            f"{printable(path)} is backed by '{printable(name[:80])}', which is not a file's name: "
+            f"what it uses of the cache is unknown."
+        )
+    return os.path.join(os.path.dirname(path), name)
+
+
+def follow_chain(path: str, image_format: str | None, locate: Locate, run_command: RunCommand) -> Chain:
+    """Find every file that an image needs, down the whole chain.
+
+    :param path: the image.
+    :param image_format: see :func:`read_image`.
+    :param locate: where a backing file is on this host; it raises ImageCacheError for a file that
+        it cannot answer for.
+    :param run_command: see :func:`read_image`.
+    :return: the backing and data files, as ``locate`` named them. A chain that runs in a circle
+        ends where it meets itself: QEMU could not open it, and all files in it are known.
+    :raises FileNotFoundError: the image itself is gone.
+    :raises ImageCacheError: something in the chain cannot be understood.
+    """
+    image = read_image(path, image_format, run_command)
+    if image is _STANDALONE:
+        return _NO_CHAIN
+    files: list[str] = []
+    while True:
+        below = None
+        for name in (image.data_file, image.backing_file):
+            if name is not None:
+                named = backing_path(path, name)
+                below = locate(named)
+                if below is None:
+                    return Chain(tuple(files), named)
+                if below in files:
+                    return Chain(tuple(files), None)
+                files.append(below)
+        if below is None or image.backing_file is None or image.backing_format == "raw":
+            return Chain(tuple(files), None)
+        path = below
+        try:
+            image = read_image(path, image.backing_format, run_command)
+        except FileNotFoundError:
+            return Chain(tuple(files[:-1]), path)
+
+
+def _read_qcow2(start: bytes, descriptor: int) -> Image | None:
+    """Return what the header says, None where it takes qemu-img to tell; ValueError where it lies."""
+    if len(start) < _V3_OFFSET:
+        raise ValueError(f"its header ends after {len(start)} bytes")
+    _magic, version, name_offset, name_length, cluster_bits = _FIXED.unpack_from(start)
+    extensions_offset = _V3_OFFSET
+    if version == 3:
+        if len(start) < _V3_OFFSET + _V3.size:
+            raise ValueError(f"its header ends after {len(start)} bytes")
+        features, _compatible, _autoclear, _refcount_order, extensions_offset = _V3.unpack_from(start, _V3_OFFSET)
+        if features & ~_PLAIN_FEATURES:
+            return None
+    elif version == 1:
+        return None
+    elif version != 2:
+        raise ValueError(f"its version is {version}")
+    if not 9 <= cluster_bits <= 21:
+        raise ValueError(f"its clusters have 2^{cluster_bits} bytes")
+    cluster_size = 1 << cluster_bits
+    if version == 3 and not _V3_OFFSET + _V3.size <= extensions_offset <= cluster_size:
+        raise ValueError(f"its header is {extensions_offset} bytes long")
+    if name_offset == 0:
+        return _STANDALONE
+    end = name_offset + name_length
+    if name_offset > cluster_size or name_length > _BACKING_NAME_LIMIT or end > cluster_size:
+        raise ValueError(f"its backing file's name has {name_length} bytes and stands at {name_offset}")
+    header = start if end <= len(start) else os.pread(descriptor, end, 0)
+    if len(header) < end:
+        raise ValueError(f"its backing file's name ends at {end}, the file at {len(header)}")
+    if name_length == 0:
+        return _STANDALONE
+    name = os.fsdecode(header[name_offset:end])
+    if "\0" in name:
+        raise ValueError("its backing file's name has a NUL byte in it")
+    return Image(name, _backing_format(header, extensions_offset, name_offset), None)
+
+
+def _qcow_format(start: bytes) -> str:
+    return "qcow" if _FIXED.unpack_from(start)[1] == 1 else "qcow2"
+
+
+def _backing_format(header: bytes, offset: int, end: int) -> str | None:
+    while offset + _EXTENSION.size <= end:
+        kind, length = _EXTENSION.unpack_from(header, offset)
+        offset += _EXTENSION.size
+        if kind == _EXTENSION_END:
+            break
+        if length > end - offset:
+            raise ValueError(f"a header extension at {offset} is {length} bytes long")
+        if kind == _EXTENSION_BACKING_FORMAT:
+            if length > _BACKING_FORMAT_LIMIT:
+                raise ValueError(f"its backing file's format has a name of {length} bytes")
+            return header[offset : offset + length].decode("ascii", "replace") or None
+        offset += (length + 7) & ~7
+    return None
+
+
+def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) -> Image:
+    command = _QEMU_IMG + (["-f", image_format] if image_format else []) + [os.path.abspath(path)]
+    try:
+        status, output, error = run_command(command)
+    except OSError as exc:
+        raise ImageCacheError(
+            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {exc.strerror}."
+        ) from exc
+    if status != 0:
+        reason = printable(error.strip().split("\n")[-1][:200]) or f"exit status {status}"
+        raise ImageCacheError(f"{printable(path)} is an image that only qemu-img can read, and it could not: {reason}.")
+    try:
+        told = json.loads(output)
+        details = _mapping(_mapping(told.get("format-specific")).get("data"))
+        return Image(
+            _name(told.get("full-backing-filename", told.get("backing-filename"))),
+            _name(told.get("backing-filename-format")),
+            _name(details.get("data-file")),
+        )
+    except (ValueError, AttributeError) as exc:
+        raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {exc}.") from exc
+
+
+def _mapping(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _name(value: Any) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise ValueError("a name is not a string")
+    return value

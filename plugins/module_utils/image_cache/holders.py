@@ -1,0 +1,108 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""Who holds a file at this moment: QEMU's image locks, and descriptors that are open on it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import struct
+from typing import Mapping, NamedTuple, Tuple
+
+__all__ = ["Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
+
+Inode = Tuple[int, int]
+"""Device and inode number."""
+
+# Python has the constant from 3.9 on; the number is Linux's, on every architecture.
+_F_OFD_GETLK: int = getattr(fcntl, "F_OFD_GETLK", 36)
+_FLOCK = struct.Struct("hhqqi")
+# Bytes 100 to 299 carry QEMU's permissions in use and permissions not shared (``RAW_LOCK_PERM_BASE``
+# and ``RAW_LOCK_SHARED_BASE`` in ``block/file-posix.c``).
+_QEMU_LOCKS = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
+_DELETED = " (deleted)"
+
+
+class OpenFiles(NamedTuple):
+    """Which of the files asked about some process has open, and how many processes could not be seen."""
+
+    names: set[str]
+    hidden_processes: int
+
+
+def qemu_holds(descriptor: int) -> bool:
+    """Tell whether a QEMU process has the file in the chain of an open disk.
+
+    QEMU 2.10 and later keeps open-file-description locks on every image of a chain. Asking for
+    them takes no right to write and sets no lock.
+
+    :param descriptor: the file, open for reading.
+    :return: whether someone holds a lock on the bytes that QEMU uses.
+    :raises OSError: the kernel or the file system cannot tell.
+    """
+    answer = fcntl.fcntl(descriptor, _F_OFD_GETLK, _QEMU_LOCKS)
+    kind: int = _FLOCK.unpack_from(answer)[0]
+    return kind != fcntl.F_UNLCK
+
+
+def find_open_files(names: Mapping[Inode, str], proc: str = "/proc") -> OpenFiles:
+    """Find which files any process of this host has open, other than this one.
+
+    :param names: the files: the name of each by its inode.
+    :param proc: where procfs is mounted.
+    :return: the names of those that are open.
+    """
+    found: set[str] = set()
+    hidden = 0
+    wanted = set(names.values())
+    own = str(os.getpid())
+    for process in os.listdir(proc):
+        if not process.isdecimal() or process == own:
+            continue
+        directory = f"{proc}/{process}/fd"
+        try:
+            descriptors = os.listdir(directory)
+        except PermissionError:
+            hidden += 1
+            continue
+        except OSError:
+            continue  # it has ended
+        for descriptor in descriptors:
+            link = f"{directory}/{descriptor}"
+            try:
+                # By the last part of its path first: a path may be another one in a container,
+                # and a stat() of every file in the system could wait for a dead server.
+                name = os.readlink(link).rpartition("/")[2]
+                if name not in wanted and not (name.endswith(_DELETED) and name[: -len(_DELETED)] in wanted):
+                    continue
+                status = os.stat(link)
+            except OSError:
+                continue  # it was closed
+            open_name = names.get((status.st_dev, status.st_ino))
+            if open_name is not None:
+                found.add(open_name)
+    return OpenFiles(found, hidden)
+
+
+def is_open_elsewhere(descriptor: int) -> bool | None:
+    """Tell whether any other descriptor on this host is open on a file.
+
+    The kernel is asked for a write lease (``fcntl(2)``, "Leases"), which it gives only where no
+    other descriptor is open. Once given, whoever opens the file waits until this descriptor is
+    closed, so the answer stays true until then.
+
+    :param descriptor: the file, open once in this process.
+    :return: None where the kernel cannot tell: another owner's file, a file system without leases.
+    """
+    try:
+        # The default signal of a lease would end the process; this one is ignored by default.
+        fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(descriptor, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except OSError as exc:
+        return True if exc.errno == errno.EAGAIN else None
+    return False

@@ -1,0 +1,322 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""Which instances there are: from given records, from Nova API servers and from libvirt's domain XML."""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import (
+    Any,
+    Iterable,
+    Mapping,
+    NamedTuple,
+    Sequence,
+)
+from xml.parsers import expat
+
+from .errors import ImageCacheError
+from .layout import printable
+
+__all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record"]
+
+_NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"
+_SEPARATOR = "|"
+_DOMAIN_SIZE_LIMIT = 1024 * 1024
+# States in which nova keeps a second directory, by ``_list_running_instances`` in
+# ``nova/virt/imagecache.py``.
+_RESIZED = "resized"
+_RESIZING = ("resize_prep", "resize_migrating", "resize_migrated", "resize_finish")
+# An instance in one of these has no disk on any compute host.
+_WITHOUT_DISKS = ("deleted", "shelved_offloaded")
+
+Record = Mapping[str, Any]
+
+
+class Instance(NamedTuple):
+    """One instance, as far as the cache is concerned.
+
+    :param uuid: its id; libvirt and current releases name its directory by it.
+    :param name: nova's name for it (``instance-0000000a``), which was the directory's name once; may be empty.
+    :param host: the compute host; empty where that is not said.
+    :param image_ids: the image, kernel and ramdisk that are set.
+    :param swap_mb: swap sizes in MiB, of which a template may be in use.
+    :param ephemeral_gb: ephemeral disk sizes in GiB, likewise.
+    :param resizing: whether it may have ``_resize`` directories; None where its state is not said, and it may.
+    :param disks: its disks, where the source names them: path and format (empty where unsaid).
+    """
+
+    uuid: str
+    name: str
+    host: str
+    image_ids: tuple[str, ...] = ()
+    swap_mb: tuple[int, ...] = ()
+    ephemeral_gb: tuple[int, ...] = ()
+    resizing: bool | None = None
+    disks: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def label(self) -> str:
+        """What a person calls it."""
+        return self.name or self.uuid
+
+    @property
+    def directories(self) -> tuple[str, ...]:
+        """The names that its directories may have."""
+        names = (self.uuid, self.name) if self.name else (self.uuid,)
+        return names if self.resizing is False else names + tuple(name + "_resize" for name in names)
+
+
+class Inventory(NamedTuple):
+    """All instances that any source named.
+
+    :param asked: whether there was a source; without one, the directories are the instances.
+    :param hosts: the hosts all of whose instances are here.
+    :param problems: sentences; while there is one, instances may be missing here.
+    """
+
+    asked: bool
+    instances: tuple[Instance, ...] = ()
+    hosts: frozenset[str] = frozenset()
+    problems: tuple[str, ...] = ()
+
+
+def collect(
+    records: Sequence[Any] | None,
+    hosts: Iterable[str],
+    libvirt_config_path: str | None,
+    host: str,
+) -> Inventory:
+    """Unite the instances of all sources.
+
+    :param records: plain records or Nova API servers; None where none were given.
+    :param hosts: hosts that the records speak for, even where they have no instance.
+    :param libvirt_config_path: the directory of libvirt's persistent domain XML, None to leave it.
+    :param host: this host, for which libvirt speaks; without any source, its directories do.
+    :return: the inventory; an instance that two sources name is in it once.
+    """
+    problems: list[str] = []
+    found: dict[str, Instance] = {}
+    complete = set(hosts)
+    for number, record in enumerate(records or ()):
+        try:
+            instance = parse_record(record)
+        except ImageCacheError as exc:
+            problems.append(f"instances[{number}] cannot be understood: {exc}")
+            continue
+        if instance is not None:
+            found[instance.uuid] = _unite(found.get(instance.uuid), instance)
+            complete.add(instance.host)
+    if libvirt_config_path is not None:
+        try:
+            for instance in _read_domains(libvirt_config_path, host, problems):
+                found[instance.uuid] = _unite(found.get(instance.uuid), instance)
+            complete.add(host)
+        except ImageCacheError as exc:
+            problems.append(str(exc))
+    asked = records is not None or libvirt_config_path is not None
+    if not asked:
+        complete.add(host)
+    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems))
+
+
+def parse_record(record: Any) -> Instance | None:
+    """Understand one instance: a plain record, or a server as the Nova API or openstacksdk gives it.
+
+    :param record: a plain record has ``uuid``, a server ``id``.
+    :return: the instance; None where it has no disk on any host (deleted, or shelved and offloaded).
+    :raises ImageCacheError: it is neither, or a value in it is of the wrong type.
+    """
+    if not isinstance(record, Mapping):
+        raise ImageCacheError("it is not a dictionary.")
+    if record.get("uuid"):
+        get, flavor, image = _Getter(record, ""), record, _text(record, "image_ref")
+        uuid, name, host = _text(record, "uuid"), _text(record, "name"), _text(record, "host")
+        swap, ephemeral = "swap_mb", "ephemeral_gb"
+    elif record.get("id"):
+        get = _Getter(record, "OS-EXT-")
+        uuid, name = _text(record, "id"), get("SRV-ATTR:instance_name", "instance_name")
+        host = get("SRV-ATTR:host", "compute_host")
+        flavor, image = _part(record, "flavor"), _text(_part(record, "image"), "id")
+        swap, ephemeral = "swap", "ephemeral"
+    else:
+        raise ImageCacheError("it has neither a uuid nor an id.")
+    vm_state = get("STS:vm_state", "vm_state")
+    if vm_state in _WITHOUT_DISKS:
+        return None
+    image_ids = (image, get("SRV-ATTR:kernel_id", "kernel_id"), get("SRV-ATTR:ramdisk_id", "ramdisk_id"))
+    return Instance(
+        uuid=uuid,
+        name=name,
+        host=host,
+        image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
+        swap_mb=_sizes(flavor, swap),
+        ephemeral_gb=_sizes(flavor, ephemeral),
+        resizing=_is_resizing(vm_state, get("STS:task_state", "task_state")),
+    )
+
+
+def parse_domain(document: bytes, host: str) -> Instance:
+    """Understand one domain of libvirt.
+
+    :param document: its persistent XML. nova's metadata in it names the image (``nova:root``, or
+        ``nova:image``) and the flavor's sizes; a domain that nova did not make has none.
+    :param host: the host that it is defined on.
+    :return: the instance.
+    :raises ImageCacheError: it is not well formed, has a document type, or lacks what libvirt always writes.
+    """
+    texts: dict[str, str] = {}
+    image_ids: list[str] = []
+    disks: list[tuple[str, str]] = []
+    path: list[str] = []
+    disk_format = ""
+    parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
+    parser.buffer_text = True
+
+    def start(tag: str, attributes: dict[str, str]) -> None:
+        nonlocal disk_format
+        path.append(tag)
+        if tag == "disk":
+            disk_format = ""
+        elif tag == "driver" and path[-2:-1] == ["disk"]:
+            disk_format = attributes.get("type", "")
+        elif tag == "source" and path[-2:-1] == ["disk"]:
+            if "file" in attributes:
+                disks.append((attributes["file"], disk_format))
+        elif tag.startswith(_NOVA_NAMESPACE):
+            element = tag.rpartition(_SEPARATOR)[2]
+            if element == "image" or (element == "root" and attributes.get("type") == "image"):
+                image_ids.append(attributes.get("uuid", ""))
+            elif element == "swap" or element == "ephemeral":
+                parser.CharacterDataHandler = text
+        elif len(path) == 2 and (tag == "name" or tag == "uuid"):
+            parser.CharacterDataHandler = text
+
+    def text(data: str) -> None:
+        element = path[-1].rpartition(_SEPARATOR)[2]
+        texts[element] = texts.get(element, "") + data
+
+    def end(_tag: str) -> None:
+        path.pop()
+        parser.CharacterDataHandler = None
+
+    def refuse(*_declaration: object) -> None:
+        raise ImageCacheError("it has a document type, which libvirt never writes.")
+
+    parser.StartElementHandler = start
+    parser.EndElementHandler = end
+    parser.StartDoctypeDeclHandler = refuse
+    try:
+        parser.Parse(document, True)
+    except expat.ExpatError as exc:
+        raise ImageCacheError(f"it is not well formed: {exc}.") from exc
+    if not texts.get("uuid") or not texts.get("name"):
+        raise ImageCacheError("it does not name a domain and its uuid.")
+    return Instance(
+        uuid=texts["uuid"].strip(),
+        name=texts["name"].strip(),
+        host=host,
+        image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
+        swap_mb=_sizes(texts, "swap"),
+        ephemeral_gb=_sizes(texts, "ephemeral"),
+        disks=tuple(disks),
+    )
+
+
+def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instance]:
+    try:
+        names = [name for name in os.listdir(directory) if name.endswith(".xml")]
+    except OSError as exc:
+        raise ImageCacheError(
+            f"libvirt_config_path {printable(directory)} cannot be read, so this host's instances are unknown: "
+            f"{exc.strerror}. Give the path where libvirt keeps its domains, or set libvirt: false."
+        ) from exc
+    instances = []
+    for name in names:
+        path = os.path.join(directory, name)
+        try:
+            instances.append(parse_domain(_read_domain(path), host))
+        except FileNotFoundError:
+            continue  # undefined meanwhile
+        except OSError as exc:
+            problems.append(f"The domain XML {printable(path)} cannot be read: {exc.strerror}.")
+        except ImageCacheError as exc:
+            problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}")
+    return instances
+
+
+def _read_domain(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _DOMAIN_SIZE_LIMIT:
+            raise ImageCacheError(f"it is not a regular file of at most {_DOMAIN_SIZE_LIMIT} bytes.")
+        return os.read(descriptor, _DOMAIN_SIZE_LIMIT)
+    finally:
+        os.close(descriptor)
+
+
+def _is_resizing(vm_state: str, task_state: str) -> bool | None:
+    if not vm_state and not task_state:
+        return None
+    return vm_state == _RESIZED or task_state in _RESIZING
+
+
+def _unite(one: Instance | None, other: Instance) -> Instance:
+    if one is None:
+        return other
+    return Instance(
+        uuid=one.uuid,
+        name=one.name or other.name,
+        host=one.host or other.host,
+        image_ids=tuple(dict.fromkeys(one.image_ids + other.image_ids)),
+        swap_mb=tuple(dict.fromkeys(one.swap_mb + other.swap_mb)),
+        ephemeral_gb=tuple(dict.fromkeys(one.ephemeral_gb + other.ephemeral_gb)),
+        resizing=other.resizing if one.resizing is None else one.resizing,
+        disks=one.disks + other.disks,
+    )
+
+
+class _Getter:
+    """Reads a value under the API's name for it (with its prefix) or the SDK's or plain one."""
+
+    def __init__(self, record: Record, prefix: str) -> None:
+        self._record = record
+        self._prefix = prefix
+
+    def __call__(self, api_name: str, plain_name: str) -> str:
+        prefixed = self._prefix + api_name
+        return _text(self._record, prefixed if prefixed in self._record else plain_name)
+
+
+def _text(record: Record, key: str) -> str:
+    value = record.get(key)
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ImageCacheError(f"its {key} is not a string.")
+    return value
+
+
+def _part(record: Record, key: str) -> Record:
+    """Return a dictionary in a record; boot from volume has ``image: ""``, and the SDK None."""
+    value = record.get(key)
+    if value is None or value == "":
+        return {}
+    if not isinstance(value, Mapping):
+        raise ImageCacheError(f"its {key} is not a dictionary.")
+    return value
+
+
+def _sizes(record: Record, key: str) -> tuple[int, ...]:
+    value = record.get(key)
+    if value is None or value == "":
+        return ()
+    try:
+        size = int(value)
+    except (TypeError, ValueError) as exc:
+        raise ImageCacheError(f"its {key} is not a whole number.") from exc
+    return (size,) if size > 0 else ()

@@ -1,0 +1,146 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""What a name means: cache files, fingerprints, lock files and info files.
+
+Nothing here touches a disk. The names are those of nova's libvirt image cache
+(``nova/virt/imagecache.py``, ``nova/virt/libvirt/imagecache.py`` and ``imagebackend.py``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from enum import Enum
+from typing import NamedTuple, Sequence
+
+__all__ = [
+    "LOCKS_DIRECTORY",
+    "CacheName",
+    "Kind",
+    "fingerprint",
+    "info_path",
+    "lock_name",
+    "parse_name",
+    "printable",
+    "some_names",
+]
+
+LOCKS_DIRECTORY = "locks"
+_NAMES_SHOWN = 5
+_PARTIAL_SUFFIXES = (".part", ".converted")
+_NAME = re.compile(
+    "(?P<original>[0-9a-f]{40})(?:(?P<resized>_[0-9]+)|(?P<small>_sm))?"
+    "|(?P<swap>swap_[0-9]+)"
+    "|(?P<ephemeral>ephemeral_[0-9]+_[0-9A-Za-z]{7})"
+    "|(?P<kernel>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
+)
+
+
+class Kind(str, Enum):
+    """What a directory entry of the cache is, by its name."""
+
+    ORIGINAL = "original"
+    RESIZED = "resized"
+    SMALL = "small"
+    SWAP = "swap"
+    EPHEMERAL = "ephemeral"
+    KERNEL = "kernel"
+    PARTIAL = "partial"
+    OTHER = "other"
+
+
+_KINDS: dict[str, Kind] = {kind.value: kind for kind in Kind}
+
+
+class CacheName(NamedTuple):
+    """A parsed name: its kind, and the key of what it is made from.
+
+    The key is an image's fingerprint, a kernel's image id, or a template's name and size
+    (``swap_64``, ``ephemeral_2``); it is empty for what is none of nova's.
+    """
+
+    kind: Kind
+    key: str
+
+
+_OTHER = CacheName(Kind.OTHER, "")
+
+
+def fingerprint(image_id: str) -> str:
+    """Return the name under which nova caches an image: the hex SHA-1 of its id.
+
+    :param image_id: Glance's image id.
+    :return: 40 lowercase hex digits (``get_cache_fname`` in ``nova/virt/imagecache.py``).
+    """
+    return hashlib.sha1(image_id.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def parse_name(name: str) -> CacheName:
+    """Tell what a directory entry of the cache is.
+
+    :param name: a bare file name, as ``os.scandir`` gives it.
+    :return: its kind and key; everything that nova does not make there is :attr:`Kind.OTHER`.
+    """
+    match = _NAME.fullmatch(name)
+    if match is not None:
+        kind = _KINDS[match.lastgroup or ""]
+        if kind is Kind.ORIGINAL or kind is Kind.SWAP or kind is Kind.KERNEL:
+            return CacheName(kind, name)
+        return CacheName(kind, name.rpartition("_")[0])
+    if name.endswith(_PARTIAL_SUFFIXES):
+        whole = parse_name(_without_partial_suffix(name))
+        if whole.kind not in (Kind.OTHER, Kind.KERNEL, Kind.PARTIAL):
+            return CacheName(Kind.PARTIAL, whole.key)
+    return _OTHER
+
+
+def lock_name(name: str) -> str:
+    """Return the name of the external lock under which nova makes and removes a cache file.
+
+    :param name: a cache file's name; a partial download is made under the lock of the whole file.
+    :return: the lock file's name (``nova.utils.synchronized`` puts ``nova-`` before it).
+    """
+    return "nova-" + _without_partial_suffix(name)
+
+
+def info_path(pattern: str, name: str) -> str:
+    """Return where the stored facts about a base file lie.
+
+    :param pattern: ``image_info_filename_pattern``, without references, with one ``%(image)s``.
+    :param name: a cache file's name.
+    :return: the info file's absolute path (``get_info_filename`` in Icehouse's ``imagecache.py``).
+    """
+    return pattern.replace("%(image)s", name)
+
+
+def printable(text: str) -> str:
+    """Make a name safe for messages and results.
+
+    :param text: a name as the file system or a guest gave it: undecodable bytes as lone
+        surrogates, control characters and all.
+    :return: text that is valid Unicode on one line, with what was not shown as an escape.
+    """
+    escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if escaped.isprintable():
+        return escaped
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in escaped
+    )
+
+
+def some_names(names: Sequence[str]) -> str:
+    """Return the first few names as part of a sentence."""
+    shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
+    more = len(names) - _NAMES_SHOWN
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _without_partial_suffix(name: str) -> str:
+    for suffix in _PARTIAL_SUFFIXES:
+        if name.endswith(suffix):
+            return name[: -len(suffix)]
+    return name

@@ -1,0 +1,331 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The policy: what is in use, what may go, and why. A pure function of values."""
+
+from __future__ import annotations
+
+import math
+from enum import Enum
+from typing import NamedTuple, Sequence
+
+from .instances import Inventory
+from .layout import Kind, fingerprint, printable, some_names
+from .scan import CacheFile, Snapshot
+from .settings import Settings
+
+__all__ = [
+    "ImageUse",
+    "Kept",
+    "KeptReason",
+    "Missing",
+    "Plan",
+    "Reason",
+    "State",
+    "Usage",
+    "Verdict",
+    "make_plan",
+    "used_by",
+]
+
+_USER_SECONDS = 24 * 3600  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
+
+
+class State(str, Enum):
+    """What is to be done with a file."""
+
+    ACTIVE = "active"
+    REMOVABLE = "removable"
+    TOO_YOUNG = "too_young"
+    OTHER = "other"
+
+
+class Reason(str, Enum):
+    """Why a file has its state."""
+
+    INSTANCE = "instance"
+    BACKING = "backing"
+    ORPHAN = "orphan"
+    QEMU = "qemu"
+    OPEN = "open"
+    KEEP_IMAGES = "keep_images"
+    UNUSED = "unused"
+    UNKNOWN = "unknown"
+
+
+class KeptReason(str, Enum):
+    """Why a removable file stays."""
+
+    UNKNOWN_USE = "unknown_use"
+    REMOVAL_DISABLED = "removal_disabled"
+    LOCKED = "locked"
+    SPACE_TARGET_MET = "space_target_met"
+    HELD = "held"
+    OPEN = "open"
+    TOUCHED = "touched"
+    REPLACED = "replaced"
+    GONE = "gone"
+
+
+class ImageUse(NamedTuple):
+    """How many instances use an image, on this host and on others, and which."""
+
+    local: int
+    remote: int
+    instances: tuple[str, ...]
+
+
+class Usage(NamedTuple):
+    """What the inventory says of use.
+
+    :param owners: the instance of each directory.
+    :param orphans: the directories with disks that belong to none.
+    :param images: how often each image is used, by its id.
+    :param instances: the instances that use an image or a template, by its key.
+    :param image_ids: the images that are known, by their key.
+    """
+
+    owners: dict[str, str]
+    orphans: frozenset[str]
+    images: dict[str, ImageUse]
+    instances: dict[str, tuple[str, ...]]
+    image_ids: dict[str, str]
+
+
+class Verdict(NamedTuple):
+    """What the policy says of one file.
+
+    :param image_id: the image that it comes from, None where no inventory names it.
+    :param removable_in: seconds until it is old enough, for a file that is not in use.
+    """
+
+    file: CacheFile
+    state: State
+    reasons: tuple[Reason, ...]
+    image_id: str | None
+    removable_in: int | None
+
+
+class Kept(NamedTuple):
+    """A removable file that stays."""
+
+    name: str
+    reason: KeptReason
+
+
+class Missing(NamedTuple):
+    """A file that disks need and that does not exist."""
+
+    backing_file: str
+    instances: tuple[str, ...]
+
+
+class Plan(NamedTuple):
+    """What a pass does.
+
+    :param verdicts: one for each entry of the cache directory.
+    :param removals: the files to remove, least recently used first.
+    :param kept: the removable files that stay.
+    :param unknown_use: sentences; while there is one, nothing is removed.
+    :param users: the hosts that nova saw using this storage within 24 hours.
+    """
+
+    verdicts: tuple[Verdict, ...]
+    removals: tuple[CacheFile, ...]
+    kept: tuple[Kept, ...]
+    usage: Usage
+    missing: tuple[Missing, ...]
+    unknown_use: tuple[str, ...]
+    users: tuple[str, ...]
+
+
+def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
+    """Decide about every file of the cache.
+
+    :param snapshot: what was found on the host.
+    :param inventory: which instances there are.
+    :param settings: the options.
+    :param now: the time, in unix seconds.
+    :return: the plan.
+    """
+    usage = _find_usage(snapshot, inventory, settings)
+    verdicts = tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files)
+    users = _recent_users(snapshot, now)
+    removable = sorted(
+        (verdict.file for verdict in verdicts if verdict.state is State.REMOVABLE),
+        key=lambda file: (file.mtime_ns, file.name),
+    )
+    removals, kept = _choose(removable, verdicts, snapshot, settings)
+    unknown_use = (
+        *snapshot.problems,
+        *inventory.problems,
+        *_unlisted_instances(users, snapshot, inventory),
+        *_brakes(removals, verdicts, settings),
+    )
+    if unknown_use:
+        removals, kept = [], [Kept(file.name, KeptReason.UNKNOWN_USE) for file in removable]
+    return Plan(
+        verdicts=verdicts,
+        removals=tuple(removals),
+        kept=tuple(kept),
+        usage=usage,
+        missing=tuple(
+            Missing(path, _owners(directories, usage)) for path, directories in sorted(snapshot.missing.items())
+        ),
+        unknown_use=unknown_use,
+        users=users,
+    )
+
+
+def used_by(file: CacheFile, snapshot: Snapshot, usage: Usage) -> tuple[str, ...]:
+    """Return the instances that need a file: by their disks, or by their image or flavor."""
+    by_disk = _owners(snapshot.backing.get(file.name, ()), usage)
+    by_inventory = () if file.kind is Kind.PARTIAL else usage.instances.get(file.key, ())
+    return tuple(sorted({*by_disk, *by_inventory}))
+
+
+def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) -> Usage:
+    owners: dict[str, str] = {}
+    local: dict[str, list[str]] = {}
+    remote: dict[str, list[str]] = {}
+    templates: dict[str, list[str]] = {}
+    for instance in inventory.instances:
+        label = instance.label
+        for directory in instance.directories:
+            owners[directory] = label
+        users = local if instance.host == settings.host else remote
+        for image_id in instance.image_ids:
+            users.setdefault(image_id, []).append(label)
+        for size in instance.swap_mb:
+            templates.setdefault(f"swap_{size}", []).append(label)
+        for size in instance.ephemeral_gb:
+            templates.setdefault(f"ephemeral_{size}", []).append(label)
+    images = {}
+    for image_id in sorted({*local, *remote}):
+        here, elsewhere = local.get(image_id, []), remote.get(image_id, [])
+        images[image_id] = ImageUse(len(here), len(elsewhere), tuple(sorted(here + elsewhere)))
+    instances = {key: tuple(labels) for key, labels in templates.items()}
+    for image_id, use in images.items():
+        # By the id too, for it is a kernel's name.
+        instances[image_id] = instances[fingerprint(image_id)] = use.instances
+    image_ids = {}
+    for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
+        image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
+    orphans = (name for name in snapshot.instance_directories if inventory.asked and name not in owners)
+    return Usage(owners, frozenset(orphans), images, instances, image_ids)
+
+
+def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings, now: float) -> Verdict:
+    kind = file.kind
+    image_id = usage.image_ids.get(file.key)
+    if kind is Kind.OTHER or (kind is Kind.KERNEL and not settings.remove_unused_kernels):
+        return Verdict(file, State.OTHER, (), image_id, None)
+    reasons = _reasons_for_use(file, image_id, snapshot, usage, settings)
+    if reasons:
+        return Verdict(file, State.ACTIVE, tuple(reasons), image_id, None)
+    if kind is Kind.RESIZED or kind is Kind.SMALL:
+        limit = settings.remove_unused_resized_minimum_age_seconds
+    else:
+        limit = settings.remove_unused_original_minimum_age_seconds
+    seconds_left = limit - (now - file.mtime_ns / 1_000_000_000)
+    state = State.TOO_YOUNG if seconds_left > 0 else State.REMOVABLE
+    is_known = image_id is not None or kind is Kind.SWAP or kind is Kind.EPHEMERAL
+    reason = Reason.UNUSED if is_known else Reason.UNKNOWN
+    return Verdict(file, state, (reason,), image_id, max(0, math.ceil(seconds_left)))
+
+
+def _reasons_for_use(
+    file: CacheFile, image_id: str | None, snapshot: Snapshot, usage: Usage, settings: Settings
+) -> list[Reason]:
+    name = file.name
+    reasons = []
+    if file.kind is not Kind.PARTIAL:
+        if file.key in usage.instances:
+            reasons.append(Reason.INSTANCE)
+        if image_id in settings.keep_images:
+            reasons.append(Reason.KEEP_IMAGES)
+    directories = snapshot.backing.get(name)
+    if directories is not None:
+        orphans = usage.orphans.intersection(directories) if usage.orphans else ()
+        if len(orphans) < len(directories):
+            reasons.append(Reason.BACKING)
+        if orphans and settings.protect_orphans:
+            reasons.append(Reason.ORPHAN)
+    if name in snapshot.held_by_qemu:
+        reasons.append(Reason.QEMU)
+    if name in snapshot.opened:
+        reasons.append(Reason.OPEN)
+    return reasons
+
+
+def _owners(directories: Sequence[str], usage: Usage) -> tuple[str, ...]:
+    return tuple(sorted({usage.owners.get(directory, directory) for directory in directories}))
+
+
+def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
+    return tuple(sorted(host for host, seen in snapshot.storage_users.items() if now - seen < _USER_SECONDS))
+
+
+def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inventory) -> list[str]:
+    sentences = [
+        f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not among "
+        f"those given: add them to instances, and the host to instance_hosts."
+        for host in users
+        if host not in inventory.hosts
+    ]
+    if inventory.asked and not inventory.instances and snapshot.instance_directories and not inventory.problems:
+        sentences.append(
+            f"No source listed any instance, but {len(snapshot.instance_directories)} directories hold disks, "
+            f"{some_names(snapshot.instance_directories)} among them: check instances, libvirt and libvirt_config_path."
+        )
+    return sentences
+
+
+def _choose(
+    removable: Sequence[CacheFile], verdicts: Sequence[Verdict], snapshot: Snapshot, settings: Settings
+) -> tuple[list[CacheFile], list[Kept]]:
+    """Choose from the removable files, least recently used first, what goes in this pass."""
+    removals: list[CacheFile] = []
+    kept: list[Kept] = []
+    used = sum(verdict.file.allocated_bytes for verdict in verdicts if verdict.state is not State.OTHER)
+    free = snapshot.store.free_bytes if snapshot.store else 0
+    for file in removable:
+        if not settings.remove_unused_base_images:
+            kept.append(Kept(file.name, KeptReason.REMOVAL_DISABLED))
+        elif file.name in snapshot.locked:
+            kept.append(Kept(file.name, KeptReason.LOCKED))
+        elif _space_target_met(settings, used, free):
+            kept.append(Kept(file.name, KeptReason.SPACE_TARGET_MET))
+        else:
+            removals.append(file)
+            used -= file.allocated_bytes
+            free += file.allocated_bytes
+    return removals, kept
+
+
+def _space_target_met(settings: Settings, used: int, free: int) -> bool:
+    if settings.max_used_space is None and settings.min_free_space is None:
+        return False
+    return (settings.max_used_space is None or used <= settings.max_used_space) and (
+        settings.min_free_space is None or free >= settings.min_free_space
+    )
+
+
+def _brakes(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings: Settings) -> list[str]:
+    sentences = []
+    count = len(removals)
+    files = sum(1 for verdict in verdicts if verdict.state is not State.OTHER)
+    advice = "If that is right, raise the limit; if not, the inventory is incomplete."
+    names = some_names([file.name for file in removals])
+    if settings.max_removals is not None and count > settings.max_removals:
+        sentences.append(
+            f"{count} files would be removed ({names}), which is more than max_removals ({settings.max_removals}). {advice}"
+        )
+    if settings.max_removal_percent is not None and count * 100 > files * settings.max_removal_percent:
+        sentences.append(
+            f"{count} of {files} files would be removed ({names}), which is more than max_removal_percent "
+            f"({settings.max_removal_percent}). {advice}"
+        )
+    return sentences

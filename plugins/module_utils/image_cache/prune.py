@@ -1,0 +1,104 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""A prune, from options to result: the door that ``image_cache_prune`` uses."""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple
+
+from .apply import Outcome, apply_plan
+from .audit import look
+from .disks import RunCommand
+from .layout import printable
+from .plan import Plan, State
+from .report import describe, reasons_of, reclaimable_bytes, warnings
+from .settings import Settings
+
+__all__ = ["PruneResult", "prune"]
+
+
+class PruneResult(NamedTuple):
+    """What a prune gives back.
+
+    :param facts: the ``image_cache`` structure: what was found before anything was removed.
+    :param done: what was done, or would be.
+    :param diff: the cache's listing before and after.
+    :param warnings: sentences to warn with.
+    :param error: why the task fails, None if it does not.
+    """
+
+    facts: dict[str, Any]
+    done: dict[str, Any]
+    diff: dict[str, str]
+    warnings: list[str]
+    error: str | None
+
+
+def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_mode: bool) -> PruneResult:
+    """Remove what nobody needs from a host's image cache.
+
+    :param check_mode: stop after the plan: nothing is written, and what is returned is what would be done.
+    :return: what was found and done.
+    :raises ImageCacheError: as for :func:`audit.audit`; nothing was removed.
+
+    The other parameters are those of :func:`audit.audit`.
+    """
+    settings, snapshot, plan = look(params, now, run_command)
+    if check_mode or not snapshot.exists:
+        outcome = Outcome(plan.removals, plan.kept, (), ())
+    else:
+        outcome = apply_plan(plan, settings, shared=snapshot.store is None or snapshot.store.shared)
+    return PruneResult(
+        facts=describe(snapshot, plan, settings, now, params["details"]),
+        done=_describe_outcome(outcome),
+        diff=_listing_diff(plan, outcome, settings),
+        warnings=[*warnings(snapshot, plan), *outcome.warnings],
+        error=_error(plan, outcome, settings),
+    )
+
+
+def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
+    """Return what a prune did, or in check mode would do, as plain data."""
+    return {
+        "changed": bool(outcome.removed),
+        "removed": sorted(file.name for file in outcome.removed),
+        "kept": [{"name": kept.name, "reason": kept.reason.value} for kept in sorted(outcome.kept)],
+        "failed": [{"name": failure.name, "error": failure.error} for failure in sorted(outcome.failed)],
+        "reclaimed_bytes": reclaimable_bytes(outcome.removed),
+    }
+
+
+def _listing_diff(plan: Plan, outcome: Outcome, settings: Settings) -> dict[str, str]:
+    """Return the cache's listing before and after, a line a file: name, size in bytes, reasons."""
+    removed = {file.name for file in outcome.removed}
+    lines = {
+        verdict.file.name: f"{verdict.file.name} {verdict.file.size_bytes} {','.join(reasons_of(verdict))}\n"
+        for verdict in sorted(plan.verdicts, key=lambda verdict: verdict.file.name)
+        if verdict.state is not State.OTHER
+    }
+    path = printable(settings.cache_path)
+    return {
+        "before_header": path,
+        "after_header": path,
+        "before": "".join(lines.values()),
+        "after": "".join(line for name, line in lines.items() if name not in removed),
+    }
+
+
+def _error(plan: Plan, outcome: Outcome, settings: Settings) -> str | None:
+    path = printable(settings.cache_path)
+    if plan.unknown_use:
+        reasons = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(plan.unknown_use[:5], 1))
+        more = f" And {len(plan.unknown_use) - 5} more." if len(plan.unknown_use) > 5 else ""
+        return f"Nothing was removed from {path}, for it is not known what is in use: {reasons}{more}"
+    if outcome.failed:
+        first = outcome.failed[0]
+        return (
+            f"{len(outcome.failed)} of {len(plan.removals)} files could not be removed from {path} "
+            f"as planned, {first.name} first: {first.error}. The result lists each under failed, and what did go "
+            f"under removed."
+        )
+    return None

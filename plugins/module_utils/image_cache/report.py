@@ -1,0 +1,179 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The result structure: values become plain data here, and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Iterable, Sequence
+
+from .layout import Kind, printable, some_names
+from .plan import Plan, State, Verdict, used_by
+from .scan import CacheFile, Snapshot
+from .settings import Settings
+
+__all__ = ["describe", "reasons_of", "reclaimable_bytes", "warnings"]
+
+# How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
+_SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 500, "unknown_use": 1000}
+_WARNINGS = 10
+_NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
+
+
+def describe(snapshot: Snapshot, plan: Plan, settings: Settings, now: float, details: str) -> dict[str, Any]:
+    """Return the ``image_cache`` structure that both modules give back.
+
+    :param now: the time of the pass, in unix seconds.
+    :param details: ``summary`` keeps it under 4 KiB for a cache of any size, ``names`` adds the
+        names by state and the images in use, ``files`` one entry a file as well.
+    :return: plain data: file names bare, sizes in bytes, times in unix seconds, lists sorted.
+    """
+    by_state: dict[State, list[Verdict]] = {state: [] for state in State}
+    for verdict in plan.verdicts:
+        by_state[verdict.state].append(verdict)
+    recognised = [verdict.file for verdict in plan.verdicts if verdict.state is not State.OTHER]
+    facts: dict[str, Any] = {
+        "cache_path": printable(settings.cache_path),
+        "exists": snapshot.exists,
+        "now": now,
+        "host": printable(settings.host),
+        "store": _store(snapshot, plan),
+        "summary": {
+            **{state.value: len(verdicts) for state, verdicts in by_state.items()},
+            "total": {
+                "files": len(recognised),
+                "allocated_bytes": sum(file.allocated_bytes for file in recognised),
+            },
+            "reclaimable_bytes": reclaimable_bytes(plan.removals),
+        },
+        "missing": [
+            {"backing_file": printable(lost.backing_file), "instances": _names(lost.instances)} for lost in plan.missing
+        ],
+        "orphans": _names(plan.usage.orphans),
+        "unknown_use": list(plan.unknown_use),
+    }
+    if details == "summary":
+        return _shortened(facts)
+    for state, verdicts in by_state.items():
+        facts[state.value] = _names([verdict.file.name for verdict in verdicts])
+    facts["used_images"] = {
+        printable(image_id): {"local": use.local, "remote": use.remote, "instances": _names(use.instances)}
+        for image_id, use in plan.usage.images.items()
+    }
+    facts["image_popularity"] = {
+        printable(image_id): use.local + use.remote for image_id, use in plan.usage.images.items()
+    }
+    if details == "files":
+        facts["files"] = [
+            _file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now)
+            for verdict in sorted(plan.verdicts, key=lambda verdict: verdict.file.name)
+        ]
+    return facts
+
+
+def warnings(snapshot: Snapshot, plan: Plan) -> list[str]:
+    """Return what an operator must know, worst first."""
+    sentences = [
+        f"The backing file {printable(lost.backing_file)} does not exist: {some_names(lost.instances)} cannot start "
+        f"without it. Restore it, from another host's cache or from Glance, before anything else."
+        for lost in plan.missing
+    ]
+    sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use]
+    sentences += snapshot.warnings
+    if len(sentences) > _WARNINGS:
+        more = len(sentences) - _WARNINGS
+        return [*sentences[:_WARNINGS], f"{more} more warnings were left out; the result with details: names has all."]
+    return sentences
+
+
+def reasons_of(verdict: Verdict) -> list[str]:
+    """Return the reasons for a file's state, by name."""
+    return sorted(reason.value for reason in verdict.reasons)
+
+
+def reclaimable_bytes(files: Sequence[CacheFile]) -> int:
+    """Return how many bytes of disk the files take."""
+    return sum(file.allocated_bytes for file in files)
+
+
+def _store(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
+    store = snapshot.store
+    return {
+        "id": None if store is None else printable(store.store_id),
+        "filesystem": None if store is None else printable(store.filesystem),
+        "shared": None if store is None else store.shared,
+        "users": _names(plan.users),
+        "free_bytes": None if store is None else store.free_bytes,
+        "total_bytes": None if store is None else store.total_bytes,
+    }
+
+
+def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float) -> dict[str, Any]:
+    file = verdict.file
+    mtime = file.mtime_ns / 1_000_000_000
+    return {
+        "name": printable(file.name),
+        "kind": file.kind.value,
+        "image_id": None if verdict.image_id is None else printable(verdict.image_id),
+        "in_glance": _in_glance(file, settings, verdict.image_id),
+        "state": verdict.state.value,
+        "reasons": reasons_of(verdict),
+        "size_bytes": file.size_bytes,
+        "allocated_bytes": file.allocated_bytes,
+        "mtime": mtime,
+        "age_seconds": now - mtime,
+        "removable_in_seconds": verdict.removable_in,
+        "used_by": _names(users),
+    }
+
+
+def _in_glance(file: CacheFile, settings: Settings, image_id: str | None) -> bool | None:
+    if settings.glance_images is None or file.kind in _NOT_IMAGES:
+        return None
+    return image_id in settings.glance_images
+
+
+def _names(names: Iterable[str]) -> list[str]:
+    return sorted(printable(name) for name in names)
+
+
+def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
+    """Cut the lists so that the whole stays small, and say how much is left out of each."""
+    facts["omitted"] = {}
+    for name, limit in _SUMMARY_BYTES.items():
+        holder = facts["store"] if name == "users" else facts
+        whole = holder[name]
+        holder[name] = _first(whole, limit)
+        facts["omitted"][name] = len(whole) - len(holder[name])
+    return facts
+
+
+def _first(items: list[Any], limit: int) -> list[Any]:
+    """Return as many items as fit, and one at least, if need be shortened."""
+    shown = [_brief(item, limit) for item in items[:1]]
+    used = sum(_json_bytes(item) for item in shown)
+    for item in items[1:]:
+        used += _json_bytes(item)
+        if used > limit:
+            break
+        shown.append(item)
+    return shown
+
+
+def _brief(item: Any, limit: int) -> Any:
+    if _json_bytes(item) <= limit:
+        return item
+    if isinstance(item, dict):
+        return {key: _brief(value, limit // len(item) - _json_bytes(key)) for key, value in item.items()}
+    if isinstance(item, list):
+        return _first(item, limit)
+    while _json_bytes(item) > limit:
+        item = item[: len(item) * 3 // 4] + "…"
+    return item
+
+
+def _json_bytes(item: Any) -> int:
+    return len(json.dumps(item)) + len(", ")

@@ -1,0 +1,341 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""Everything that a pass reads from the host, once, as one value. Nothing is decided or written."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from types import MappingProxyType
+from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+
+from .disks import Locate, RunCommand, follow_chain
+from .errors import ImageCacheError
+from .holders import Inode, find_open_files, qemu_holds
+from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
+from .locks import is_locked
+from .settings import Settings
+from .store import Store, find_store, read_storage_users
+
+__all__ = ["CacheFile", "Snapshot", "open_cache", "take_snapshot"]
+
+_DISK_PREFIX = "disk"
+_DISK_INFO = "disk.info"
+_DISK_INFO_LIMIT = 65536
+_NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FORMATS: Mapping[str, str] = MappingProxyType({})
+# What stat() says of a name that no file can have.
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+Problem = Callable[[str], None]
+Users = Dict[str, List[str]]
+OtherDisk = Tuple[str, str, str]
+"""An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
+
+
+class CacheFile(NamedTuple):
+    """One entry of the cache directory. Sizes are bytes; ``key`` is :class:`layout.CacheName`'s."""
+
+    name: str
+    kind: Kind
+    key: str
+    inode: int
+    size_bytes: int
+    allocated_bytes: int
+    mtime_ns: int
+
+
+class Snapshot(NamedTuple):
+    """What was found on the host.
+
+    :param exists: whether there is a cache directory; without one the rest is empty.
+    :param files: every entry of the cache directory.
+    :param held_by_qemu: names of the files on which QEMU holds its lock.
+    :param opened: names of the files that a process of this host has open.
+    :param locked: names of the files that are in none of these uses, and whose external lock somebody holds.
+    :param instance_directories: the directories that hold disks.
+    :param backing: the directories whose disks need a cache file, by its name.
+    :param missing: the directories whose disks need a file that does not exist, by its path.
+    :param storage_users: when each host was last seen using this storage, in unix seconds.
+    :param problems: sentences; while there is one, it is unknown what is in use.
+    :param warnings: sentences for the operator that stop nothing.
+    """
+
+    exists: bool
+    store: Store | None = None
+    files: tuple[CacheFile, ...] = ()
+    held_by_qemu: frozenset[str] = frozenset()
+    opened: frozenset[str] = frozenset()
+    locked: frozenset[str] = frozenset()
+    instance_directories: tuple[str, ...] = ()
+    backing: Mapping[str, Sequence[str]] = MappingProxyType({})
+    missing: Mapping[str, Sequence[str]] = MappingProxyType({})
+    storage_users: Mapping[str, float] = MappingProxyType({})
+    problems: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+
+def open_cache(settings: Settings) -> int | None:
+    """Open the cache directory, following no link.
+
+    :return: a descriptor for the caller to close; None where there is no cache directory yet.
+    :raises ImageCacheError: there is no ``instances_path``, or the cache is not a directory of its own.
+    """
+    path = settings.cache_path
+    try:
+        return os.open(path, _DIRECTORY_FLAGS)
+    except FileNotFoundError:
+        if os.path.isdir(settings.instances_path):
+            return None
+        raise ImageCacheError(
+            f"instances_path {printable(settings.instances_path)} does not exist. "
+            f"Give the path that nova.conf sets, or config_file."
+        ) from None
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ImageCacheError(
+                f"The cache directory {printable(path)} is a link or no directory, and is left alone. "
+                f"If it is meant to lie elsewhere, mount it there."
+            ) from exc
+        raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {exc.strerror}.") from exc
+
+
+def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_command: RunCommand) -> Snapshot:
+    """Look at the cache, the disks of all instances, and who holds what.
+
+    The cache is listed before the disks are looked at: a base file that nova makes meanwhile is not
+    in the list, and one that it builds on meanwhile has another mtime when it is looked at again.
+
+    :param settings: the options.
+    :param other_disks: disks that an inventory names: those outside of ``instances_path`` are looked at too.
+    :param run_command: how ``qemu-img`` is run where a header is not enough.
+    :return: the snapshot.
+    :raises ImageCacheError: the cache directory or the host's mounts cannot be read at all.
+    """
+    cache = open_cache(settings)
+    if cache is None:
+        return Snapshot(exists=False)
+    problems: list[str] = []
+    warnings: list[str] = []
+    try:
+        device = os.fstat(cache).st_dev
+        files, held = _list_cache(cache, settings.cache_path, problems.append)
+    finally:
+        os.close(cache)
+    known = {(device, file.inode): file.name for file in files if file.kind is not Kind.OTHER}
+    locate = _locator(settings.cache_path, {file.name for file in files}, known, settings.instances_path)
+    directories, backing, missing = _read_disks(
+        settings, other_disks, locate, run_command, problems.append, warnings.append
+    )
+    open_files = find_open_files(known)
+    # A lock only matters to a file that nothing else protects.
+    in_use = {*backing, *held, *open_files.names}
+    idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
+    if open_files.hidden_processes and os.geteuid() != 0:
+        warnings.append(
+            f"The open files of {open_files.hidden_processes} processes could not be seen: only root (become: true) "
+            f"sees them all. QEMU's own locks were seen."
+        )
+    try:
+        users = read_storage_users(settings.instances_path)
+    except ImageCacheError as exc:
+        users = {}
+        problems.append(str(exc))
+    return Snapshot(
+        exists=True,
+        store=find_store(settings.cache_path),
+        files=tuple(files),
+        held_by_qemu=frozenset(held),
+        opened=frozenset(open_files.names),
+        locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
+        instance_directories=tuple(directories),
+        backing=backing,
+        missing=missing,
+        storage_users=users,
+        problems=tuple(problems),
+        warnings=tuple(warnings),
+    )
+
+
+def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile], set[str]]:
+    files: list[CacheFile] = []
+    held: set[str] = set()
+    with os.scandir(cache) as entries:
+        for entry in entries:
+            name = entry.name
+            kind, key = parse_name(name)
+            try:
+                if kind is Kind.OTHER or not entry.is_file(follow_symlinks=False):
+                    kind, key = Kind.OTHER, ""
+                    status = entry.stat(follow_symlinks=False)
+                else:
+                    descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+                    try:
+                        status = os.fstat(descriptor)
+                        if qemu_holds(descriptor):
+                            held.add(name)
+                    finally:
+                        os.close(descriptor)
+            except FileNotFoundError:
+                continue
+            except OSError as exc:
+                problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {exc.strerror}.")
+                continue
+            files.append(
+                CacheFile(name, kind, key, status.st_ino, status.st_size, status.st_blocks * 512, status.st_mtime_ns)
+            )
+    return files, held
+
+
+def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
+    try:
+        existing = set(os.listdir(path))
+        directory = os.open(path, _DIRECTORY_FLAGS)
+    except FileNotFoundError:
+        return set()
+    except OSError as exc:
+        problem(f"nova's locks in {printable(path)} cannot be looked at: {exc.strerror}.")
+        return set()
+    locked: set[str] = set()
+    try:
+        for file in files:
+            lock = lock_name(file.name)
+            if lock in existing:
+                try:
+                    if is_locked(directory, lock):
+                        locked.add(file.name)
+                except OSError as exc:
+                    problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {exc.strerror}.")
+    finally:
+        os.close(directory)
+    return locked
+
+
+def _locator(cache_path: str, names: set[str], known: dict[Inode, str], instances_path: str) -> Locate:
+    """Make the function that finds a named backing file on this host."""
+    prefix = cache_path + "/"
+    start = len(prefix)
+
+    def locate(path: str) -> str | None:
+        if path.startswith(prefix) and path[start:] in names:
+            return path
+        real_path = os.path.realpath(path)
+        try:
+            status = os.stat(real_path)
+        except OSError as exc:
+            name = os.path.basename(path)
+            if name in names and parse_name(name).kind is not Kind.OTHER:
+                return prefix + name  # named as a container, or another host, sees it
+            if exc.errno in _NO_SUCH_FILE:
+                return None
+            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {exc.strerror}.") from exc
+        name_here = known.get((status.st_dev, status.st_ino))
+        if name_here is not None:
+            return prefix + name_here
+        if not real_path.startswith(os.path.realpath(instances_path) + "/"):
+            raise ImageCacheError(
+                f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
+                f"it is not followed, and what is under it is unknown."
+            )
+        return real_path
+
+    return locate
+
+
+def _read_disks(
+    settings: Settings,
+    other_disks: Iterable[OtherDisk],
+    locate: Locate,
+    run_command: RunCommand,
+    problem: Problem,
+    warn: Problem,
+) -> tuple[list[str], Users, Users]:
+    directories: list[str] = []
+    backing: Users = {}
+    missing: Users = {}
+    cache_prefix = settings.cache_path + "/"
+    inside = settings.instances_path + "/"
+
+    def note(path: str, image_format: str | None, directory: str) -> None:
+        try:
+            chain = follow_chain(path, image_format, locate, run_command)
+        except FileNotFoundError:
+            return  # it vanished while it was looked at
+        except ImageCacheError as exc:
+            disk = printable(path)
+            problem(str(exc) if disk in str(exc) else f"{disk}: {exc}")
+            return
+        for file in chain.files:
+            if file.startswith(cache_prefix):
+                _add(backing, file[len(cache_prefix) :], directory)
+        if chain.missing is not None:
+            _add(missing, chain.missing, directory)
+
+    for name in _list_instance_directories(settings, problem):
+        path = inside + name
+        try:
+            disks = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as exc:
+            problem(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
+            continue
+        if not disks:
+            continue
+        directories.append(name)
+        formats: Mapping[str, str] = _NO_FORMATS
+        if _DISK_INFO in disks:
+            disks.remove(_DISK_INFO)
+            formats = _read_disk_info(path, warn)
+        for disk in disks:
+            note(f"{path}/{disk}", formats.get(disk), name)
+    for instance, path, image_format in other_disks:
+        if not path.startswith(inside):
+            note(path, image_format or None, instance)
+    return directories, backing, missing
+
+
+def _list_instance_directories(settings: Settings, problem: Problem) -> list[str]:
+    excluded = {settings.image_cache_subdirectory_name, *_NOT_INSTANCES}
+    try:
+        with os.scandir(settings.instances_path) as entries:
+            # A link to a directory counts: an instance may have been moved to another disk.
+            return [entry.name for entry in entries if entry.name not in excluded and entry.is_dir()]
+    except OSError as exc:
+        problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
+        return []
+
+
+def _read_disk_info(directory: str, warn: Problem) -> dict[str, str]:
+    """Return the format of each disk by its name, as nova recorded it.
+
+    Only the last part of a path counts: in a ``_resize`` directory the rest is out of date.
+    """
+    path = f"{directory}/{_DISK_INFO}"
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            text = os.read(descriptor, _DISK_INFO_LIMIT)
+        finally:
+            os.close(descriptor)
+        recorded = json.loads(text.decode())
+        return {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, AttributeError, RecursionError) as exc:
+        warn(f"{printable(path)} cannot be understood ({exc}): the disks' own headers say what they are.")
+        return {}
+
+
+def _add(users: Users, name: str, directory: str) -> None:
+    directories = users.get(name)
+    if directories is None:
+        users[name] = [directory]
+    elif directories[-1] != directory:
+        directories.append(directory)

@@ -1,0 +1,164 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The options of a pass as one value, under nova's names and with nova's defaults."""
+
+from __future__ import annotations
+
+import os
+import string
+from typing import (
+    Any,
+    Mapping,
+    NamedTuple,
+)
+
+from .errors import ImageCacheError
+from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
+
+__all__ = ["Settings", "make_settings"]
+
+_IMAGE_REFERENCE = "%(image)s"
+_DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
+
+_BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+
+
+class Settings(NamedTuple):
+    """The options of one pass, checked and complete.
+
+    Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
+    was not asked; a limit is None where none was set.
+    """
+
+    instances_path: str
+    image_cache_subdirectory_name: str
+    image_info_filename_pattern: str
+    remove_unused_base_images: bool
+    remove_unused_original_minimum_age_seconds: int
+    remove_unused_resized_minimum_age_seconds: int
+    remove_unused_kernels: bool
+    host: str
+    protect_orphans: bool
+    keep_images: frozenset[str]
+    glance_images: frozenset[str] | None
+    max_used_space: int | None
+    min_free_space: int | None
+    max_removals: int | None
+    max_removal_percent: int | None
+
+    @property
+    def cache_path(self) -> str:
+        """The cache directory."""
+        return os.path.join(self.instances_path, self.image_cache_subdirectory_name)
+
+    @property
+    def locks_path(self) -> str:
+        """The directory of nova's external locks (``lock_path`` in ``imagebackend.py``)."""
+        return os.path.join(self.instances_path, LOCKS_DIRECTORY)
+
+
+def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostname: str) -> Settings:
+    """Put the options of a pass together: what was given, else what nova.conf says, else nova's default.
+
+    :param given: the module's options; None means not given.
+    :param configured: what :func:`nova_conf.read_nova_conf` found.
+    :param hostname: this host's name, nova's default for ``host``.
+    :return: the settings.
+    :raises ImageCacheError: a value that cannot be meant.
+    """
+
+    def choose(name: str, default: Any) -> Any:
+        if given.get(name) is not None:
+            return given[name]
+        if name not in configured:
+            return default
+        if isinstance(default, bool):
+            return _boolean(name, configured[name])
+        if isinstance(default, int):
+            return _integer(name, configured[name])
+        return configured[name]
+
+    instances_path = str(choose("instances_path", "/var/lib/nova/instances"))
+    if not os.path.isabs(instances_path) or "\0" in instances_path:
+        raise ImageCacheError(f"instances_path must be an absolute path, not '{printable(instances_path)}'.")
+    instances_path = os.path.normpath(instances_path)
+    subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
+    pattern = str(choose("image_info_filename_pattern", _DEFAULT_INFO_PATTERN))
+    glance_images = given.get("glance_images")
+    return Settings(
+        instances_path=instances_path,
+        image_cache_subdirectory_name=subdirectory,
+        image_info_filename_pattern=_info_pattern(pattern, instances_path, subdirectory),
+        remove_unused_base_images=choose("remove_unused_base_images", True),
+        remove_unused_original_minimum_age_seconds=_not_negative(
+            "remove_unused_original_minimum_age_seconds",
+            choose("remove_unused_original_minimum_age_seconds", 86400),
+        ),
+        remove_unused_resized_minimum_age_seconds=_not_negative(
+            "remove_unused_resized_minimum_age_seconds",
+            choose("remove_unused_resized_minimum_age_seconds", 3600),
+        ),
+        remove_unused_kernels=choose("remove_unused_kernels", False),
+        host=str(choose("host", hostname)),
+        protect_orphans=given.get("orphans") != "ignore",
+        keep_images=frozenset(given.get("keep_images") or ()),
+        glance_images=None if glance_images is None else frozenset(glance_images),
+        max_used_space=_limit(given, "max_used_space"),
+        min_free_space=_limit(given, "min_free_space"),
+        max_removals=_limit(given, "max_removals"),
+        max_removal_percent=_limit(given, "max_removal_percent"),
+    )
+
+
+def _directory_name(name: str) -> str:
+    if not name or "/" in name or "\0" in name or name in (".", "..", LOCKS_DIRECTORY):
+        raise ImageCacheError(
+            f"image_cache_subdirectory_name must be the name of a folder in instances_path, not '{printable(name)}'."
+        )
+    return name
+
+
+def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
+    references = {"instances_path": instances_path, "image_cache_subdirectory_name": subdirectory}
+    path = string.Template(pattern).safe_substitute(references)
+    name = os.path.basename(path)
+    others = os.path.dirname(path) + name.replace(_IMAGE_REFERENCE, "", 1)
+    example = name.replace(_IMAGE_REFERENCE, fingerprint(""), 1)
+    if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or parse_name(example).kind is not Kind.OTHER:
+        raise ImageCacheError(
+            f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last part, "
+            f"that cannot be taken for a cache file, such as {_DEFAULT_INFO_PATTERN}; it is '{printable(pattern)}'."
+        )
+    if not os.path.isabs(path) or "$" in path:
+        raise ImageCacheError(
+            f"image_info_filename_pattern must give an absolute path, with no reference but $instances_path "
+            f"and $image_cache_subdirectory_name; it gives '{printable(path)}'."
+        )
+    return os.path.normpath(path)
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value.lower() not in _BOOLEANS:
+        raise ImageCacheError(f"config_file sets {name} to '{printable(value)}', which is neither true nor false.")
+    return _BOOLEANS[value.lower()]
+
+
+def _integer(name: str, value: str) -> int:
+    try:
+        return int(value)
+    except ValueError as exc:
+        raise ImageCacheError(f"config_file sets {name} to '{printable(value)}', which is not a whole number.") from exc
+
+
+def _not_negative(name: str, value: int) -> int:
+    if value < 0:
+        raise ImageCacheError(f"{name} must not be negative; it is {value}.")
+    return value
+
+
+def _limit(given: Mapping[str, int | None], name: str) -> int | None:
+    value = given.get(name)
+    return None if value is None else _not_negative(name, value)

@@ -1,0 +1,134 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The storage that a cache lies on: what is mounted there, and which hosts nova saw using it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from typing import NamedTuple
+
+from .errors import ImageCacheError
+from .layout import printable
+
+__all__ = ["Store", "find_store", "read_storage_users"]
+
+_USERS_FILE = "compute_nodes"
+_USERS_SIZE_LIMIT = 4 * 1024 * 1024
+# Network and cluster file systems: other hosts may have the same files mounted.
+_SHARED = frozenset(
+    [
+        "9p",
+        "acfs",
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "gfs2",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "pvfs2",
+        "smb3",
+        "smbfs",
+        "virtiofs",
+    ]
+)
+_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+class Store(NamedTuple):
+    """Where the cache lies. ``store_id`` is equal for two hosts only if they see the same directory."""
+
+    store_id: str
+    filesystem: str
+    shared: bool
+    free_bytes: int
+    total_bytes: int
+
+
+def find_store(path: str) -> Store:
+    """Describe the file system under a directory.
+
+    :param path: the cache directory.
+    :return: its store. A network or cluster file system is known by its type, source and path, a
+        local one by the machine and the device as well.
+    :raises ImageCacheError: the mounts of this host cannot be read.
+    """
+    real_path = os.path.realpath(path)
+    device = filesystem = source = location = ""
+    try:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+            longest = -1
+            for line in stream:
+                mount, _dash, origin = line.partition(" - ")
+                _id, _parent, mount_device, root, mount_point = (_unescape(field) for field in mount.split(" ")[:5])
+                below = _path_below(real_path, mount_point)
+                if below is not None and len(mount_point) >= longest:
+                    longest = len(mount_point)
+                    device = mount_device
+                    filesystem, source = (_unescape(field) for field in origin.split(" ")[:2])
+                    location = os.path.normpath(root + "/" + below) if root != "/" else "/" + below
+        space = os.statvfs(real_path)
+    except (OSError, ValueError) as exc:
+        raise ImageCacheError(f"What is mounted at {printable(path)} cannot be found out: {exc}.") from exc
+    shared = filesystem in _SHARED or filesystem.startswith("fuse.")
+    owner = source if shared else f"{_machine_id()}:{device}"
+    return Store(
+        store_id=f"{filesystem}:{owner}:{location}",
+        filesystem=filesystem,
+        shared=shared,
+        free_bytes=space.f_bavail * space.f_frsize,
+        total_bytes=space.f_blocks * space.f_frsize,
+    )
+
+
+def read_storage_users(instances_path: str) -> dict[str, float]:
+    """Read which hosts nova saw using this storage (``nova/virt/storage_users.py``).
+
+    :param instances_path: the directory with the ``compute_nodes`` file.
+    :return: the time of each host's last use, in unix seconds; empty where nova keeps no such file.
+    :raises ImageCacheError: the file is there and cannot be read or understood.
+    """
+    path = os.path.join(instances_path, _USERS_FILE)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as stream:
+            text = stream.read(_USERS_SIZE_LIMIT + 1)
+        if len(text) > _USERS_SIZE_LIMIT:
+            raise ValueError("it is too large")
+        return {str(host): float(seen) for host, seen in json.loads(text).items()}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as exc:
+        raise ImageCacheError(
+            f"{printable(path)}, where nova says which hosts use this storage, cannot be understood: {exc}. "
+            f"Whose instances are here is unknown; nova writes the file anew on its next pass."
+        ) from exc
+
+
+def _path_below(path: str, mount_point: str) -> str | None:
+    if path == mount_point:
+        return ""
+    prefix = mount_point.rstrip("/") + "/"
+    return path[len(prefix) :] if path.startswith(prefix) else None
+
+
+def _unescape(field: str) -> str:
+    return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+
+
+def _machine_id() -> str:
+    try:
+        with open("/etc/machine-id", encoding="ascii") as stream:
+            return stream.read(64).strip() or os.uname().nodename
+    except (OSError, ValueError):
+        return os.uname().nodename
