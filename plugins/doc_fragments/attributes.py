@@ -1,0 +1,63 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the modules promise about check mode, diff mode and the rest."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Attributes that both modules document, and what differs between them."""
+
+    DOCUMENTATION = r"""
+options: {}
+attributes:
+  platform:
+    description: The platforms that the module runs on.
+    platforms: linux
+    support: full
+"""
+
+    FACTS = r"""
+options: {}
+attributes:
+  check_mode:
+    description: Runs the same in check mode, for it never writes anything.
+    support: full
+  diff_mode:
+    description: Changes nothing, so there is no difference to show.
+    support: N/A
+  facts:
+    description: Returns an C(ansible_facts) dictionary.
+    support: full
+  idempotent:
+    description: Changes nothing, however often it runs.
+    support: full
+"""
+
+    PRUNE = r"""
+options: {}
+attributes:
+  check_mode:
+    description:
+      - Is the dry run. The same look at the host and the same plan, and then it stops.
+      - Nothing at all is written, no modification time and no lock file either.
+    support: full
+  diff_mode:
+    description: Shows the listing of the cache before and after, one line a file with name, size in bytes and reasons.
+    support: full
+  idempotent:
+    description: A second run removes nothing, unless a file has become old enough or unused in between.
+    support: full
+"""
+
+    ACTIONGROUP_IMAGE_CACHE = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(group/stackops.nova.image_cache) in C(module_defaults) to set options for both modules at once.
+    support: full
+    membership:
+      - stackops.nova.image_cache
+"""

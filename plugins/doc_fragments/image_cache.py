@@ -1,0 +1,151 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that both modules share: each one as argspec.py has it."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """Options, requirements and notes of the image cache modules."""
+
+    DOCUMENTATION = r"""
+options:
+  instances_path:
+    description:
+      - Where nova keeps its instances on this host, an absolute path. Without it, O(config_file) is asked.
+      - nova's own default, C(/var/lib/nova/instances), where neither says it.
+    type: path
+  image_cache_subdirectory_name:
+    description:
+      - The name of the cache directory in O(instances_path); a name, never a path.
+      - nova's own default, C(_base), where neither this nor O(config_file) says it.
+    type: str
+  image_info_filename_pattern:
+    description:
+      - Where the stored facts about a base file lie. C(%(image)s) stands for the base file's name.
+        C($instances_path) and C($image_cache_subdirectory_name) may be used.
+      - A base file's info file is removed together with it.
+      - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where neither
+        this nor O(config_file) says it.
+    type: str
+  remove_unused_base_images:
+    description:
+      - Whether M(stackops.nova.image_cache_prune) removes anything. With V(false) it reports only.
+      - V(true) where neither this nor O(config_file) says it.
+    type: bool
+  remove_unused_original_minimum_age_seconds:
+    description:
+      - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have been
+        used last before it may go, if it is unused now. Counted from its modification time, which nova sets on each use.
+      - V(86400) where neither this nor O(config_file) says it. A much smaller value takes away the time in which an instance that
+        is being built holds nothing but its base file.
+    type: int
+  remove_unused_resized_minimum_age_seconds:
+    description:
+      - The same for resized copies of images, such as C(<fingerprint>_10737418240) and C(<fingerprint>_sm).
+      - V(3600) where neither this nor O(config_file) says it.
+    type: int
+  remove_unused_kernels:
+    description:
+      - Whether files that are named by an image id, as old releases of nova stored kernels and ramdisks, may go too.
+        With V(false) they are RV(ignore:other) and never touched.
+      - V(false) where neither this nor O(config_file) says it.
+    type: bool
+  host:
+    description:
+      - The name by which nova knows this host (C(host) in C(nova.conf)). It tells local from remote use, and is the host that
+        O(libvirt) speaks for.
+      - The host's own name where neither this nor O(config_file) says it.
+    type: str
+  config_file:
+    description:
+      - A C(nova.conf) on the host to read the options above from, under their present and their Icehouse names.
+        References such as C($state_path) are followed. An option given to the module wins.
+    type: path
+  instances:
+    description:
+      - Instances that may use the cache, as dictionaries. All hosts that share the storage count, not this one alone.
+      - Either plain records with C(uuid) and, where known, C(name), C(image_ref), C(kernel_id), C(ramdisk_id), C(host), C(vm_state),
+        C(task_state), C(swap_mb) and C(ephemeral_gb).
+      - Or servers just as the Compute API or M(openstack.cloud.server_info#module) gives them.
+      - While one of them cannot be understood, nothing is removed.
+    type: list
+    elements: raw
+  instance_hosts:
+    description:
+      - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
+      - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in O(instances),
+        nor the host that O(libvirt) speaks for, nothing is removed.
+    type: list
+    elements: str
+    default: []
+  libvirt:
+    description:
+      - Whether to read this host's instances from libvirt's domain XML as well.
+      - With V(false) and no O(instances), the disks in O(instances_path) alone say what is in use.
+    type: bool
+    default: true
+  libvirt_config_path:
+    description:
+      - The directory in which libvirt keeps the persistent XML of its domains. While it cannot be read, nothing is removed.
+    type: path
+    default: /etc/libvirt/qemu
+  orphans:
+    description:
+      - What to do about an orphan, a directory with disks that belongs to no instance of O(instances) or libvirt.
+      - V(protect) keeps the files that back its disks.
+      - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers are orphans where
+        the Compute API was asked for its usual list.
+    type: str
+    choices: [protect, ignore]
+    default: protect
+  keep_images:
+    description:
+      - Ids of images whose files stay, used or not.
+    type: list
+    elements: str
+    default: []
+  glance_images:
+    description:
+      - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was deleted there from one that
+        can be downloaded again, and unused images are known by their id.
+    type: list
+    elements: str
+  max_used_space:
+    description:
+      - Remove only until the files of the cache take no more disk space than this, least recently used first.
+        A number of bytes, or one with a unit such as V(100G).
+      - Together with O(min_free_space), until both hold. With neither, everything removable goes.
+    type: bytes
+  min_free_space:
+    description:
+      - Remove only until this much space is free on the cache's file system, least recently used first.
+        A number of bytes, or one with a unit such as V(100G).
+    type: bytes
+  max_removals:
+    description:
+      - A brake. If more files than this would be removed, nothing is, and the task fails.
+    type: int
+  max_removal_percent:
+    description:
+      - A brake. If more than this share of the cache's files would be removed, in percent, nothing is, and the task fails.
+    type: int
+  details:
+    description:
+      - How much to return. V(summary) stays under 4 KiB for a cache of any size.
+      - V(names) adds the names of the files by state, and the images in use.
+      - V(files) adds an entry for each file as well.
+    type: str
+    choices: [summary, names, files]
+    default: summary
+requirements:
+  - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or has an external data file.
+    While such a disk cannot be read, nothing is removed.
+notes:
+  - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users have open, nor mark
+    files as used that belong to QEMU.
+  - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of O(instances_path), and
+    followed to its end, whatever an inventory says.
+"""

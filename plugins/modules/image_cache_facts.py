@@ -1,0 +1,303 @@
+#!/usr/bin/python
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_cache_facts
+short_description: Audit the image cache of an OpenStack compute host
+version_added: 0.1.0
+description:
+  - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space that would free,
+    and what needs a person, such as a backing file that is missing.
+  - Writes nothing, starts no process for qcow2 and raw disks, and holds no lock.
+author:
+  - stackops.nova contributors (@stackops)
+extends_documentation_fragment:
+  - stackops.nova.image_cache
+  - stackops.nova.attributes
+  - stackops.nova.attributes.facts
+  - stackops.nova.attributes.actiongroup_image_cache
+seealso:
+  - module: stackops.nova.image_cache_prune
+"""
+
+EXAMPLES = r"""
+- name: Audit the image cache
+  stackops.nova.image_cache_facts:
+
+- name: Say how much a prune would free
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts['image_cache']['summary']['reclaimable_bytes'] | human_readable }}"
+
+- name: Audit with nova's own settings, in every detail
+  stackops.nova.image_cache_facts:
+    config_file: /etc/nova/nova.conf
+    details: files
+
+- name: Audit a host of a containerised deployment
+  stackops.nova.image_cache_facts:
+    instances_path: /var/lib/docker/volumes/nova_compute/_data/instances
+    libvirt_config_path: /var/lib/docker/volumes/nova_libvirt_qemu/_data
+"""
+
+RETURN = r"""
+ansible_facts:
+  description: What was found, under one key.
+  returned: success
+  type: dict
+  contains:
+    image_cache:
+      description: The state of the cache. Names are bare file names, sizes bytes, times unix seconds, and lists are sorted.
+      returned: success
+      type: dict
+      contains:
+        cache_path:
+          description: The cache directory.
+          returned: success
+          type: str
+          sample: /var/lib/nova/instances/_base
+        exists:
+          description: Whether there is a cache directory. If not, there is nothing to do and all counts are zero.
+          returned: success
+          type: bool
+        now:
+          description: The time of the audit on the host.
+          returned: success
+          type: float
+        host:
+          description: The name of the host that local use was counted for.
+          returned: success
+          type: str
+        store:
+          description: The storage that the cache lies on. All but C(users) is V(none) if the cache does not exist.
+          returned: success
+          type: dict
+          contains:
+            id:
+              description:
+                - The same for two hosts only if they see the same directory, by file system type, source and path for a network or cluster file
+                  system, and by machine, device and path for a local one.
+              returned: success
+              type: str
+            filesystem:
+              description: The type of the file system.
+              returned: success
+              type: str
+            shared:
+              description: Whether it is a network or cluster file system.
+              returned: success
+              type: bool
+            users:
+              description: The hosts that nova saw using this storage within 24 hours.
+              returned: success
+              type: list
+              elements: str
+            free_bytes:
+              description: How much space is free there for an ordinary user.
+              returned: success
+              type: int
+            total_bytes:
+              description: How large it is.
+              returned: success
+              type: int
+        summary:
+          description: The cache in numbers.
+          returned: success
+          type: dict
+          contains:
+            active:
+              description: How many files are in use.
+              returned: success
+              type: int
+            removable:
+              description: How many files are unused and old enough.
+              returned: success
+              type: int
+            too_young:
+              description: How many files are unused, but not long enough.
+              returned: success
+              type: int
+            other:
+              description: How many entries are none of nova's cache files, or kernels that are left alone. They are never touched.
+              returned: success
+              type: int
+            total:
+              description: All files of the cache without C(other).
+              returned: success
+              type: dict
+              contains:
+                files:
+                  description: How many there are.
+                  returned: success
+                  type: int
+                allocated_bytes:
+                  description: How much space they take.
+                  returned: success
+                  type: int
+            reclaimable_bytes:
+              description: How much space a prune with the same options would free now, V(0) while it would remove nothing.
+              returned: success
+              type: int
+        missing:
+          description: The files that disks need and that do not exist. The worst news there is.
+          returned: success
+          type: list
+          elements: dict
+          contains:
+            backing_file:
+              description: The path of the file, as the disk's header has it.
+              returned: success
+              type: str
+            instances:
+              description: The instances that cannot start without it.
+              returned: success
+              type: list
+              elements: str
+        orphans:
+          description: The directories that hold disks and belong to no known instance. Empty where no instances were asked for.
+          returned: success
+          type: list
+          elements: str
+        unknown_use:
+          description: Why nothing may be removed, a sentence each. Empty if all is known.
+          returned: success
+          type: list
+          elements: str
+        omitted:
+          description: How many entries were left out of a list to keep the result small.
+          returned: if O(details=summary)
+          type: dict
+          contains:
+            users:
+              description: How many of C(store.users).
+              returned: if O(details=summary)
+              type: int
+            missing:
+              description: How many of C(missing).
+              returned: if O(details=summary)
+              type: int
+            orphans:
+              description: How many of C(orphans).
+              returned: if O(details=summary)
+              type: int
+            unknown_use:
+              description: How many of C(unknown_use).
+              returned: if O(details=summary)
+              type: int
+        active:
+          description: The files that are in use.
+          returned: if O(details=names) or O(details=files)
+          type: list
+          elements: str
+        removable:
+          description: The files that are unused and old enough.
+          returned: if O(details=names) or O(details=files)
+          type: list
+          elements: str
+        too_young:
+          description: The files that are unused, but not long enough.
+          returned: if O(details=names) or O(details=files)
+          type: list
+          elements: str
+        other:
+          description: What is none of nova's cache files, and kernels that are left alone.
+          returned: if O(details=names) or O(details=files)
+          type: list
+          elements: str
+        used_images:
+          description: The images that instances use, by image id, with the number of instances on this host (C(local)) and on
+            others (C(remote)), and their names (C(instances)).
+          returned: if O(details=names) or O(details=files)
+          type: dict
+        image_popularity:
+          description: How many instances use an image, by image id.
+          returned: if O(details=names) or O(details=files)
+          type: dict
+        files:
+          description: One entry for each file.
+          returned: if O(details=files)
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: The file's name. What cannot be shown is escaped.
+              returned: success
+              type: str
+            kind:
+              description:
+                - What its name says it is, one of V(original), V(resized), V(small), V(swap), V(ephemeral), V(kernel), V(partial) (an interrupted
+                  download) and V(other).
+              returned: success
+              type: str
+            image_id:
+              description: The image that it comes from, V(none) if no inventory names it.
+              returned: success
+              type: str
+            in_glance:
+              description: Whether Glance still has that image, V(none) if O(glance_images) was not given or the file is no image.
+              returned: success
+              type: bool
+            state:
+              description: One of V(active), V(removable), V(too_young) and V(other).
+              returned: success
+              type: str
+            reasons:
+              description:
+                - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on it),
+                  V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has it open) or V(keep_images).
+                - An unused one has V(unused), or V(unknown) if no inventory names its image.
+              returned: success
+              type: list
+              elements: str
+            size_bytes:
+              description: Its size.
+              returned: success
+              type: int
+            allocated_bytes:
+              description: The space that it takes, which is less where it has holes.
+              returned: success
+              type: int
+            mtime:
+              description: The time of its last known use.
+              returned: success
+              type: float
+            age_seconds:
+              description: How long ago that was.
+              returned: success
+              type: float
+            removable_in_seconds:
+              description: In how many seconds it will be old enough, V(none) if it is in use or never to be removed.
+              returned: success
+              type: int
+            used_by:
+              description: The instances that need it, by nova's name for them, or by their directory where no inventory knows them.
+              returned: success
+              type: list
+              elements: str
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        result = audit(module.params, time.time(), lambda command: module.run_command(command, handle_exceptions=False))
+    except ImageCacheError as exc:
+        module.fail_json(msg=str(exc))
+    for warning in result.warnings:
+        module.warn(warning)
+    module.exit_json(changed=False, ansible_facts={"image_cache": result.facts})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+#!/usr/bin/python
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_cache_prune
+short_description: Remove unused base images from an OpenStack compute host
+version_added: 0.1.0
+description:
+  - Removes from nova's image cache what nobody needs and what is old enough, beside a running nova, under nova's own locks.
+  - Check mode is the dry run. What it returns as removed is what a run would remove.
+  - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
+  - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
+author:
+  - stackops.nova contributors (@stackops)
+extends_documentation_fragment:
+  - stackops.nova.image_cache
+  - stackops.nova.attributes
+  - stackops.nova.attributes.prune
+  - stackops.nova.attributes.actiongroup_image_cache
+seealso:
+  - module: stackops.nova.image_cache_facts
+"""
+
+EXAMPLES = r"""
+- name: Show what would go, and change nothing
+  stackops.nova.image_cache_prune:
+  check_mode: true
+  diff: true
+
+- name: Remove unused base images, but never more than a tenth of the cache at once
+  stackops.nova.image_cache_prune:
+    max_removal_percent: 10
+
+- name: Make room until 50 GiB are free, least recently used first
+  stackops.nova.image_cache_prune:
+    min_free_space: 50G
+
+- name: Count the instances of all hosts that share the storage
+  stackops.nova.image_cache_prune:
+    instances: "{{ servers }}"
+    instance_hosts: "{{ groups['compute'] }}"
+"""
+
+RETURN = r"""
+image_cache:
+  description:
+    - The state of the cache as it was found, before anything was removed.
+    - The same structure as RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache).
+  returned: success, and failure after the cache was looked at
+  type: dict
+removed:
+  description: The files that were removed, in check mode those that would be. Always whole, for it is what changed.
+  returned: success, and failure after the cache was looked at
+  type: list
+  elements: str
+  sample: [8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85, swap_128]
+kept:
+  description: The removable files that stayed.
+  returned: success, and failure after the cache was looked at
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The file's name.
+      returned: success
+      type: str
+    reason:
+      description:
+        - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if O(remove_unused_base_images) is off,
+          V(space_target_met) if enough space is free without it, V(locked) if somebody holds nova's lock on it.
+        - Or what was seen just before its removal, V(held) by QEMU, V(open) in a process, V(touched) (used since the
+          look), V(replaced) by another file, or V(gone).
+      returned: success
+      type: str
+failed:
+  description: The files whose removal failed, and why. The task fails if there is one.
+  returned: success, and failure after the cache was looked at
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The file's name.
+      returned: success
+      type: str
+    error:
+      description: What went wrong.
+      returned: success
+      type: str
+reclaimed_bytes:
+  description: How much space the removed files took.
+  returned: success, and failure after the cache was looked at
+  type: int
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    try:
+        result = prune(
+            module.params,
+            time.time(),
+            lambda command: module.run_command(command, handle_exceptions=False),
+            module.check_mode,
+        )
+    except ImageCacheError as exc:
+        module.fail_json(msg=str(exc))
+    for warning in result.warnings:
+        module.warn(warning)
+    done = {"image_cache": result.facts, **result.done}
+    if module._diff:
+        done["diff"] = result.diff
+    if result.error is not None:
+        module.fail_json(msg=result.error, **done)
+    module.exit_json(**done)
+
+
+if __name__ == "__main__":
+    main()
