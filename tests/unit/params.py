@@ -1,0 +1,49 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a module hands to the core: its options, and a way to run a command."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+# Whatever nova.conf may say is None unless it is given: only so does an option win over `config_file`.
+DEFAULTS: dict[str, Any] = {
+    "instances_path": None,
+    "image_cache_subdirectory_name": None,
+    "image_info_filename_pattern": None,
+    "remove_unused_base_images": None,
+    "remove_unused_original_minimum_age_seconds": None,
+    "remove_unused_resized_minimum_age_seconds": None,
+    "remove_unused_kernels": None,
+    "host": None,
+    "config_file": None,
+    "instances": None,
+    "instance_hosts": [],
+    "libvirt": True,
+    "libvirt_config_path": "/etc/libvirt/qemu",
+    "orphans": "protect",
+    "keep_images": [],
+    "glance_images": None,
+    "max_used_space": None,
+    "min_free_space": None,
+    "max_removals": None,
+    "max_removal_percent": None,
+    "details": "summary",
+}
+
+
+def params(**given: Any) -> dict[str, Any]:
+    """All options of the modules: the given ones, and the rest as they are when left out."""
+    unknown = given.keys() - DEFAULTS.keys()
+    if unknown:
+        raise TypeError(f"no such option: {', '.join(sorted(unknown))}")
+    return {**DEFAULTS, **given}
+
+
+def run_command(command: list[str]) -> tuple[int, str, str]:
+    """Run a command as `AnsibleModule.run_command` would."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr

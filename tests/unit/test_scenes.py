@@ -1,0 +1,622 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a user is promised on real caches: eight scenes of one compute host, each seen from three sides.
+
+The tables say for every base file what must come out when the audit knows
+
+* the disks alone,
+* the disks and the host's domain XML,
+* the disks, the usual server list of the Nova API, and the images that Glance still has.
+
+They were derived by hand from the captures, not from what the product answers. Unused files are old at 120 seconds,
+as they were for nova's own removal between the last two scenes.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
+from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.unit.params import params, run_command
+
+MINIMUM_AGE = 120
+HOST = "vm"
+
+# Base files, called after their image.
+LAB_RAW = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+LAB_QCOW2 = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+LAB_SPARSE = "c039bc75510309cb034779588b4eeb2429a14453"
+LAB_GONE = "c56330a2a9b19a6959805994c6b506abf0d163e4"
+PRECACHED = "2c842cdb2ac7c795eb0769b5ec0f29996c56b003"
+DISK1_SHELVED = "8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85"
+BIG_RAW = "284c96e87bfb34c8759b04a5822097e2dc43391f"
+BIG_QCOW2 = "02c9f7e7130413742a28a31ba97617e9a56811be"
+EPHEMERAL_1 = "ephemeral_1_0706d66"
+EPHEMERAL_2 = "ephemeral_2_0706d66"
+
+IMAGE = {
+    LAB_RAW: "f8cda50a-d7cd-4ebb-a55c-a081ab800866",
+    LAB_QCOW2: "131d062c-6166-4aa7-bb6c-7ceae4a8201c",
+    LAB_SPARSE: "aa3fd82f-f02a-4c9b-a2a5-571c5ebfce32",
+    LAB_GONE: "76fa97ac-319d-436a-b306-d33dbf85a376",
+    PRECACHED: "49565675-a9d3-456f-a77c-22167bbb00c1",
+    DISK1_SHELVED: "daebba21-301d-45de-9b6d-9a25aeb11bc7",
+    BIG_RAW: "881f2e76-1fbc-40a7-9c3a-fce2f13284c9",
+    BIG_QCOW2: "7db1cde1-11e2-48df-b784-0981a798b147",
+}
+
+# Instances: the directory is the UUID.
+PLAIN, PLAIN_UUID = "instance-00000001", "b38dfd14-56ca-498e-a719-33ff1449d100"
+SWAP, SWAP_UUID = "instance-00000002", "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+EPH, EPH_UUID = "instance-00000003", "dbcd3710-0b3c-4a54-bd61-a54f527c69e1"
+DISK1 = "instance-00000004"
+LINEPH, LINEPH_UUID = "instance-00000007", "7099ad51-3f1e-4ce0-821f-2243d0bf0b33"
+EPH2, EPH2_UUID = "instance-00000008", "a9d7be4f-13f0-4438-8395-3c95d7e07770"
+SOFT, SOFT_UUID = "instance-00000009", "e695b8f4-f1b8-4e2b-8093-473cf4c710e1"
+CUT_PART_UUID = "e25c8cb5-f57c-426d-a7bd-03d7ffee99d3"
+CUT_CONV_UUID = "6ff2e7eb-db21-4802-88ac-deaaf6f2db4d"
+
+# Verdicts: the state, and every reason for it.
+BACKING = "active: backing"
+INSTANCE = "active: instance"
+IN_USE = "active: backing, instance"
+ORPHAN = "active: orphan"
+BACKING_AND_ORPHAN = "active: backing, orphan"
+IN_USE_AND_ORPHAN = "active: backing, instance, orphan"
+UNUSED = "removable: unused"
+UNKNOWN = "removable: unknown"
+UNUSED_YOUNG = "too_young: unused"
+UNKNOWN_YOUNG = "too_young: unknown"
+
+DISKS, XML, API = "disks alone", "domain XML", "API"
+SIDES = (DISKS, XML, API)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is so in a scene; whatever a side is not listed for is empty there."""
+
+    files: dict[str, tuple[str, str, str]]
+    images_known: dict[str, set[str]]
+    orphans: dict[str, list[str]] = field(default_factory=dict)
+    missing: dict[str, dict[str, list[str]]] = field(default_factory=dict)
+
+
+# The second ephemeral disk of `eph2` (1 + 2 GB) shows in no list: the flavor says 3. Its disk is the only witness.
+TRUTH = {
+    "steady": Truth(
+        # Nothing is 120 seconds old yet.
+        files={
+            # (disks alone, domain XML, API), as everywhere below
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (UNKNOWN_YOUNG, UNKNOWN_YOUNG, UNUSED_YOUNG),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (UNUSED_YOUNG, UNUSED_YOUNG, UNUSED_YOUNG),
+            "swap_64": (BACKING, IN_USE, IN_USE),
+            "swap_128": (UNUSED_YOUNG, UNUSED_YOUNG, UNUSED_YOUNG),
+        },
+        images_known={XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE}, API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE}},
+    ),
+    "resize-pending": Truth(
+        # `swap` went from 64 to 32 MB and may go back: its old disk waits in the `_resize` directory.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (UNKNOWN, UNKNOWN, UNUSED),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (BACKING, BACKING, BACKING),
+            "swap_32": (BACKING, IN_USE, IN_USE),
+            "swap_64": (BACKING, BACKING, BACKING),
+            "swap_128": (UNUSED, UNUSED, UNUSED),
+        },
+        images_known={XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE}, API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE}},
+    ),
+    "soft-deleted": Truth(
+        # The usual server list leaves out `lineph` and `soft`, though both can still be restored.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE_AND_ORPHAN),
+            LAB_GONE: (BACKING, IN_USE, ORPHAN),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE_AND_ORPHAN),
+            EPHEMERAL_2: (BACKING, IN_USE, BACKING_AND_ORPHAN),
+            "swap_32": (UNUSED, UNUSED, UNUSED),
+            "swap_64": (BACKING, IN_USE, IN_USE),
+            "swap_128": (BACKING, IN_USE, ORPHAN),
+        },
+        images_known={XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE}, API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE}},
+        orphans={API: [LINEPH_UUID, SOFT_UUID]},
+    ),
+    "shelved": Truth(
+        # `disk1` is offloaded and has left the host; `swap` is shelved and has not.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (UNKNOWN, UNKNOWN, UNUSED),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (BACKING, BACKING, BACKING),
+            "swap_32": (UNUSED, UNUSED, UNUSED),
+            "swap_64": (BACKING, IN_USE, IN_USE),
+            "swap_128": (UNUSED, UNUSED, UNUSED),
+        },
+        images_known={XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE}, API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE}},
+    ),
+    "interrupted-download": Truth(
+        # Back from the shelf, `disk1` has its old base again, but its domain still names the snapshot that is gone.
+        # An unfinished download is nobody's disk, even where an instance waits in ERROR for that image.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (UNKNOWN, UNKNOWN, UNUSED),
+            DISK1_SHELVED: (UNKNOWN, INSTANCE, UNKNOWN),
+            f"{BIG_RAW}.part": (UNKNOWN_YOUNG, UNKNOWN_YOUNG, UNUSED_YOUNG),
+            f"{BIG_QCOW2}.part": (UNKNOWN_YOUNG, UNKNOWN_YOUNG, UNUSED_YOUNG),
+            f"{BIG_QCOW2}.converted": (UNKNOWN_YOUNG, UNKNOWN_YOUNG, UNUSED_YOUNG),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (BACKING, BACKING, BACKING),
+            "swap_32": (UNUSED, UNUSED, UNUSED),
+            "swap_64": (BACKING, IN_USE, IN_USE),
+            "swap_128": (UNUSED, UNUSED, UNUSED),
+        },
+        images_known={
+            XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, DISK1_SHELVED},
+            API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, BIG_RAW, BIG_QCOW2},
+        },
+        # The two interrupted builds have a directory with a disk.info, and never got a domain.
+        orphans={XML: [CUT_CONV_UUID, CUT_PART_UUID]},
+    ),
+    "rescue": Truth(
+        # `plain` runs from disk.rescue, over an image that no list gives to it.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (BACKING, BACKING, BACKING),
+            DISK1_SHELVED: (UNKNOWN, INSTANCE, UNKNOWN),
+            f"{BIG_QCOW2}.part": (UNKNOWN, UNKNOWN, UNUSED),
+            f"{BIG_QCOW2}.converted": (UNKNOWN, UNKNOWN, UNUSED),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (BACKING, BACKING, BACKING),
+            "swap_32": (UNUSED, UNUSED, UNUSED),
+            "swap_64": (BACKING, IN_USE, IN_USE),
+            "swap_128": (UNUSED, UNUSED, UNUSED),
+        },
+        images_known={
+            XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, DISK1_SHELVED},
+            API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, BIG_QCOW2},
+        },
+    ),
+    "before-removal": Truth(
+        # `swap` has its 32 MB for good now; nova touched swap_64 a minute ago, believing the old size.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            LAB_GONE: (BACKING, BACKING, BACKING),
+            PRECACHED: (UNKNOWN, UNKNOWN, UNUSED),
+            DISK1_SHELVED: (UNKNOWN, INSTANCE, UNKNOWN),
+            f"{BIG_QCOW2}.part": (UNKNOWN, UNKNOWN, UNUSED),
+            f"{BIG_QCOW2}.converted": (UNKNOWN, UNKNOWN, UNUSED),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            EPHEMERAL_2: (BACKING, BACKING, BACKING),
+            "swap_32": (BACKING, IN_USE, IN_USE),
+            "swap_64": (UNUSED_YOUNG, UNUSED_YOUNG, UNUSED_YOUNG),
+            "swap_128": (UNUSED, UNUSED, UNUSED),
+        },
+        images_known={
+            XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, DISK1_SHELVED},
+            API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, PRECACHED, BIG_QCOW2},
+        },
+    ),
+    "after-removal": Truth(
+        # Nova has removed three files under running guests. None of the three can be booted again.
+        files={
+            LAB_RAW: (BACKING, IN_USE, IN_USE),
+            LAB_QCOW2: (BACKING, IN_USE, IN_USE),
+            LAB_SPARSE: (BACKING, IN_USE, IN_USE),
+            f"{BIG_QCOW2}.part": (UNKNOWN, UNKNOWN, UNUSED),
+            f"{BIG_QCOW2}.converted": (UNKNOWN, UNKNOWN, UNUSED),
+            EPHEMERAL_1: (BACKING, IN_USE, IN_USE),
+            "swap_64": (UNUSED_YOUNG, UNUSED_YOUNG, UNUSED_YOUNG),
+        },
+        images_known={XML: {LAB_RAW, LAB_QCOW2, LAB_SPARSE}, API: {LAB_RAW, LAB_QCOW2, LAB_SPARSE, BIG_QCOW2}},
+        missing={
+            DISKS: {LAB_GONE: [PLAIN_UUID], EPHEMERAL_2: [EPH2_UUID], "swap_32": [SWAP_UUID]},
+            XML: {LAB_GONE: [PLAIN], EPHEMERAL_2: [EPH2], "swap_32": [SWAP]},
+            API: {LAB_GONE: [PLAIN], EPHEMERAL_2: [EPH2], "swap_32": [SWAP]},
+        },
+    ),
+}
+
+every_scene = pytest.mark.parametrize("name", scenes.NAMES)
+every_side = pytest.mark.parametrize("side", SIDES)
+
+
+def options(scene: scenes.Scene, side: str, **more: Any) -> dict[str, Any]:
+    """The options of a user who has this side to look from."""
+    source: dict[str, dict[str, Any]] = {
+        DISKS: {"libvirt": False},
+        XML: {"libvirt_config_path": str(scene.libvirt_path)},
+        API: {"libvirt": False, "instances": scene.servers, "instance_hosts": [HOST], "glance_images": scene.images},
+    }
+    given = {
+        "instances_path": str(scene.instances_path),
+        "host": HOST,
+        "remove_unused_original_minimum_age_seconds": MINIMUM_AGE,
+        "remove_unused_resized_minimum_age_seconds": MINIMUM_AGE,
+        "details": "files",
+        **source[side],
+    }
+    return params(**{**given, **more})
+
+
+def facts_of(scene: scenes.Scene, side: str, **more: Any) -> dict[str, Any]:
+    return audit(options(scene, side, **more), scene.captured_at, run_command).facts
+
+
+def verdicts(facts: dict[str, Any]) -> dict[str, str]:
+    return {file["name"]: f"{file['state']}: {', '.join(sorted(file['reasons']))}" for file in facts["files"]}
+
+
+def users_of(facts: dict[str, Any]) -> dict[str, list[str]]:
+    return {file["name"]: file["used_by"] for file in facts["files"]}
+
+
+def names_in(directory: Path) -> set[str]:
+    return {path.name for path in directory.iterdir()}
+
+
+def tree(root: Path) -> dict[str, tuple[int, ...]]:
+    """Everything under `root`, with all that could tell that it was written to."""
+    return {
+        str(path.relative_to(root)): (
+            stat.st_ino,
+            stat.st_mode,
+            stat.st_uid,
+            stat.st_gid,
+            stat.st_size,
+            stat.st_mtime_ns,
+            stat.st_ctime_ns,
+        )
+        for path in [root, *root.rglob("*")]
+        for stat in [path.lstat()]
+    }
+
+
+LookAt = Callable[[str], scenes.Scene]
+
+
+@pytest.fixture(scope="module")
+def look_at(tmp_path_factory: pytest.TempPathFactory) -> LookAt:
+    """Scenes that are only looked at: each is built once."""
+    return functools.cache(lambda name: scenes.build(name, tmp_path_factory.mktemp(name)))
+
+
+class TestAudit:
+    @every_scene
+    @every_side
+    def test_each_file_gets_its_state_and_every_reason(self, look_at: LookAt, name: str, side: str) -> None:
+        truth = {file: verdict[SIDES.index(side)] for file, verdict in TRUTH[name].files.items()}
+        facts = facts_of(look_at(name), side)
+        assert verdicts(facts) == truth
+        states = [verdict.split(":")[0] for verdict in truth.values()]
+        for state in ("active", "removable", "too_young", "other"):
+            assert facts["summary"][state] == states.count(state)
+        assert facts["summary"]["total"]["files"] == len(truth)
+
+    @every_scene
+    @every_side
+    def test_an_image_is_named_where_a_source_names_it(self, look_at: LookAt, name: str, side: str) -> None:
+        truth = {
+            file: IMAGE[file.split(".")[0]]
+            for file in TRUTH[name].files
+            if file.split(".")[0] in TRUTH[name].images_known.get(side, set())
+        }
+        facts = facts_of(look_at(name), side)
+        assert {file["name"]: file["image_id"] for file in facts["files"] if file["image_id"]} == truth
+
+    @every_scene
+    @every_side
+    def test_orphans_and_missing_files_are_reported(self, look_at: LookAt, name: str, side: str) -> None:
+        scene = look_at(name)
+        facts = facts_of(scene, side)
+        cache = scene.instances_path / "_base"
+        truth = TRUTH[name].missing.get(side, {})
+        assert {entry["backing_file"]: entry["instances"] for entry in facts["missing"]} == {
+            str(cache / file): instances for file, instances in truth.items()
+        }
+        assert facts["orphans"] == TRUTH[name].orphans.get(side, [])
+        assert facts["unknown_use"] == []
+
+    @every_scene
+    @every_side
+    def test_it_writes_nothing(self, look_at: LookAt, name: str, side: str) -> None:
+        scene = look_at(name)
+        before = tree(scene.instances_path.parent)
+        facts_of(scene, side)
+        assert tree(scene.instances_path.parent) == before
+
+    def test_it_says_when_a_young_file_will_be_old_enough(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("steady"), API)
+        waiting = {
+            file["name"]: file["removable_in_seconds"] for file in facts["files"] if file["state"] == "too_young"
+        }
+        assert waiting == {
+            LAB_GONE: pytest.approx(14.7, abs=1),
+            EPHEMERAL_2: pytest.approx(15.2, abs=1),
+            "swap_128": pytest.approx(15.6, abs=1),
+        }
+
+    def test_images_are_counted_by_their_users(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("steady"), API)
+        assert facts["used_images"] == {
+            IMAGE[LAB_RAW]: {"local": 2, "remote": 0, "instances": [PLAIN, EPH]},
+            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"local": 1, "remote": 0, "instances": [DISK1]},
+        }
+        assert facts["image_popularity"] == {IMAGE[LAB_RAW]: 2, IMAGE[LAB_QCOW2]: 1, IMAGE[LAB_SPARSE]: 1}
+
+    def test_an_offloaded_server_uses_nothing(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("shelved"), API)
+        assert facts["used_images"] == {
+            IMAGE[LAB_RAW]: {"local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
+            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"local": 1, "remote": 0, "instances": [LINEPH]},
+        }
+
+    def test_glance_tells_which_images_are_gone(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("interrupted-download"), XML, glance_images=[IMAGE[LAB_SPARSE]])
+        in_glance = {file["name"]: file["in_glance"] for file in facts["files"]}
+        assert in_glance[LAB_SPARSE] is True
+        assert in_glance[DISK1_SHELVED] is False
+
+
+class TestResizePending:
+    @every_side
+    def test_old_and_new_disks_protect_both_swap_templates(self, tmp_path: Path, side: str) -> None:
+        scene = scenes.build("resize-pending", tmp_path)
+        result = prune(options(scene, side, orphans="ignore"), scene.captured_at + 130, run_command, False)
+        assert "swap_128" in result.done["removed"]
+        assert names_in(scene.instances_path / "_base") >= {"swap_32", "swap_64"}
+
+    def test_the_old_disks_belong_to_the_instance(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("resize-pending"), API)
+        assert users_of(facts)["swap_64"] == [SWAP]
+        assert users_of(facts)["swap_32"] == [SWAP]
+
+
+class TestSoftDeleted:
+    def test_with_the_deleted_servers_listed_too_nothing_is_an_orphan(self, look_at: LookAt) -> None:
+        scene = look_at("soft-deleted")
+        facts = facts_of(scene, API, instances=scene.servers + scene.servers_deleted)
+        assert facts["orphans"] == []
+        assert verdicts(facts) == {
+            LAB_RAW: IN_USE,
+            LAB_QCOW2: IN_USE,
+            LAB_SPARSE: IN_USE,
+            LAB_GONE: IN_USE,
+            EPHEMERAL_1: IN_USE,
+            EPHEMERAL_2: IN_USE,
+            "swap_32": UNUSED,
+            "swap_64": IN_USE,
+            "swap_128": IN_USE,
+        }
+
+    def test_servers_that_are_deleted_for_good_use_nothing(self, look_at: LookAt) -> None:
+        scene = look_at("soft-deleted")
+        facts = facts_of(scene, API, instances=scene.servers + scene.servers_deleted)
+        assert facts["used_images"] == {
+            IMAGE[LAB_RAW]: {"local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
+            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"local": 2, "remote": 0, "instances": [DISK1, LINEPH]},
+            IMAGE[LAB_GONE]: {"local": 1, "remote": 0, "instances": [SOFT]},
+        }
+
+    def test_only_who_ignores_orphans_loses_their_files(self, look_at: LookAt) -> None:
+        scene = look_at("soft-deleted")
+        facts = facts_of(scene, API, orphans="ignore")
+        assert facts["orphans"] == [LINEPH_UUID, SOFT_UUID]
+        assert verdicts(facts) == {
+            LAB_RAW: IN_USE,
+            LAB_QCOW2: IN_USE,
+            LAB_SPARSE: IN_USE,
+            LAB_GONE: UNUSED_YOUNG,
+            EPHEMERAL_1: IN_USE,
+            EPHEMERAL_2: BACKING,
+            "swap_32": UNUSED,
+            "swap_64": IN_USE,
+            "swap_128": UNUSED_YOUNG,
+        }
+
+
+# What is unused in `before-removal` 130 seconds after the capture: all of it is old by then.
+LEFTOVERS = [f"{BIG_QCOW2}.converted", f"{BIG_QCOW2}.part", PRECACHED, DISK1_SHELVED, "swap_128", "swap_64"]
+# A domain that names an image is believed, so its XML keeps the unshelve's leftover.
+REMOVED = {DISKS: LEFTOVERS, XML: [name for name in LEFTOVERS if name != DISK1_SHELVED], API: LEFTOVERS}
+REMAINING = {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, EPHEMERAL_1, EPHEMERAL_2, "swap_32"}
+# Nova removed these from under running guests.
+ENDANGERED = {LAB_GONE: PLAIN_UUID, EPHEMERAL_2: EPH2_UUID, "swap_32": SWAP_UUID}
+
+
+class TestPruneBeforeNovaDid:
+    @pytest.fixture
+    def scene(self, tmp_path: Path) -> scenes.Scene:
+        return scenes.build("before-removal", tmp_path)
+
+    @pytest.fixture
+    def now(self, scene: scenes.Scene) -> float:
+        return scene.captured_at + 130
+
+    def test_the_disks_alone_say_who_needs_what_nova_removed(self, scene: scenes.Scene, now: float) -> None:
+        facts = audit(options(scene, DISKS), now, run_command).facts
+        assert {file: users_of(facts)[file] for file in ENDANGERED} == {
+            file: [directory] for file, directory in ENDANGERED.items()
+        }
+
+    @every_side
+    def test_it_removes_what_is_unused_and_nothing_else(self, scene: scenes.Scene, now: float, side: str) -> None:
+        cache = scene.instances_path / "_base"
+        allocated = {path.name: path.stat().st_blocks * 512 for path in cache.iterdir()}
+
+        result = prune(options(scene, side), now, run_command, False)
+
+        freed = sum(allocated[name] for name in REMOVED[side])
+        assert freed > 0
+        assert result.done == {
+            "changed": True,
+            "removed": REMOVED[side],
+            "kept": [],
+            "failed": [],
+            "reclaimed_bytes": freed,
+        }
+        assert result.error is None
+        assert result.facts["unknown_use"] == []
+        assert result.facts["summary"]["reclaimable_bytes"] == freed
+        assert names_in(cache) == REMAINING | (set(LEFTOVERS) - set(REMOVED[side]))
+
+    @every_side
+    def test_a_dry_run_says_just_that_and_writes_nothing(self, scene: scenes.Scene, now: float, side: str) -> None:
+        before = tree(scene.instances_path.parent)
+        rehearsal = prune(options(scene, side), now, run_command, True)
+        assert tree(scene.instances_path.parent) == before
+        assert rehearsal.done["removed"] == REMOVED[side]
+
+        performance = prune(options(scene, side), now, run_command, False)
+        assert performance.done == rehearsal.done
+        assert performance.diff == rehearsal.diff
+        assert performance.facts["files"] == rehearsal.facts["files"]
+
+    @every_side
+    def test_a_second_run_removes_nothing(self, scene: scenes.Scene, now: float, side: str) -> None:
+        prune(options(scene, side), now, run_command, False)
+        names = names_in(scene.instances_path / "_base")
+        again = prune(options(scene, side), now, run_command, False)
+        assert again.done == {"changed": False, "removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
+        assert names_in(scene.instances_path / "_base") == names
+
+    def test_lock_files_go_with_their_file_and_no_new_one_stays(self, scene: scenes.Scene, now: float) -> None:
+        prune(options(scene, API), now, run_command, False)
+        assert names_in(scene.instances_path / "locks") == {
+            f"nova-{LAB_RAW}",
+            f"nova-{LAB_QCOW2}",
+            f"nova-{LAB_SPARSE}",
+            f"nova-{LAB_GONE}",
+            f"nova-{EPHEMERAL_1}",
+            f"nova-{EPHEMERAL_2}",
+            "nova-swap_32",
+            # Nova's own leftover: its file was gone before we came.
+            f"nova-{BIG_RAW}",
+            "nova-storage-registry-lock",
+        }
+
+    def test_what_is_in_use_is_marked_as_used_now(self, scene: scenes.Scene, now: float) -> None:
+        prune(options(scene, API), now, run_command, False)
+        last_used = {path.name: path.stat().st_mtime for path in (scene.instances_path / "_base").iterdir()}
+        assert last_used == {name: pytest.approx(time.time(), abs=10) for name in REMAINING}
+
+    def test_outside_cache_and_locks_nothing_changes(self, scene: scenes.Scene, now: float) -> None:
+        def elsewhere() -> dict[str, tuple[int, ...]]:
+            return {
+                path: stat
+                for path, stat in tree(scene.instances_path).items()
+                if path.split("/")[0] not in ("_base", "locks")
+            }
+
+        before = elsewhere()
+        prune(options(scene, API), now, run_command, False)
+        assert elsewhere() == before
+
+    @every_side
+    def test_with_novas_own_ages_a_young_cache_is_left_whole(self, scene: scenes.Scene, now: float, side: str) -> None:
+        names = names_in(scene.instances_path / "_base")
+        result = prune(
+            options(
+                scene,
+                side,
+                remove_unused_original_minimum_age_seconds=None,
+                remove_unused_resized_minimum_age_seconds=None,
+            ),
+            now,
+            run_command,
+            False,
+        )
+        assert result.done["removed"] == []
+        assert names_in(scene.instances_path / "_base") == names
+
+
+ELSEWHERE = {
+    "uuid": "6d0a8ad5-7f0c-4b0e-9b5c-0d3a1c1d7b11",
+    "name": "instance-000000ff",
+    "image_ref": IMAGE[LAB_RAW],
+    "host": "other",
+    "vm_state": "active",
+}
+
+
+class TestAnotherHostMayUseTheStorage:
+    """`compute_nodes` says that `vm` was here a moment ago; the given instances are those of another host."""
+
+    @pytest.mark.parametrize("host", ["vm", "other"])
+    @pytest.mark.parametrize("check_mode", [False, True])
+    def test_nothing_goes_while_its_instances_are_not_given(self, tmp_path: Path, host: str, check_mode: bool) -> None:
+        scene = scenes.build("before-removal", tmp_path)
+        before = names_in(scene.instances_path / "_base")
+        result = prune(
+            options(scene, API, host=host, instances=[ELSEWHERE], instance_hosts=[]),
+            scene.captured_at + 130,
+            run_command,
+            check_mode,
+        )
+        assert any("vm" in reason for reason in result.facts["unknown_use"])
+        assert result.facts["summary"]["reclaimable_bytes"] == 0
+        assert result.error is not None
+        assert result.done["removed"] == []
+        assert result.done["kept"] == [{"name": name, "reason": "unknown_use"} for name in LEFTOVERS]
+        assert names_in(scene.instances_path / "_base") == before
+
+    def test_a_host_without_instances_can_be_vouched_for(self, tmp_path: Path) -> None:
+        scene = scenes.build("before-removal", tmp_path)
+        result = prune(
+            options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[HOST]),
+            scene.captured_at + 130,
+            run_command,
+            False,
+        )
+        assert result.facts["unknown_use"] == []
+        assert result.done["removed"] == LEFTOVERS
+
+    def test_a_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
+        scene = scenes.build("before-removal", tmp_path)
+        result = audit(
+            options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[]),
+            scene.captured_at + 86400,
+            run_command,
+        )
+        assert result.facts["unknown_use"] == []
+
+
+@every_scene
+def test_a_rebuilt_scene_is_what_was_captured(tmp_path: Path, name: str) -> None:
+    root = scenes.build(name, tmp_path).instances_path
+    listing = scenes.listing(name)
+    assert {str(path.relative_to(root)) for path in root.rglob("*")} == {entry.path for entry in listing if entry.path}
+    for entry in listing:
+        stat = (root / entry.path).lstat()
+        assert (stat.st_mode & 0o7777, stat.st_mtime_ns) == (entry.mode, entry.mtime_ns), entry.path
+        if entry.path.startswith("_base/"):
+            assert stat.st_size == entry.size
