@@ -27,7 +27,8 @@ options:
       - Where the stored facts about a base file lie. C(%(image)s) stands for the base file's name.
         C($instances_path) and C($image_cache_subdirectory_name) may be used.
       - A base file's info file is removed together with it.
-      - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where neither
+      - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where
+        neither
         this nor O(config_file) says it.
     type: str
   remove_unused_base_images:
@@ -37,9 +38,12 @@ options:
     type: bool
   remove_unused_original_minimum_age_seconds:
     description:
-      - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have been
-        used last before it may go, if it is unused now. Counted from its modification time, which nova sets on each use.
-      - V(86400) where neither this nor O(config_file) says it. A much smaller value takes away the time in which an instance that
+      - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have
+        been
+        used last before it may go, if it is unused now. Counted from its modification time, which nova sets on each
+        use.
+      - V(86400) where neither this nor O(config_file) says it. A much smaller value takes away the time in which an
+        instance that
         is being built holds nothing but its base file.
     type: int
   remove_unused_resized_minimum_age_seconds:
@@ -55,7 +59,8 @@ options:
     type: bool
   host:
     description:
-      - The name by which nova knows this host (C(host) in C(nova.conf)). It tells local from remote use, and is the host that
+      - The name by which nova knows this host (C(host) in C(nova.conf)). It tells local from remote use, and is the
+        host that
         O(libvirt) speaks for.
       - The host's own name where neither this nor O(config_file) says it.
     type: str
@@ -67,16 +72,18 @@ options:
   instances:
     description:
       - Instances that may use the cache, as dictionaries. All hosts that share the storage count, not this one alone.
-      - Either plain records with C(uuid) and, where known, C(name), C(image_ref), C(kernel_id), C(ramdisk_id), C(host), C(vm_state),
+      - Either plain records with C(uuid) and, where known, C(name), C(image_ref), C(kernel_id), C(ramdisk_id),
+        C(host), C(vm_state),
         C(task_state), C(swap_mb) and C(ephemeral_gb).
-      - Or servers just as the Compute API or M(openstack.cloud.server_info#module) gives them.
+      - Or servers just as the Compute API or M(openstack.cloud.server_info) gives them.
       - While one of them cannot be understood, nothing is removed.
     type: list
     elements: raw
   instance_hosts:
     description:
       - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
-      - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in O(instances),
+      - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in
+        O(instances),
         nor the host that O(libvirt) speaks for, nothing is removed.
     type: list
     elements: str
@@ -89,14 +96,16 @@ options:
     default: true
   libvirt_config_path:
     description:
-      - The directory in which libvirt keeps the persistent XML of its domains. While it cannot be read, nothing is removed.
+      - The directory in which libvirt keeps the persistent XML of its domains. While it cannot be read, nothing is
+        removed.
     type: path
     default: /etc/libvirt/qemu
   orphans:
     description:
       - What to do about an orphan, a directory with disks that belongs to no instance of O(instances) or libvirt.
       - V(protect) keeps the files that back its disks.
-      - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers are orphans where
+      - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers
+        are orphans where
         the Compute API was asked for its usual list.
     type: str
     choices: [protect, ignore]
@@ -109,7 +118,8 @@ options:
     default: []
   glance_images:
     description:
-      - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was deleted there from one that
+      - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was
+        deleted there from one that
         can be downloaded again, and unused images are known by their id.
     type: list
     elements: str
@@ -130,7 +140,8 @@ options:
     type: int
   max_removal_percent:
     description:
-      - A brake. If more than this share of the cache's files would be removed, in percent, nothing is, and the task fails.
+      - A brake. If more than this share of the cache's files would be removed, in percent, nothing is, and the task
+        fails.
     type: int
   details:
     description:
@@ -141,11 +152,14 @@ options:
     choices: [summary, names, files]
     default: summary
 requirements:
-  - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or has an external data file.
+  - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or
+    has an external data file.
     While such a disk cannot be read, nothing is removed.
 notes:
-  - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users have open, nor mark
+  - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users
+    have open, nor mark
     files as used that belong to QEMU.
-  - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of O(instances_path), and
+  - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of
+    O(instances_path), and
     followed to its end, whatever an inventory says.
 """

@@ -10,7 +10,8 @@ module: image_cache_facts
 short_description: Audit the image cache of an OpenStack compute host
 version_added: 0.1.0
 description:
-  - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space that would free,
+  - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
+    that would free,
     and what needs a person, such as a backing file that is missing.
   - Writes nothing, starts no process for qcow2 and raw disks, and holds no lock.
 author:
@@ -50,7 +51,8 @@ ansible_facts:
   type: dict
   contains:
     image_cache:
-      description: The state of the cache. Names are bare file names, sizes bytes, times unix seconds, and lists are sorted.
+      description: The state of the cache. Names are bare file names, sizes bytes, times unix seconds, and lists are
+        sorted.
       returned: success
       type: dict
       contains:
@@ -78,7 +80,8 @@ ansible_facts:
           contains:
             id:
               description:
-                - The same for two hosts only if they see the same directory, by file system type, source and path for a network or cluster file
+                - The same for two hosts only if they see the same directory, by file system type, source and path
+                  for a network or cluster file
                   system, and by machine, device and path for a local one.
               returned: success
               type: str
@@ -121,7 +124,8 @@ ansible_facts:
               returned: success
               type: int
             other:
-              description: How many entries are none of nova's cache files, or kernels that are left alone. They are never touched.
+              description: How many entries are none of nova's cache files, or kernels that are left alone. They are
+                never touched.
               returned: success
               type: int
             total:
@@ -138,7 +142,8 @@ ansible_facts:
                   returned: success
                   type: int
             reclaimable_bytes:
-              description: How much space a prune with the same options would free now, V(0) while it would remove nothing.
+              description: How much space a prune with the same options would free now, V(0) while it would remove
+                nothing.
               returned: success
               type: int
         missing:
@@ -157,7 +162,8 @@ ansible_facts:
               type: list
               elements: str
         orphans:
-          description: The directories that hold disks and belong to no known instance. Empty where no instances were asked for.
+          description: The directories that hold disks and belong to no known instance. Empty where no instances were
+            asked for.
           returned: success
           type: list
           elements: str
@@ -208,7 +214,8 @@ ansible_facts:
           type: list
           elements: str
         used_images:
-          description: The images that instances use, by image id, with the number of instances on this host (C(local)) and on
+          description: The images that instances use, by image id, with the number of instances on this host
+            (C(local)) and on
             others (C(remote)), and their names (C(instances)).
           returned: if O(details=names) or O(details=files)
           type: dict
@@ -228,7 +235,8 @@ ansible_facts:
               type: str
             kind:
               description:
-                - What its name says it is, one of V(original), V(resized), V(small), V(swap), V(ephemeral), V(kernel), V(partial) (an interrupted
+                - What its name says it is, one of V(original), V(resized), V(small), V(swap), V(ephemeral),
+                  V(kernel), V(partial) (an interrupted
                   download) and V(other).
               returned: success
               type: str
@@ -237,7 +245,8 @@ ansible_facts:
               returned: success
               type: str
             in_glance:
-              description: Whether Glance still has that image, V(none) if O(glance_images) was not given or the file is no image.
+              description: Whether Glance still has that image, V(none) if O(glance_images) was not given or the file
+                is no image.
               returned: success
               type: bool
             state:
@@ -246,8 +255,10 @@ ansible_facts:
               type: str
             reasons:
               description:
-                - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on it),
-                  V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has it open) or V(keep_images).
+                - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
+                  it),
+                  V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has it
+                  open) or V(keep_images).
                 - An unused one has V(unused), or V(unknown) if no inventory names its image.
               returned: success
               type: list
@@ -273,7 +284,8 @@ ansible_facts:
               returned: success
               type: int
             used_by:
-              description: The instances that need it, by nova's name for them, or by their directory where no inventory knows them.
+              description: The instances that need it, by nova's name for them, or by their directory where no
+                inventory knows them.
               returned: success
               type: list
               elements: str

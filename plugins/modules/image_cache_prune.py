@@ -10,7 +10,8 @@ module: image_cache_prune
 short_description: Remove unused base images from an OpenStack compute host
 version_added: 0.1.0
 description:
-  - Removes from nova's image cache what nobody needs and what is old enough, beside a running nova, under nova's own locks.
+  - Removes from nova's image cache what nobody needs and what is old enough, beside a running nova, under nova's own
+    locks.
   - Check mode is the dry run. What it returns as removed is what a run would remove.
   - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
   - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
@@ -70,7 +71,8 @@ kept:
       type: str
     reason:
       description:
-        - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if O(remove_unused_base_images) is off,
+        - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if
+          O(remove_unused_base_images) is off,
           V(space_target_met) if enough space is free without it, V(locked) if somebody holds nova's lock on it.
         - Or what was seen just before its removal, V(held) by QEMU, V(open) in a process, V(touched) (used since the
           look), V(replaced) by another file, or V(gone).

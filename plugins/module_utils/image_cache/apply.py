@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 from typing import NamedTuple
 
 from .errors import ImageCacheError
@@ -160,7 +161,5 @@ def _remove(file: CacheFile, cache: int) -> KeptReason | None:
 
 
 def _remove_info(path: str) -> None:
-    try:
+    with suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass

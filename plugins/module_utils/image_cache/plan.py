@@ -314,18 +314,15 @@ def _space_target_met(settings: Settings, used: int, free: int) -> bool:
 
 
 def _brakes(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings: Settings) -> list[str]:
-    sentences = []
     count = len(removals)
     files = sum(1 for verdict in verdicts if verdict.state is not State.OTHER)
-    advice = "If that is right, raise the limit; if not, the inventory is incomplete."
-    names = some_names([file.name for file in removals])
+    exceeded = []
     if settings.max_removals is not None and count > settings.max_removals:
-        sentences.append(
-            f"{count} files would be removed ({names}), which is more than max_removals ({settings.max_removals}). {advice}"
-        )
+        exceeded.append(f"max_removals ({settings.max_removals})")
     if settings.max_removal_percent is not None and count * 100 > files * settings.max_removal_percent:
-        sentences.append(
-            f"{count} of {files} files would be removed ({names}), which is more than max_removal_percent "
-            f"({settings.max_removal_percent}). {advice}"
-        )
-    return sentences
+        exceeded.append(f"max_removal_percent ({settings.max_removal_percent})")
+    return [
+        f"{count} of {files} files would be removed ({some_names([file.name for file in removals])}), which is more "
+        f"than {limit} allows. If that is right, raise the limit; if not, the inventory is incomplete."
+        for limit in exceeded
+    ]

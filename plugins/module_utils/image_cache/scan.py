@@ -8,14 +8,14 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 from types import MappingProxyType
-from typing import Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from .disks import Locate, RunCommand, follow_chain
+from .disks import RunCommand
 from .errors import ImageCacheError
-from .holders import Inode, find_open_files, qemu_holds
+from .holders import find_open_files, qemu_holds
+from .instance_disks import OtherDisk, find_disk_use, make_locate
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
 from .settings import Settings
@@ -23,20 +23,11 @@ from .store import Store, find_store, read_storage_users
 
 __all__ = ["CacheFile", "Snapshot", "open_cache", "take_snapshot"]
 
-_DISK_PREFIX = "disk"
-_DISK_INFO = "disk.info"
-_DISK_INFO_LIMIT = 65536
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_NO_FORMATS: Mapping[str, str] = MappingProxyType({})
-# What stat() says of a name that no file can have.
-_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 Problem = Callable[[str], None]
-Users = Dict[str, List[str]]
-OtherDisk = Tuple[str, str, str]
-"""An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
 
 
 class CacheFile(NamedTuple):
@@ -129,13 +120,12 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     finally:
         os.close(cache)
     known = {(device, file.inode): file.name for file in files if file.kind is not Kind.OTHER}
-    locate = _locator(settings.cache_path, {file.name for file in files}, known, settings.instances_path)
-    directories, backing, missing = _read_disks(
-        settings, other_disks, locate, run_command, problems.append, warnings.append
-    )
+    locate = make_locate(settings.cache_path, {file.name for file in files}, known, settings.instances_path)
+    names = _list_instance_directories(settings, problems.append)
+    disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
     open_files = find_open_files(known)
     # A lock only matters to a file that nothing else protects.
-    in_use = {*backing, *held, *open_files.names}
+    in_use = {*disk_use.backing, *held, *open_files.names}
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
     if open_files.hidden_processes and os.geteuid() != 0:
         warnings.append(
@@ -154,12 +144,12 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         held_by_qemu=frozenset(held),
         opened=frozenset(open_files.names),
         locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
-        instance_directories=tuple(directories),
-        backing=backing,
-        missing=missing,
+        instance_directories=tuple(disk_use.directories),
+        backing=disk_use.backing,
+        missing=disk_use.missing,
         storage_users=users,
-        problems=tuple(problems),
-        warnings=tuple(warnings),
+        problems=(*problems, *disk_use.problems),
+        warnings=(*disk_use.warnings, *warnings),
     )
 
 
@@ -217,90 +207,6 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
     return locked
 
 
-def _locator(cache_path: str, names: set[str], known: dict[Inode, str], instances_path: str) -> Locate:
-    """Make the function that finds a named backing file on this host."""
-    prefix = cache_path + "/"
-    start = len(prefix)
-
-    def locate(path: str) -> str | None:
-        if path.startswith(prefix) and path[start:] in names:
-            return path
-        real_path = os.path.realpath(path)
-        try:
-            status = os.stat(real_path)
-        except OSError as exc:
-            name = os.path.basename(path)
-            if name in names and parse_name(name).kind is not Kind.OTHER:
-                return prefix + name  # named as a container, or another host, sees it
-            if exc.errno in _NO_SUCH_FILE:
-                return None
-            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {exc.strerror}.") from exc
-        name_here = known.get((status.st_dev, status.st_ino))
-        if name_here is not None:
-            return prefix + name_here
-        if not real_path.startswith(os.path.realpath(instances_path) + "/"):
-            raise ImageCacheError(
-                f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
-                f"it is not followed, and what is under it is unknown."
-            )
-        return real_path
-
-    return locate
-
-
-def _read_disks(
-    settings: Settings,
-    other_disks: Iterable[OtherDisk],
-    locate: Locate,
-    run_command: RunCommand,
-    problem: Problem,
-    warn: Problem,
-) -> tuple[list[str], Users, Users]:
-    directories: list[str] = []
-    backing: Users = {}
-    missing: Users = {}
-    cache_prefix = settings.cache_path + "/"
-    inside = settings.instances_path + "/"
-
-    def note(path: str, image_format: str | None, directory: str) -> None:
-        try:
-            chain = follow_chain(path, image_format, locate, run_command)
-        except FileNotFoundError:
-            return  # it vanished while it was looked at
-        except ImageCacheError as exc:
-            disk = printable(path)
-            problem(str(exc) if disk in str(exc) else f"{disk}: {exc}")
-            return
-        for file in chain.files:
-            if file.startswith(cache_prefix):
-                _add(backing, file[len(cache_prefix) :], directory)
-        if chain.missing is not None:
-            _add(missing, chain.missing, directory)
-
-    for name in _list_instance_directories(settings, problem):
-        path = inside + name
-        try:
-            disks = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except OSError as exc:
-            problem(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
-            continue
-        if not disks:
-            continue
-        directories.append(name)
-        formats: Mapping[str, str] = _NO_FORMATS
-        if _DISK_INFO in disks:
-            disks.remove(_DISK_INFO)
-            formats = _read_disk_info(path, warn)
-        for disk in disks:
-            note(f"{path}/{disk}", formats.get(disk), name)
-    for instance, path, image_format in other_disks:
-        if not path.startswith(inside):
-            note(path, image_format or None, instance)
-    return directories, backing, missing
-
-
 def _list_instance_directories(settings: Settings, problem: Problem) -> list[str]:
     excluded = {settings.image_cache_subdirectory_name, *_NOT_INSTANCES}
     try:
@@ -310,32 +216,3 @@ def _list_instance_directories(settings: Settings, problem: Problem) -> list[str
     except OSError as exc:
         problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
         return []
-
-
-def _read_disk_info(directory: str, warn: Problem) -> dict[str, str]:
-    """Return the format of each disk by its name, as nova recorded it.
-
-    Only the last part of a path counts: in a ``_resize`` directory the rest is out of date.
-    """
-    path = f"{directory}/{_DISK_INFO}"
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            text = os.read(descriptor, _DISK_INFO_LIMIT)
-        finally:
-            os.close(descriptor)
-        recorded = json.loads(text.decode())
-        return {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
-    except FileNotFoundError:
-        return {}
-    except (OSError, ValueError, AttributeError, RecursionError) as exc:
-        warn(f"{printable(path)} cannot be understood ({exc}): the disks' own headers say what they are.")
-        return {}
-
-
-def _add(users: Users, name: str, directory: str) -> None:
-    directories = users.get(name)
-    if directories is None:
-        users[name] = [directory]
-    elif directories[-1] != directory:
-        directories.append(directory)

@@ -1,0 +1,206 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""What the disks of all instances need: every ``disk*`` of every instance directory, down its whole chain."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from types import MappingProxyType
+from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+
+from .disks import Locate, RunCommand, follow_chain
+from .errors import ImageCacheError
+from .holders import Inode
+from .layout import Kind, parse_name, printable
+from .workers import spread
+
+__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "make_locate"]
+
+_DISK_PREFIX = "disk"
+_DISK_INFO = "disk.info"
+_DISK_INFO_LIMIT = 65536
+_NO_FORMATS: Mapping[str, str] = MappingProxyType({})
+# What stat() says of a name that no file can have.
+_NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
+
+Users = Dict[str, List[str]]
+OtherDisk = Tuple[str, str, str]
+"""An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
+
+
+class DiskUse(NamedTuple):
+    """What disks need.
+
+    :param directories: the directories that hold disks.
+    :param backing: the directories whose disks need a cache file, by its name.
+    :param missing: the directories whose disks need a file that does not exist, by its path.
+    :param problems: sentences; while there is one, it is unknown what the disks need.
+    :param warnings: sentences for the operator that stop nothing.
+    """
+
+    directories: list[str]
+    backing: Users
+    missing: Users
+    problems: list[str]
+    warnings: list[str]
+
+
+def find_disk_use(
+    instances_path: str,
+    directories: Sequence[str],
+    other_disks: Iterable[OtherDisk],
+    cache_path: str,
+    locate: Locate,
+    run_command: RunCommand,
+) -> DiskUse:
+    """Follow every disk's chain.
+
+    :param directories: names of the instance directories.
+    :param other_disks: disks that an inventory names; those outside of ``instances_path`` are looked at too.
+    :param cache_path: the cache directory.
+    :param locate: see :func:`make_locate`.
+    :param run_command: how ``qemu-img`` is run where a header is not enough.
+    :return: what the disks need. A directory or disk that vanishes meanwhile is left out.
+    :raises ImageCacheError: a process that did a part of the work ended early.
+    """
+
+    def read(names: Sequence[str]) -> DiskUse:
+        reader = _Reader(cache_path, locate, run_command)
+        for name in names:
+            reader.read_directory(f"{instances_path}/{name}", name)
+        return reader.found
+
+    parts = [DiskUse(*part) for part in spread(read, directories)]
+    elsewhere = _Reader(cache_path, locate, run_command)
+    for instance, path, image_format in other_disks:
+        if not path.startswith(instances_path + "/"):
+            elsewhere.read_disk(path, image_format or None, instance)
+    return _united([*parts, elsewhere.found])
+
+
+def make_locate(cache_path: str, names: set[str], known: Mapping[Inode, str], instances_path: str) -> Locate:
+    """Make the function that finds a named backing file on this host.
+
+    :param cache_path: the cache directory.
+    :param names: what is in it.
+    :param known: the names of the cache's files, by their inode.
+    :param instances_path: the directory above: a file outside of it is not answered for.
+    :return: the function. A file of the cache is found under whatever path leads to it, and by its
+        name alone where a path does not exist here: that is how a container, or another host, sees it.
+    """
+    prefix = cache_path + "/"
+    start = len(prefix)
+
+    def locate(path: str) -> str | None:
+        if path.startswith(prefix) and path[start:] in names:
+            return path
+        real_path = os.path.realpath(path)
+        try:
+            status = os.stat(real_path)
+        except OSError as exc:
+            name = os.path.basename(path)
+            if name in names and parse_name(name).kind is not Kind.OTHER:
+                return prefix + name
+            if exc.errno in _NO_SUCH_FILE:
+                return None
+            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {exc.strerror}.") from exc
+        name_here = known.get((status.st_dev, status.st_ino))
+        if name_here is not None:
+            return prefix + name_here
+        if not real_path.startswith(os.path.realpath(instances_path) + "/"):
+            raise ImageCacheError(
+                f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
+                f"it is not followed, and what is under it is unknown."
+            )
+        return real_path
+
+    return locate
+
+
+class _Reader:
+    """Reads disks, one after the other, and gathers what they need."""
+
+    def __init__(self, cache_path: str, locate: Locate, run_command: RunCommand) -> None:
+        self.found = DiskUse([], {}, {}, [], [])
+        self._cache_prefix = cache_path + "/"
+        self._locate = locate
+        self._run_command = run_command
+
+    def read_directory(self, path: str, name: str) -> None:
+        try:
+            disks = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
+        except (FileNotFoundError, NotADirectoryError):
+            return
+        except OSError as exc:
+            self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
+            return
+        if not disks:
+            return
+        self.found.directories.append(name)
+        formats: Mapping[str, str] = _NO_FORMATS
+        if _DISK_INFO in disks:
+            disks.remove(_DISK_INFO)
+            formats = self._read_disk_info(f"{path}/{_DISK_INFO}")
+        for disk in disks:
+            self.read_disk(f"{path}/{disk}", formats.get(disk), name)
+
+    def read_disk(self, path: str, image_format: str | None, instance: str) -> None:
+        try:
+            chain = follow_chain(path, image_format, self._locate, self._run_command)
+        except FileNotFoundError:
+            return
+        except ImageCacheError as exc:
+            disk = printable(path)
+            self.found.problems.append(str(exc) if disk in str(exc) else f"{disk}: {exc}")
+            return
+        for file in chain.files:
+            if file.startswith(self._cache_prefix):
+                _add(self.found.backing, file[len(self._cache_prefix) :], instance)
+        if chain.missing is not None:
+            _add(self.found.missing, chain.missing, instance)
+
+    def _read_disk_info(self, path: str) -> dict[str, str]:
+        """Return the format of each disk by its name, as nova recorded it.
+
+        Only the last part of a path counts: in a ``_resize`` directory the rest is out of date.
+        """
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            try:
+                text = os.read(descriptor, _DISK_INFO_LIMIT)
+            finally:
+                os.close(descriptor)
+            recorded = json.loads(text.decode())
+            return {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, AttributeError, RecursionError) as exc:
+            self.found.warnings.append(
+                f"{printable(path)} cannot be understood ({exc}): the disks' own headers say what they are."
+            )
+            return {}
+
+
+def _add(users: Users, name: str, directory: str) -> None:
+    directories = users.get(name)
+    if directories is None:
+        users[name] = [directory]
+    elif directories[-1] != directory:
+        directories.append(directory)
+
+
+def _united(parts: Sequence[DiskUse]) -> DiskUse:
+    whole = DiskUse([], {}, {}, [], [])
+    for part in parts:
+        whole.directories.extend(part.directories)
+        whole.problems.extend(part.problems)
+        whole.warnings.extend(part.warnings)
+        for users, more in ((whole.backing, part.backing), (whole.missing, part.missing)):
+            for name, directories in more.items():
+                users.setdefault(name, []).extend(directories)
+    return whole
