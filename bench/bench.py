@@ -1,0 +1,181 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Measures the collection against its peers and prints one table: `./test bench`.
+
+Every figure is a ratio of two things measured in this run, in turn, on the same trees. Times are
+medians; the trees are in the page cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
+
+HERE = Path(__file__).parent
+DAY = 24 * 3600
+
+
+class Row(NamedTuple):
+    """One line of the table: a ratio, its target, and the two figures that it is made of."""
+
+    figure: str
+    target: str
+    measured: str
+    ours: str
+    peer: str
+    met: bool
+
+
+@contextmanager
+def tree_of(root: Path, base_files: int, instances: int) -> Iterator[CacheTree]:
+    """A host with so many base files, half of them in use, and so many instances, each with one overlay."""
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        tree = CacheTree(directory)
+        names = [fingerprint(f"image {number}") for number in range(base_files)]
+        for name in names:
+            tree.base(name, age=2 * DAY)
+            tree.lock_file(name)
+        for number in range(instances):
+            tree.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": names[number % (base_files // 2)]})
+        yield tree
+
+
+def core(tree: CacheTree, what: str, runs: int) -> dict[str, float]:
+    """The figures of one fresh process that audits (or only reads) the tree so many times."""
+    command = [sys.executable, str(HERE / "core.py"), what, str(tree.instances_path), str(runs)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+
+
+def play(playbook: str, tree: CacheTree) -> float:
+    """Seconds that ansible-playbook takes with one of the plays beside this file."""
+    command = ["ansible-playbook", "-i", "localhost,", "-c", "local", str(HERE / "plays" / f"{playbook}.yml")]
+    command += ["-e", f"instances_path={tree.instances_path}", "-e", f"interpreter={sys.executable}"]
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return time.perf_counter() - started
+
+
+def medians(runs: int, *commands: Callable[[], float]) -> list[float]:
+    """The median of each, measured in turn, so that a drift of the machine meets all alike."""
+    rounds = [[command() for command in commands] for _round in range(runs)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def measure_task(root: Path) -> Iterator[Row]:
+    """The whole facts task against a ping: as a command, and inside a running play."""
+    with tree_of(root, 2000, 2000) as tree:
+        empty, ping, facts = medians(
+            9, lambda: play("nothing", tree), lambda: play("ping", tree), lambda: play("facts", tree)
+        )
+        yield ratio("facts task / ping task, one task a play, 2,000 + 2,000", facts / ping, 1.25, ms(facts), ms(ping))
+        inside = (facts - empty) / (ping - empty)
+        yield note("the same without the time of a play that does nothing", inside, ms(facts - empty), ms(ping - empty))
+
+
+def measure_core(root: Path) -> Iterator[Row]:
+    """The core against plain Python that reads the same, and against itself at ten times the size."""
+    with tree_of(root, 10_000, 10_000) as small, tree_of(root, 100_000, 100_000) as large:
+        seconds = core(small, "both", 7)
+        yield ratio(
+            "core audit / floor, 10,000 + 10,000",
+            seconds["audit"] / seconds["floor"],
+            3,
+            ms(seconds["audit"]),
+            ms(seconds["floor"]),
+        )
+        small_item, large_item = medians(
+            3,
+            lambda: core(small, "audit", 3)["audit"] / 20_000,
+            lambda: core(large, "audit", 1)["audit"] / 200_000,
+        )
+        yield ratio(
+            "core audit, an item at 100,000 + 100,000 / at 10,000 + 10,000",
+            large_item / small_item,
+            1.3,
+            us(large_item),
+            us(small_item),
+        )
+        megabytes = core(large, "audit", 1)["peak_bytes"] / 1e6
+        yield Row("peak memory, 100,000 + 100,000", "<= 150 MB", f"{megabytes:.0f} MB", "", "", megabytes <= 150)
+        overlays = [str(path / "disk") for path in sorted(small.instances_path.glob("*-*"))[:50]]
+        started = time.perf_counter()
+        for overlay in overlays:
+            subprocess.run(["qemu-img", "info", "-U", "--output=json", overlay], check=True, capture_output=True)
+        nova = (time.perf_counter() - started) / len(overlays)
+        yield note(
+            "an instance: qemu-img info / core audit, an instance and its base file",
+            nova / (seconds["audit"] / 10_000),
+            us(seconds["audit"] / 10_000),
+            us(nova),
+        )
+
+
+def measure_prune(root: Path) -> Iterator[Row]:
+    """Removing files, against find and file in a loop."""
+    ours, theirs = 10_000, 100
+    with tree_of(root, ours, 1) as tree, tree_of(root, theirs, 1) as peer_tree:
+        our_file = play("prune", tree) / (ours - 1)
+        their_file = play("find_and_file", peer_tree) / (theirs - 1)
+    remaining = sum(1 for _path in tree_files(peer_tree)), sum(1 for _path in tree_files(tree))
+    if remaining != (0, 0):
+        raise SystemExit(f"The trees should be gone: {remaining}")
+    yield Row(
+        "pruning, a file: find and file in a loop / prune",
+        ">= 300",
+        f"{their_file / our_file:.0f}",
+        us(our_file),
+        us(their_file),
+        their_file / our_file >= 300,
+    )
+
+
+def tree_files(tree: CacheTree) -> Iterator[Path]:
+    yield from tree.root.glob("**/*")
+
+
+def ratio(figure: str, value: float, most: float, ours: str, peer: str) -> Row:
+    return Row(figure, f"<= {most}", f"{value:.2f}", ours, peer, value <= most)
+
+
+def note(figure: str, value: float, ours: str, peer: str) -> Row:
+    return Row(figure, "", f"{value:.2f}", ours, peer, True)
+
+
+def ms(seconds: float) -> str:
+    return f"{seconds * 1e3:.0f} ms"
+
+
+def us(seconds: float) -> str:
+    return f"{seconds * 1e6:.0f} us"
+
+
+def main() -> int:
+    rows = []
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
+    print(f"{'figure':<72} {'target':>9} {'measured':>9} {'ours':>9} {'peer':>10}")
+    with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_ROOT")) as directory:
+        for measure in (measure_task, measure_core, measure_prune):
+            for row in measure(Path(directory)):
+                rows.append(row)
+                missed = "" if row.met else "  missed"
+                print(f"{row.figure:<72} {row.target:>9} {row.measured:>9} {row.ours:>9} {row.peer:>10}{missed}", flush=True)
+    return 0 if all(row.met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    sys.exit(main())
