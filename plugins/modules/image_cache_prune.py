@@ -49,53 +49,55 @@ EXAMPLES = r"""
 RETURN = r"""
 image_cache:
   description:
-    - The state of the cache as it was found, before anything was removed.
-    - The same structure as RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache).
+    - The state of the cache as it was found, before anything was removed, and what was done about it.
+    - All that RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache) has, and what follows here.
   returned: success, and failure after the cache was looked at
   type: dict
-removed:
-  description: The files that were removed, in check mode those that would be. Always whole, for it is what changed.
-  returned: success, and failure after the cache was looked at
-  type: list
-  elements: str
-  sample: [8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85, swap_128]
-kept:
-  description: The removable files that stayed.
-  returned: success, and failure after the cache was looked at
-  type: list
-  elements: dict
   contains:
-    name:
-      description: The file's name.
-      returned: success
-      type: str
-    reason:
+    removed:
       description:
-        - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if
-          O(remove_unused_base_images) is off,
-          V(space_target_met) if enough space is free without it, V(locked) if somebody holds nova's lock on it.
-        - Or what was seen just before its removal, V(held) by QEMU, V(open) in a process, V(touched) (used since the
-          look), V(replaced) by another file, or V(gone).
+        - The files that were removed, in check mode those that would be. Always whole, for it is what changed.
       returned: success
-      type: str
-failed:
-  description: The files whose removal failed, and why. The task fails if there is one.
-  returned: success, and failure after the cache was looked at
-  type: list
-  elements: dict
-  contains:
-    name:
-      description: The file's name.
+      type: list
+      elements: str
+      sample: [8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85, swap_128]
+    kept:
+      description: The removable files that stayed.
       returned: success
-      type: str
-    error:
-      description: What went wrong.
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name.
+          returned: success
+          type: str
+        reason:
+          description:
+            - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if
+              O(remove_unused_base_images) is off, V(space_target_met) if enough space is free without it, V(locked)
+              if somebody holds nova's lock on it.
+            - Or what was seen just before its removal, V(held) by QEMU, V(open) in a process, V(touched) (used since
+              the look), V(replaced) by another file, or V(gone).
+          returned: success
+          type: str
+    failed:
+      description: The files whose removal failed, and why. The task fails if there is one.
       returned: success
-      type: str
-reclaimed_bytes:
-  description: How much space the removed files took.
-  returned: success, and failure after the cache was looked at
-  type: int
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name.
+          returned: success
+          type: str
+        error:
+          description: What went wrong.
+          returned: success
+          type: str
+    reclaimed_bytes:
+      description: How much space the removed files took.
+      returned: success
+      type: int
 """
 
 import time
@@ -120,12 +122,12 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     for warning in result.warnings:
         module.warn(warning)
-    done = {"image_cache": result.facts, **result.done}
+    answer = {"changed": result.changed, "image_cache": {**result.facts, **result.done}}
     if module._diff:
-        done["diff"] = result.diff
+        answer["diff"] = result.diff
     if result.error is not None:
-        module.fail_json(msg=result.error, **done)
-    module.exit_json(**done)
+        module.fail_json(msg=result.error, **answer)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

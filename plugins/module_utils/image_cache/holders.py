@@ -12,7 +12,7 @@ import fcntl
 import os
 import signal
 import struct
-from typing import Mapping, NamedTuple, Tuple
+from typing import Mapping, NamedTuple, Sequence, Tuple
 
 __all__ = ["Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
 
@@ -50,16 +50,16 @@ def qemu_holds(descriptor: int) -> bool:
     return kind != fcntl.F_UNLCK
 
 
-def find_open_files(names: Mapping[Inode, str], proc: str = "/proc") -> OpenFiles:
+def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -> OpenFiles:
     """Find which files any process of this host has open, other than this one.
 
-    :param names: the files: the name of each by its inode.
+    :param names: the names of the files, by their inode.
     :param proc: where procfs is mounted.
     :return: the names of those that are open.
     """
     found: set[str] = set()
     hidden = 0
-    wanted = set(names.values())
+    wanted = {name for hard_links in names.values() for name in hard_links}
     own = str(os.getpid())
     for process in os.listdir(proc):
         if not process.isdecimal() or process == own:
@@ -83,9 +83,7 @@ def find_open_files(names: Mapping[Inode, str], proc: str = "/proc") -> OpenFile
                 status = os.stat(link)
             except OSError:
                 continue  # it was closed
-            open_name = names.get((status.st_dev, status.st_ino))
-            if open_name is not None:
-                found.add(open_name)
+            found.update(names.get((status.st_dev, status.st_ino), ()))
     return OpenFiles(found, hidden)
 
 

@@ -16,7 +16,7 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 from .disks import Locate, RunCommand, follow_chain
 from .errors import ImageCacheError
 from .holders import Inode
-from .layout import Kind, parse_name, printable
+from .layout import printable
 from .workers import spread
 
 __all__ = ["DiskUse", "OtherDisk", "find_disk_use", "make_locate"]
@@ -61,7 +61,7 @@ def find_disk_use(
     """Follow every disk's chain.
 
     :param directories: names of the instance directories.
-    :param other_disks: disks that an inventory names; those outside of ``instances_path`` are looked at too.
+    :param other_disks: disks that an inventory names: those under other names or elsewhere are looked at too.
     :param cache_path: the cache directory.
     :param locate: see :func:`make_locate`.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
@@ -78,23 +78,23 @@ def find_disk_use(
     parts = [DiskUse(*part) for part in spread(read, directories)]
     elsewhere = _Reader(cache_path, locate, run_command)
     for instance, path, image_format in other_disks:
-        if not path.startswith(instances_path + "/"):
+        if not _is_read_anyway(path, instances_path):
             elsewhere.read_disk(path, image_format or None, instance)
     return _united([*parts, elsewhere.found])
 
 
-def make_locate(cache_path: str, names: set[str], known: Mapping[Inode, str], instances_path: str) -> Locate:
+def make_locate(cache_path: str, files: Mapping[Inode, Sequence[str]], instances_path: str) -> Locate:
     """Make the function that finds a named backing file on this host.
 
     :param cache_path: the cache directory.
-    :param names: what is in it.
-    :param known: the names of the cache's files, by their inode.
+    :param files: the names of the cache's files, by their inode.
     :param instances_path: the directory above: a file outside of it is not answered for.
     :return: the function. A file of the cache is found under whatever path leads to it, and by its
         name alone where a path does not exist here: that is how a container, or another host, sees it.
     """
     prefix = cache_path + "/"
     start = len(prefix)
+    names = {name for hard_links in files.values() for name in hard_links}
 
     def locate(path: str) -> str | None:
         if path.startswith(prefix) and path[start:] in names:
@@ -103,15 +103,15 @@ def make_locate(cache_path: str, names: set[str], known: Mapping[Inode, str], in
         try:
             status = os.stat(real_path)
         except OSError as exc:
-            name = os.path.basename(path)
-            if name in names and parse_name(name).kind is not Kind.OTHER:
-                return prefix + name
+            if os.path.basename(path) in names:
+                return prefix + os.path.basename(path)
             if exc.errno in _NO_SUCH_FILE:
                 return None
             raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {exc.strerror}.") from exc
-        name_here = known.get((status.st_dev, status.st_ino))
-        if name_here is not None:
-            return prefix + name_here
+        hard_links = files.get((status.st_dev, status.st_ino))
+        if hard_links is not None:
+            name = os.path.basename(real_path)
+            return prefix + (name if name in hard_links else hard_links[0])
         if not real_path.startswith(os.path.realpath(instances_path) + "/"):
             raise ImageCacheError(
                 f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
@@ -153,6 +153,8 @@ class _Reader:
         try:
             chain = follow_chain(path, image_format, self._locate, self._run_command)
         except FileNotFoundError:
+            if os.path.islink(path):
+                self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
             return
         except ImageCacheError as exc:
             disk = printable(path)
@@ -184,6 +186,11 @@ class _Reader:
                 f"{printable(path)} cannot be understood ({exc}): the disks' own headers say what they are."
             )
             return {}
+
+
+def _is_read_anyway(path: str, instances_path: str) -> bool:
+    directory, name = os.path.split(path)
+    return name.startswith(_DISK_PREFIX) and os.path.dirname(directory) == instances_path
 
 
 def _add(users: Users, name: str, directory: str) -> None:

@@ -75,7 +75,7 @@ def fingerprint(image_id: str) -> str:
     :param image_id: Glance's image id.
     :return: 40 lowercase hex digits (``get_cache_fname`` in ``nova/virt/imagecache.py``).
     """
-    return hashlib.sha1(image_id.encode("utf-8", "surrogateescape")).hexdigest()
+    return hashlib.sha1(image_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def parse_name(name: str) -> CacheName:
@@ -123,13 +123,15 @@ def printable(text: str) -> str:
         surrogates, control characters and all.
     :return: text that is valid Unicode on one line, with what was not shown as an escape.
     """
-    escaped = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    if escaped.isprintable():
-        return escaped
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
-        for character in escaped
-    )
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else _escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -16,6 +16,7 @@ import fcntl
 import os
 import struct
 import time
+from contextlib import suppress
 from typing import NamedTuple
 
 from .holders import is_open_elsewhere
@@ -106,15 +107,14 @@ def release(lock: Lock, remove_file: bool) -> None:
     """Give a lock back.
 
     :param lock: what :func:`acquire` returned.
-    :param remove_file: remove the lock file too, if it is certain that nobody waits on it: a
-        waiter that gets the lock on a removed file and a newcomer with a fresh one would both
-        hold "the" lock. In doubt it stays; it is empty.
+    :param remove_file: remove the lock file too, if that can be done and it is certain that nobody
+        waits on it: a waiter that gets the lock on a removed file and a newcomer with a fresh one
+        would both hold "the" lock. Otherwise it stays; it is empty.
     """
     try:
         if remove_file and is_open_elsewhere(lock.descriptor) is False:
-            os.unlink(lock.name, dir_fd=lock.directory)
-    except FileNotFoundError:
-        pass
+            with suppress(OSError):
+                os.unlink(lock.name, dir_fd=lock.directory)
     finally:
         os.close(lock.descriptor)
 

@@ -56,6 +56,9 @@ _PLACES: dict[str, tuple[Place, ...]] = {
     "host": (("DEFAULT", "host"),),
 }
 
+# References count from an option's present group, wherever it stands.
+_PRESENT_GROUPS: dict[Place, str] = {place: places[0][0] for places in _PLACES.values() for place in places}
+
 # What a reference may name without its being in the file: nova's own defaults, as packages set them.
 _REFERENCE_DEFAULTS: dict[str, str] = {
     "state_path": "/var/lib/nova",
@@ -88,8 +91,10 @@ def read_nova_conf(path: str) -> dict[str, str]:
         for option, places in _PLACES.items():
             for group, name in places:
                 if name in sections.get(group, {}):
-                    found[option] = _resolve(sections, group, sections[group][name], ())
+                    found[option] = _resolve(sections, (group, name), ())
                     break
+    except RecursionError as exc:
+        raise ImageCacheError(f"config_file {printable(path)} has references that go too deep.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"config_file {printable(path)}: {exc}.") from exc
     return found
@@ -152,10 +157,10 @@ class _References(Dict[str, str]):
             if (group, name) in self._pending:
                 raise ValueError(f"${reference} refers to itself")
             if name in self._sections.get(group, {}):
-                return _resolve(self._sections, group, self._sections[group][name], (*self._pending, (group, name)))
+                return _resolve(self._sections, (group, name), (*self._pending, (group, name)))
         if reference in _REFERENCE_DEFAULTS and ("", reference) not in self._pending:
             default = _REFERENCE_DEFAULTS[reference]
-            return _resolve(self._sections, "DEFAULT", default, (*self._pending, ("", reference)))
+            return _substitute(self._sections, "DEFAULT", default, (*self._pending, ("", reference)))
         raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
 
     def _candidates(self, reference: str) -> list[Place]:
@@ -166,7 +171,12 @@ class _References(Dict[str, str]):
         return places
 
 
-def _resolve(sections: Sections, group: str, value: str, pending: tuple[Place, ...]) -> str:
+def _resolve(sections: Sections, place: Place, pending: tuple[Place, ...]) -> str:
+    group, name = place
+    return _substitute(sections, _PRESENT_GROUPS.get(place, group), sections[group][name], pending)
+
+
+def _substitute(sections: Sections, group: str, value: str, pending: tuple[Place, ...]) -> str:
     if "$" not in value:
         return value
     return _Reference(value.replace("\\$", "$$")).safe_substitute(_References(sections, group, pending))

@@ -24,7 +24,8 @@ class PruneResult(NamedTuple):
     """What a prune gives back.
 
     :param facts: the ``image_cache`` structure: what was found before anything was removed.
-    :param done: what was done, or would be.
+    :param done: what that structure has besides: what was done, or would be.
+    :param changed: whether anything was removed, or would be.
     :param diff: the cache's listing before and after.
     :param warnings: sentences to warn with.
     :param error: why the task fails, None if it does not.
@@ -32,6 +33,7 @@ class PruneResult(NamedTuple):
 
     facts: dict[str, Any]
     done: dict[str, Any]
+    changed: bool
     diff: dict[str, str]
     warnings: list[str]
     error: str | None
@@ -54,6 +56,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     return PruneResult(
         facts=describe(snapshot, plan, settings, now, params["details"]),
         done=_describe_outcome(outcome),
+        changed=bool(outcome.removed),
         diff=_listing_diff(plan, outcome, settings),
         warnings=[*warnings(snapshot, plan), *outcome.warnings],
         error=_error(plan, outcome, settings),
@@ -63,7 +66,6 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
 def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
     """Return what a prune did, or in check mode would do, as plain data."""
     return {
-        "changed": bool(outcome.removed),
         "removed": sorted(file.name for file in outcome.removed),
         "kept": [{"name": kept.name, "reason": kept.reason.value} for kept in sorted(outcome.kept)],
         "failed": [{"name": failure.name, "error": failure.error} for failure in sorted(outcome.failed)],
@@ -98,7 +100,7 @@ def _error(plan: Plan, outcome: Outcome, settings: Settings) -> str | None:
         first = outcome.failed[0]
         return (
             f"{len(outcome.failed)} of {len(plan.removals)} files could not be removed from {path} "
-            f"as planned, {first.name} first: {first.error}. The result lists each under failed, and what did go "
-            f"under removed."
+            f"as planned, {first.name} first: {first.error}. In the result, image_cache.failed has each, and "
+            f"image_cache.removed what did go."
         )
     return None

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from .disks import RunCommand
 from .errors import ImageCacheError
-from .holders import find_open_files, qemu_holds
+from .holders import Inode, find_open_files, qemu_holds
 from .instance_disks import OtherDisk, find_disk_use, make_locate
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
@@ -119,11 +120,14 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         files, held = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
-    known = {(device, file.inode): file.name for file in files if file.kind is not Kind.OTHER}
-    locate = make_locate(settings.cache_path, {file.name for file in files}, known, settings.instances_path)
+    by_inode: dict[Inode, list[str]] = {}
+    for file in files:
+        if file.kind is not Kind.OTHER:
+            by_inode.setdefault((device, file.inode), []).append(file.name)
+    locate = make_locate(settings.cache_path, by_inode, settings.instances_path)
     names = _list_instance_directories(settings, problems.append)
     disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
-    open_files = find_open_files(known)
+    open_files = find_open_files(by_inode)
     # A lock only matters to a file that nothing else protects.
     in_use = {*disk_use.backing, *held, *open_files.names}
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
@@ -209,10 +213,25 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
 
 def _list_instance_directories(settings: Settings, problem: Problem) -> list[str]:
     excluded = {settings.image_cache_subdirectory_name, *_NOT_INSTANCES}
+    names = []
     try:
         with os.scandir(settings.instances_path) as entries:
-            # A link to a directory counts: an instance may have been moved to another disk.
-            return [entry.name for entry in entries if entry.name not in excluded and entry.is_dir()]
+            for entry in entries:
+                if entry.name not in excluded and (
+                    entry.is_dir(follow_symlinks=False) or _leads_to_directory(entry, problem)
+                ):
+                    names.append(entry.name)
     except OSError as exc:
         problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
-        return []
+    return names
+
+
+def _leads_to_directory(entry: os.DirEntry[str], problem: Problem) -> bool:
+    """Tell whether a link leads to a directory: an instance may have been moved to another disk."""
+    if not entry.is_symlink():
+        return False
+    try:
+        return stat.S_ISDIR(os.stat(entry.path).st_mode)
+    except OSError as exc:
+        problem(f"{printable(entry.path)} is a link that leads nowhere; is a disk not mounted? {exc.strerror}.")
+        return False

@@ -23,6 +23,8 @@ __all__ = ["Settings", "make_settings"]
 _IMAGE_REFERENCE = "%(image)s"
 _DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
 
+# One of each form, to try an info file's name on.
+_CACHE_NAMES = (fingerprint(""), fingerprint("") + "_1", "swap_1", "ephemeral_1_0706d66")
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 
@@ -126,8 +128,9 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
     path = string.Template(pattern).safe_substitute(references)
     name = os.path.basename(path)
     others = os.path.dirname(path) + name.replace(_IMAGE_REFERENCE, "", 1)
-    example = name.replace(_IMAGE_REFERENCE, fingerprint(""), 1)
-    if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or parse_name(example).kind is not Kind.OTHER:
+    info_names = [name.replace(_IMAGE_REFERENCE, example, 1) for example in _CACHE_NAMES]
+    is_ambiguous = any(parse_name(info_name).kind is not Kind.OTHER for info_name in info_names)
+    if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous:
         raise ImageCacheError(
             f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last part, "
             f"that cannot be taken for a cache file, such as {_DEFAULT_INFO_PATTERN}; it is '{printable(pattern)}'."

@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 from typing import NamedTuple
@@ -66,7 +67,7 @@ def find_store(path: str) -> Store:
     real_path = os.path.realpath(path)
     device = filesystem = source = location = ""
     try:
-        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as stream:
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             longest = -1
             for line in stream:
                 mount, _dash, origin = line.partition(" - ")
@@ -105,10 +106,13 @@ def read_storage_users(instances_path: str) -> dict[str, float]:
             text = stream.read(_USERS_SIZE_LIMIT + 1)
         if len(text) > _USERS_SIZE_LIMIT:
             raise ValueError("it is too large")
-        return {str(host): float(seen) for host, seen in json.loads(text).items()}
+        users = {str(host): float(seen) for host, seen in json.loads(text).items()}
+        if not all(map(math.isfinite, users.values())):
+            raise ValueError("a time in it is not a number")
+        return users
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as exc:
+    except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ImageCacheError(
             f"{printable(path)}, where nova says which hosts use this storage, cannot be understood: {exc}. "
             f"Whose instances are here is unknown; nova writes the file anew on its next pass."
