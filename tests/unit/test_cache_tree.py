@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
 
 IMAGE_ID = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"

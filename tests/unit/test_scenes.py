@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
 from ansible_collections.stackops.nova.tests.unit import scenes
@@ -478,7 +479,6 @@ class TestPruneBeforeNovaDid:
         freed = sum(allocated[name] for name in REMOVED[side])
         assert freed > 0
         assert result.done == {
-            "changed": True,
             "removed": REMOVED[side],
             "kept": [],
             "failed": [],
@@ -506,7 +506,8 @@ class TestPruneBeforeNovaDid:
         prune(options(scene, side), now, run_command, False)
         names = names_in(scene.instances_path / "_base")
         again = prune(options(scene, side), now, run_command, False)
-        assert again.done == {"changed": False, "removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
+        assert not again.changed
+        assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
         assert names_in(scene.instances_path / "_base") == names
 
     def test_lock_files_go_with_their_file_and_no_new_one_stays(self, scene: scenes.Scene, now: float) -> None:

@@ -1,0 +1,520 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.stackops.nova.plugins.filter.image_cache_table import FilterModule, image_cache_table
+
+UBUNTU = "e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77"
+UBUNTU_ID = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"
+FEDORA = "c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1"
+FEDORA_ID = "3e5b8a72-d4c6-4f19-b803-7f6e21a05d04"
+UNKNOWN = "4f0a5f2a9a1f3f2f9d1c0b8e7a6d5c4b3a291807"
+KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+
+def file(name: str, state: str, *reasons: str, **more: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "kind": "original",
+        "image_id": None,
+        "in_glance": None,
+        "state": state,
+        "reasons": list(reasons),
+        "size_bytes": 5 * GIB,
+        "allocated_bytes": GIB,
+        "mtime": 0.0,
+        "age_seconds": 40.5 * DAY,
+        "removable_in_seconds": None if state in ("active", "other") else 0,
+        "used_by": [],
+        **more,
+    }
+
+
+def audit(*files: dict[str, Any], details: str = "files", **more: Any) -> dict[str, Any]:
+    """What the modules would return for these files."""
+    recognised = [each for each in files if each["state"] != "other"]
+    by_state = {
+        state: [each["name"] for each in files if each["state"] == state]
+        for state in ("active", "removable", "too_young", "other")
+    }
+    removable = sum(each["allocated_bytes"] for each in files if each["state"] == "removable")
+    image_cache: dict[str, Any] = {
+        "cache_path": "/var/lib/nova/instances/_base",
+        "exists": True,
+        "now": 1_800_000_000.0,
+        "host": "compute-1",
+        "store": {
+            "id": "ext4:machine:8:1:/var/lib/nova/instances/_base",
+            "filesystem": "ext4",
+            "shared": False,
+            "users": ["compute-1"],
+            "free_bytes": 20 * GIB,
+            "total_bytes": 500 * GIB,
+        },
+        "summary": {
+            **{state: len(names) for state, names in by_state.items()},
+            "total": {"files": len(recognised), "allocated_bytes": sum(each["allocated_bytes"] for each in recognised)},
+            "reclaimable_bytes": 0 if more.get("unknown_use") else removable,
+        },
+        "missing": [],
+        "orphans": [],
+        "unknown_use": [],
+    }
+    if details == "summary":
+        image_cache["omitted"] = {"missing": 0, "orphans": 0, "unknown_use": 0, "users": 0}
+    else:
+        image_cache.update(by_state)
+    if details == "files":
+        image_cache["files"] = list(files)
+    return {**image_cache, **more}
+
+
+def pruned(removed: list[str], reclaimed_bytes: int, **more: Any) -> dict[str, Any]:
+    """What a prune adds."""
+    return {"removed": removed, "kept": [], "failed": [], "reclaimed_bytes": reclaimed_bytes, **more}
+
+
+FILES = [
+    file(
+        UBUNTU, "active", "backing", "instance", image_id=UBUNTU_ID, in_glance=True, age_seconds=2.4 * HOUR,
+        allocated_bytes=int(2.2 * GIB), used_by=["instance-00000001", "instance-00000002"],
+    ),
+    file(
+        f"{UBUNTU}_21474836480", "active", "instance", kind="resized", image_id=UBUNTU_ID, in_glance=True,
+        allocated_bytes=3 * GIB, used_by=[f"instance-0000000{n}" for n in range(1, 8)],
+    ),
+    file(UNKNOWN, "active", "backing", "qemu", in_glance=False, used_by=["instance-00000004"]),
+    file("swap_512", "active", "instance", kind="swap", allocated_bytes=4 * KIB, used_by=["instance-00000003"]),
+    file(
+        FEDORA, "removable", "unused", image_id=FEDORA_ID, in_glance=True, allocated_bytes=int(4.4 * GIB),
+    ),
+    file("1" * 40, "removable", "unknown", in_glance=False, age_seconds=200 * DAY),
+    file(f"{FEDORA}_sm", "removable", "unused", kind="small", image_id=FEDORA_ID, allocated_bytes=700 * MIB),
+    file("swap_1024", "removable", "unused", kind="swap", allocated_bytes=8 * KIB),
+    file("ephemeral_20_40d1d2c", "removable", "unused", kind="ephemeral", allocated_bytes=132 * KIB),
+    file(f"{UBUNTU}.part", "removable", "unused", kind="partial", image_id=UBUNTU_ID, in_glance=True),
+    file("2" * 40, "too_young", "unknown", age_seconds=20 * HOUR + 40 * MINUTE, removable_in_seconds=12_000),
+    file(
+        "ephemeral_1_40d1d2c", "too_young", "unused", kind="ephemeral", age_seconds=-5, removable_in_seconds=10 * DAY,
+    ),
+    file("7b61a8c3-5f2d-4e90-b7a4-2d0c6e94f308", "other", kind="kernel"),
+]  # fmt: skip
+
+
+def removable(*but: str) -> list[str]:
+    return sorted(each["name"] for each in FILES if each["state"] == "removable" and each["name"] not in but)
+
+
+def test_dry_run():
+    """One of everything, but for failures."""
+    image_cache = audit(
+        *FILES,
+        missing=[{"backing_file": "/var/lib/nova/instances/_base/" + "9" * 40, "instances": ["instance-00000009"]}],
+        orphans=["0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9"],
+    )
+    result = pruned(
+        removable("swap_1024"),
+        7_606_232_064,
+        kept=[{"name": "swap_1024", "reason": "locked"}],
+    )
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+!! NEEDS A PERSON
+!! MISSING  Files that do not exist and back disks. Restore them before anything else, from another
+!!          host's cache or from Glance: without them, the instances behind them cannot start.
+!!          - 9999999999999999999999999999999999999999: instance-00000009
+!! ORPHANS  0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9 has disks and belongs to no known instance.
+
+FOUND                      FILES     ON DISK
+  in use                       4     6.2 GiB
+  unused, too young            2     2.0 GiB
+  unused, would go             5     7.1 GiB
+  unused, stays                1     8.0 KiB
+  all                         12    15.3 GiB
+  other, never touched         1
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+UNUSED, WOULD GO: 5 files, 7.1 GiB
+    ON DISK  LAST USED  FILE
+    4.4 GiB    40d ago  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1
+                        unused; image 3e5b8a72-d4c6-4f19-b803-7f6e21a05d04, in Glance
+    1.0 GiB   200d ago  1111111111111111111111111111111111111111
+                        unused; unknown image, not in Glance
+    1.0 GiB    40d ago  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77.part
+                        unused; interrupted download of 0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+  700.0 MiB    40d ago  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1_sm
+                        unused; small copy of 3e5b8a72-d4c6-4f19-b803-7f6e21a05d04
+  132.0 KiB    40d ago  ephemeral_20_40d1d2c: unused; ephemeral disk template
+
+UNUSED, BUT STAYS: 1 file, 8.0 KiB
+    ON DISK  LAST USED  FILE
+    8.0 KiB    40d ago  swap_1024: nova or another prune holds its lock; swap template
+
+STAYS, TOO YOUNG: 2 files, 2.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    20h ago  2222222222222222222222222222222222222222: removable in 3h 20m; unknown image
+    1.0 GiB  in future  ephemeral_1_40d1d2c: removable in 10d; ephemeral disk template
+
+STAYS, IN USE: 4 files, 6.2 GiB
+    ON DISK  LAST USED  FILE
+    3.0 GiB    40d ago  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77_21474836480
+                        its image is used by instance-00000001, instance-00000002, instance-00000003
+                        and 4 more; resized copy of 0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+    2.2 GiB     2h ago  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77
+                        used by instance-00000001 and instance-00000002; image
+                        0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+    1.0 GiB    40d ago  4f0a5f2a9a1f3f2f9d1c0b8e7a6d5c4b3a291807
+                        backs disks of instance-00000004; QEMU has it open; unknown image, not in
+                        Glance
+    4.0 KiB    40d ago  swap_512: in the flavor of instance-00000003; swap template
+
+DISK THAT WOULD COME BACK: 7.1 GiB of 15.3 GiB. Nothing was removed: this was a dry run."""
+    assert image_cache_table({**image_cache, **result}, dry_run=True) == table
+
+
+def test_prune():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+FOUND                      FILES     ON DISK
+  in use                       0       0 KiB
+  unused, too young            0       0 KiB
+  unused, went                 1     1.0 GiB
+  all                          1     1.0 GiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+UNUSED, WENT: 1 file, 1.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1
+                        unused; image 3e5b8a72-d4c6-4f19-b803-7f6e21a05d04
+
+DISK BACK: 1.0 GiB of 1.0 GiB."""
+    image_cache = audit(file(FEDORA, "removable", "unused", image_id=FEDORA_ID))
+    assert image_cache_table({**image_cache, **pruned([FEDORA], GIB)}) == table
+
+
+def test_prune_with_nothing_to_do():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+FOUND                      FILES     ON DISK
+  in use                       0       0 KiB
+  unused, too young            0       0 KiB
+  unused, went                 0       0 KiB
+  all                          0       0 KiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+WENT: nothing
+
+DISK BACK: 0 KiB of 0 KiB."""
+    assert image_cache_table({**audit(), **pruned([], 0)}) == table
+
+
+def test_audit_alone():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+FOUND                      FILES     ON DISK
+  in use                       1     1.0 GiB
+  unused, too young            0       0 KiB
+  unused, old enough           1     1.0 GiB
+  all                          2     2.0 GiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (nfs4, shared); nova saw compute-1 and compute-2 use it
+
+UNUSED, OLD ENOUGH: 1 file, 1.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1
+                        unused; image 3e5b8a72-d4c6-4f19-b803-7f6e21a05d04
+
+STAYS, IN USE: 1 file, 1.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  4f0a5f2a9a1f3f2f9d1c0b8e7a6d5c4b3a291807
+                        a process has it open; keep_images names its image; image
+                        0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+
+A PRUNE WOULD FREE: 1.0 GiB of 2.0 GiB."""
+    image_cache = audit(
+        file(FEDORA, "removable", "unused", image_id=FEDORA_ID),
+        file(UNKNOWN, "active", "keep_images", "open", image_id=UBUNTU_ID),
+    )
+    store = {**image_cache["store"], "filesystem": "nfs4", "shared": True, "users": ["compute-1", "compute-2"]}
+    assert image_cache_table({**image_cache, "store": store}) == table
+
+
+def test_refused():
+    """The reasons come first, and the last line points at them."""
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+!! NEEDS A PERSON
+!! REFUSED  Nothing may be removed:
+!!          - libvirt_config_path /etc/libvirt/qemu cannot be read, so the instances are unknown:
+!!            Permission denied. Give the path where libvirt keeps its domains, or set libvirt:
+!!            false.
+!!          - nova saw host compute-2 use this storage within the last 24 hours.
+
+FOUND                      FILES     ON DISK
+  in use                       0       0 KiB
+  unused, too young            0       0 KiB
+  unused, went                 0       0 KiB
+  unused, stays                1     1.0 GiB
+  all                          1     1.0 GiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+WENT: nothing
+
+UNUSED, BUT STAYS: 1 file, 1.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  swap_1024: removal is refused; swap template
+
+DISK BACK: 0 KiB of 1.0 GiB. Removal is refused: the reasons are at the top."""
+    reasons = [
+        "libvirt_config_path /etc/libvirt/qemu cannot be read, so the instances are unknown: Permission denied. "
+        "Give the path where libvirt keeps its domains, or set libvirt: false.",
+        "nova saw host compute-2 use this storage within the last 24 hours.",
+    ]
+    image_cache = audit(file("swap_1024", "removable", "unused", kind="swap"), unknown_use=reasons)
+    result = pruned(
+        [],
+        0,
+        kept=[{"name": "swap_1024", "reason": "unknown_use"}],
+    )
+    assert image_cache_table({**image_cache, **result}) == table
+
+
+def test_failures():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+!! NEEDS A PERSON
+!! FAILED   Not all that should have gone could be removed:
+!!          - swap_512: it could not be removed: Operation not permitted
+
+FOUND                      FILES     ON DISK
+  in use                       0
+  unused, too young            0
+  unused, went                 0       0 KiB
+  unused, stays                1
+  all                          1     1.0 GiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+WENT: nothing
+
+UNUSED, BUT STAYS: 1 file
+  swap_512: could not be removed
+
+DISK BACK: 0 KiB of 1.0 GiB."""
+    image_cache = audit(file("swap_512", "removable", "unused", kind="swap"), details="names")
+    failures = [{"name": "swap_512", "error": "it could not be removed: Operation not permitted"}]
+    result = pruned([], 0, failed=failures)
+    assert image_cache_table({**image_cache, **result}) == table
+
+
+def test_orphans_that_are_ignored():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+!! NEEDS A PERSON
+!! ORPHANS  0d4c7fd2 and 1e5d80e3 have disks and belong to no known instance.
+
+FOUND                      FILES     ON DISK
+  in use                       2     2.0 GiB
+  unused, too young            0       0 KiB
+  unused, old enough           1     1.0 GiB
+  all                          3     3.0 GiB
+  other, never touched         0
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+UNUSED, OLD ENOUGH: 1 file, 1.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77
+                        unused; needed by none but the orphan 0d4c7fd2; image
+                        0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+
+STAYS, IN USE: 2 files, 2.0 GiB
+    ON DISK  LAST USED  FILE
+    1.0 GiB    40d ago  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1
+                        used by 0d4c7fd2 and instance-00000001, an orphan among them; unknown image
+    1.0 GiB    40d ago  swap_512: backs disks of the orphans 0d4c7fd2 and 1e5d80e3; swap template
+
+A PRUNE WOULD FREE: 1.0 GiB of 3.0 GiB."""
+    image_cache = audit(
+        file(UBUNTU, "removable", "unused", used_by=["0d4c7fd2"], image_id=UBUNTU_ID),
+        file(FEDORA, "active", "backing", "orphan", used_by=["0d4c7fd2", "instance-00000001"]),
+        file("swap_512", "active", "orphan", used_by=["0d4c7fd2", "1e5d80e3"], kind="swap"),
+        orphans=["0d4c7fd2", "1e5d80e3"],
+    )
+    assert image_cache_table(image_cache) == table
+
+
+def test_names_alone():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+FOUND                      FILES     ON DISK
+  in use                       4
+  unused, too young            2
+  unused, would go             5     7.0 GiB
+  unused, stays                1
+  all                         12    15.3 GiB
+  other, never touched         1
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+UNUSED, WOULD GO: 5 files
+  1111111111111111111111111111111111111111
+  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1
+  c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1_sm
+  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77.part
+  ephemeral_20_40d1d2c
+
+UNUSED, BUT STAYS: 1 file
+  swap_1024: enough space without it
+
+STAYS, TOO YOUNG: 2 files
+  2222222222222222222222222222222222222222
+  ephemeral_1_40d1d2c
+
+STAYS, IN USE: 4 files
+  4f0a5f2a9a1f3f2f9d1c0b8e7a6d5c4b3a291807
+  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77
+  e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77_21474836480
+  swap_512
+
+DISK THAT WOULD COME BACK: 7.0 GiB of 15.3 GiB. Nothing was removed: this was a dry run."""
+    image_cache = audit(*FILES, details="names")
+    result = pruned(removable("swap_1024"), 7 * GIB, kept=[{"name": "swap_1024", "reason": "space_target_met"}])
+    assert image_cache_table({**image_cache, **result}, dry_run=True) == table
+
+
+def test_summary_alone():
+    table = """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+!! NEEDS A PERSON
+!! MISSING  Files that do not exist and back disks. Restore them before anything else, from another
+!!          host's cache or from Glance: without them, the instances behind them cannot start.
+!!          - /srv/a: one and two
+!!          and 7 more
+!! ORPHANS  a, b and 300 more have disks and belong to no known instance.
+
+FOUND                      FILES     ON DISK
+  in use                       4
+  unused, too young            2
+  unused, old enough           6
+  all                         12    15.3 GiB
+  other, never touched         1
+  20.0 GiB of 500.0 GiB are free there (ext4)
+
+A PRUNE WOULD FREE: 7.1 GiB of 15.3 GiB."""
+    image_cache = audit(
+        *FILES,
+        details="summary",
+        missing=[{"backing_file": "/srv/a", "instances": ["one", "two"]}],
+        orphans=["a", "b"],
+        omitted={"missing": 7, "orphans": 300, "unknown_use": 0, "users": 0},
+    )
+    assert image_cache_table(image_cache) == table
+
+
+def test_summary_of_a_prune_names_what_went():
+    lines = image_cache_table({**audit(*FILES, details="summary"), **pruned(removable(), 7 * GIB)}).splitlines()
+    assert lines[lines.index("UNUSED, WENT: 6 files") + 1 :] == [
+        *(f"  {name}" for name in removable()),
+        "",
+        "DISK BACK: 7.0 GiB of 15.3 GiB.",
+    ]
+
+
+def test_no_cache():
+    store = {"id": None, "filesystem": None, "shared": None, "users": [], "free_bytes": None, "total_bytes": None}
+    assert (
+        image_cache_table({**audit(exists=False, store=store), **pruned([], 0)})
+        == """\
+IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
+
+There is no such directory, so there is nothing to do."""
+    )
+
+
+def test_long_sections_show_the_largest_files_and_count_the_rest():
+    files = [file(f"{n:040x}", "removable", "unused", allocated_bytes=n * 100 * MIB) for n in range(1, 501)]
+    lines = image_cache_table({**audit(*files), **pruned([each["name"] for each in files], 1)}).splitlines()
+    section = lines[lines.index("UNUSED, WENT: 500 files, 11.9 TiB") + 2 : -2]
+    assert section[0] == f"   48.8 GiB    40d ago  {500:040x}: unused; unknown image"
+    assert section[19] == f"   47.0 GiB    40d ago  {481:040x}: unused; unknown image"
+    assert section[20:] == ["  and 480 more, 11.0 TiB"]
+
+
+def test_long_lists_of_alarms_are_counted():
+    missing = [{"backing_file": f"/srv/{n}", "instances": ["one"]} for n in range(30)]
+    lines = image_cache_table(audit(missing=missing, unknown_use=["why"] * 25)).splitlines()
+    assert "!!          and 10 more" in lines
+    assert "!!          and 5 more" in lines
+
+
+def test_no_line_is_wider_than_100_columns():
+    long = "x" * 255
+    image_cache = audit(
+        file("1" * 40 + "_" + "1" * 200, "active", "backing", "instance", kind="resized", used_by=[long] * 3),
+        file("2" * 40, "removable", "unused", image_id=long),
+        missing=[{"backing_file": "/" + long * 4, "instances": [long]}],
+        orphans=[long] * 30,
+        unknown_use=[long],
+    )
+    result = pruned([], 0, kept=[{"name": "2" * 40, "reason": "unknown_use"}])
+    for table in (image_cache_table(image_cache), image_cache_table({**image_cache, **result})):
+        assert max(map(len, table.splitlines())) == 100
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 KiB"),
+        (512, "0.5 KiB"),
+        (999 * KIB, "999.0 KiB"),
+        (1000 * KIB, "1.0 MiB"),
+        (1023 * MIB, "1.0 GiB"),
+        (GIB * 1024, "1.0 TiB"),
+        (GIB * 1024 * 5000, "5000.0 TiB"),
+    ],
+)
+def test_sizes(size: int, text: str):
+    assert image_cache_table({**audit(), **pruned([], size)}).endswith(f"\nDISK BACK: {text} of 0 KiB.")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (59, "59s"),
+        (3599, "59m 59s"),
+        (3605, "1h"),
+        (12_000, "3h 20m"),
+        (86_399, "23h 59m"),
+        (3 * DAY + 4 * HOUR, "3d 4h"),
+        (400 * DAY, "400d"),
+    ],
+)
+def test_durations(seconds: int, text: str):
+    table = image_cache_table(audit(file("swap_1", "too_young", "unused", kind="swap", removable_in_seconds=seconds)))
+    assert f"swap_1: removable in {text}; swap template" in table
+
+
+@pytest.mark.parametrize("image_cache", ["text", {}, None])
+def test_refuses_what_is_no_audit(image_cache: Any):
+    with pytest.raises(AnsibleFilterError, match="takes the image_cache that"):
+        image_cache_table(image_cache)
