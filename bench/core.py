@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One process of the benchmark: audits a tree, or only reads what an audit must read, and prints its figures as JSON."""
+"""One process of the benchmark: audits a tree, or only reads what an audit must, and prints its figures as JSON."""
 
 from __future__ import annotations
 

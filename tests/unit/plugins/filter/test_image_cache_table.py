@@ -518,3 +518,7 @@ def test_durations(seconds: int, text: str):
 def test_refuses_what_is_no_audit(image_cache: Any):
     with pytest.raises(AnsibleFilterError, match="takes the image_cache that"):
         image_cache_table(image_cache)
+
+
+def test_ansible_finds_it_under_its_name():
+    assert FilterModule().filters() == {"image_cache_table": image_cache_table}
