@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import suppress
@@ -142,6 +143,12 @@ def _remove(file: CacheFile, cache: int) -> KeptReason | None:
         descriptor = os.open(file.name, _FILE_FLAGS, dir_fd=cache)
     except FileNotFoundError:
         return KeptReason.GONE
+    except BlockingIOError:  # another pass is looking at it in the same way
+        return KeptReason.OPEN
+    except OSError as exc:
+        if exc.errno in (errno.ELOOP, errno.ENXIO):  # a link, a socket
+            return KeptReason.REPLACED
+        raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_ino != file.inode:

@@ -117,7 +117,7 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     warnings: list[str] = []
     try:
         device = os.fstat(cache).st_dev
-        files, held = _list_cache(cache, settings.cache_path, problems.append)
+        files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
     by_inode: dict[Inode, list[str]] = {}
@@ -129,7 +129,8 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
     open_files = find_open_files(by_inode)
     # A lock only matters to a file that nothing else protects.
-    in_use = {*disk_use.backing, *held, *open_files.names}
+    opened = open_files.names | busy
+    in_use = {*disk_use.backing, *held, *opened}
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
     if open_files.hidden_processes and os.geteuid() != 0:
         warnings.append(
@@ -146,7 +147,7 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         store=find_store(settings.cache_path),
         files=tuple(files),
         held_by_qemu=frozenset(held),
-        opened=frozenset(open_files.names),
+        opened=frozenset(opened),
         locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
         instance_directories=tuple(disk_use.directories),
         backing=disk_use.backing,
@@ -157,9 +158,10 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     )
 
 
-def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile], set[str]]:
+def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile], set[str], set[str]]:
     files: list[CacheFile] = []
     held: set[str] = set()
+    busy: set[str] = set()
     with os.scandir(cache) as entries:
         for entry in entries:
             name = entry.name
@@ -178,13 +180,19 @@ def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile
                         os.close(descriptor)
             except FileNotFoundError:
                 continue
+            except BlockingIOError:  # another pass makes sure that nobody has it open
+                busy.add(name)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
             except OSError as exc:
                 problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {exc.strerror}.")
                 continue
             files.append(
                 CacheFile(name, kind, key, status.st_ino, status.st_size, status.st_blocks * 512, status.st_mtime_ns)
             )
-    return files, held
+    return files, held, busy
 
 
 def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
