@@ -241,6 +241,8 @@ def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instan
         try:
             instances.append(parse_domain(_read_domain(path), host))
         except FileNotFoundError:
+            if os.path.islink(path):
+                problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
             continue  # undefined meanwhile
         except OSError as exc:
             problems.append(f"The domain XML {printable(path)} cannot be read: {exc.strerror}.")

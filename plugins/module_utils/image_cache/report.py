@@ -84,8 +84,7 @@ def warnings(snapshot: Snapshot, plan: Plan) -> list[str]:
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use]
     sentences += snapshot.warnings
     if len(sentences) > _WARNINGS:
-        more = len(sentences) - _WARNINGS
-        return [*sentences[:_WARNINGS], f"{more} more warnings were left out; the result with details: names has all."]
+        return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out."]
     return sentences
 
 
