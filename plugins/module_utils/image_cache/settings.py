@@ -134,7 +134,8 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
     if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous or is_lock:
         raise ImageCacheError(
             f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last "
-            f"part, that cannot be taken for a cache or lock file, such as {_DEFAULT_INFO_PATTERN}; it is '{printable(pattern)}'."
+            f"part, that cannot be taken for a cache or lock file, such as {_DEFAULT_INFO_PATTERN}; it is "
+            f"'{printable(pattern)}'."
         )
     if not os.path.isabs(path) or "$" in path:
         raise ImageCacheError(
