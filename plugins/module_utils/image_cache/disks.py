@@ -13,6 +13,7 @@ All of it is hostile input: a guest writes its raw disks, a tenant uploads image
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -116,7 +117,8 @@ def read_image(path: str, image_format: str | None, run_command: RunCommand) -> 
     except FileNotFoundError:
         raise
     except OSError as exc:
-        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+        reason = "it is no regular file" if exc.errno == errno.ESPIPE else exc.strerror
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
     if image_format == "qcow2":

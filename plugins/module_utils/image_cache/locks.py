@@ -53,6 +53,7 @@ def open_locks_directory(instances_path: str, name: str) -> int:
     else:
         owner = os.stat(instances_path)
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        os.chmod(path, 0o755)
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 

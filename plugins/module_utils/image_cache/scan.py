@@ -85,17 +85,23 @@ def open_cache(settings: Settings) -> int | None:
     except FileNotFoundError:
         if os.path.isdir(settings.instances_path):
             return None
-        raise ImageCacheError(
-            f"instances_path {printable(settings.instances_path)} does not exist. "
-            f"Give the path that nova.conf sets, or config_file."
-        ) from None
+        raise _no_instances_path(settings) from None
     except OSError as exc:
+        if exc.errno == errno.ENOTDIR and not os.path.isdir(settings.instances_path):
+            raise _no_instances_path(settings) from exc
         if exc.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ImageCacheError(
                 f"The cache directory {printable(path)} is a link or no directory, and is left alone. "
                 f"If it is meant to lie elsewhere, mount it there."
             ) from exc
         raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {exc.strerror}.") from exc
+
+
+def _no_instances_path(settings: Settings) -> ImageCacheError:
+    return ImageCacheError(
+        f"instances_path {printable(settings.instances_path)} does not exist, or is no directory. "
+        f"Give the path that nova.conf sets, or config_file."
+    )
 
 
 def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_command: RunCommand) -> Snapshot:
@@ -116,14 +122,9 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        device = os.fstat(cache).st_dev
-        files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
+        files, by_inode, held, busy = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
-    by_inode: dict[Inode, list[str]] = {}
-    for file in files:
-        if file.kind is not Kind.OTHER:
-            by_inode.setdefault((device, file.inode), []).append(file.name)
     locate = make_locate(settings.cache_path, by_inode, settings.instances_path)
     names = _list_instance_directories(settings, problems.append)
     disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
@@ -158,8 +159,18 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     )
 
 
-def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile], set[str], set[str]]:
+class _Listing(NamedTuple):
+    """The cache directory: its files, their names by inode, what QEMU holds, and what another pass has in hand."""
+
+    files: list[CacheFile]
+    by_inode: dict[Inode, list[str]]
+    held: set[str]
+    busy: set[str]
+
+
+def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     files: list[CacheFile] = []
+    by_inode: dict[Inode, list[str]] = {}
     held: set[str] = set()
     busy: set[str] = set()
     with os.scandir(cache) as entries:
@@ -192,7 +203,9 @@ def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile
             files.append(
                 CacheFile(name, kind, key, status.st_ino, status.st_size, status.st_blocks * 512, status.st_mtime_ns)
             )
-    return files, held, busy
+            if kind is not Kind.OTHER:
+                by_inode.setdefault((status.st_dev, status.st_ino), []).append(name)
+    return _Listing(files, by_inode, held, busy)
 
 
 def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
