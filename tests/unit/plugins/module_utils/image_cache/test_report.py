@@ -83,12 +83,13 @@ def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
 
 def types_in(value: Any) -> set[type]:
     """The exact types of all that is in a result."""
+    kind = type(value)
     inner: list[Any] = []
-    if type(value) is dict:
+    if kind is dict:
         inner = [*value, *value.values()]
-    elif type(value) is list:
+    elif kind is list:
         inner = value
-    return {type(value)}.union(*map(types_in, inner))
+    return {kind}.union(*map(types_in, inner))
 
 
 class TestSummary:
