@@ -82,6 +82,7 @@ _KEPT = {
     "removal_disabled": "remove_unused_base_images is off",
     "locked": "nova or another prune holds its lock",
     "space_target_met": "enough space without it",
+    "in_use": "a disk needs it meanwhile",
     "held": "QEMU has opened it meanwhile",
     "open": "a process has it open",
     "touched": "used meanwhile",

@@ -10,20 +10,27 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Callable, NamedTuple, Sequence
 
+from .errors import ImageCacheError
 from .holders import is_open_elsewhere, qemu_holds
+from .instance_disks import DiskUse
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable
-from .locks import acquire, open_locks_directory, release
+from .locks import Lock, acquire, open_locks_directory, release
 from .plan import Kept, KeptReason, Plan, State
 from .scan import CacheFile, open_cache
 from .settings import Settings
 
 __all__ = ["Failure", "Outcome", "apply_plan", "rehearse_plan"]
 
-_LOCK_WAIT_SECONDS = 1.0
+_LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
+_BATCH = 256  # each lock takes a descriptor, and nova waits for it
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+_NO_USE = DiskUse([], {}, {}, [], [], [])
 
 
 class Failure(NamedTuple):
@@ -56,13 +63,14 @@ def rehearse_plan(plan: Plan, settings: Settings) -> Outcome:
     return Outcome(plan.removals, plan.kept, (), ())
 
 
-def apply_plan(plan: Plan, settings: Settings, shared: bool) -> Outcome:
+def apply_plan(plan: Plan, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse]) -> Outcome:
     """Mark the files that are in use as used now, and remove those that the plan says.
 
     :param plan: what to do.
     :param settings: the options that it was made from.
     :param shared: whether other hosts may have the same files; then lock files stay, because
         nobody can tell whether another host waits on them.
+    :param read_disks: looks at all disks again; it may raise ImageCacheError.
     :return: what was done. An error on one file is recorded against it, and the rest goes on.
     :raises ImageCacheError: the cache cannot be opened any more; nothing was done.
     """
@@ -70,25 +78,38 @@ def apply_plan(plan: Plan, settings: Settings, shared: bool) -> Outcome:
     if cache is None:
         return Outcome((), tuple(Kept(file.name, KeptReason.GONE) for file in plan.removals), (), ())
     try:
+        outcome = _remove_planned(plan, cache, settings, shared, read_disks)
+        # Afterwards: a hard link of a file in use has its mtime as well, and may go.
         active = [verdict.file.name for verdict in plan.verdicts if verdict.state is State.ACTIVE]
-        warnings = _mark_used(cache, active)
-        if not plan.removals:
-            return Outcome((), plan.kept, (), warnings)
-        obstacle = _obstacle(settings)
-        if obstacle is not None:
-            return _nothing_removed(plan, obstacle)._replace(warnings=warnings)
-        try:
-            locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
-        except OSError as exc:
-            return _nothing_removed(plan, _without_locks(settings, exc.strerror or str(exc)))._replace(
-                warnings=warnings
-            )
-        try:
-            return _remove_all(plan, _Place(cache, locks, settings, shared), warnings)
-        finally:
-            os.close(locks)
+        return outcome._replace(warnings=_mark_used(cache, active))
     finally:
         os.close(cache)
+
+
+def _remove_planned(
+    plan: Plan, cache: int, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse]
+) -> Outcome:
+    if not plan.removals:
+        return Outcome((), plan.kept, (), ())
+    obstacle = _obstacle(settings)
+    if obstacle is not None:
+        return _nothing_removed(plan, obstacle)
+    try:
+        locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
+    except OSError as exc:
+        return _nothing_removed(plan, _without_locks(settings, exc.strerror or str(exc)))
+    try:
+        return _remove_all(plan, _Place(cache, locks, settings, shared, read_disks))
+    finally:
+        os.close(locks)
+
+
+class _Tally(NamedTuple):
+    """What has become of the files so far."""
+
+    removed: list[CacheFile]
+    kept: list[Kept]
+    failed: list[Failure]
 
 
 class _Place(NamedTuple):
@@ -98,6 +119,7 @@ class _Place(NamedTuple):
     locks: int
     settings: Settings
     shared: bool
+    read_disks: Callable[[], DiskUse]
 
 
 def _obstacle(settings: Settings) -> str | None:
@@ -137,47 +159,79 @@ def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
     return (warning,)
 
 
-def _remove_all(plan: Plan, place: _Place, warnings: tuple[str, ...]) -> Outcome:
-    removed: list[CacheFile] = []
-    kept = list(plan.kept)
-    failed: list[Failure] = []
-    for file in plan.removals:
-        try:
-            reason, info_error = _remove_locked(file, place)
-        except OSError as exc:
-            failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
-            continue
-        if reason is not None:
-            kept.append(Kept(file.name, reason))
-            continue
-        removed.append(file)
-        if info_error is not None:
-            failed.append(Failure(file.name, f"it was removed, but its info file was not: {info_error}"))
-    return Outcome(tuple(removed), tuple(kept), tuple(failed), warnings)
+def _remove_all(plan: Plan, place: _Place) -> Outcome:
+    tally = _Tally([], list(plan.kept), [])
+    for start in range(0, len(plan.removals), _BATCH):
+        _remove_batch(plan.removals[start : start + _BATCH], place, tally)
+    return Outcome(tuple(tally.removed), tuple(tally.kept), tuple(tally.failed), ())
 
 
-def _remove_locked(file: CacheFile, place: _Place) -> tuple[KeptReason | None, str | None]:
-    """Remove one file and its info file under its lock.
+def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> None:
+    """Take the locks of some files, look at all disks again, and remove those that still nothing needs.
 
-    :return: why it stayed, None where it went; and why its info file stayed, None where it did not.
+    nova makes an overlay under the lock of its base file. So what the disks need cannot grow unseen
+    between this look and the removal.
     """
-    lock = acquire(place.locks, lock_name(file.name), _LOCK_WAIT_SECONDS)
-    if lock is None:
-        return KeptReason.LOCKED, None
-    is_gone = False
+    locks, files = _take_locks(files, place, tally)
+    gone: set[str] = set()
     try:
-        reason = _remove(file, place)
-        is_gone = reason is None or reason is KeptReason.GONE
-        if reason is not None:
-            return reason, None
-        try:
-            with suppress(FileNotFoundError):
-                os.unlink(info_path(place.settings.image_info_filename_pattern, file.name))
-        except OSError as exc:
-            return None, exc.strerror
-        return None, None
+        use = _look_again(place) if files else _NO_USE
+        for file in files:
+            if use.problems:
+                error = f"it was kept, for it is not known any more what is in use: {use.problems[0]}"
+                tally.failed.append(Failure(file.name, error))
+                continue
+            try:
+                reason = KeptReason.IN_USE if file.name in use.backing else _remove(file, place)
+            except OSError as exc:
+                tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
+                continue
+            if reason is None or reason is KeptReason.GONE:
+                gone.add(file.name)
+            if reason is not None:
+                tally.kept.append(Kept(file.name, reason))
+                continue
+            tally.removed.append(file)
+            try:
+                with suppress(FileNotFoundError):
+                    os.unlink(info_path(place.settings.image_info_filename_pattern, file.name))
+            except OSError as exc:
+                error = f"it was removed, but its info file was not: {exc.strerror}"
+                tally.failed.append(Failure(file.name, error))
     finally:
-        release(lock, remove_file=is_gone and not place.shared)
+        still_there = {lock_name(file.name) for file in files if file.name not in gone}
+        for name, lock in locks.items():
+            release(lock, remove_file=name not in still_there and not place.shared)
+
+
+def _take_locks(
+    files: Sequence[CacheFile], place: _Place, tally: _Tally
+) -> tuple[dict[str, Lock], Sequence[CacheFile]]:
+    """Return the locks that were to be had, by name, and the files that they are for."""
+    locks: dict[str, Lock] = {}
+    ours: list[CacheFile] = []
+    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
+    for file in files:
+        name = lock_name(file.name)
+        try:
+            # One lock for a file and its partial downloads: a second descriptor, closed, would give up the first's.
+            lock = locks.get(name) or acquire(place.locks, name, max(0.0, deadline - time.monotonic()))
+        except OSError as exc:
+            tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
+            continue
+        if lock is None:
+            tally.kept.append(Kept(file.name, KeptReason.LOCKED))
+            continue
+        locks[name] = lock
+        ours.append(file)
+    return locks, ours
+
+
+def _look_again(place: _Place) -> DiskUse:
+    try:
+        return place.read_disks()
+    except ImageCacheError as exc:
+        return _NO_USE._replace(problems=[str(exc)])
 
 
 def _remove(file: CacheFile, place: _Place) -> KeptReason | None:

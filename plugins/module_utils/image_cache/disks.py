@@ -79,10 +79,14 @@ class Image(NamedTuple):
 
 
 class Chain(NamedTuple):
-    """All files under an image, and the one that should be there and is not."""
+    """All files under an image, and the one that should be there and is not.
+
+    :param is_cut: whether the missing one may have needed further files.
+    """
 
     files: tuple[str, ...]
     missing: str | None
+    is_cut: bool = False
 
 
 _STANDALONE = Image(None, None, None)
@@ -167,24 +171,31 @@ def follow_chain(path: str, image_format: str | None, locate: Locate, run_comman
     if image is _STANDALONE:
         return _NO_CHAIN
     files: list[str] = []
+    missing = None
     while True:
-        below = None
-        for name in (image.data_file, image.backing_file):
-            if name is not None:
-                named = backing_path(path, name)
-                below = locate(named)
-                if below is None:
-                    return Chain(tuple(files), named)
-                if below in files:
-                    return Chain(tuple(files), None)
-                files.append(below)
-        if below is None or image.backing_file is None or image.backing_format == "raw":
-            return Chain(tuple(files), None)
+        if image.data_file is not None:
+            named = backing_path(path, image.data_file)
+            data_file = locate(named)
+            if data_file is None:
+                missing = missing or named
+            else:
+                files.append(data_file)
+        if image.backing_file is None:
+            return Chain(tuple(files), missing)
+        named = backing_path(path, image.backing_file)
+        below = locate(named)
+        if below is None:
+            return Chain(tuple(files), named, is_cut=image.backing_format != "raw")
+        if below in files:
+            return Chain(tuple(files), missing)
+        files.append(below)
+        if image.backing_format == "raw":
+            return Chain(tuple(files), missing)
         path = below
         try:
             image = read_image(path, image.backing_format, run_command)
         except FileNotFoundError:
-            return Chain(tuple(files[:-1]), path)
+            return Chain(tuple(files[:-1]), path, is_cut=True)
 
 
 def _read_qcow2(start: bytes, descriptor: int) -> Image | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import glob
 import os
 import signal
 import struct
@@ -25,6 +26,7 @@ _FLOCK = struct.Struct("hhqqi")
 # Bytes 100 to 299 carry QEMU's permissions in use and permissions not shared (``RAW_LOCK_PERM_BASE``
 # and ``RAW_LOCK_SHARED_BASE`` in ``block/file-posix.c``).
 _QEMU_LOCKS = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
+_NO_INODE = (0, 0)
 _DELETED = " (deleted)"
 
 
@@ -72,6 +74,7 @@ def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -
             continue
         except OSError:
             continue  # it has ended
+        is_hidden = False
         for descriptor in descriptors:
             link = f"{directory}/{descriptor}"
             try:
@@ -81,10 +84,35 @@ def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -
                 if name not in wanted and not (name.endswith(_DELETED) and name[: -len(_DELETED)] in wanted):
                     continue
                 status = os.stat(link)
+            except PermissionError:
+                is_hidden = True
+                continue
             except OSError:
                 continue  # it was closed
             found.update(names.get((status.st_dev, status.st_ino), ()))
+        hidden += is_hidden
+    found.update(name for path in _loop_device_files() for name in names.get(_inode_of(path) or _NO_INODE, ()))
     return OpenFiles(found, hidden)
+
+
+def _loop_device_files() -> list[str]:
+    """Return the files behind loop devices: the kernel has them open, and no process."""
+    paths = []
+    for link in glob.glob("/sys/block/loop*/loop/backing_file"):
+        try:
+            with open(link, "rb") as stream:
+                paths.append(os.fsdecode(stream.read().rstrip(b"\n")))
+        except OSError:
+            continue  # it was detached
+    return paths
+
+
+def _inode_of(path: str) -> Inode | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def is_open_elsewhere(descriptor: int) -> bool | None:

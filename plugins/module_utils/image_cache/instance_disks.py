@@ -16,14 +16,15 @@ from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 from .disks import Locate, RunCommand, follow_chain
 from .errors import ImageCacheError
 from .holders import Inode
-from .layout import printable
+from .layout import Kind, parse_name, printable
 from .workers import spread
 
-__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "make_locate"]
+__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "make_locate", "united"]
 
 _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
 _DISK_INFO_LIMIT = 65536
+_CONFIG_DRIVE = "disk.config"
 _NO_FORMATS: Mapping[str, str] = MappingProxyType({})
 # What stat() says of a name that no file can have.
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
@@ -41,6 +42,7 @@ class DiskUse(NamedTuple):
     :param missing: the directories whose disks need a file that does not exist, by its path.
     :param problems: sentences; while there is one, it is unknown what the disks need.
     :param warnings: sentences for the operator that stop nothing.
+    :param vanished: the directories that were gone when their turn came, or lost a disk at that moment.
     """
 
     directories: list[str]
@@ -48,6 +50,7 @@ class DiskUse(NamedTuple):
     missing: Users
     problems: list[str]
     warnings: list[str]
+    vanished: list[str]
 
 
 def find_disk_use(
@@ -65,7 +68,7 @@ def find_disk_use(
     :param cache_path: the cache directory.
     :param locate: see :func:`make_locate`.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
-    :return: what the disks need. A directory or disk that vanishes meanwhile is left out.
+    :return: what the disks need. A disk that vanishes meanwhile is left out.
     :raises ImageCacheError: a process that did a part of the work ended early.
     """
 
@@ -80,21 +83,25 @@ def find_disk_use(
     for instance, path, image_format in other_disks:
         if not _is_read_anyway(path, instances_path):
             elsewhere.read_disk(path, image_format or None, instance)
-    return _united([*parts, elsewhere.found])
+    return united([*parts, elsewhere.found])
 
 
-def make_locate(cache_path: str, files: Mapping[Inode, Sequence[str]], instances_path: str) -> Locate:
+def make_locate(
+    cache_path: str, files: Mapping[Inode, Sequence[str]], instances_path: str, other_directories: Iterable[str] = ()
+) -> Locate:
     """Make the function that finds a named backing file on this host.
 
     :param cache_path: the cache directory.
     :param files: the names of the cache's files, by their inode.
-    :param instances_path: the directory above: a file outside of it is not answered for.
+    :param instances_path: the directory above: a file outside of it is not answered for,
+    :param other_directories: unless it is in one of these, as the snapshots of a volume are.
     :return: the function. A file of the cache is found under whatever path leads to it, and by its
         name alone where a path does not exist here: that is how a container, or another host, sees it.
     """
     prefix = cache_path + "/"
     start = len(prefix)
     names = {name for hard_links in files.values() for name in hard_links}
+    elsewhere = {os.path.realpath(directory) for directory in other_directories}
 
     def locate(path: str) -> str | None:
         if path.startswith(prefix) and path[start:] in names:
@@ -112,7 +119,8 @@ def make_locate(cache_path: str, files: Mapping[Inode, Sequence[str]], instances
         if hard_links is not None:
             name = os.path.basename(real_path)
             return prefix + (name if name in hard_links else hard_links[0])
-        if not real_path.startswith(os.path.realpath(instances_path) + "/"):
+        is_inside = real_path.startswith(os.path.realpath(instances_path) + "/")
+        if not is_inside and os.path.dirname(real_path) not in elsewhere:
             raise ImageCacheError(
                 f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
                 f"it is not followed, and what is under it is unknown."
@@ -126,7 +134,7 @@ class _Reader:
     """Reads disks, one after the other, and gathers what they need."""
 
     def __init__(self, cache_path: str, locate: Locate, run_command: RunCommand) -> None:
-        self.found = DiskUse([], {}, {}, [], [])
+        self.found = DiskUse([], {}, {}, [], [], [])
         self._cache_prefix = cache_path + "/"
         self._locate = locate
         self._run_command = run_command
@@ -135,6 +143,7 @@ class _Reader:
         try:
             disks = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
         except (FileNotFoundError, NotADirectoryError):
+            self.found.vanished.append(name)
             return
         except OSError as exc:
             self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
@@ -147,7 +156,9 @@ class _Reader:
             disks.remove(_DISK_INFO)
             formats = self._read_disk_info(f"{path}/{_DISK_INFO}")
         for disk in disks:
-            self.read_disk(f"{path}/{disk}", formats.get(disk), name)
+            # A guest may write on its config drive, which is raw and not in disk.info.
+            if not disk.startswith(_CONFIG_DRIVE):
+                self.read_disk(f"{path}/{disk}", formats.get(disk), name)
 
     def read_disk(self, path: str, image_format: str | None, instance: str) -> None:
         try:
@@ -155,6 +166,7 @@ class _Reader:
         except FileNotFoundError:
             if os.path.islink(path):
                 self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
+            self.found.vanished.append(instance)
             return
         except ImageCacheError as exc:
             disk = printable(path)
@@ -164,7 +176,14 @@ class _Reader:
             if file.startswith(self._cache_prefix):
                 _add(self.found.backing, file[len(self._cache_prefix) :], instance)
         if chain.missing is not None:
-            _add(self.found.missing, os.path.normpath(chain.missing), instance)
+            missing = os.path.normpath(chain.missing)
+            _add(self.found.missing, missing, instance)
+            is_cache_file = parse_name(os.path.basename(missing)).kind is not Kind.OTHER
+            if chain.is_cut and not is_cache_file:
+                self.found.problems.append(
+                    f"{printable(path)} needs {printable(missing)}, which is not there, or not mounted: what is under "
+                    f"it is unknown."
+                )
 
     def _read_disk_info(self, path: str) -> dict[str, str]:
         """Return the format of each disk by its name, as nova recorded it.
@@ -201,12 +220,14 @@ def _add(users: Users, name: str, directory: str) -> None:
         directories.append(directory)
 
 
-def _united(parts: Sequence[DiskUse]) -> DiskUse:
-    whole = DiskUse([], {}, {}, [], [])
+def united(parts: Sequence[DiskUse]) -> DiskUse:
+    """Put together what several readings found."""
+    whole = DiskUse([], {}, {}, [], [], [])
     for part in parts:
         whole.directories.extend(part.directories)
         whole.problems.extend(part.problems)
         whole.warnings.extend(part.warnings)
+        whole.vanished.extend(part.vanished)
         for users, more in ((whole.backing, part.backing), (whole.missing, part.missing)):
             for name, directories in more.items():
                 users.setdefault(name, []).extend(directories)

@@ -144,8 +144,9 @@ def parse_record(record: Any) -> Instance | None:
         swap, ephemeral = "swap", "ephemeral"
     else:
         raise ImageCacheError("it has neither a uuid nor an id.")
-    vm_state = get("STS:vm_state", "vm_state")
-    if vm_state in _WITHOUT_DISKS:
+    vm_state, task_state = get("STS:vm_state", "vm_state"), get("STS:task_state", "task_state")
+    # With a task under way, such as an unshelve, it may have disks again.
+    if vm_state in _WITHOUT_DISKS and not task_state:
         return None
     image_ids = (image, get("SRV-ATTR:kernel_id", "kernel_id"), get("SRV-ATTR:ramdisk_id", "ramdisk_id"))
     return Instance(
@@ -155,7 +156,7 @@ def parse_record(record: Any) -> Instance | None:
         image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
         swap_mb=_sizes(flavor, swap),
         ephemeral_gb=_sizes(flavor, ephemeral),
-        resizing=_is_resizing(vm_state, get("STS:task_state", "task_state")),
+        resizing=_is_resizing(vm_state, task_state),
     )
 
 

@@ -93,7 +93,8 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
     """
     deadline = time.monotonic() + wait_seconds
     while True:
-        with suppress(BlockingIOError):  # its holder is making sure that nobody waits
+        # Its holder is making sure that nobody waits, or has removed the lock file just now.
+        with suppress(BlockingIOError, FileNotFoundError):
             descriptor = _open(directory, name)
             try:
                 if _lock(descriptor) and _is_current(directory, name, descriptor):
@@ -129,7 +130,7 @@ def _open(directory: int, name: str) -> int:
     except FileNotFoundError:
         pass
     # Under another name until the owner is right: nova could not open root's file meanwhile.
-    draft = f".{name}.{os.getpid()}"
+    draft = f".{name}.{os.urandom(8).hex()}"
     descriptor = os.open(draft, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
     try:
         owner = os.fstat(directory)

@@ -31,6 +31,7 @@ _PLACES: dict[str, tuple[Place, ...]] = {
     "image_cache_subdirectory_name": (
         ("image_cache", "subdirectory_name"),
         ("DEFAULT", "image_cache_subdirectory_name"),
+        ("DEFAULT", "base_dir_name"),
     ),
     "image_info_filename_pattern": (
         ("libvirt", "image_info_filename_pattern"),
@@ -38,10 +39,12 @@ _PLACES: dict[str, tuple[Place, ...]] = {
     ),
     "remove_unused_base_images": (
         ("image_cache", "remove_unused_base_images"),
+        ("libvirt", "remove_unused_base_images"),
         ("DEFAULT", "remove_unused_base_images"),
     ),
     "remove_unused_original_minimum_age_seconds": (
         ("image_cache", "remove_unused_original_minimum_age_seconds"),
+        ("libvirt", "remove_unused_original_minimum_age_seconds"),
         ("DEFAULT", "remove_unused_original_minimum_age_seconds"),
     ),
     "remove_unused_resized_minimum_age_seconds": (
@@ -93,6 +96,8 @@ def read_nova_conf(path: str) -> dict[str, str]:
                 if name in sections.get(group, {}):
                     found[option] = _resolve(sections, (group, name), ())
                     break
+        if "instances_path" not in found and "state_path" in sections.get("DEFAULT", {}):
+            found["instances_path"] = _substitute(sections, "DEFAULT", _REFERENCE_DEFAULTS["instances_path"], ())
     except RecursionError as exc:
         raise ImageCacheError(f"config_file {printable(path)} has references that go too deep.") from exc
     except ValueError as exc:

@@ -64,6 +64,7 @@ class KeptReason(str, Enum):
     SPACE_TARGET_MET = "space_target_met"
     HELD = "held"
     OPEN = "open"
+    IN_USE = "in_use"
     TOUCHED = "touched"
     REPLACED = "replaced"
     GONE = "gone"
@@ -271,7 +272,8 @@ def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
 def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inventory) -> list[str]:
     sentences = [
         f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not among "
-        f"those given: add them to instances, and the host to instance_hosts."
+        f"those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for this one, "
+        f"give it as host."
         for host in users
         if host not in inventory.hosts
     ]

@@ -15,6 +15,7 @@ from .disks import RunCommand
 from .layout import printable
 from .plan import Plan, State
 from .report import describe, reasons_of, reclaimable_bytes, warnings
+from .scan import read_disks
 from .settings import Settings
 
 __all__ = ["PruneResult", "prune"]
@@ -52,7 +53,12 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     if check_mode or not snapshot.exists:
         outcome = rehearse_plan(plan, settings)
     else:
-        outcome = apply_plan(plan, settings, shared=snapshot.store is None or snapshot.store.shared)
+        outcome = apply_plan(
+            plan,
+            settings,
+            shared=snapshot.store is None or snapshot.store.shared,
+            read_disks=lambda: read_disks(settings, snapshot.files, snapshot.other_disks, run_command),
+        )
     return PruneResult(
         facts=describe(snapshot, plan, settings, now, params["details"]),
         done=_describe_outcome(outcome),

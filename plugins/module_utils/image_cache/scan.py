@@ -16,14 +16,15 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 from .disks import RunCommand
 from .errors import ImageCacheError
 from .holders import Inode, find_open_files, qemu_holds
-from .instance_disks import OtherDisk, find_disk_use, make_locate
+from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, united
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
 from .settings import Settings
 from .store import Store, find_store, read_storage_users
 
-__all__ = ["CacheFile", "Snapshot", "open_cache", "take_snapshot"]
+__all__ = ["CacheFile", "Snapshot", "open_cache", "read_disks", "take_snapshot"]
 
+_MOST_LISTINGS = 20
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
 _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -41,6 +42,7 @@ class CacheFile(NamedTuple):
     size_bytes: int
     allocated_bytes: int
     mtime_ns: int
+    device: int = 0
 
 
 class Snapshot(NamedTuple):
@@ -57,6 +59,7 @@ class Snapshot(NamedTuple):
     :param storage_users: when each host was last seen using this storage, in unix seconds.
     :param problems: sentences; while there is one, it is unknown what is in use.
     :param warnings: sentences for the operator that stop nothing.
+    :param other_disks: the disks that were looked at besides.
     """
 
     exists: bool
@@ -71,6 +74,7 @@ class Snapshot(NamedTuple):
     storage_users: Mapping[str, float] = MappingProxyType({})
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    other_disks: tuple[OtherDisk, ...] = ()
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -104,7 +108,7 @@ def _no_instances_path(settings: Settings) -> ImageCacheError:
     )
 
 
-def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_command: RunCommand) -> Snapshot:
+def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_command: RunCommand) -> Snapshot:
     """Look at the cache, the disks of all instances, and who holds what.
 
     The cache is listed before the disks are looked at: a base file that nova makes meanwhile is not
@@ -125,27 +129,31 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         files, by_inode, held, busy = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
-    locate = make_locate(settings.cache_path, by_inode, settings.instances_path)
-    names = _list_instance_directories(settings, problems.append)
-    disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
+    disk_use = read_disks(settings, files, other_disks, run_command)
     open_files = find_open_files(by_inode)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
-    if open_files.hidden_processes and os.geteuid() != 0:
+    if open_files.hidden_processes:
         warnings.append(
-            f"The open files of {open_files.hidden_processes} processes could not be seen: only root (become: true) "
-            f"sees them all. QEMU's own locks were seen."
+            f"The open files of {open_files.hidden_processes} processes could not be seen, for which it takes root "
+            f"(become: true) with all its capabilities. QEMU's own locks were seen."
         )
     try:
         users = read_storage_users(settings.instances_path)
     except ImageCacheError as exc:
         users = {}
         problems.append(str(exc))
+    store = find_store(settings.cache_path)
+    if store.shared and os.stat(settings.instances_path).st_dev != os.stat(settings.cache_path).st_dev:
+        problems.append(
+            f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
+            f"beside it are not: what other hosts' disks need of it cannot be seen here."
+        )
     return Snapshot(
         exists=True,
-        store=find_store(settings.cache_path),
+        store=store,
         files=tuple(files),
         held_by_qemu=frozenset(held),
         opened=frozenset(opened),
@@ -156,7 +164,50 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         storage_users=users,
         problems=(*problems, *disk_use.problems),
         warnings=(*disk_use.warnings, *warnings),
+        other_disks=tuple(other_disks),
     )
+
+
+def read_disks(
+    settings: Settings, files: Iterable[CacheFile], other_disks: Sequence[OtherDisk], run_command: RunCommand
+) -> DiskUse:
+    """Read what all disks need of the cache at this moment.
+
+    nova renames instance directories (to ``_resize`` and back). So the directories are listed again,
+    until each one that is there has been read.
+
+    :param files: the entries of the cache directory.
+    :param other_disks: see :func:`take_snapshot`.
+    :return: what the disks need.
+    """
+    by_inode: dict[Inode, list[str]] = {}
+    for file in files:
+        if file.kind is not Kind.OTHER:
+            by_inode.setdefault((file.device, file.inode), []).append(file.name)
+    elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
+    locate = make_locate(settings.cache_path, by_inode, settings.instances_path, elsewhere)
+    problems: list[str] = []
+    parts: list[DiskUse] = []
+    read: set[tuple[str, int]] = set()
+    for _listing in range(_MOST_LISTINGS):
+        entries, is_settled = _list_instance_directories(settings, problems.append)
+        unread = [entry for entry in entries if entry not in read]
+        if parts and not unread:
+            if is_settled:
+                break
+            continue
+        names = [name for name, _inode in unread]
+        parts.append(
+            find_disk_use(
+                settings.instances_path, names, () if parts else other_disks, settings.cache_path, locate, run_command
+            )
+        )
+        vanished = set(parts[-1].vanished)
+        read.update(entry for entry in unread if entry[0] not in vanished)
+    else:
+        problems.append(f"{printable(settings.instances_path)} changes faster than it can be read: try again.")
+    whole = united(parts)
+    return whole._replace(problems=[*dict.fromkeys(problems), *whole.problems])
 
 
 class _Listing(NamedTuple):
@@ -201,7 +252,16 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                 problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {exc.strerror}.")
                 continue
             files.append(
-                CacheFile(name, kind, key, status.st_ino, status.st_size, status.st_blocks * 512, status.st_mtime_ns)
+                CacheFile(
+                    name,
+                    kind,
+                    key,
+                    status.st_ino,
+                    status.st_size,
+                    status.st_blocks * 512,
+                    status.st_mtime_ns,
+                    status.st_dev,
+                )
             )
             if kind is not Kind.OTHER:
                 by_inode.setdefault((status.st_dev, status.st_ino), []).append(name)
@@ -232,19 +292,26 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
     return locked
 
 
-def _list_instance_directories(settings: Settings, problem: Problem) -> list[str]:
+def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[list[tuple[str, int]], bool]:
+    """Return the name and the inode of each, and whether nothing was renamed, made or removed meanwhile.
+
+    A listing that runs beside a rename may miss a directory under both of its names.
+    """
     excluded = {settings.image_cache_subdirectory_name, *_NOT_INSTANCES}
-    names = []
+    found: list[tuple[str, int]] = []
+    is_settled = True
     try:
+        before = os.stat(settings.instances_path).st_mtime_ns
         with os.scandir(settings.instances_path) as entries:
             for entry in entries:
                 if entry.name not in excluded and (
                     entry.is_dir(follow_symlinks=False) or _leads_to_directory(entry, problem)
                 ):
-                    names.append(entry.name)
+                    found.append((entry.name, entry.inode()))
+        is_settled = os.stat(settings.instances_path).st_mtime_ns == before
     except OSError as exc:
         problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
-    return names
+    return found, is_settled
 
 
 def _leads_to_directory(entry: os.DirEntry[str], problem: Problem) -> bool:

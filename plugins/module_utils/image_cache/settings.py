@@ -84,8 +84,10 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         return configured[name]
 
     instances_path = str(choose("instances_path", "/var/lib/nova/instances"))
-    if not os.path.isabs(instances_path) or "\0" in instances_path:
-        raise ImageCacheError(f"instances_path must be an absolute path, not '{printable(instances_path)}'.")
+    if not os.path.isabs(instances_path) or "\0" in instances_path or ".." in instances_path.split("/"):
+        raise ImageCacheError(
+            f"instances_path must be an absolute path without '..', not '{printable(instances_path)}'."
+        )
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
     pattern = str(choose("image_info_filename_pattern", _DEFAULT_INFO_PATTERN))

@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, rehearse_plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, create_image, picture
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import read_disks, take_snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
+from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, create_image, nothing_new, picture
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NOBODY,
     as_nobody,
@@ -24,6 +28,7 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     reader,
     start_child,
 )
+from ansible_collections.stackops.nova.tests.unit.params import run_command
 
 BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 FIRST = "02c9f7e7130413742a28a31ba97617e9a56811be"
@@ -64,53 +69,53 @@ class TestWhatChangesBetweenPlanAndExecution:
     def test_a_file_that_was_touched(self, three: Host) -> None:
         plan, settings = three.plan()
         os.utime(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False), "touched")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
 
     def test_even_back_to_an_earlier_time(self, three: Host) -> None:
         plan, settings = three.plan()
         os.utime(three.cache_path / BASE, (1, 1))
-        self.expect_kept(three, apply_plan(plan, settings, False), "touched")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
 
     def test_a_file_that_was_replaced(self, three: Host) -> None:
         plan, settings = three.plan()
         new = three.base("new", age=OLD)
         new.rename(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
     def test_a_file_that_became_a_directory(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
         (three.cache_path / BASE).mkdir()
-        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
     def test_a_file_that_became_a_fifo(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
         os.mkfifo(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
     def test_a_file_that_is_gone(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
-        self.expect_kept(three, apply_plan(plan, settings, False), "gone")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
 
     def test_a_file_that_a_guest_was_started_on(self, three: Host) -> None:
         plan, settings = three.plan()
         disk = create_image(three.root / "disk", over=three.cache_path / BASE, over_format="raw")
         with guest(disk):
-            self.expect_kept(three, apply_plan(plan, settings, False), "held")
+            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "held")
 
     def test_a_file_that_a_process_opened(self, three: Host) -> None:
         plan, settings = three.plan()
         with reader(three.cache_path / BASE):
-            self.expect_kept(three, apply_plan(plan, settings, False), "open")
+            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "open")
 
     def test_a_file_that_nova_locked(self, three: Host) -> None:
         plan, settings = three.plan()
         with nova_compute() as nova:
             nova.take(BASE, three.locks_path)
             start = time.monotonic()
-            self.expect_kept(three, apply_plan(plan, settings, False), "locked")
+            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "locked")
             assert time.monotonic() - start < 3
 
     def test_a_file_that_became_a_link(self, three: Host) -> None:
@@ -118,13 +123,13 @@ class TestWhatChangesBetweenPlanAndExecution:
         plan, settings = three.plan()
         (three.cache_path / BASE).rename(target)
         (three.cache_path / BASE).symlink_to(target)
-        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
         assert target.exists()
 
     def test_the_whole_cache_directory(self, three: Host) -> None:
         plan, settings = three.plan()
         three.cache_path.rename(three.root / "saved")
-        outcome = apply_plan(plan, settings, False)
+        outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == []
         assert kept(outcome) == dict.fromkeys([FIRST, BASE, LAST], "gone")
         assert len(os.listdir(three.root / "saved")) == 3
@@ -134,7 +139,7 @@ class TestWhatChangesBetweenPlanAndExecution:
         three.cache_path.rename(three.root / "saved")
         three.cache_path.symlink_to(three.root / "saved")
         with pytest.raises(ImageCacheError, match="is a link"):
-            apply_plan(plan, settings, False)
+            apply_plan(plan, settings, False, nothing_new)
         assert len(os.listdir(three.root / "saved")) == 3
 
 
@@ -144,7 +149,7 @@ class TestAFailure:
     def test_a_lock_that_cannot_be_taken(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.locks_path / f"nova-{BASE}").symlink_to("elsewhere")
-        outcome = apply_plan(plan, settings, False)
+        outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, LAST]
         assert failed(outcome) == {BASE: "it could not be removed: Too many levels of symbolic links"}
         assert three.cached() == [BASE]
@@ -157,7 +162,7 @@ class TestAFailure:
         public_host.cache_path.chmod(0o1777)  # sticky: to each their own
         os.chown(public_host.cache_path / BASE, 0, 0)
         plan, settings = public_host.plan()
-        outcome = as_nobody(lambda: apply_plan(plan, settings, False))
+        outcome = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))
         assert removed(outcome) == [FIRST, LAST]
         assert failed(outcome) == {BASE: "it could not be removed: Operation not permitted"}
         assert public_host.cached() == [BASE]
@@ -165,7 +170,7 @@ class TestAFailure:
     def test_an_info_file_that_cannot_be_removed(self, three: Host) -> None:
         (three.cache_path / f"{BASE}.info").mkdir()
         plan, settings = three.plan()
-        outcome = apply_plan(plan, settings, False)
+        outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, BASE, LAST]
         assert failed(outcome) == {BASE: "it was removed, but its info file was not: Is a directory"}
 
@@ -176,7 +181,7 @@ class TestAFailure:
         for path in (public_host.cache_path, public_host.cache_path / BASE, public_host.lock_file(BASE)):
             os.chown(path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
-        outcome = as_nobody(lambda: apply_plan(plan, settings, False))
+        outcome = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))
         assert public_host.cached() == []
         assert removed(outcome) == [BASE]
 
@@ -184,7 +189,7 @@ class TestAFailure:
         plan, settings = three.plan()
         three.locks_path.rmdir()
         three.locks_path.symlink_to(three.root)
-        outcome = apply_plan(plan, settings, False)
+        outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert all(str(three.locks_path) in error for error in failed(outcome).values())
@@ -200,7 +205,7 @@ class TestAFailure:
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
         assert list(failed(rehearsal)) == [BASE]
-        assert as_nobody(lambda: apply_plan(plan, settings, False)) == rehearsal
+        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert public_host.cached() == [BASE]
 
 
@@ -209,21 +214,21 @@ class TestWhatGoesWithAFile:
         for name in (FIRST, BASE, LAST, "info-" + BASE, "swap_1"):
             three.lock_file(name)
         plan, settings = three.plan()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert three.locks() == [f"nova-info-{BASE}", "nova-swap_1"]
 
     def test_but_not_while_somebody_may_wait_on_it(self, three: Host) -> None:
         lock_file = three.lock_file(BASE)
         plan, settings = three.plan()
         with reader(lock_file):
-            outcome = apply_plan(plan, settings, False)
+            outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, BASE, LAST]
         assert three.locks() == [f"nova-{BASE}"]
 
     def test_nor_where_another_host_may_wait_on_it(self, three: Host) -> None:
         three.lock_file(BASE)
         plan, settings = three.plan()
-        outcome = apply_plan(plan, settings, shared=True)
+        outcome = apply_plan(plan, settings, True, nothing_new)
         assert removed(outcome) == [FIRST, BASE, LAST]
         assert f"nova-{BASE}" in three.locks()
 
@@ -232,7 +237,7 @@ class TestWhatGoesWithAFile:
         for name in infos:
             (three.cache_path / name).write_text("{}")
         plan, settings = three.plan()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert three.cached() == [f"{BASE}_10.info", "swap_1.info"]
 
     def test_its_info_file_where_the_pattern_says(self, three: Host) -> None:
@@ -241,7 +246,7 @@ class TestWhatGoesWithAFile:
         for path in (elsewhere / f"{BASE}.json", elsewhere / f"{UUID}.json", three.cache_path / f"{BASE}.info"):
             path.write_text("{}")
         plan, settings = three.plan(image_info_filename_pattern=f"{elsewhere}/%(image)s.json")
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert os.listdir(elsewhere) == [f"{UUID}.json"]
         assert three.cached() == [f"{BASE}.info"]
 
@@ -250,7 +255,7 @@ class TestWhatGoesWithAFile:
         target.write_text("{}")
         (three.cache_path / f"{BASE}.info").symlink_to(target)
         plan, settings = three.plan()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert three.cached() == []
         assert target.exists()
 
@@ -260,7 +265,7 @@ class TestWhatGoesWithAFile:
         info.write_text("{}")
         plan, settings = three.plan()
         os.utime(three.cache_path / BASE)
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert info.exists()
         assert lock_file.exists()
 
@@ -272,7 +277,7 @@ class TestFilesInUse:
             host.base(name, age=OLD)
         host.base("swap_1", age=60)
         plan, settings = host.plan()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         times = {name: (host.cache_path / name).stat().st_mtime for name in host.cached()}
         assert times == {BASE: pytest.approx(time.time(), abs=10), "swap_1": pytest.approx(host.now - 60, abs=1)}
 
@@ -281,7 +286,7 @@ class TestFilesInUse:
         host.instance(UUID, {"disk": BASE})
         plan, settings = host.plan()
         (host.cache_path / BASE).unlink()
-        assert apply_plan(plan, settings, False) == Outcome((), (), (), ())
+        assert apply_plan(plan, settings, False, nothing_new) == Outcome((), (), (), ())
 
     def test_one_that_became_a_link_does_not_lead_elsewhere(self, host: Host) -> None:
         host.base(BASE)
@@ -291,7 +296,7 @@ class TestFilesInUse:
         (host.cache_path / BASE).rename(target)
         os.utime(target, (1, 1))
         (host.cache_path / BASE).symlink_to(target)
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert target.stat().st_mtime == 1
 
     @needs_root
@@ -300,7 +305,7 @@ class TestFilesInUse:
             public_host.base(name)
         public_host.instance(UUID, {"disk": BASE, "disk.swap": LAST})
         plan, settings = public_host.plan()
-        [warning] = as_nobody(lambda: apply_plan(plan, settings, False)).warnings
+        [warning] = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)).warnings
         assert "2 files" in warning
         assert "Permission denied" in warning
 
@@ -309,7 +314,7 @@ class TestFilesInUse:
         host.instance(UUID, {"disk": BASE})
         host.locks_path.rmdir()
         plan, settings = host.plan()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert not host.locks_path.exists()
 
 
@@ -320,8 +325,8 @@ class TestBesideAnotherPrune:
             host.base(name, age=OLD)
             (host.cache_path / f"{name}.info").write_text("{}")
         plan, settings = host.plan()
-        other = start_child(lambda: apply_plan(plan, settings, False))
-        ours, theirs = apply_plan(plan, settings, False), other()
+        other = start_child(lambda: apply_plan(plan, settings, False, nothing_new))
+        ours, theirs = apply_plan(plan, settings, False, nothing_new), other()
         assert sorted(removed(ours) + removed(theirs)) == sorted(names)
         assert failed(ours) == failed(theirs) == {}
         assert {*kept(ours).values(), *kept(theirs).values()} <= {"gone", "open"}
@@ -332,7 +337,7 @@ class TestBesideNova:
     def test_where_nova_made_no_locks_directory_yet_it_is_made(self, three: Host) -> None:
         three.locks_path.rmdir()
         plan, settings = three.plan()
-        assert removed(apply_plan(plan, settings, False)) == [FIRST, BASE, LAST]
+        assert removed(apply_plan(plan, settings, False, nothing_new)) == [FIRST, BASE, LAST]
         assert three.locks() == []
 
     def test_nothing_but_the_planned_files_changes(self, three: Host) -> None:
@@ -350,7 +355,7 @@ class TestBesideNova:
             }
 
         before = others()
-        apply_plan(plan, settings, False)
+        apply_plan(plan, settings, False, nothing_new)
         assert others() == before
 
     def test_a_restrictive_umask_does_not_lock_nova_out(self, three: Host) -> None:
@@ -358,7 +363,67 @@ class TestBesideNova:
 
         def apply_with_umask() -> None:
             os.umask(0o077)
-            apply_plan(plan, settings, shared=True)
+            apply_plan(plan, settings, True, nothing_new)
 
         in_a_child(apply_with_umask)
         assert {path.stat().st_mode & 0o777 for path in three.locks_path.iterdir()} == {0o644}
+
+
+class TestWhatDisksHaveComeToNeed:
+    """Between the plan and the removal, an overlay may arrive over a file that looked unused."""
+
+    def later(self, settings: Settings) -> DiskUse:
+        files = take_snapshot(settings, (), run_command).files
+        return read_disks(settings, files, (), run_command)
+
+    def test_its_base_file_stays(self, three: Host) -> None:
+        plan, settings = three.plan()
+        three.instance(UUID, {"disk": BASE})
+        outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
+        assert removed(outcome) == [FIRST, LAST]
+        assert kept(outcome) == {BASE: "in_use"}
+        assert three.cached() == [BASE]
+
+    def test_also_where_an_existing_disk_was_rebased(self, three: Host) -> None:
+        overlay = three.instance(UUID, {"disk": None}) / "disk"
+        plan, settings = three.plan()
+        rebase = ["qemu-img", "rebase", "-u", "-b", str(three.cache_path / BASE), "-F", "raw", str(overlay)]
+        subprocess.run(rebase, check=True)
+        outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
+        assert kept(outcome) == {BASE: "in_use"}
+
+    def test_all_stays_where_a_new_disk_cannot_be_understood(self, three: Host) -> None:
+        plan, settings = three.plan()
+        three.disk(UUID, b"?")
+        outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
+        assert removed(outcome) == []
+        assert list(failed(outcome)) == [FIRST, BASE, LAST]
+        assert all(UUID in error for error in failed(outcome).values())
+
+    def test_all_stays_where_the_disks_cannot_be_read_again(self, three: Host) -> None:
+        def fails() -> DiskUse:
+            raise ImageCacheError("A process ended early.")
+
+        plan, settings = three.plan()
+        outcome = apply_plan(plan, settings, False, fails)
+        assert failed(outcome) == dict.fromkeys(
+            [FIRST, BASE, LAST],
+            "it was kept, for it is not known any more what is in use: A process ended early.",
+        )
+        assert three.cached() == [FIRST, BASE, LAST]
+
+    def test_more_files_than_a_batch_holds_go_all_the_same(self, host: Host) -> None:
+        names = sorted(f"swap_{number}" for number in range(300))
+        for name in names:
+            host.base(name, age=OLD)
+        plan, settings = host.plan()
+        assert removed(apply_plan(plan, settings, False, nothing_new)) == names
+
+    def test_a_partial_download_and_its_whole_go_under_one_lock(self, host: Host) -> None:
+        names = [BASE, f"{BASE}.converted", f"{BASE}.part"]
+        for name in names:
+            host.base(name, age=OLD)
+        host.lock_file(BASE)
+        plan, settings = host.plan()
+        assert removed(apply_plan(plan, settings, False, nothing_new)) == names
+        assert host.locks() == []

@@ -383,12 +383,14 @@ class TestChain:
         overlay(tmp_path / "disk", tmp_path / "middle", "qcow2")
         (tmp_path / lost).unlink()
         files = (f"{tmp_path}/middle",) if lost == "base" else ()
-        assert follow_chain(str(tmp_path / "disk"), None, here, no_command) == Chain(files, f"{tmp_path}/{lost}")
+        assert follow_chain(str(tmp_path / "disk"), None, here, no_command) == Chain(
+            files, f"{tmp_path}/{lost}", is_cut=lost == "middle"
+        )
 
     def test_so_is_one_that_vanishes_while_it_is_looked_at(self, tmp_path: Path) -> None:
         overlay(tmp_path / "disk", "/base", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}/elsewhere{path}", no_command)
-        assert chain == Chain((), f"{tmp_path}/elsewhere/base")
+        assert chain == Chain((), f"{tmp_path}/elsewhere/base", is_cut=True)
 
     def test_it_goes_on_where_a_file_is_found(self, tmp_path: Path) -> None:
         overlay(tmp_path / "found", "/lost/base")

@@ -377,18 +377,21 @@ STOPS_EVERYTHING = {
     "a greater share of removals than allowed": BadInput(nothing, "max_removal_percent", max_removal_percent=99),
 }
 
+STOPS_EVERYTHING["a backing file that is not mounted, and may be backed itself"] = BadInput(
+    on_disk(overlay_bytes(1 << 20, "/mnt/not/mounted.qcow2", "qcow2")), "/mnt/not/mounted.qcow2"
+)
 STOPS_NOTHING = {
     "a backing file that is not there": BadInput(
-        on_disk(overlay_bytes(1 << 20, "../../etc/passwd", None)), "etc/passwd"
+        on_disk(overlay_bytes(1 << 20, "../../etc/passwd", "raw")), "etc/passwd"
     ),
     "a backing file with a name of 1023 bytes": BadInput(
-        on_disk(overlay_bytes(1 << 20, "../" * 300 + "x" * 123, None)), "x" * 123
+        on_disk(overlay_bytes(1 << 20, "../" * 300 + "x" * 123, "raw")), "x" * 123
     ),
     "a backing file with a name beyond the file system's": BadInput(
-        on_disk(overlay_bytes(1 << 20, "x" * 1023, None)), "x" * 1023
+        on_disk(overlay_bytes(1 << 20, "x" * 1023, "raw")), "x" * 1023
     ),
     "a backing file with a name that is not UTF-8": BadInput(
-        on_disk(overlay_bytes(1 << 20, b"../_base/\xff\n", None)), "\\xff\\n"
+        on_disk(overlay_bytes(1 << 20, b"../_base/\xff\n", "raw")), "\\xff\\n"
     ),
     "a disk.info that is not JSON": BadInput(lambda host: host.disk(UUID, b"disk", "disk.info"), "disk.info"),
     "a disk.info that is a list": BadInput(lambda host: host.disk(UUID, b"[]", "disk.info"), "disk.info"),

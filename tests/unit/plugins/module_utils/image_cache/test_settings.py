@@ -178,11 +178,13 @@ class TestPaths:
         made = settings(instances_path="/srv/nova", image_cache_subdirectory_name="bases")
         assert (made.cache_path, made.locks_path) == ("/srv/nova/bases", "/srv/nova/locks")
 
-    @pytest.mark.parametrize("path", ["/srv/nova/", "/srv//nova", "/srv/./nova", "/srv/other/../nova"])
+    @pytest.mark.parametrize("path", ["/srv/nova/", "/srv//nova", "/srv/./nova"])
     def test_instances_path_is_written_in_one_way(self, path: str) -> None:
         assert settings(instances_path=path).instances_path == "/srv/nova"
 
-    @pytest.mark.parametrize("path", ["", "instances", "./instances", "~/instances", "/a\0b"], ids=repr)
+    @pytest.mark.parametrize(
+        "path", ["", "instances", "./instances", "~/instances", "/a\0b", "/srv/link/../nova"], ids=repr
+    )
     def test_instances_path_is_absolute(self, path: str) -> None:
         with pytest.raises(ImageCacheError, match="instances_path must be an absolute path"):
             settings(instances_path=path)
