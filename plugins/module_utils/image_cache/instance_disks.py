@@ -166,7 +166,8 @@ class _Reader:
         except FileNotFoundError:
             if os.path.islink(path):
                 self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
-            self.found.vanished.append(instance)
+            else:
+                self.found.vanished.append(instance)
             return
         except ImageCacheError as exc:
             disk = printable(path)
