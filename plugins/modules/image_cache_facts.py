@@ -308,7 +308,10 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     for warning in result.warnings:
         module.warn(warning)
-    module.exit_json(changed=False, ansible_facts={"image_cache": result.facts})
+    answer = {"changed": False, "ansible_facts": {"image_cache": result.facts}}
+    if result.error is not None:
+        module.fail_json(msg=result.error, **answer)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from typing import Callable, Iterable, Sequence, TypeVar
 
 from .disks import RunCommand
 
-__all__ = ["Pace", "in_background", "on_all_cores", "read_digests"]
+__all__ = ["Pace", "in_background", "on_all_cores", "read_digests", "thread_count"]
 
 _BLOCK_BYTES = 256 * 1024
 _MOST_THREADS = 4
@@ -108,8 +108,13 @@ def on_all_cores(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[
 
     :return: what it returned for each.
     """
-    threads = min(len(os.sched_getaffinity(0)), _MOST_THREADS, len(items))
+    threads = thread_count(len(items))
     if threads < 2:
         return [work(item) for item in items]
     with ThreadPoolExecutor(max_workers=threads) as pool:
         return list(pool.map(work, items))
+
+
+def thread_count(items: int) -> int:
+    """Return how many of so many items :func:`on_all_cores` does at a time."""
+    return min(len(os.sched_getaffinity(0)), _MOST_THREADS, items)
