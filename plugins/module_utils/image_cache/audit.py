@@ -24,7 +24,12 @@ __all__ = ["AuditResult", "audit", "corruption", "look", "verify"]
 
 
 class AuditResult(NamedTuple):
-    """What an audit gives back: the ``image_cache`` structure, sentences to warn with, and why the task fails, if so."""
+    """What an audit gives back.
+
+    :param facts: the ``image_cache`` structure.
+    :param warnings: sentences to warn with.
+    :param error: why the task fails, None if it does not.
+    """
 
     facts: dict[str, Any]
     warnings: list[str]

@@ -201,9 +201,7 @@ def verify_files(
     return _sum_up(checked, records, snapshot, plan, settings, now, problem)
 
 
-def judge(
-    record: Record, is_known: bool, settings: ChecksumSettings, now: float, may_store: bool
-) -> Checksum | None:
+def judge(record: Record, is_known: bool, settings: ChecksumSettings, now: float, may_store: bool) -> Checksum | None:
     """Say what is known of a file without reading it.
 
     :param is_known: whether its checksum was given.

@@ -113,9 +113,7 @@ def remove_essex_checksum(cache_path: str, name: str) -> None:
         os.unlink(_essex_path(cache_path, name))
 
 
-def store_facts(
-    pattern: str, name: str, facts: Mapping[str, Any], *, locks: int, keep_lock_file: bool
-) -> None:
+def store_facts(pattern: str, name: str, facts: Mapping[str, Any], *, locks: int, keep_lock_file: bool) -> None:
     """Put facts into a base file's info file, under nova's lock, and keep what else it holds.
 
     Whatever happens, the file that was there or the new one is there, whole.

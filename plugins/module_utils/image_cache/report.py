@@ -27,7 +27,12 @@ _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
 def describe(
-    snapshot: Snapshot, plan: Plan, settings: Settings, now: float, details: str, verification: Verification | None = None
+    snapshot: Snapshot,
+    plan: Plan,
+    settings: Settings,
+    now: float,
+    details: str,
+    verification: Verification | None = None,
 ) -> dict[str, Any]:
     """Return the ``image_cache`` structure that both modules give back.
 
