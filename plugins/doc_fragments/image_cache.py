@@ -189,8 +189,8 @@ options:
     type: bytes
   known_checksums:
     description:
-      - The checksums that images must have, by image id, such as those that Glance took when they were uploaded. Each is
-        a dictionary with C(algorithm) and C(value), or an image as the Image API gives it, with C(os_hash_algo) and
+      - The checksums that images must have, by image id, such as those that Glance took when they were uploaded. Each
+        is a dictionary with C(algorithm) and C(value), or an image as the Image API gives it, with C(os_hash_algo) and
         C(os_hash_value), or as M(openstack.cloud.image_info) does, with C(hash_algo) and C(hash_value).
       - An original is compared with it instead of with what is stored. Give those of raw images only, because nova
         converts others, so that what is in the cache is not what Glance has. An entry that has a C(disk_format) other

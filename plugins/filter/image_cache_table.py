@@ -167,8 +167,8 @@ def _alarms(report: _Report) -> list[str]:
     corrupt = image_cache.get("corrupt", [])
     if corrupt:
         alarms.append(
-            "CORRUPT  Base files that are not what they were. Compare them with another host's, and restore them before "
-            "what uses them starts again."
+            "CORRUPT  Base files that are not what they were. Compare them with another host's, and restore them "
+            "before what uses them starts again."
         )
         texts = [f"{file['name']}: {_some(file['used_by']) or 'no known instance'}" for file in corrupt]
         alarms += _cut(texts, omitted.get("corrupt", 0))

@@ -14,14 +14,13 @@ from __future__ import annotations
 import errno
 import math
 import os
+import re
 import stat
-from contextlib import suppress
 from enum import Enum
-from typing import Any, Mapping, NamedTuple, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .disks import RunCommand
 from .errors import ImageCacheError
-from .hashing import Pace, in_background, on_all_cores, read_digests, thread_count
 from .info_files import (
     INFO_KINDS,
     TIMESTAMP,
@@ -38,16 +37,21 @@ from .plan import Plan, State, used_by
 from .scan import CacheFile, Snapshot, open_cache
 from .settings import ChecksumSettings, Settings
 
+if TYPE_CHECKING:
+    from .hashing import Pace
+
 __all__ = ["Checked", "Checksum", "ChecksumReason", "Record", "Verification", "judge", "order", "verify_files"]
 
 Reading = Tuple["Checked", Optional[Mapping[str, str]]]
 
-_DIGEST_DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
+_DIGESTS = {
+    algorithm: re.compile(f"[0-9a-f]{{{digits}}}")
+    for algorithm, digits in (("sha1", 40), ("sha256", 64), ("sha512", 128))
+}
 # When a file was last read in vain: so that it lets the others go first in a run with little time.
 _ATTEMPT = "-attempt"
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LOCKS_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_HEX_DIGITS = frozenset("0123456789abcdef")
 
 
 class Checksum(str, Enum):
@@ -180,6 +184,9 @@ def verify_files(
         may_store = may_store and locks is not None
         checked, records, due = _sort_out(files, settings, now, may_store)
         if due:
+            # Here, so that a pass in which all are trusted does not pay for hashes and threads.
+            from .hashing import Pace, in_background, on_all_cores, thread_count
+
             checksums = settings.checksums
             work = _Pass(
                 settings=settings,
@@ -250,18 +257,29 @@ def _open_locks(settings: Settings, may_store: bool) -> tuple[int | None, str]:
 def _sort_out(
     files: Sequence[CacheFile], settings: Settings, now: float, may_store: bool
 ) -> tuple[list[Checked], dict[str, Record], list[CacheFile]]:
-    """Read what is stored about the files; give what needs no reading, and in its order what does."""
+    """Read what is stored about the files; give what needs no reading, what is stored of the others, and what is due.
+
+    No lock is taken for that: our own writes are never seen half done. One of an old nova's may be;
+    then the file is read again under its lock before anything is made of it.
+    """
+    checksums = settings.checksums
+    pattern = settings.image_info_filename_pattern
     checked = []
     records = {}
     due = []
     for file in files:
         try:
-            record = records[file.name] = _read_record(file.name, settings)
+            info = read_info(info_path(pattern, file.name))
+            verified_at = _verified_at(info, checksums.algorithm)
+            if _is_recent(verified_at, checksums.interval_seconds, now):
+                checked.append(Checked(file, Checksum.TRUSTED, None, None, verified_at))
+                continue
+            record = _make_record(info, file.name, settings)
         except OSError as exc:
-            records[file.name] = Record({})
             checked.append(_unreadable(file, f"its info file: {exc.strerror}"))
             continue
-        state = judge(record, file.name in settings.checksums.known, settings.checksums, now, may_store)
+        records[file.name] = record
+        state = judge(record, file.name in checksums.known, checksums, now, may_store)
         if state is None:
             due.append(file)
         else:
@@ -269,54 +287,44 @@ def _sort_out(
     return checked, records, order(due, records)
 
 
-def _read_record(name: str, settings: Settings) -> Record:
-    """Read what is stored about a file.
-
-    No lock is taken for that: our own writes are never seen half done. One of an old nova's may
-    be; then the file is read again under its lock before anything is made of it.
-    """
+def _make_record(info: Info, name: str, settings: Settings) -> Record:
+    """Put together what is stored about a file, in its info file or where Essex left it."""
     algorithm = settings.checksums.algorithm
-    info = read_info(info_path(settings.image_info_filename_pattern, name))
-    stored = _stored_checksums(info)
-    is_essex = False
-    if "sha1" not in stored:
-        essex = read_essex_checksum(settings.cache_path, name)
-        if essex is not None and _is_checksum("sha1", essex):
-            stored["sha1"] = essex.lower()
-            is_essex = True
+    stored = {
+        algorithm: str(info.fields[algorithm]).strip().lower()
+        for algorithm in _DIGESTS
+        if _is_checksum(algorithm, info.fields.get(algorithm))
+    }
+    essex = None if "sha1" in stored else read_essex_checksum(settings.cache_path, name)
+    is_essex = _is_checksum("sha1", essex)
+    if is_essex:
+        stored["sha1"] = str(essex).lower()
     return Record(
         stored=stored,
-        verified_at=_time(info.fields.get(algorithm + TIMESTAMP)) if algorithm in stored else None,
+        verified_at=_verified_at(info, algorithm),
         attempted_at=_time(info.fields.get(algorithm + _ATTEMPT)),
         damaged=info.damaged,
         is_essex=is_essex,
     )
 
 
-def _stored_checksums(info: Info) -> dict[str, str]:
-    fields = info.fields
-    return {
-        algorithm: fields[algorithm].strip().lower()
-        for algorithm in _DIGEST_DIGITS
-        if algorithm in fields and _is_checksum(algorithm, fields[algorithm])
-    }
+def _verified_at(info: Info, algorithm: str) -> float | None:
+    time = _time(info.fields.get(algorithm + TIMESTAMP))
+    return time if _is_checksum(algorithm, info.fields.get(algorithm)) else None
 
 
 def _is_checksum(algorithm: str, value: object) -> bool:
-    if not isinstance(value, str):
-        return False
-    digits = value.strip().lower()
-    return len(digits) == _DIGEST_DIGITS[algorithm] and _HEX_DIGITS.issuperset(digits)
+    return isinstance(value, str) and _DIGESTS[algorithm].fullmatch(value.strip().lower()) is not None
 
 
 def _time(value: object) -> float | None:
     """Return a stored time, None where it is none."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
-    with suppress(OverflowError):
-        if math.isfinite(value):
-            return float(value)
-    return None
+    try:
+        return float(value) if math.isfinite(value) else None
+    except OverflowError:
+        return None
 
 
 def _is_recent(time: float | None, interval_seconds: int, now: float) -> bool:
@@ -354,7 +362,8 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
     # Another host may have verified it since, or an old nova may just have been writing.
     settings = work.settings
     try:
-        record = _read_record(file.name, settings)
+        info = read_info(info_path(settings.image_info_filename_pattern, file.name))
+        record = _make_record(info, file.name, settings)
         if record.damaged is not None and is_locked(locks, info_lock_name(file.name)):
             return Checked(file, Checksum.SKIPPED, ChecksumReason.LOCKED)
     except OSError as exc:
@@ -406,6 +415,8 @@ def _compare(file: CacheFile, record: Record, work: _Pass) -> Checked:
 
 def _read_whole(file: CacheFile, record: Record, work: _Pass) -> Reading:
     """Read a file, and compare its checksums with what they must be; give these too, if it was read to its end."""
+    from .hashing import read_digests
+
     settings = work.settings.checksums
     expected, reason = _expected(file.name, record, settings)
     checked = Checked(file, Checksum.SKIPPED, verified_at=record.verified_at)

@@ -43,6 +43,7 @@ _LOCK_WAIT_SECONDS = 1.0
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o644
+_decode = json.JSONDecoder().decode
 
 
 class Info(NamedTuple):
@@ -82,7 +83,7 @@ def read_info(path: str) -> Info:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        fields = json.loads(_read(path))
+        fields = _decode(_read(path))
     except FileNotFoundError:
         return Info({})
     except (ValueError, RecursionError) as exc:
