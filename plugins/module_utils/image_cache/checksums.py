@@ -350,8 +350,6 @@ def _verify(file: CacheFile, record: Record, work: _Pass) -> Checked:
                 release(lock, remove_file=not work.keep_lock_files)
         if work.locks is not None and is_locked(work.locks, lock_file):
             return locked
-    except BlockingIOError:
-        return locked  # somebody is about to remove the lock file
     except OSError as exc:
         unstored = f"its lock {lock_file} cannot be used: {exc.strerror}"
     return _compare(file, record, work)._replace(unstored=unstored)
@@ -436,6 +434,8 @@ def _read_whole(file: CacheFile, record: Record, work: _Pass) -> Reading:
             return checked._replace(reason=ChecksumReason.REPLACED), None
     except FileNotFoundError:
         return checked._replace(reason=ChecksumReason.GONE), None
+    except BlockingIOError:  # a prune is about to remove it
+        return checked._replace(reason=ChecksumReason.LOCKED), None
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             return checked._replace(reason=ChecksumReason.REPLACED), None

@@ -13,6 +13,7 @@ All of it is hostile input: a guest writes its raw disks, a tenant uploads image
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -56,6 +57,9 @@ _BACKING_FORMAT_LIMIT = 15
 _PLAIN_FEATURES = 0b11011
 _FIRST_READ = 1024
 _SHORTEST_IMAGE = 4
+# As QEMU's vmdk_probe() has it.
+_VMDK_DESCRIPTOR = re.compile(rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
+_FORMAT = re.compile("[0-9A-Za-z_-]+")
 _PROTOCOL = re.compile("[^/]*?:")
 # What nova gives qemu-img as well (``QEMU_IMG_LIMITS`` in ``nova/privsep/qemu.py``), and a time limit
 # that also holds while it waits for storage.
@@ -113,14 +117,15 @@ def read_image(path: str, image_format: str | None, run_command: RunCommand) -> 
     except FileNotFoundError:
         raise
     except OSError as exc:
-        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+        reason = "it is no regular file" if exc.errno == errno.ESPIPE else exc.strerror
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
     if image_format == "qcow2":
         raise ImageCacheError(f"{printable(path)} should be a qcow2 image and does not begin like one.")
     if len(start) < _SHORTEST_IMAGE:
         raise ImageCacheError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes).")
-    if image_format is not None or start.startswith(_OTHER_MAGICS):
+    if image_format is not None or start.startswith(_OTHER_MAGICS) or _VMDK_DESCRIPTOR.match(start):
         return _ask_qemu_img(path, image_format, run_command)
     return _STANDALONE
 
@@ -224,6 +229,7 @@ def _qcow_format(start: bytes) -> str:
 
 
 def _backing_format(header: bytes, offset: int, end: int) -> str | None:
+    backing_format = None
     while offset + _EXTENSION.size <= end:
         kind, length = _EXTENSION.unpack_from(header, offset)
         offset += _EXTENSION.size
@@ -234,12 +240,17 @@ def _backing_format(header: bytes, offset: int, end: int) -> str | None:
         if kind == _EXTENSION_BACKING_FORMAT:
             if length > _BACKING_FORMAT_LIMIT:
                 raise ValueError(f"its backing file's format has a name of {length} bytes")
-            return header[offset : offset + length].decode("ascii", "replace") or None
+            name = header[offset : offset + length].partition(b"\0")[0]
+            backing_format = name.decode("ascii", "replace") or None  # of several, the last counts
         offset += (length + 7) & ~7
-    return None
+    return backing_format
 
 
 def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) -> Image:
+    if image_format is not None and not _FORMAT.fullmatch(image_format):
+        raise ImageCacheError(
+            f"{printable(path)} is an image that only qemu-img can read, and '{printable(image_format)}' is no format."
+        )
     command = _QEMU_IMG + (["-f", image_format] if image_format else []) + [os.path.abspath(path)]
     try:
         status, output, error = run_command(command)

@@ -91,10 +91,11 @@ def is_open_elsewhere(descriptor: int) -> bool | None:
     """Tell whether any other descriptor on this host is open on a file.
 
     The kernel is asked for a write lease (``fcntl(2)``, "Leases"), which it gives only where no
-    other descriptor is open. Once given, whoever opens the file waits until this descriptor is
-    closed, so the answer stays true until then.
+    other descriptor is open. Until this one is closed, nobody else gets the file open: who tries,
+    waits.
 
-    :param descriptor: the file, open once in this process.
+    :param descriptor: the file, open once in this process, on a local file system: network file
+        systems answer as they please.
     :return: None where the kernel cannot tell: another owner's file, a file system without leases.
     """
     try:

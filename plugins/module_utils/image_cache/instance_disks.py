@@ -164,7 +164,7 @@ class _Reader:
             if file.startswith(self._cache_prefix):
                 _add(self.found.backing, file[len(self._cache_prefix) :], instance)
         if chain.missing is not None:
-            _add(self.found.missing, chain.missing, instance)
+            _add(self.found.missing, os.path.normpath(chain.missing), instance)
 
     def _read_disk_info(self, path: str) -> dict[str, str]:
         """Return the format of each disk by its name, as nova recorded it.

@@ -211,13 +211,14 @@ def parse_domain(document: bytes, host: str) -> Instance:
     parser.StartDoctypeDeclHandler = refuse
     try:
         parser.Parse(document, True)
-    except expat.ExpatError as exc:
+    except (expat.ExpatError, LookupError, ValueError) as exc:  # the last two: an encoding that is not UTF-8
         raise ImageCacheError(f"it is not well formed: {exc}.") from exc
-    if not texts.get("uuid") or not texts.get("name"):
+    uuid, name = texts.get("uuid", "").strip(), texts.get("name", "").strip()
+    if not uuid or not name:
         raise ImageCacheError("it does not name a domain and its uuid.")
     return Instance(
-        uuid=texts["uuid"].strip(),
-        name=texts["name"].strip(),
+        uuid=uuid,
+        name=name,
         host=host,
         image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
         swap_mb=_sizes(texts, "swap"),
@@ -240,6 +241,8 @@ def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instan
         try:
             instances.append(parse_domain(_read_domain(path), host))
         except FileNotFoundError:
+            if os.path.islink(path):
+                problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
             continue  # undefined meanwhile
         except OSError as exc:
             problems.append(f"The domain XML {printable(path)} cannot be read: {exc.strerror}.")
@@ -317,6 +320,6 @@ def _sizes(record: Record, key: str) -> tuple[int, ...]:
         return ()
     try:
         size = int(value)
-    except (TypeError, ValueError) as exc:
+    except (TypeError, ValueError, OverflowError) as exc:
         raise ImageCacheError(f"its {key} is not a whole number.") from exc
     return (size,) if size > 0 else ()

@@ -53,6 +53,7 @@ def open_locks_directory(instances_path: str, name: str) -> int:
     else:
         owner = os.stat(instances_path)
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        os.chmod(path, 0o755)
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
 
 
@@ -68,6 +69,8 @@ def is_locked(directory: int, name: str) -> bool:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
     except FileNotFoundError:
         return False
+    except BlockingIOError:  # its holder is making sure that nobody waits
+        return True
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
     finally:
@@ -90,14 +93,15 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
     """
     deadline = time.monotonic() + wait_seconds
     while True:
-        descriptor = _open(directory, name)
-        try:
-            if _lock(descriptor) and _is_current(directory, name, descriptor):
-                return Lock(directory, name, descriptor)
-        except OSError:
+        with suppress(BlockingIOError):  # its holder is making sure that nobody waits
+            descriptor = _open(directory, name)
+            try:
+                if _lock(descriptor) and _is_current(directory, name, descriptor):
+                    return Lock(directory, name, descriptor)
+            except OSError:
+                os.close(descriptor)
+                raise
             os.close(descriptor)
-            raise
-        os.close(descriptor)
         if time.monotonic() >= deadline:
             return None
         time.sleep(_POLL_SECONDS)

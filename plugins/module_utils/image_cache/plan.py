@@ -159,7 +159,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
     )
     removals, kept = _choose(removable, verdicts, snapshot, settings)
     unknown_use = (
-        *snapshot.problems,
+        *sorted(snapshot.problems),
         *inventory.problems,
         *_unlisted_instances(users, snapshot, inventory),
         *_brakes(removals, verdicts, settings),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple
 
-from .apply import Outcome, apply_plan
+from .apply import Outcome, apply_plan, rehearse_plan
 from .audit import corruption, look, verify
 from .disks import RunCommand
 from .layout import printable
@@ -50,7 +50,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     """
     settings, snapshot, plan = look(params, now, run_command)
     if check_mode or not snapshot.exists:
-        outcome = Outcome(plan.removals, plan.kept, (), ())
+        outcome = rehearse_plan(plan, settings)
     else:
         outcome = apply_plan(plan, settings, shared=snapshot.store is None or snapshot.store.shared)
     # Last, for it may take long, and what was looked at before must not grow old meanwhile.

@@ -105,8 +105,7 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
     sentences += snapshot.warnings
     sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:
-        more = len(sentences) - _WARNINGS
-        return [*sentences[:_WARNINGS], f"{more} more warnings were left out; the result with details: names has all."]
+        return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out."]
     return sentences
 
 

@@ -85,17 +85,23 @@ def open_cache(settings: Settings) -> int | None:
     except FileNotFoundError:
         if os.path.isdir(settings.instances_path):
             return None
-        raise ImageCacheError(
-            f"instances_path {printable(settings.instances_path)} does not exist. "
-            f"Give the path that nova.conf sets, or config_file."
-        ) from None
+        raise _no_instances_path(settings) from None
     except OSError as exc:
+        if exc.errno == errno.ENOTDIR and not os.path.isdir(settings.instances_path):
+            raise _no_instances_path(settings) from exc
         if exc.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ImageCacheError(
                 f"The cache directory {printable(path)} is a link or no directory, and is left alone. "
                 f"If it is meant to lie elsewhere, mount it there."
             ) from exc
         raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {exc.strerror}.") from exc
+
+
+def _no_instances_path(settings: Settings) -> ImageCacheError:
+    return ImageCacheError(
+        f"instances_path {printable(settings.instances_path)} does not exist, or is no directory. "
+        f"Give the path that nova.conf sets, or config_file."
+    )
 
 
 def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_command: RunCommand) -> Snapshot:
@@ -116,20 +122,16 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        device = os.fstat(cache).st_dev
-        files, held = _list_cache(cache, settings.cache_path, problems.append)
+        files, by_inode, held, busy = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
-    by_inode: dict[Inode, list[str]] = {}
-    for file in files:
-        if file.kind is not Kind.OTHER:
-            by_inode.setdefault((device, file.inode), []).append(file.name)
     locate = make_locate(settings.cache_path, by_inode, settings.instances_path)
     names = _list_instance_directories(settings, problems.append)
     disk_use = find_disk_use(settings.instances_path, names, other_disks, settings.cache_path, locate, run_command)
     open_files = find_open_files(by_inode)
     # A lock only matters to a file that nothing else protects.
-    in_use = {*disk_use.backing, *held, *open_files.names}
+    opened = open_files.names | busy
+    in_use = {*disk_use.backing, *held, *opened}
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
     if open_files.hidden_processes and os.geteuid() != 0:
         warnings.append(
@@ -146,7 +148,7 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
         store=find_store(settings.cache_path),
         files=tuple(files),
         held_by_qemu=frozenset(held),
-        opened=frozenset(open_files.names),
+        opened=frozenset(opened),
         locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
         instance_directories=tuple(disk_use.directories),
         backing=disk_use.backing,
@@ -157,9 +159,20 @@ def take_snapshot(settings: Settings, other_disks: Iterable[OtherDisk], run_comm
     )
 
 
-def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile], set[str]]:
+class _Listing(NamedTuple):
+    """The cache directory: its files, their names by inode, what QEMU holds, and what another pass has in hand."""
+
+    files: list[CacheFile]
+    by_inode: dict[Inode, list[str]]
+    held: set[str]
+    busy: set[str]
+
+
+def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     files: list[CacheFile] = []
+    by_inode: dict[Inode, list[str]] = {}
     held: set[str] = set()
+    busy: set[str] = set()
     with os.scandir(cache) as entries:
         for entry in entries:
             name = entry.name
@@ -178,13 +191,21 @@ def _list_cache(cache: int, path: str, problem: Problem) -> tuple[list[CacheFile
                         os.close(descriptor)
             except FileNotFoundError:
                 continue
+            except BlockingIOError:  # another pass makes sure that nobody has it open
+                busy.add(name)
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
             except OSError as exc:
                 problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {exc.strerror}.")
                 continue
             files.append(
                 CacheFile(name, kind, key, status.st_ino, status.st_size, status.st_blocks * 512, status.st_mtime_ns)
             )
-    return files, held
+            if kind is not Kind.OTHER:
+                by_inode.setdefault((status.st_dev, status.st_ino), []).append(name)
+    return _Listing(files, by_inode, held, busy)
 
 
 def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:

@@ -175,10 +175,12 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
     others = os.path.dirname(path) + name.replace(_IMAGE_REFERENCE, "", 1)
     info_names = [name.replace(_IMAGE_REFERENCE, example, 1) for example in _CACHE_NAMES]
     is_ambiguous = any(parse_name(info_name).kind is not Kind.OTHER for info_name in info_names)
-    if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous:
+    is_lock = os.path.dirname(os.path.normpath(path)) == os.path.join(instances_path, LOCKS_DIRECTORY)
+    if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous or is_lock:
         raise ImageCacheError(
-            f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last part, "
-            f"that cannot be taken for a cache file, such as {_DEFAULT_INFO_PATTERN}; it is '{printable(pattern)}'."
+            f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last "
+            f"part, that cannot be taken for a cache or lock file, such as {_DEFAULT_INFO_PATTERN}; it is "
+            f"'{printable(pattern)}'."
         )
     if not os.path.isabs(path) or "$" in path:
         raise ImageCacheError(

@@ -38,9 +38,15 @@ def spread(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> list[A
     count = min(len(os.sched_getaffinity(0)), _MOST_PROCESSES, len(items) // _ITEMS_WORTH_A_PROCESS)
     if count < 2:
         return [work(items)]
-    workers = [_start(work, items[number::count]) for number in range(1, count)]
+    own, workers = [items[::count]], []
+    for number in range(1, count):
+        part = items[number::count]
+        try:
+            workers.append(_start(work, part))
+        except OSError:  # no more processes are to be had
+            own.append(part)
     try:
-        results = [work(items[::count])]
+        results = [work(part) for part in own]
     finally:
         answers = [_finish(worker) for worker in workers]
     try:
@@ -51,7 +57,12 @@ def spread(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> list[A
 
 def _start(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> _Worker:
     pipe, answer_pipe = os.pipe()
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(pipe)
+        os.close(answer_pipe)
+        raise
     if pid != 0:
         os.close(answer_pipe)
         return _Worker(pid, pipe)

@@ -1,0 +1,33 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+# This file is loaded before pytest-ansible has made the collection known, so it is imported later.
+if TYPE_CHECKING:
+    from ansible_collections.stackops.nova.tests.unit.host import Host
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Host:
+    from ansible_collections.stackops.nova.tests.unit.host import Host
+
+    return Host(tmp_path)
+
+
+@pytest.fixture
+def public_host() -> Iterator[Host]:
+    """A host that other users can look into, as they cannot into `tmp_path`."""
+    from ansible_collections.stackops.nova.tests.unit.host import Host
+
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o755)
+        yield Host(root)

@@ -1,0 +1,106 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A compute host for a test, and what its operator does there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult, audit, look
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
+from ansible_collections.stackops.nova.tests.unit.params import params, run_command
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
+
+HOUR = 3600
+DAY = 24 * HOUR
+NAME = "vm"
+
+
+class Host(CacheTree):
+    """A tree whose instances are known by their disks alone, unless an option says otherwise."""
+
+    def options(self, **given: Any) -> dict[str, Any]:
+        ours = {
+            "instances_path": str(self.instances_path),
+            "libvirt_config_path": str(self.libvirt_path),
+            "libvirt": False,
+            "host": NAME,
+            "details": "files",
+        }
+        return params(**{**ours, **given})
+
+    def audit(self, **given: Any) -> AuditResult:
+        return audit(self.options(**given), self.now, run_command)
+
+    def plan(self, **given: Any) -> tuple[Plan, Settings]:
+        settings, _snapshot, plan = look(self.options(**given), self.now, run_command)
+        return plan, settings
+
+    def prune(self, *, check_mode: bool = False, **given: Any) -> PruneResult:
+        return prune(self.options(**given), self.now, run_command, check_mode)
+
+    def cached(self) -> list[str]:
+        return sorted(os.listdir(self.cache_path))
+
+    def locks(self) -> list[str]:
+        return sorted(os.listdir(self.locks_path))
+
+    def disk(self, directory: str, content: bytes, name: str = "disk") -> Path:
+        """An instance directory with a disk of these bytes, and no word about its format."""
+        path = self.instances_path / directory
+        path.mkdir(exist_ok=True)
+        (path / name).write_bytes(content)
+        return path / name
+
+    def overlay(self, directory: str, backing_file: bytes | str | Path, backing_format: str | None = "raw") -> Path:
+        """A disk over whatever name, there or not."""
+        return self.disk(directory, overlay_bytes(1 << 20, os.fsencode(backing_file), backing_format))
+
+
+def create_image(path: Path, *, over: Path | str | None = None, over_format: str = "qcow2") -> Path:
+    """A qcow2 image as `qemu-img` makes it."""
+    backing = [] if over is None else ["-b", str(over), "-F", over_format]
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1M"], check=True)
+    return path
+
+
+def states(result: AuditResult | PruneResult) -> dict[str, str]:
+    """What was said of each file: its state and every reason."""
+    return {file["name"]: f"{file['state']}: {', '.join(file['reasons'])}" for file in result.facts["files"]}
+
+
+def users(result: AuditResult | PruneResult) -> dict[str, list[str]]:
+    return {file["name"]: file["used_by"] for file in result.facts["files"]}
+
+
+def warnings(result: AuditResult | PruneResult) -> list[str]:
+    """What the operator is warned of, without what anybody who is not root is told each time."""
+    return [warning for warning in result.warnings if "only root" not in warning]
+
+
+def picture(root: Path) -> dict[str, tuple[object, ...]]:
+    """All that is under `root`, with everything by which a write could be told."""
+    return {str(path): _details(path) for path in [root, *root.rglob("*")]}
+
+
+def _details(path: Path) -> tuple[object, ...]:
+    status = path.lstat()
+    content = path.read_bytes() if stat.S_ISREG(status.st_mode) and status.st_size < 1 << 20 else None
+    return (
+        status.st_ino,
+        status.st_mode,
+        status.st_uid,
+        status.st_gid,
+        status.st_size,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+        content,
+    )

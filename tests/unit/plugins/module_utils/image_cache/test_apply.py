@@ -1,0 +1,364 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Between the plan and its execution the host goes on living: what changed meanwhile stays."""
+
+from __future__ import annotations
+
+import os
+import time
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, rehearse_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, create_image, picture
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    NOBODY,
+    as_nobody,
+    guest,
+    in_a_child,
+    needs_root,
+    nova_compute,
+    reader,
+    start_child,
+)
+
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+FIRST = "02c9f7e7130413742a28a31ba97617e9a56811be"
+LAST = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+OLD = 3 * DAY
+
+
+def removed(outcome: Outcome) -> list[str]:
+    return [file.name for file in outcome.removed]
+
+
+def kept(outcome: Outcome) -> dict[str, str]:
+    return {kept.name: kept.reason.value for kept in outcome.kept}
+
+
+def failed(outcome: Outcome) -> dict[str, str]:
+    return {failure.name: failure.error for failure in outcome.failed}
+
+
+@pytest.fixture
+def three(host: Host) -> Host:
+    """Three unused files; what happens is to happen to the one in the middle."""
+    for name in (FIRST, BASE, LAST):
+        host.base(name, age=OLD)
+    return host
+
+
+class TestWhatChangesBetweenPlanAndExecution:
+    """The file stays, the reason is told, and the files before and after it go."""
+
+    def expect_kept(self, host: Host, outcome: Outcome, reason: str) -> None:
+        assert removed(outcome) == [FIRST, LAST]
+        assert kept(outcome) == {BASE: reason}
+        assert outcome.failed == ()
+        assert host.cached() == ([] if reason == "gone" else [BASE])
+
+    def test_a_file_that_was_touched(self, three: Host) -> None:
+        plan, settings = three.plan()
+        os.utime(three.cache_path / BASE)
+        self.expect_kept(three, apply_plan(plan, settings, False), "touched")
+
+    def test_even_back_to_an_earlier_time(self, three: Host) -> None:
+        plan, settings = three.plan()
+        os.utime(three.cache_path / BASE, (1, 1))
+        self.expect_kept(three, apply_plan(plan, settings, False), "touched")
+
+    def test_a_file_that_was_replaced(self, three: Host) -> None:
+        plan, settings = three.plan()
+        new = three.base("new", age=OLD)
+        new.rename(three.cache_path / BASE)
+        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+
+    def test_a_file_that_became_a_directory(self, three: Host) -> None:
+        plan, settings = three.plan()
+        (three.cache_path / BASE).unlink()
+        (three.cache_path / BASE).mkdir()
+        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+
+    def test_a_file_that_became_a_fifo(self, three: Host) -> None:
+        plan, settings = three.plan()
+        (three.cache_path / BASE).unlink()
+        os.mkfifo(three.cache_path / BASE)
+        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+
+    def test_a_file_that_is_gone(self, three: Host) -> None:
+        plan, settings = three.plan()
+        (three.cache_path / BASE).unlink()
+        self.expect_kept(three, apply_plan(plan, settings, False), "gone")
+
+    def test_a_file_that_a_guest_was_started_on(self, three: Host) -> None:
+        plan, settings = three.plan()
+        disk = create_image(three.root / "disk", over=three.cache_path / BASE, over_format="raw")
+        with guest(disk):
+            self.expect_kept(three, apply_plan(plan, settings, False), "held")
+
+    def test_a_file_that_a_process_opened(self, three: Host) -> None:
+        plan, settings = three.plan()
+        with reader(three.cache_path / BASE):
+            self.expect_kept(three, apply_plan(plan, settings, False), "open")
+
+    def test_a_file_that_nova_locked(self, three: Host) -> None:
+        plan, settings = three.plan()
+        with nova_compute() as nova:
+            nova.take(BASE, three.locks_path)
+            start = time.monotonic()
+            self.expect_kept(three, apply_plan(plan, settings, False), "locked")
+            assert time.monotonic() - start < 3
+
+    def test_a_file_that_became_a_link(self, three: Host) -> None:
+        target = three.root / "target"
+        plan, settings = three.plan()
+        (three.cache_path / BASE).rename(target)
+        (three.cache_path / BASE).symlink_to(target)
+        self.expect_kept(three, apply_plan(plan, settings, False), "replaced")
+        assert target.exists()
+
+    def test_the_whole_cache_directory(self, three: Host) -> None:
+        plan, settings = three.plan()
+        three.cache_path.rename(three.root / "saved")
+        outcome = apply_plan(plan, settings, False)
+        assert removed(outcome) == []
+        assert kept(outcome) == dict.fromkeys([FIRST, BASE, LAST], "gone")
+        assert len(os.listdir(three.root / "saved")) == 3
+
+    def test_the_whole_cache_directory_for_a_link_to_another(self, three: Host) -> None:
+        plan, settings = three.plan()
+        three.cache_path.rename(three.root / "saved")
+        three.cache_path.symlink_to(three.root / "saved")
+        with pytest.raises(ImageCacheError, match="is a link"):
+            apply_plan(plan, settings, False)
+        assert len(os.listdir(three.root / "saved")) == 3
+
+
+class TestAFailure:
+    """One file's failure is told, and the rest goes on."""
+
+    def test_a_lock_that_cannot_be_taken(self, three: Host) -> None:
+        plan, settings = three.plan()
+        (three.locks_path / f"nova-{BASE}").symlink_to("elsewhere")
+        outcome = apply_plan(plan, settings, False)
+        assert removed(outcome) == [FIRST, LAST]
+        assert failed(outcome) == {BASE: "it could not be removed: Too many levels of symbolic links"}
+        assert three.cached() == [BASE]
+
+    @needs_root
+    def test_a_file_that_may_not_be_removed(self, public_host: Host) -> None:
+        for name in (FIRST, BASE, LAST):
+            os.chown(public_host.base(name, age=OLD), NOBODY, NOBODY)
+        os.chown(public_host.locks_path, NOBODY, NOBODY)
+        public_host.cache_path.chmod(0o1777)  # sticky: to each their own
+        os.chown(public_host.cache_path / BASE, 0, 0)
+        plan, settings = public_host.plan()
+        outcome = as_nobody(lambda: apply_plan(plan, settings, False))
+        assert removed(outcome) == [FIRST, LAST]
+        assert failed(outcome) == {BASE: "it could not be removed: Operation not permitted"}
+        assert public_host.cached() == [BASE]
+
+    def test_an_info_file_that_cannot_be_removed(self, three: Host) -> None:
+        (three.cache_path / f"{BASE}.info").mkdir()
+        plan, settings = three.plan()
+        outcome = apply_plan(plan, settings, False)
+        assert removed(outcome) == [FIRST, BASE, LAST]
+        assert failed(outcome) == {BASE: "it was removed, but its info file was not: Is a directory"}
+
+    @needs_root
+    def test_a_lock_file_that_cannot_be_removed_does_not_hide_that_its_file_was(self, public_host: Host) -> None:
+        public_host.base(BASE, age=OLD)
+        (public_host.cache_path / f"{BASE}.info").write_text("{}")
+        for path in (public_host.cache_path, public_host.cache_path / BASE, public_host.lock_file(BASE)):
+            os.chown(path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        outcome = as_nobody(lambda: apply_plan(plan, settings, False))
+        assert public_host.cached() == []
+        assert removed(outcome) == [BASE]
+
+    def test_without_locks_nothing_goes(self, three: Host) -> None:
+        plan, settings = three.plan()
+        three.locks_path.rmdir()
+        three.locks_path.symlink_to(three.root)
+        outcome = apply_plan(plan, settings, False)
+        assert removed(outcome) == []
+        assert list(failed(outcome)) == [FIRST, BASE, LAST]
+        assert all(str(three.locks_path) in error for error in failed(outcome).values())
+        assert three.cached() == [FIRST, BASE, LAST]
+
+    @needs_root
+    @pytest.mark.parametrize("writable", ["neither", "cache"])
+    def test_a_rehearsal_foresees_what_the_user_may_not_do(self, public_host: Host, writable: str) -> None:
+        public_host.base(BASE, age=OLD)
+        public_host.locks_path.rmdir()
+        if writable == "cache":
+            os.chown(public_host.cache_path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
+        assert list(failed(rehearsal)) == [BASE]
+        assert as_nobody(lambda: apply_plan(plan, settings, False)) == rehearsal
+        assert public_host.cached() == [BASE]
+
+
+class TestWhatGoesWithAFile:
+    def test_its_lock_file(self, three: Host) -> None:
+        for name in (FIRST, BASE, LAST, "info-" + BASE, "swap_1"):
+            three.lock_file(name)
+        plan, settings = three.plan()
+        apply_plan(plan, settings, False)
+        assert three.locks() == [f"nova-info-{BASE}", "nova-swap_1"]
+
+    def test_but_not_while_somebody_may_wait_on_it(self, three: Host) -> None:
+        lock_file = three.lock_file(BASE)
+        plan, settings = three.plan()
+        with reader(lock_file):
+            outcome = apply_plan(plan, settings, False)
+        assert removed(outcome) == [FIRST, BASE, LAST]
+        assert three.locks() == [f"nova-{BASE}"]
+
+    def test_nor_where_another_host_may_wait_on_it(self, three: Host) -> None:
+        three.lock_file(BASE)
+        plan, settings = three.plan()
+        outcome = apply_plan(plan, settings, shared=True)
+        assert removed(outcome) == [FIRST, BASE, LAST]
+        assert f"nova-{BASE}" in three.locks()
+
+    def test_its_info_file_and_no_other(self, three: Host) -> None:
+        infos = [f"{FIRST}.info", f"{BASE}.info", f"{BASE}_10.info", "swap_1.info"]
+        for name in infos:
+            (three.cache_path / name).write_text("{}")
+        plan, settings = three.plan()
+        apply_plan(plan, settings, False)
+        assert three.cached() == [f"{BASE}_10.info", "swap_1.info"]
+
+    def test_its_info_file_where_the_pattern_says(self, three: Host) -> None:
+        elsewhere = three.root / "facts"
+        elsewhere.mkdir()
+        for path in (elsewhere / f"{BASE}.json", elsewhere / f"{UUID}.json", three.cache_path / f"{BASE}.info"):
+            path.write_text("{}")
+        plan, settings = three.plan(image_info_filename_pattern=f"{elsewhere}/%(image)s.json")
+        apply_plan(plan, settings, False)
+        assert os.listdir(elsewhere) == [f"{UUID}.json"]
+        assert three.cached() == [f"{BASE}.info"]
+
+    def test_an_info_file_that_is_a_link_goes_and_not_its_target(self, three: Host) -> None:
+        target = three.root / "target"
+        target.write_text("{}")
+        (three.cache_path / f"{BASE}.info").symlink_to(target)
+        plan, settings = three.plan()
+        apply_plan(plan, settings, False)
+        assert three.cached() == []
+        assert target.exists()
+
+    def test_a_file_that_stays_keeps_all_that_is_its(self, three: Host) -> None:
+        lock_file = three.lock_file(BASE)
+        info = three.cache_path / f"{BASE}.info"
+        info.write_text("{}")
+        plan, settings = three.plan()
+        os.utime(three.cache_path / BASE)
+        apply_plan(plan, settings, False)
+        assert info.exists()
+        assert lock_file.exists()
+
+
+class TestFilesInUse:
+    def test_they_are_marked_as_used_now(self, host: Host) -> None:
+        host.instance(UUID, {"disk": BASE})
+        for name in (BASE, LAST):
+            host.base(name, age=OLD)
+        host.base("swap_1", age=60)
+        plan, settings = host.plan()
+        apply_plan(plan, settings, False)
+        times = {name: (host.cache_path / name).stat().st_mtime for name in host.cached()}
+        assert times == {BASE: pytest.approx(time.time(), abs=10), "swap_1": pytest.approx(host.now - 60, abs=1)}
+
+    def test_one_that_is_gone_is_no_matter(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE})
+        plan, settings = host.plan()
+        (host.cache_path / BASE).unlink()
+        assert apply_plan(plan, settings, False) == Outcome((), (), (), ())
+
+    def test_one_that_became_a_link_does_not_lead_elsewhere(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE})
+        plan, settings = host.plan()
+        target = host.root / "target"
+        (host.cache_path / BASE).rename(target)
+        os.utime(target, (1, 1))
+        (host.cache_path / BASE).symlink_to(target)
+        apply_plan(plan, settings, False)
+        assert target.stat().st_mtime == 1
+
+    @needs_root
+    def test_what_may_not_be_marked_is_warned_of_once(self, public_host: Host) -> None:
+        for name in (BASE, LAST):
+            public_host.base(name)
+        public_host.instance(UUID, {"disk": BASE, "disk.swap": LAST})
+        plan, settings = public_host.plan()
+        [warning] = as_nobody(lambda: apply_plan(plan, settings, False)).warnings
+        assert "2 files" in warning
+        assert "Permission denied" in warning
+
+    def test_without_a_removal_no_lock_is_touched(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE})
+        host.locks_path.rmdir()
+        plan, settings = host.plan()
+        apply_plan(plan, settings, False)
+        assert not host.locks_path.exists()
+
+
+class TestBesideAnotherPrune:
+    def test_each_file_goes_once_and_neither_fails(self, host: Host) -> None:
+        names = [f"swap_{number}" for number in range(100)]
+        for name in names:
+            host.base(name, age=OLD)
+            (host.cache_path / f"{name}.info").write_text("{}")
+        plan, settings = host.plan()
+        other = start_child(lambda: apply_plan(plan, settings, False))
+        ours, theirs = apply_plan(plan, settings, False), other()
+        assert sorted(removed(ours) + removed(theirs)) == sorted(names)
+        assert failed(ours) == failed(theirs) == {}
+        assert {*kept(ours).values(), *kept(theirs).values()} <= {"gone", "open"}
+        assert host.cached() == []
+
+
+class TestBesideNova:
+    def test_where_nova_made_no_locks_directory_yet_it_is_made(self, three: Host) -> None:
+        three.locks_path.rmdir()
+        plan, settings = three.plan()
+        assert removed(apply_plan(plan, settings, False)) == [FIRST, BASE, LAST]
+        assert three.locks() == []
+
+    def test_nothing_but_the_planned_files_changes(self, three: Host) -> None:
+        three.instance(UUID, {"disk": None})
+        three.domain_xml(UUID, "instance-00000001", None)
+        three.compute_nodes({"vm": three.now})
+        plan, settings = three.plan()
+        ours = {str(three.cache_path), str(three.locks_path)}
+
+        def others() -> dict[str, tuple[object, ...]]:
+            return {
+                path: details
+                for path, details in picture(three.root).items()
+                if path not in ours and os.path.dirname(path) not in ours
+            }
+
+        before = others()
+        apply_plan(plan, settings, False)
+        assert others() == before
+
+    def test_a_restrictive_umask_does_not_lock_nova_out(self, three: Host) -> None:
+        plan, settings = three.plan()
+
+        def apply_with_umask() -> None:
+            os.umask(0o077)
+            apply_plan(plan, settings, shared=True)
+
+        in_a_child(apply_with_umask)
+        assert {path.stat().st_mode & 0o777 for path in three.locks_path.iterdir()} == {0o644}

@@ -1,0 +1,212 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An audit tells the truth about a real cache, and leaves no trace."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+from ansible_collections.stackops.nova.tests.unit.host import (
+    DAY,
+    HOUR,
+    NAME,
+    Host,
+    create_image,
+    picture,
+    states,
+    users,
+    warnings,
+)
+from ansible_collections.stackops.nova.tests.unit.neighbours import guest, nova_compute, reader
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
+
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+OTHER_IMAGE = "f8cda50a-d7cd-4ebb-a55c-a081ab800866"
+OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
+OLD = 3 * DAY
+
+
+class TestWhoUsesAFile:
+    def test_a_guest_that_no_inventory_lists_uses_its_whole_chain(self, host: Host) -> None:
+        lowest = host.base(OTHER_BASE, age=OLD)
+        middle = create_image(host.cache_path / BASE, over=lowest, over_format="raw")
+        disk = create_image(host.root / "disk", over=middle)
+        os.utime(middle, (host.now - OLD, host.now - OLD))
+        with guest(disk):
+            while_it_runs = states(host.audit())
+        assert while_it_runs == {BASE: "active: open, qemu", OTHER_BASE: "active: open, qemu"}
+        assert states(host.audit()) == {BASE: "removable: unknown", OTHER_BASE: "removable: unknown"}
+
+    def test_a_process_that_writes_on_after_nova_died_uses_its_download(self, host: Host) -> None:
+        part = host.base(f"{BASE}.converted", age=OLD)
+        with reader(part):
+            assert states(host.audit()) == {part.name: "active: open"}
+
+    def test_an_instance_is_called_what_nova_calls_it(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE})
+        host.instance(OTHER_UUID, {"disk": BASE})
+        host.domain_xml(UUID, "instance-0000000a", IMAGE)
+        result = host.audit(libvirt=True)
+        assert states(result) == {BASE: "active: backing, instance, orphan"}
+        assert users(result) == {BASE: [OTHER_UUID, "instance-0000000a"]}
+        assert result.facts["orphans"] == [OTHER_UUID]
+
+    def test_a_cache_that_a_container_sees_elsewhere_is_the_same_cache(self, host: Host) -> None:
+        host.base(BASE, age=OLD)
+        host.overlay(UUID, f"/var/lib/nova/instances/no/such/_base/{BASE}")
+        result = host.audit()
+        assert states(result) == {BASE: "active: backing"}
+        assert result.facts["missing"] == []
+        assert warnings(result) == []
+
+    def test_a_cache_that_is_reached_by_a_link_is_the_same_cache(self, host: Host) -> None:
+        host.base(BASE, age=OLD)
+        (host.root / "alias").symlink_to("instances")
+        host.overlay(UUID, host.root / "alias" / "_base" / BASE)
+        assert states(host.audit()) == {BASE: "active: backing"}
+        assert states(host.audit(instances_path=str(host.root / "alias"))) == {BASE: "active: backing"}
+
+    def test_a_domains_disk_outside_of_the_instances_path_counts(self, host: Host) -> None:
+        disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
+        definition = host.domain_xml(UUID, "instance-0000000a", None)
+        definition.write_text(definition.read_text().replace(str(host.instances_path / UUID / "disk"), str(disk)))
+        result = host.audit(libvirt=True)
+        assert states(result) == {BASE: "active: backing"}
+        assert users(result) == {BASE: ["instance-0000000a"]}
+
+
+class TestAMissingBackingFile:
+    def test_it_is_reported_with_whom_it_stops(self, host: Host) -> None:
+        host.instance(UUID, {"disk": BASE})
+        host.instance(OTHER_UUID, {"disk": BASE})
+        host.domain_xml(UUID, "instance-0000000a", IMAGE)
+        result = host.audit(libvirt=True)
+        lost = str(host.cache_path / BASE)
+        assert result.facts["missing"] == [{"backing_file": lost, "instances": [OTHER_UUID, "instance-0000000a"]}]
+        assert result.facts["unknown_use"] == []
+        [warning] = warnings(result)
+        assert lost in warning
+        assert "instance-0000000a" in warning
+
+    def test_it_is_the_first_thing_that_is_said(self, host: Host) -> None:
+        host.instance(UUID, {"disk": BASE})
+        host.disk(OTHER_UUID, b"QFI\xfb")
+        result = host.audit()
+        assert len(warnings(result)) == 2
+        assert str(host.cache_path / BASE) in warnings(result)[0]
+
+
+class TestWhatAPruneWouldFree:
+    def test_is_what_the_removable_files_take(self, host: Host) -> None:
+        content = b"\1" * (1 << 16)
+        host.base(BASE, age=OLD, content=content)
+        host.base(OTHER_BASE, age=HOUR, content=content)
+        summary = host.audit().facts["summary"]
+        assert (summary["removable"], summary["too_young"]) == (1, 1)
+        assert summary["reclaimable_bytes"] == (host.cache_path / BASE).stat().st_blocks * 512 > 0
+        assert summary["total"] == {"files": 2, "allocated_bytes": 2 * summary["reclaimable_bytes"]}
+
+    def test_without_those_that_nova_has_locked(self, host: Host) -> None:
+        host.base(BASE, age=OLD, content=b"\1" * (1 << 16))
+        with nova_compute() as nova:
+            nova.take(BASE, host.locks_path)
+            result = host.audit()
+        assert states(result) == {BASE: "removable: unknown"}
+        assert result.facts["summary"]["reclaimable_bytes"] == 0
+
+
+class TestAHostWithoutACache:
+    def test_there_is_nothing_to_tell_and_nothing_wrong(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        result = host.audit()
+        assert result.facts["exists"] is False
+        assert result.facts["cache_path"] == str(host.cache_path)
+        assert result.facts["store"] == {
+            "id": None,
+            "filesystem": None,
+            "shared": None,
+            "users": [],
+            "free_bytes": None,
+            "total_bytes": None,
+        }
+        assert result.facts["summary"]["total"] == {"files": 0, "allocated_bytes": 0}
+        assert warnings(result) == []
+
+
+class TestTheStore:
+    def test_hosts_that_used_it_within_a_day_are_named(self, host: Host) -> None:
+        host.compute_nodes({"other": host.now - HOUR, NAME: host.now, "gone": host.now - DAY - 1})
+        facts = host.audit().facts
+        assert facts["store"]["users"] == ["other", NAME]
+        [sentence] = facts["unknown_use"]
+        assert "other" in sentence
+
+    def test_its_id_does_not_depend_on_the_path_that_was_given(self, host: Host) -> None:
+        (host.root / "alias").symlink_to("instances")
+        alias = host.audit(instances_path=str(host.root / "alias")).facts
+        assert alias["store"]["id"] == host.audit().facts["store"]["id"]
+        assert alias["cache_path"] != host.audit().facts["cache_path"]
+
+
+class TestStrangeNames:
+    NAMES = (
+        b"new\nline",
+        b"not UTF-8 \xff\xfe",
+        "снимок".encode(),
+        b"\x1b[31mred",
+        b"tab\t",
+        b"{{ lookup('pipe', 'id') }}",
+    )
+
+    def test_the_result_is_one_that_json_can_carry(self, host: Host) -> None:
+        instances, cache = os.fsencode(host.instances_path), os.fsencode(host.cache_path)
+        for name in self.NAMES:
+            with open(os.path.join(cache, name), "wb"):
+                pass
+            os.mkdir(os.path.join(instances, name))
+            host.overlay(os.fsdecode(name), b"../_base/gone " + name)
+        result = host.audit(instances=[], instance_hosts=[NAME])
+        text = json.dumps(result.facts, ensure_ascii=False).encode()
+        assert json.loads(text) == result.facts
+        shown = ["new\\nline", "not UTF-8 \\xff\\xfe", "снимок", "\\x1b[31mred", "tab\\t", "{{ lookup('pipe', 'id') }}"]
+        assert result.facts["other"] == sorted(shown)
+        assert result.facts["orphans"] == sorted(shown)
+        assert len(result.facts["missing"]) == len(self.NAMES)
+        assert all(warning.isprintable() for warning in warnings(result))
+
+
+class TestItLeavesNoTrace:
+    def test_nothing_is_written_or_made(self, host: Host) -> None:
+        for name, age in ((BASE, OLD), (OTHER_BASE, OLD), (fingerprint("young"), HOUR), ("swap_64", OLD)):
+            host.base(name, age=age, content=b"content")
+        (host.cache_path / f"{OTHER_BASE}.info").write_text("{}")
+        host.instance(UUID, {"disk": BASE, "disk.swap": "swap_64"})
+        host.instance(OTHER_UUID, {"disk": "gone"})
+        host.domain_xml(UUID, "instance-0000000a", IMAGE)
+        host.compute_nodes({NAME: host.now})
+        host.lock_file(BASE)
+        before = picture(host.root)
+        time.sleep(0.01)  # for two times of change to differ
+        result = host.audit(libvirt=True)
+        assert picture(host.root) == before
+        assert {state.split(":")[0] for state in states(result).values()} == {
+            "active",
+            "removable",
+            "too_young",
+            "other",
+        }
+
+    def test_no_locks_directory_either(self, host: Host) -> None:
+        host.base(BASE, age=OLD)
+        host.locks_path.rmdir()
+        before = picture(host.root)
+        host.audit()
+        assert picture(host.root) == before

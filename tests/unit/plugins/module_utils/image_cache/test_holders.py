@@ -1,0 +1,178 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who holds a file is seen on real holders: QEMU with a disk open, and other processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import (
+    Inode,
+    find_open_files,
+    is_open_elsewhere,
+    qemu_holds,
+)
+from ansible_collections.stackops.nova.tests.unit.host import create_image
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    as_nobody,
+    guest,
+    in_a_child,
+    mount,
+    needs_root,
+    reader,
+    with_own_mounts,
+)
+
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+
+
+@contextmanager
+def opened(path: Path, flags: int = os.O_RDONLY) -> Iterator[int]:
+    descriptor = os.open(path, flags)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def held(path: Path) -> bool:
+    with opened(path) as descriptor:
+        return qemu_holds(descriptor)
+
+
+def inodes(*paths: Path) -> dict[Inode, list[str]]:
+    return {(path.stat().st_dev, path.stat().st_ino): [path.name] for path in paths}
+
+
+def find(*paths: Path) -> set[str]:
+    return find_open_files(inodes(*paths)).names
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    path = tmp_path / BASE
+    path.write_bytes(bytes(4096))
+    return path
+
+
+class TestQemuHolds:
+    def test_every_file_of_a_guests_chain_is_held_until_the_guest_ends(self, tmp_path: Path) -> None:
+        lowest = tmp_path / "lowest"
+        lowest.write_bytes(bytes(1 << 20))
+        chain = [lowest, create_image(tmp_path / "middle", over=lowest, over_format="raw")]
+        chain.append(create_image(tmp_path / "disk", over="middle"))
+        with guest(chain[-1]):
+            assert [held(file) for file in chain] == [True, True, True]
+        assert [held(file) for file in chain] == [False, False, False]
+
+    def test_a_file_that_another_program_reads_is_not_qemus(self, base: Path) -> None:
+        with reader(base):
+            assert not held(base)
+
+    def test_a_lock_on_other_bytes_is_not_qemus(self, base: Path) -> None:
+        with base.open("r+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX, 100)
+            assert in_a_child(lambda: held(base)) is False
+
+    def test_asking_locks_nothing(self, tmp_path: Path, base: Path) -> None:
+        disk = create_image(tmp_path / "disk", over=base, over_format="raw")
+        with opened(base) as descriptor:
+            assert not qemu_holds(descriptor)
+            with guest(disk):
+                assert qemu_holds(descriptor)
+
+
+class TestFindOpenFiles:
+    def test_a_file_that_another_process_has_open_is_found(self, tmp_path: Path, base: Path) -> None:
+        other = tmp_path / "other"
+        other.touch()
+        with reader(base):
+            assert find(base, other) == {BASE}
+        assert find(base, other) == set()
+
+    def test_one_that_this_process_has_open_is_not(self, base: Path) -> None:
+        with opened(base):
+            assert find(base) == set()
+
+    def test_another_file_of_the_same_name_is_not_mistaken_for_it(self, tmp_path: Path, base: Path) -> None:
+        namesake = tmp_path / "elsewhere" / BASE
+        namesake.parent.mkdir()
+        namesake.touch()
+        with reader(namesake):
+            assert find(base) == set()
+
+    def test_a_file_is_found_that_was_removed_and_put_back_while_it_was_open(self, tmp_path: Path, base: Path) -> None:
+        spare = tmp_path / "spare"
+        with reader(base):
+            spare.hardlink_to(base)
+            base.unlink()
+            spare.rename(base)
+            assert find(base) == {BASE}
+
+    def test_of_a_file_with_two_names_both_are_found(self, tmp_path: Path, base: Path) -> None:
+        other = tmp_path / "other"
+        other.hardlink_to(base)
+        with reader(other):
+            assert find_open_files({(base.stat().st_dev, base.stat().st_ino): [BASE, "other"]}).names == {BASE, "other"}
+
+    def test_a_file_is_found_that_is_open_under_another_path(self, tmp_path: Path, base: Path) -> None:
+        (tmp_path / "alias").symlink_to(tmp_path)
+        with reader(tmp_path / "alias" / BASE):
+            assert find(base) == {BASE}
+
+    @needs_root
+    def test_a_file_is_found_that_is_open_in_another_mount(self, tmp_path: Path) -> None:
+        cache, container = tmp_path / "cache", tmp_path / "container"
+        cache.mkdir()
+        container.mkdir()
+        (cache / BASE).touch()
+
+        def open_in_a_container() -> set[str]:
+            mount("--bind", cache, container)
+            with reader(container / BASE):
+                return find(cache / BASE)
+
+        assert with_own_mounts(open_in_a_container) == {BASE}
+
+    @needs_root
+    def test_processes_that_cannot_be_seen_into_are_counted(self, base: Path) -> None:
+        files = inodes(base)
+        assert as_nobody(lambda: find_open_files(files)).hidden_processes > 0
+        assert find_open_files(files).hidden_processes == 0
+
+
+class TestIsOpenElsewhere:
+    @pytest.mark.parametrize("flags", [os.O_RDONLY, os.O_RDWR])
+    def test_it_tells_whether_another_process_has_the_file_open(self, base: Path, flags: int) -> None:
+        with opened(base, flags) as descriptor:
+            with reader(base):
+                assert is_open_elsewhere(descriptor) is True
+            assert is_open_elsewhere(descriptor) is False
+
+    def test_it_knows_the_file_under_whatever_name(self, tmp_path: Path, base: Path) -> None:
+        other_name = tmp_path / "other"
+        other_name.hardlink_to(base)
+        with opened(base) as descriptor, reader(other_name):
+            assert is_open_elsewhere(descriptor) is True
+
+    @needs_root
+    def test_it_does_not_claim_to_know_of_another_owners_file(self, base: Path) -> None:
+        with opened(base) as descriptor:
+            assert as_nobody(lambda: is_open_elsewhere(descriptor)) is None
+
+    def test_whoever_opens_the_file_then_waits_and_does_no_harm(self, base: Path) -> None:
+        with opened(base) as descriptor:
+            assert is_open_elsewhere(descriptor) is False
+            newcomer = subprocess.Popen(["cat", str(base)], stdout=subprocess.DEVNULL)
+            with pytest.raises(subprocess.TimeoutExpired):
+                newcomer.wait(0.3)
+        assert newcomer.wait(5) == 0

@@ -1,0 +1,543 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whoever lists the instances is understood, or it is said why not; then nobody may think that all are known."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
+    Instance,
+    Inventory,
+    collect,
+    parse_domain,
+    parse_record,
+)
+from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.unit.host import Host
+from ansible_collections.stackops.nova.tests.unit.neighbours import as_nobody, needs_root
+
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+NAME = "instance-00000002"
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"
+RAMDISK = "0d9c8b7a-1111-4222-8333-444455556666"
+ROOT = scenes.CAPTURED_ROOT
+
+PLAIN = {
+    "uuid": UUID,
+    "name": NAME,
+    "host": "vm",
+    "image_ref": IMAGE,
+    "kernel_id": KERNEL,
+    "ramdisk_id": RAMDISK,
+    "vm_state": "active",
+    "task_state": None,
+    "swap_mb": 64,
+    "ephemeral_gb": 1,
+}
+API = {
+    "id": UUID,
+    "name": "my server",
+    "image": {"id": IMAGE, "links": []},
+    "flavor": {"original_name": "m1.small", "swap": 64, "ephemeral": 1},
+    "OS-EXT-SRV-ATTR:host": "vm",
+    "OS-EXT-SRV-ATTR:hostname": "my-server",
+    "OS-EXT-SRV-ATTR:instance_name": NAME,
+    "OS-EXT-SRV-ATTR:kernel_id": KERNEL,
+    "OS-EXT-SRV-ATTR:ramdisk_id": RAMDISK,
+    "OS-EXT-STS:vm_state": "active",
+    "OS-EXT-STS:task_state": None,
+}
+# As openstacksdk renames it for openstack.cloud.server_info.
+SDK = {
+    "id": UUID,
+    "name": "my server",
+    "hostname": "my-server",
+    "image": {"id": IMAGE, "name": None},
+    "flavor": {"id": "m1.small", "swap": 64, "ephemeral": 1},
+    "compute_host": "vm",
+    "hypervisor_hostname": "vm.example.org",
+    "instance_name": NAME,
+    "kernel_id": KERNEL,
+    "ramdisk_id": RAMDISK,
+    "vm_state": "active",
+    "task_state": None,
+}
+SOURCES = {"plain": PLAIN, "API": API, "SDK": SDK}
+UNDERSTOOD = Instance(
+    uuid=UUID,
+    name=NAME,
+    host="vm",
+    image_ids=(IMAGE, KERNEL, RAMDISK),
+    swap_mb=(64,),
+    ephemeral_gb=(1,),
+    resizing=False,
+)
+STATE = {"plain": "vm_state", "API": "OS-EXT-STS:vm_state", "SDK": "vm_state"}
+TASK = {"plain": "task_state", "API": "OS-EXT-STS:task_state", "SDK": "task_state"}
+
+every_source = pytest.mark.parametrize("source", SOURCES)
+
+
+def domain(*, name: str = NAME, uuid: str = UUID, metadata: str = "", devices: str = "", head: str = "") -> bytes:
+    """A domain's XML as libvirt keeps it."""
+    return f"""{head}<domain type='kvm'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <metadata>
+    <nova:instance xmlns:nova="http://openstack.org/xmlns/libvirt/nova/1.1">{metadata}</nova:instance>
+  </metadata>
+  <devices>{devices}</devices>
+</domain>""".encode()
+
+
+def captured_servers(scene: str, answer: str = "servers-detail.json") -> list[dict[str, Any]]:
+    return json.loads((scenes.CAPTURES / scene / "api" / answer).read_text())["servers"]
+
+
+def captured_domain(scene: str, name: str) -> Instance:
+    return parse_domain((scenes.CAPTURES / scene / "libvirt" / f"{name}.xml").read_bytes(), "vm")
+
+
+class TestRecord:
+    @every_source
+    def test_each_source_says_the_same(self, source: str) -> None:
+        assert parse_record(SOURCES[source]) == UNDERSTOOD
+
+    def test_a_uuid_is_enough(self) -> None:
+        assert parse_record({"uuid": UUID}) == Instance(uuid=UUID, name="", host="")
+
+    def test_an_id_is_enough(self) -> None:
+        assert parse_record({"id": UUID, "name": "my server"}) == Instance(uuid=UUID, name="", host="")
+
+    @pytest.mark.parametrize("image", ["", None, {}, {"id": None}], ids=repr)
+    def test_boot_from_volume_uses_no_image(self, image: Any) -> None:
+        server = parse_record({**API, "image": image})
+        assert server is not None
+        assert server.image_ids == (KERNEL, RAMDISK)
+
+    def test_what_is_empty_is_not_used(self) -> None:
+        record = {**PLAIN, "image_ref": "", "kernel_id": "", "ramdisk_id": None, "swap_mb": 0, "ephemeral_gb": None}
+        assert parse_record(record) == UNDERSTOOD._replace(image_ids=(), swap_mb=(), ephemeral_gb=())
+
+    def test_an_image_that_is_its_own_kernel_counts_once(self) -> None:
+        record = parse_record({**PLAIN, "kernel_id": IMAGE, "ramdisk_id": ""})
+        assert record is not None
+        assert record.image_ids == (IMAGE,)
+
+    @pytest.mark.parametrize(("swap", "sizes"), [(64, (64,)), ("64", (64,)), ("", ()), (0, ()), ("0", ()), (None, ())])
+    def test_a_size_is_a_number_or_its_text(self, swap: Any, sizes: tuple[int, ...]) -> None:
+        server = parse_record({**API, "flavor": {"swap": swap}})
+        assert server is not None
+        assert server.swap_mb == sizes
+
+    @every_source
+    @pytest.mark.parametrize("state", ["deleted", "shelved_offloaded"])
+    def test_without_disks_on_any_host_it_does_not_count(self, source: str, state: str) -> None:
+        assert parse_record({**SOURCES[source], STATE[source]: state}) is None
+
+    @every_source
+    @pytest.mark.parametrize(
+        "state", ["active", "building", "stopped", "rescued", "shelved", "soft-delete", "error", ""]
+    )
+    def test_in_any_other_state_it_does(self, source: str, state: str) -> None:
+        assert parse_record({**SOURCES[source], STATE[source]: state, TASK[source]: "spawning"}) == UNDERSTOOD
+
+    @pytest.mark.parametrize(
+        ("record", "complaint"),
+        [
+            pytest.param({}, "it has neither a uuid nor an id", id="empty"),
+            pytest.param({"name": NAME, "image_ref": IMAGE}, "it has neither a uuid nor an id", id="no uuid"),
+            pytest.param({"uuid": "", "id": None}, "it has neither a uuid nor an id", id="empty uuid"),
+            pytest.param({"uuid": 7}, "its uuid is not a string", id="uuid of another type"),
+            pytest.param({"id": [UUID]}, "its id is not a string", id="id of another type"),
+            pytest.param(UUID, "it is not a dictionary", id="text"),
+            pytest.param(None, "it is not a dictionary", id="nothing"),
+            pytest.param([PLAIN], "it is not a dictionary", id="list"),
+            pytest.param({**PLAIN, "image_ref": {"id": IMAGE}}, "its image_ref is not a string", id="image of the API"),
+            pytest.param({**PLAIN, "host": 1}, "its host is not a string", id="host"),
+            pytest.param({**PLAIN, "vm_state": 1}, "its vm_state is not a string", id="state"),
+            pytest.param({**PLAIN, "swap_mb": "64M"}, "its swap_mb is not a whole number", id="size with a unit"),
+            pytest.param({**PLAIN, "swap_mb": [64]}, "its swap_mb is not a whole number", id="list of sizes"),
+            pytest.param({**PLAIN, "ephemeral_gb": float("nan")}, "its ephemeral_gb is not a whole number", id="NaN"),
+            pytest.param(
+                {**PLAIN, "ephemeral_gb": float("inf")}, "its ephemeral_gb is not a whole number", id="infinity"
+            ),
+            pytest.param({**API, "image": IMAGE}, "its image is not a dictionary", id="image as text"),
+            pytest.param({**API, "image": {"id": 1}}, "its id is not a string", id="image id"),
+            pytest.param({**API, "flavor": "m1.small"}, "its flavor is not a dictionary", id="flavor as text"),
+            pytest.param({**API, "OS-EXT-SRV-ATTR:host": 1}, "its OS-EXT-SRV-ATTR:host is not a string", id="API host"),
+        ],
+    )
+    def test_what_it_is_not_is_said(self, record: Any, complaint: str) -> None:
+        with pytest.raises(ImageCacheError, match=complaint):
+            parse_record(record)
+
+
+class TestDirectories:
+    """An instance's directories are called after its uuid or its name; while it is resized, with `_resize` too."""
+
+    @pytest.mark.parametrize("task", ["resize_prep", "resize_migrating", "resize_migrated", "resize_finish"])
+    @every_source
+    def test_while_a_resize_goes_on(self, source: str, task: str) -> None:
+        record = parse_record({**SOURCES[source], TASK[source]: task})
+        assert record is not None
+        assert record.directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
+
+    @every_source
+    def test_while_it_waits_to_be_confirmed(self, source: str) -> None:
+        record = parse_record({**SOURCES[source], STATE[source]: "resized"})
+        assert record is not None
+        assert record.directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
+
+    @every_source
+    @pytest.mark.parametrize("task", [None, "", "resize_reverting", "rebooting"])
+    def test_not_in_another_state(self, source: str, task: str | None) -> None:
+        record = parse_record({**SOURCES[source], TASK[source]: task})
+        assert record is not None
+        assert record.directories == (UUID, NAME)
+
+    def test_it_may_be_resized_where_its_state_is_not_said(self) -> None:
+        record = parse_record({"uuid": UUID})
+        assert record is not None
+        assert record.directories == (UUID, f"{UUID}_resize")
+        assert parse_domain(domain(), "vm").directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
+
+    @pytest.mark.parametrize(("name", "label"), [(NAME, NAME), ("", UUID)])
+    def test_it_is_called_by_its_name_where_there_is_one(self, name: str, label: str) -> None:
+        assert Instance(uuid=UUID, name=name, host="vm").label == label
+
+
+class TestCapturedServers:
+    def test_a_server_with_swap(self) -> None:
+        servers = {server["name"]: parse_record(server) for server in captured_servers("steady")}
+        assert servers["swap"] == Instance(
+            uuid=UUID, name=NAME, host="vm", image_ids=(IMAGE,), swap_mb=(64,), resizing=False
+        )
+
+    def test_a_server_with_two_ephemeral_disks_says_their_sum(self) -> None:
+        servers = {server["name"]: parse_record(server) for server in captured_servers("rescue")}
+        assert servers["eph2"] == Instance(
+            uuid="a9d7be4f-13f0-4438-8395-3c95d7e07770",
+            name="instance-00000008",
+            host="vm",
+            image_ids=("f8cda50a-d7cd-4ebb-a55c-a081ab800866",),
+            ephemeral_gb=(3,),
+            resizing=False,
+        )
+
+    def test_two_servers_wait_for_their_resize_to_be_confirmed(self) -> None:
+        servers = [parse_record(server) for server in captured_servers("resize-pending")]
+        assert {server.name for server in servers if server and server.resizing} == {NAME, "instance-00000001"}
+
+    def test_an_offloaded_server_is_on_no_host(self) -> None:
+        servers = {server["name"]: parse_record(server) for server in captured_servers("shelved")}
+        assert [name for name, server in servers.items() if server is None] == ["disk1"]
+
+    def test_of_the_deleted_ones_only_those_that_can_be_restored_count(self) -> None:
+        answer = captured_servers("soft-deleted", "servers-detail-deleted-true.json")
+        servers = {server["name"]: parse_record(server) for server in answer}
+        assert {name: server is not None for name, server in servers.items()} == {
+            "soft": True,
+            "lineph": True,
+            "doomed2": False,
+            "doomed": False,
+        }
+
+
+class TestCapturedDomains:
+    def test_a_domain_names_image_sizes_and_disks(self) -> None:
+        assert captured_domain("steady", NAME) == Instance(
+            uuid=UUID,
+            name=NAME,
+            host="vm",
+            image_ids=(IMAGE,),
+            swap_mb=(64,),
+            resizing=None,
+            disks=((f"{ROOT}/{UUID}/disk", "qcow2"), (f"{ROOT}/{UUID}/disk.swap", "qcow2")),
+        )
+
+    def test_a_config_drive_is_a_raw_disk(self) -> None:
+        config_drive = f"{ROOT}/2b7275d0-ad58-4f20-a840-1ed0fd85a981/disk.config"
+        assert (config_drive, "raw") in captured_domain("before-removal", "instance-0000000d").disks
+
+    def test_in_a_running_domain_backing_files_are_no_disks(self) -> None:
+        assert captured_domain("after-removal", NAME).disks == captured_domain("steady", NAME).disks
+
+    @pytest.mark.parametrize("scene", scenes.NAMES)
+    def test_domains_and_servers_tell_the_same(self, scene: str) -> None:
+        answers = captured_servers(scene)
+        if scene == "soft-deleted":
+            answers += captured_servers(scene, "servers-detail-deleted-true.json")
+        servers = {server.uuid: server for server in map(parse_record, answers) if server is not None}
+        paths = list((scenes.CAPTURES / scene / "libvirt").glob("*.xml"))
+        assert paths
+        for path in paths:
+            one = parse_domain(path.read_bytes(), "vm")
+            other = servers[one.uuid]
+            assert (one.name, one.swap_mb, one.ephemeral_gb) == (other.name, other.swap_mb, other.ephemeral_gb)
+            # What was shelved and came back still has the snapshot in its metadata, and not its image.
+            came_back = "daebba21-301d-45de-9b6d-9a25aeb11bc7"
+            assert one.image_ids in (other.image_ids, (came_back,))
+
+
+class TestDomain:
+    @pytest.mark.parametrize(
+        ("metadata", "image_ids"),
+        [
+            pytest.param(f'<nova:root type="image" uuid="{IMAGE}"/>', (IMAGE,), id="root image"),
+            pytest.param(f'<nova:image uuid="{IMAGE}"/>', (IMAGE,), id="newer releases"),
+            pytest.param(f'<nova:root type="image" uuid="{IMAGE}"/><nova:image uuid="{IMAGE}"/>', (IMAGE,), id="both"),
+            pytest.param('<nova:root type="volume" uuid="3c3c"/>', (), id="boot from volume"),
+            pytest.param('<nova:root type="image"/>', (), id="image without its id"),
+            pytest.param(f'<other:root xmlns:other="x" type="image" uuid="{IMAGE}"/>', (), id="somebody else's"),
+            pytest.param("", (), id="none"),
+        ],
+    )
+    def test_its_image_stands_in_novas_metadata(self, metadata: str, image_ids: tuple[str, ...]) -> None:
+        assert parse_domain(domain(metadata=metadata), "vm").image_ids == image_ids
+
+    def test_the_namespace_counts_and_neither_its_version_nor_its_prefix(self) -> None:
+        document = domain(metadata=f'<nova:root type="image" uuid="{IMAGE}"/>')
+        old = document.replace(b"nova/1.1", b"nova/1.0").replace(b"nova:", b"n:").replace(b":nova", b":n")
+        assert old.count(b"<n:root ") == 1
+        assert parse_domain(old, "vm").image_ids == (IMAGE,)
+
+    @pytest.mark.parametrize(("swap", "sizes"), [("64", (64,)), (" 64\n", (64,)), ("0", ()), ("", ())])
+    def test_sizes(self, swap: str, sizes: tuple[int, ...]) -> None:
+        metadata = f"<nova:flavor><nova:swap>{swap}</nova:swap><nova:ephemeral>1</nova:ephemeral></nova:flavor>"
+        made = parse_domain(domain(metadata=metadata), "vm")
+        assert (made.swap_mb, made.ephemeral_gb) == (sizes, (1,))
+
+    def test_a_domain_that_nova_did_not_make_has_its_disks(self) -> None:
+        disks = """
+            <disk type='file'><driver name='qemu' type='raw'/><source file='/a'/></disk>
+            <disk type='file'><source file='/b &amp; c'/></disk>
+            <disk type='block'><driver name='qemu' type='raw'/><source dev='/dev/sda'/></disk>
+            <disk type='network'><source protocol='rbd' name='pool/image'/></disk>
+            <disk type='file'/>
+        """
+        assert parse_domain(domain(devices=disks), "vm") == Instance(
+            uuid=UUID, name=NAME, host="vm", disks=(("/a", "raw"), ("/b & c", ""))
+        )
+
+    def test_only_the_domains_own_name_and_uuid_count(self) -> None:
+        made = domain(metadata="<nova:name>my server</nova:name><name>x</name><uuid>y</uuid>", devices="<name>z</name>")
+        assert (parse_domain(made, "vm").name, parse_domain(made, "vm").uuid) == (NAME, UUID)
+
+    def test_space_around_them_does_not(self) -> None:
+        assert parse_domain(domain(name=f"\n{NAME} ", uuid=f" {UUID}\n"), "vm") == Instance(UUID, NAME, "vm")
+
+    @pytest.mark.parametrize(
+        ("document", "complaint"),
+        [
+            pytest.param(b"", "not well formed", id="empty"),
+            pytest.param(b"<domain>", "not well formed", id="cut off"),
+            pytest.param(domain() + b"<domain/>", "not well formed", id="two roots"),
+            pytest.param(domain(name="a & b"), "not well formed", id="bare ampersand"),
+            pytest.param(domain(name="&lol;"), "not well formed", id="unknown entity"),
+            pytest.param(domain().replace(NAME.encode(), b"\xff\xfe"), "not well formed", id="not UTF-8"),
+            pytest.param(b"\0" * 100, "not well formed", id="zeros"),
+            pytest.param(b"<?xml version='1.0' encoding='nonsense'?>" + domain(), "not well formed", id="encoding"),
+            pytest.param(b"<?xml version='1.0' encoding='utf-7'?>" + domain(), "not well formed", id="wide encoding"),
+            pytest.param(b"<domain/>", "does not name a domain", id="no domain"),
+            pytest.param(domain(name=""), "does not name a domain", id="no name"),
+            pytest.param(domain(uuid=""), "does not name a domain", id="no uuid"),
+            pytest.param(domain(uuid=" \n"), "does not name a domain", id="blank uuid"),
+            pytest.param(domain(head="<!DOCTYPE domain>"), "document type", id="document type"),
+            pytest.param(domain(metadata="<nova:swap>much</nova:swap>"), "swap is not a whole number", id="size"),
+        ],
+    )
+    def test_what_libvirt_would_not_write_is_refused(self, document: bytes, complaint: str) -> None:
+        with pytest.raises(ImageCacheError, match=complaint):
+            parse_domain(document, "vm")
+
+    def test_entities_are_not_expanded(self) -> None:
+        laughs = "".join(f'<!ENTITY a{n + 1} "{f"&a{n};" * 10}">' for n in range(9))
+        head = f'<!DOCTYPE domain [<!ENTITY a0 "ha">{laughs}]>'
+        with pytest.raises(ImageCacheError, match="document type"):
+            parse_domain(domain(head=head, name="&a9;"), "vm")
+
+    def test_no_other_file_is_read(self, tmp_path: Path) -> None:
+        (tmp_path / "secret").write_text("secret")
+        head = f'<!DOCTYPE domain [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>'
+        with pytest.raises(ImageCacheError, match="document type"):
+            parse_domain(domain(head=head, name="&x;"), "vm")
+
+
+class TestCollect:
+    def test_without_a_source_nobody_was_asked(self) -> None:
+        assert collect(None, [], None, "vm") == Inventory(asked=False, hosts=frozenset({"vm"}))
+
+    def test_an_empty_list_is_an_answer_but_speaks_for_no_host(self) -> None:
+        assert collect([], [], None, "vm") == Inventory(asked=True)
+
+    def test_given_instances_speak_for_their_hosts_and_for_those_named(self) -> None:
+        records = [{"uuid": "a", "host": "one"}, {"uuid": "b", "host": "two"}, {"uuid": "c"}]
+        assert collect(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
+
+    def test_the_domains_speak_for_this_host(self, tmp_path: Path) -> None:
+        assert collect(None, [], str(tmp_path), "vm") == Inventory(asked=True, hosts=frozenset({"vm"}))
+
+    def test_an_instance_of_two_sources_is_one(self, tmp_path: Path) -> None:
+        devices = "<disk><driver type='qcow2'/><source file='/d'/></disk>"
+        metadata = '<nova:root type="image" uuid="snapshot"/><nova:flavor><nova:swap>32</nova:swap></nova:flavor>'
+        (tmp_path / "one.xml").write_bytes(domain(metadata=metadata, devices=devices))
+        (tmp_path / "two.xml").write_bytes(domain(name="other", uuid="other"))
+        inventory = collect([PLAIN], [], str(tmp_path), "vm")
+        assert inventory.problems == ()
+        assert {instance.uuid: instance for instance in inventory.instances} == {
+            UUID: UNDERSTOOD._replace(
+                image_ids=(IMAGE, KERNEL, RAMDISK, "snapshot"), swap_mb=(64, 32), disks=(("/d", "qcow2"),)
+            ),
+            "other": Instance("other", "other", "vm"),
+        }
+
+    def test_what_one_source_leaves_out_another_says(self, tmp_path: Path) -> None:
+        (tmp_path / "one.xml").write_bytes(domain())
+        (united,) = collect([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").instances
+        assert united == Instance(UUID, NAME, "vm", resizing=False)
+        (united,) = collect(
+            [{"uuid": UUID, "name": NAME}, {"uuid": UUID, "vm_state": "active"}], [], None, "vm"
+        ).instances
+        assert united == Instance(UUID, NAME, "", resizing=False)
+
+    def test_a_deleted_one_is_left_out_without_a_word(self) -> None:
+        assert collect([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").instances == ()
+        assert collect([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
+
+    def test_one_that_cannot_be_understood_is_named_and_the_rest_is_there(self) -> None:
+        inventory = collect([PLAIN, {"name": NAME}, 7], [], None, "vm")
+        assert inventory.instances == (UNDERSTOOD,)
+        assert inventory.problems == (
+            "instances[1] cannot be understood: it has neither a uuid nor an id.",
+            "instances[2] cannot be understood: it is not a dictionary.",
+        )
+
+
+class TestDomainFiles:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        (tmp_path / "good.xml").write_bytes(domain())
+        return tmp_path
+
+    def problem(self, path: Path) -> str:
+        """What is wrong with one file beside a good one."""
+        inventory = collect(None, [], str(path), "vm")
+        assert inventory.instances == (Instance(UUID, NAME, "vm"),)
+        (problem,) = inventory.problems
+        return problem
+
+    def test_only_xml_is_read(self, path: Path) -> None:
+        (path / "networks").mkdir()
+        (path / "autostart").mkdir()
+        (path / "good.xml.bak").write_text("<")
+        assert collect(None, [], str(path), "vm").problems == ()
+
+    def test_broken_xml(self, path: Path) -> None:
+        (path / "bad.xml").write_text("<domain>")
+        assert self.problem(path).startswith(
+            f"The domain XML {path}/bad.xml cannot be understood: it is not well formed"
+        )
+
+    def test_more_than_a_mebibyte(self, path: Path) -> None:
+        (path / "huge.xml").write_bytes(domain() + b" " * (1 << 20))
+        assert "huge.xml cannot be understood: it is not a regular file of at most 1048576 bytes" in self.problem(path)
+
+    def test_just_a_mebibyte(self, path: Path) -> None:
+        (path / "good.xml").write_bytes(domain() + b" " * ((1 << 20) - len(domain())))
+        assert collect(None, [], str(path), "vm").problems == ()
+
+    def test_a_fifo_holds_nobody_up(self, path: Path) -> None:
+        os.mkfifo(path / "fifo.xml")
+        assert "fifo.xml cannot be understood: it is not a regular file" in self.problem(path)
+
+    def test_a_directory(self, path: Path) -> None:
+        (path / "folder.xml").mkdir()
+        assert "folder.xml cannot be understood: it is not a regular file" in self.problem(path)
+
+    def test_a_name_that_is_not_utf8(self, path: Path) -> None:
+        Path(os.fsdecode(os.fsencode(path) + b"/\xff\n.xml")).write_text("<")
+        assert f"{path}/\\xff\\n.xml cannot be understood" in self.problem(path)
+
+    def test_no_directory(self, path: Path) -> None:
+        inventory = collect([PLAIN], [], str(path / "missing"), "vm")
+        assert inventory.instances == (UNDERSTOOD,)
+        (problem,) = inventory.problems
+        assert problem.startswith(f"libvirt_config_path {path}/missing cannot be read")
+        assert "set libvirt: false" in problem
+
+    def test_then_this_host_is_not_spoken_for(self, path: Path) -> None:
+        assert collect(None, [], str(path / "missing"), "vm").hosts == frozenset()
+
+    def test_a_file_in_its_place(self, path: Path) -> None:
+        (problem,) = collect(None, [], str(path / "good.xml"), "vm").problems
+        assert problem.startswith(f"libvirt_config_path {path}/good.xml cannot be read")
+
+    @needs_root
+    def test_what_one_may_not_read_is_named(self, public_host: Host) -> None:
+        path = public_host.libvirt_path
+        (path / "private.xml").write_bytes(domain())
+        (path / "private.xml").chmod(0o600)
+        (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
+        assert problem == f"The domain XML {path}/private.xml cannot be read: Permission denied."
+        path.chmod(0o700)
+        (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
+        assert problem.startswith(f"libvirt_config_path {path} cannot be read")
+
+
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(st.characters()))
+keys = st.one_of(st.sampled_from(sorted({*PLAIN, *API, *SDK, "swap", "ephemeral"})), st.text(max_size=3))
+anything = st.recursive(scalars, lambda inner: st.one_of(st.lists(inner), st.dictionaries(keys, inner)), max_leaves=20)
+records = st.builds(
+    lambda source, changes: {**source, **changes}, st.sampled_from([PLAIN, API, SDK]), st.dictionaries(keys, anything)
+)
+markup = st.sampled_from([
+    b"<domain>", b"</domain>", b"<name>", b"</name>", b"<uuid>", b"</uuid>", b"<disk>", b"</disk>",
+    b"<driver type='raw'/>", b"<source file='/x'/>", b"<nova:instance xmlns:nova='http://openstack.org/xmlns/libvirt/nova/1.1'>",
+    b"</nova:instance>", b"<nova:swap>", b"</nova:swap>", b"<nova:root type='image'/>", b"<!--", b"-->", b"<![CDATA[",
+    b"]]>", b"<?xml ", b"version='1.0' encoding='", b"latin-1", b"utf-16", b"'?>", b"<!DOCTYPE x>", b"&amp;", b"&x;",
+    b"&#0;", b"7", b"\xff",
+])  # fmt: skip
+documents = st.one_of(st.binary(), st.lists(markup, max_size=30).map(b"".join))
+
+
+@settings(deadline=None)
+@given(st.one_of(anything, records))
+@example({"uuid": "x", "swap_mb": float("inf")})
+def test_any_record_is_understood_or_refused(record: Any) -> None:
+    try:
+        instance = parse_record(record)
+    except ImageCacheError:
+        return
+    assert instance is None or instance.uuid in (record.get("uuid"), record.get("id"))
+
+
+@settings(deadline=None)
+@given(st.lists(st.one_of(anything, records), max_size=4))
+def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
+    inventory = collect(given_instances, [], None, "vm")
+    assert len(inventory.instances) + len(inventory.problems) <= len(given_instances)
+
+
+@settings(deadline=None)
+@given(documents)
+@example(b"<?xml version='1.0' encoding='nonsense'?>")
+def test_any_document_is_understood_or_refused(document: bytes) -> None:
+    try:
+        instance = parse_domain(document, "vm")
+    except ImageCacheError:
+        return
+    assert instance.uuid
+    assert instance.name

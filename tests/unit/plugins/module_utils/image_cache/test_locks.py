@@ -1,0 +1,213 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Our locks and nova's are the same locks: every test that needs a second holder has a real oslo.concurrency as one."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks import (
+    acquire,
+    is_locked,
+    open_locks_directory,
+    release,
+)
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    NovaCompute,
+    in_a_child,
+    needs_root,
+    nova_compute,
+    reader,
+)
+
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+LOCK = "nova-058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+NOVA = 64060
+
+
+@pytest.fixture(scope="module")
+def nova() -> Iterator[NovaCompute]:
+    with nova_compute() as process:
+        yield process
+
+
+@pytest.fixture
+def locks(tmp_path: Path) -> Path:
+    path = tmp_path / "locks"
+    path.mkdir()
+    return path
+
+
+@pytest.fixture
+def directory(locks: Path) -> Iterator[int]:
+    descriptor = os.open(locks, os.O_RDONLY | os.O_DIRECTORY)
+    yield descriptor
+    os.close(descriptor)
+
+
+class TestSideBySideWithNova:
+    def test_a_lock_that_nova_holds_is_seen_and_not_waited_for_forever(
+        self, nova: NovaCompute, locks: Path, directory: int
+    ) -> None:
+        nova.take(BASE, locks)
+        assert is_locked(directory, LOCK)
+        start = time.monotonic()
+        assert acquire(directory, LOCK, wait_seconds=0.3) is None
+        assert 0.3 <= time.monotonic() - start < 2
+        nova.release()
+        assert not is_locked(directory, LOCK)
+
+    def test_a_lock_that_nova_gives_back_in_time_is_taken(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+        nova.take(BASE, locks)
+        threading.Timer(0.1, nova.release).start()
+        lock = acquire(directory, LOCK, wait_seconds=10)
+        assert lock is not None
+        release(lock, remove_file=False)
+
+    def test_nova_waits_while_we_hold_a_lock(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        nova.begin_to_take(BASE, locks)
+        assert in_a_child(lambda: is_locked(directory, LOCK))
+        release(lock, remove_file=False)
+        nova.wait_until_taken()
+        assert is_locked(directory, LOCK)
+        nova.release()
+
+    def test_nova_can_take_a_lock_whose_file_we_made(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        release(lock, remove_file=False)
+        assert os.listdir(locks) == [LOCK]
+        nova.take(BASE, locks)
+        assert acquire(directory, LOCK, wait_seconds=0) is None
+        nova.release()
+
+    def test_a_lock_on_a_removed_file_is_no_lock(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+        nova.take(BASE, locks)
+
+        def remove_and_release() -> None:
+            (locks / LOCK).unlink()
+            nova.release()
+
+        threading.Timer(0.1, remove_and_release).start()
+        lock = acquire(directory, LOCK, wait_seconds=10)
+        assert lock is not None
+        assert os.fstat(lock.descriptor).st_ino == (locks / LOCK).stat().st_ino
+        assert in_a_child(lambda: acquire(directory, LOCK, wait_seconds=0)) is None
+        release(lock, remove_file=False)
+
+
+class TestTheLockFile:
+    @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+    def test_one_that_we_make_is_its_folders_owners_and_empty(self, locks: Path, directory: int, umask: int) -> None:
+        if os.geteuid() == 0:
+            os.chown(locks, NOVA, NOVA)
+
+        def make() -> None:
+            os.umask(umask)
+            lock = acquire(directory, LOCK, wait_seconds=0)
+            assert lock is not None
+            release(lock, remove_file=False)
+
+        in_a_child(make)
+        made, owner = (locks / LOCK).stat(), locks.stat()
+        assert (made.st_uid, made.st_gid) == (owner.st_uid, owner.st_gid)
+        assert (made.st_mode, made.st_size) == (0o100644, 0)
+        assert os.listdir(locks) == [LOCK]
+
+    def test_one_that_nova_made_stays_as_it_is(self, locks: Path, directory: int) -> None:
+        (locks / LOCK).write_text("nova's")
+        (locks / LOCK).chmod(0o600)
+        before = (locks / LOCK).stat()
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        release(lock, remove_file=False)
+        assert (locks / LOCK).stat() == before
+
+    def test_asking_makes_none(self, locks: Path, directory: int) -> None:
+        assert not is_locked(directory, LOCK)
+        assert os.listdir(locks) == []
+
+    def test_it_goes_with_the_lock_where_nobody_else_has_it_open(self, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        release(lock, remove_file=True)
+        assert os.listdir(locks) == []
+
+    def test_it_stays_for_a_nova_that_waits_on_it(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        nova.begin_to_take(BASE, locks)
+        release(lock, remove_file=True)
+        nova.wait_until_taken()
+        assert acquire(directory, LOCK, wait_seconds=0) is None
+        nova.release()
+
+    def test_it_stays_while_anybody_has_it_open(self, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        with reader(locks / LOCK):
+            release(lock, remove_file=True)
+        assert os.listdir(locks) == [LOCK]
+
+    def test_somebody_else_may_have_removed_it(self, locks: Path, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        (locks / LOCK).unlink()
+        release(lock, remove_file=True)
+        assert os.listdir(locks) == []
+
+    def test_a_link_in_its_place_is_refused(self, tmp_path: Path, locks: Path, directory: int) -> None:
+        (locks / LOCK).symlink_to(tmp_path / "target")
+        for target_exists in (False, True):
+            if target_exists:
+                (tmp_path / "target").touch()
+            with pytest.raises(OSError, match="symbolic link"):
+                acquire(directory, LOCK, wait_seconds=0)
+            with pytest.raises(OSError, match="symbolic link"):
+                is_locked(directory, LOCK)
+            assert (tmp_path / "target").exists() == target_exists
+        assert os.listdir(locks) == [LOCK]
+
+
+class TestWhileAnotherPassMakesSureThatNobodyWaits:
+    """Before it removes a lock file it asks for a lease on it, and an opener who will not wait is turned away."""
+
+    def test_the_lock_counts_as_taken(self, directory: int) -> None:
+        lock = acquire(directory, LOCK, wait_seconds=0)
+        assert lock is not None
+        assert is_open_elsewhere(lock.descriptor) is False
+        assert in_a_child(lambda: is_locked(directory, LOCK))
+        assert in_a_child(lambda: acquire(directory, LOCK, wait_seconds=0.1)) is None
+        os.close(lock.descriptor)
+        assert not is_locked(directory, LOCK)
+
+
+class TestTheLocksDirectory:
+    def test_it_is_opened_where_it_is(self, tmp_path: Path, locks: Path) -> None:
+        before = locks.stat()
+        os.close(open_locks_directory(str(tmp_path), "locks"))
+        assert locks.stat() == before
+
+    @needs_root
+    def test_one_that_we_make_has_the_owner_of_the_directory_above(self, tmp_path: Path) -> None:
+        os.chown(tmp_path, NOVA, NOVA)
+        os.close(open_locks_directory(str(tmp_path), "locks"))
+        made = (tmp_path / "locks").stat()
+        assert (made.st_uid, made.st_gid, made.st_mode) == (NOVA, NOVA, 0o040755)
+
+    def test_a_link_in_its_place_is_refused(self, tmp_path: Path) -> None:
+        (tmp_path / "elsewhere").mkdir()
+        (tmp_path / "locks").symlink_to("elsewhere")
+        with pytest.raises(NotADirectoryError):
+            open_locks_directory(str(tmp_path), "locks")

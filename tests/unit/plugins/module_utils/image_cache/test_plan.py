@@ -1,0 +1,675 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The policy: what is in use stays, what is old goes, and where it is not known what is in use, nothing does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import fingerprint, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import (
+    ImageUse,
+    Kept,
+    KeptReason,
+    Missing,
+    Plan,
+    make_plan,
+    used_by,
+)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+
+HOUR = 3600
+DAY = 24 * HOUR
+NOW = 1_795_334_208.5
+
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+OTHER_IMAGE = "f8cda50a-d7cd-4ebb-a55c-a081ab800866"
+OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"
+
+GUEST = Instance(uuid="uuid-1", name="instance-1", host="here", image_ids=(IMAGE,), resizing=False)
+
+
+def cached(name: str, *, age: float = 7 * DAY, size: int = 1000) -> CacheFile:
+    """A file of the cache, last used so many seconds ago."""
+    kind, key = parse_name(name)
+    return CacheFile(name, kind, key, 1, size, size, round((NOW - age) * 1e9))
+
+
+def found(*files: CacheFile, free: int = 0, **more: Any) -> Snapshot:
+    """What lies on the host."""
+    more.setdefault(
+        "instance_directories", tuple({name: None for names in more.get("backing", {}).values() for name in names})
+    )
+    return Snapshot(exists=True, store=Store("id", "ext4", False, free, 10**6), files=files, **more)
+
+
+def known(*instances: Instance, **more: Any) -> Inventory:
+    """An inventory that speaks for this host."""
+    return Inventory(**{"asked": True, "instances": instances, "hosts": frozenset({"here"}), **more})
+
+
+NOBODY_ASKED = Inventory(asked=False, hosts=frozenset({"here"}))
+
+
+def options(**given_options: Any) -> Settings:
+    return make_settings({"instances_path": "/instances", **given_options}, {}, hostname="here")
+
+
+def decide(snapshot: Snapshot, inventory: Inventory = NOBODY_ASKED, **given_options: Any) -> Plan:
+    return make_plan(snapshot, inventory, options(**given_options), NOW)
+
+
+def said(plan: Plan) -> dict[str, str]:
+    """The state of each file, and every reason for it."""
+    return {
+        verdict.file.name: ": ".join(
+            filter(None, [verdict.state.value, ", ".join(reason.value for reason in verdict.reasons)])
+        )
+        for verdict in plan.verdicts
+    }
+
+
+def removed(plan: Plan) -> list[str]:
+    return [file.name for file in plan.removals]
+
+
+class TestInstances:
+    """An image that an instance uses keeps every file that was made of it, here and on other hosts."""
+
+    FILES = (cached(BASE), cached(f"{BASE}_10"), cached(f"{BASE}_sm"), cached(IMAGE), cached(OTHER_BASE))
+
+    @pytest.mark.parametrize("host", ["here", "there", ""])
+    def test_its_image(self, host: str) -> None:
+        plan = decide(found(*self.FILES), known(GUEST._replace(host=host)), remove_unused_kernels=True)
+        assert said(plan) == {
+            BASE: "active: instance",
+            f"{BASE}_10": "active: instance",
+            f"{BASE}_sm": "active: instance",
+            IMAGE: "active: instance",
+            OTHER_BASE: "removable: unknown",
+        }
+        assert removed(plan) == [OTHER_BASE]
+
+    def test_its_kernel_and_ramdisk(self) -> None:
+        guest = GUEST._replace(image_ids=(IMAGE, KERNEL))
+        plan = decide(found(cached(KERNEL), cached(fingerprint(KERNEL))), known(guest), remove_unused_kernels=True)
+        assert said(plan) == {KERNEL: "active: instance", fingerprint(KERNEL): "active: instance"}
+
+    def test_the_templates_of_its_flavor(self) -> None:
+        names = ["swap_64", "swap_640", "swap_6", "ephemeral_1_0706d66", "ephemeral_1_abcdefg", "ephemeral_10_0706d66"]
+        guest = GUEST._replace(swap_mb=(64,), ephemeral_gb=(1,))
+        plan = decide(found(*map(cached, names)), known(guest))
+        assert said(plan) == {
+            "swap_64": "active: instance",
+            "swap_640": "removable: unused",
+            "swap_6": "removable: unused",
+            "ephemeral_1_0706d66": "active: instance",
+            "ephemeral_1_abcdefg": "active: instance",
+            "ephemeral_10_0706d66": "removable: unused",
+        }
+
+    def test_they_are_counted_by_host_and_named(self) -> None:
+        guests = [
+            GUEST,
+            Instance("uuid-2", "", "here", image_ids=(IMAGE, KERNEL)),
+            Instance("uuid-3", "instance-3", "there", image_ids=(IMAGE,)),
+        ]
+        assert decide(found(), known(*guests)).usage.images == {
+            IMAGE: ImageUse(local=2, remote=1, instances=("instance-1", "instance-3", "uuid-2")),
+            KERNEL: ImageUse(local=1, remote=0, instances=("uuid-2",)),
+        }
+
+    def test_an_unfinished_download_is_nobodys(self) -> None:
+        plan = decide(found(cached(f"{BASE}.part")), known(GUEST), keep_images=[IMAGE])
+        assert said(plan) == {f"{BASE}.part": "removable: unused"}
+
+
+class TestBackingFiles:
+    SNAPSHOT = found(cached(BASE), cached("swap_64"), backing={BASE: ["uuid-1"]})
+
+    def test_what_a_disk_of_an_instance_needs_is_in_use(self) -> None:
+        guest = GUEST._replace(image_ids=())
+        assert said(decide(self.SNAPSHOT, known(guest))) == {BASE: "active: backing", "swap_64": "removable: unused"}
+
+    def test_where_nobody_is_asked_each_directory_is_an_instance(self) -> None:
+        plan = decide(self.SNAPSHOT)
+        assert said(plan) == {BASE: "active: backing", "swap_64": "removable: unused"}
+        assert plan.usage.orphans == frozenset()
+
+    @pytest.mark.parametrize("directory", ["uuid-1", "instance-1"])
+    def test_a_directory_is_an_instances_by_uuid_or_name(self, directory: str) -> None:
+        snapshot = found(cached(BASE), backing={BASE: [directory]})
+        plan = decide(snapshot, known(GUEST._replace(image_ids=())))
+        assert plan.usage.orphans == frozenset()
+        assert used_by(snapshot.files[0], snapshot, plan.usage) == ("instance-1",)
+
+    @pytest.mark.parametrize(("resizing", "state"), [(True, "backing"), (None, "backing"), (False, "orphan")])
+    def test_the_old_disks_of_a_resize_are_its_own_while_it_goes_on(self, resizing: bool | None, state: str) -> None:
+        snapshot = found(cached(BASE), backing={BASE: ["uuid-1_resize"]})
+        assert said(decide(snapshot, known(GUEST._replace(image_ids=(), resizing=resizing)))) == {
+            BASE: f"active: {state}"
+        }
+
+    def test_every_reason_is_given(self) -> None:
+        snapshot = found(
+            cached(BASE), backing={BASE: ["uuid-1", "lost"]}, held_by_qemu=frozenset({BASE}), opened=frozenset({BASE})
+        )
+        plan = decide(snapshot, known(GUEST), keep_images=[IMAGE])
+        assert said(plan) == {BASE: "active: instance, keep_images, backing, orphan, qemu, open"}
+
+    def test_what_is_missing_is_named_with_its_users(self) -> None:
+        plan = decide(found(missing={"/b": ["uuid-1", "lost"], "/a": ["uuid-1", "instance-1"]}), known(GUEST))
+        assert plan.missing == (Missing("/a", ("instance-1",)), Missing("/b", ("instance-1", "lost")))
+
+
+class TestOrphans:
+    """A directory with disks that belongs to no instance of the inventory."""
+
+    LOST = found(cached(BASE), backing={BASE: ["lost"]})
+
+    def test_by_default_what_backs_it_is_protected(self) -> None:
+        plan = decide(self.LOST, known(GUEST._replace(image_ids=())))
+        assert said(plan) == {BASE: "active: orphan"}
+        assert plan.usage.orphans == {"lost"}
+
+    def test_ignored_it_is_only_reported(self) -> None:
+        plan = decide(self.LOST, known(GUEST._replace(image_ids=())), orphans="ignore")
+        assert said(plan) == {BASE: "removable: unknown"}
+        assert plan.usage.orphans == {"lost"}
+
+    def test_what_an_instance_needs_too_stays_either_way(self) -> None:
+        snapshot = found(cached(BASE), backing={BASE: ["lost", "uuid-1"]})
+        guest = known(GUEST._replace(image_ids=()))
+        assert said(decide(snapshot, guest)) == {BASE: "active: backing, orphan"}
+        assert said(decide(snapshot, guest, orphans="ignore")) == {BASE: "active: backing"}
+
+    def test_one_whose_disks_need_nothing_is_reported_too(self) -> None:
+        assert decide(found(instance_directories=("lost",)), known(GUEST)).usage.orphans == {"lost"}
+
+
+class TestHolders:
+    @pytest.mark.parametrize("inventory", [NOBODY_ASKED, known(GUEST)], ids=["nobody asked", "asked"])
+    @pytest.mark.parametrize(("holder", "reason"), [("held_by_qemu", "qemu"), ("opened", "open")])
+    @pytest.mark.parametrize("name", [OTHER_BASE, "swap_64", f"{BASE}.converted"])
+    def test_what_somebody_has_stays_though_no_inventory_names_it(
+        self, inventory: Inventory, holder: str, reason: str, name: str
+    ) -> None:
+        assert said(decide(found(cached(name), **{holder: frozenset({name})}), inventory)) == {
+            name: f"active: {reason}"
+        }
+
+    def test_what_is_locked_is_removable_and_kept(self) -> None:
+        plan = decide(found(cached(BASE), cached("swap_64"), locked=frozenset({BASE})))
+        assert said(plan) == {BASE: "removable: unknown", "swap_64": "removable: unused"}
+        assert removed(plan) == ["swap_64"]
+        assert plan.kept == (Kept(BASE, KeptReason.LOCKED),)
+
+
+class TestKeepImages:
+    def test_every_file_of_such_an_image_stays(self) -> None:
+        names = [BASE, f"{BASE}_10", f"{BASE}_sm", IMAGE]
+        plan = decide(found(*map(cached, names), cached(OTHER_BASE)), keep_images=[IMAGE], remove_unused_kernels=True)
+        assert said(plan) == {**dict.fromkeys(names, "active: keep_images"), OTHER_BASE: "removable: unknown"}
+
+
+AGE_LIMITS = {
+    BASE: DAY,
+    f"{BASE}_10": HOUR,
+    f"{BASE}_sm": HOUR,
+    "swap_64": DAY,
+    "ephemeral_1_0706d66": DAY,
+    IMAGE: DAY,
+    f"{BASE}.part": DAY,
+    f"{BASE}_10.part": DAY,
+}
+
+
+class TestAge:
+    """Nova's two limits: a resized copy goes after an hour, everything else after a day."""
+
+    @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
+    def test_it_goes_when_it_is_as_old_as_its_limit(self, name: str, limit: int) -> None:
+        plan = decide(found(cached(name, age=limit)), remove_unused_kernels=True)
+        assert plan.verdicts[0].removable_in == 0
+        assert removed(plan) == [name]
+
+    @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
+    def test_not_a_second_earlier(self, name: str, limit: int) -> None:
+        plan = decide(found(cached(name, age=limit - 0.5)), remove_unused_kernels=True)
+        assert said(plan)[name].startswith("too_young")
+        assert plan.verdicts[0].removable_in == 1
+        assert removed(plan) == []
+
+    @pytest.mark.parametrize(
+        ("name", "limit"),
+        [(BASE, 10), ("swap_64", 10), (f"{BASE}.part", 10), (f"{BASE}_10", 20), (f"{BASE}_sm", 20)],
+    )
+    def test_the_limits_can_be_set(self, name: str, limit: int) -> None:
+        ages = {"remove_unused_original_minimum_age_seconds": 10, "remove_unused_resized_minimum_age_seconds": 20}
+        assert removed(decide(found(cached(name, age=limit)), **ages)) == [name]
+        assert removed(decide(found(cached(name, age=limit - 1)), **ages)) == []
+
+    def test_without_a_limit_what_was_used_now_goes(self) -> None:
+        plan = decide(found(cached(BASE, age=0)), remove_unused_original_minimum_age_seconds=0)
+        assert removed(plan) == [BASE]
+
+    def test_a_time_in_the_future_is_young(self) -> None:
+        plan = decide(found(cached(BASE, age=-DAY)))
+        assert plan.verdicts[0].removable_in == 2 * DAY
+
+    def test_what_is_in_use_has_no_age(self) -> None:
+        assert decide(found(cached(BASE)), known(GUEST)).verdicts[0].removable_in is None
+
+
+class TestReasonForRemoval:
+    @pytest.mark.parametrize(
+        ("name", "reason"),
+        [
+            (BASE, "unknown"),
+            (f"{BASE}_sm", "unknown"),
+            (f"{BASE}.part", "unknown"),
+            (fingerprint(IMAGE) + "_10", "unknown"),
+            ("swap_64", "unused"),
+            ("ephemeral_1_0706d66", "unused"),
+        ],
+    )
+    def test_an_image_that_nothing_names_is_unknown(self, name: str, reason: str) -> None:
+        plan = decide(found(cached(name)))
+        assert said(plan) == {name: f"removable: {reason}"}
+        assert plan.verdicts[0].image_id is None
+
+    @pytest.mark.parametrize("name", [BASE, f"{BASE}_sm", f"{BASE}.part", IMAGE])
+    def test_one_that_glance_names_is_unused(self, name: str) -> None:
+        plan = decide(found(cached(name)), glance_images=[IMAGE], remove_unused_kernels=True)
+        assert said(plan) == {name: "removable: unused"}
+        assert plan.verdicts[0].image_id == IMAGE
+
+
+class TestOther:
+    @pytest.mark.parametrize("name", ["README", f"{BASE}.info", f"{BASE}.sha1", BASE.upper(), f"{BASE}_x", "swap_"])
+    def test_what_nova_does_not_make_is_left_alone(self, name: str) -> None:
+        plan = decide(found(cached(name)))
+        assert said(plan) == {name: "other"}
+        assert (plan.removals, plan.kept) == ((), ())
+
+    def test_so_is_what_only_looks_like_a_base_file(self) -> None:
+        directory = cached(BASE)._replace(kind=parse_name("").kind, key="")
+        assert said(decide(found(directory), known(GUEST))) == {BASE: "other"}
+
+    def test_kernels_are_left_alone_unless_asked_for(self) -> None:
+        assert said(decide(found(cached(KERNEL)))) == {KERNEL: "other"}
+        assert said(decide(found(cached(KERNEL)), remove_unused_kernels=True)) == {KERNEL: "removable: unknown"}
+
+
+class TestStorageUsers:
+    """`compute_nodes` names the hosts that used the storage; whose instances are not known may use any file."""
+
+    def seen(self, host: str, ago: float, inventory: Inventory) -> Plan:
+        return decide(found(cached(BASE), storage_users={host: NOW - ago}), inventory)
+
+    @pytest.mark.parametrize("ago", [0, DAY - 1, -HOUR])
+    def test_a_host_of_the_last_day_must_be_among_those_given(self, ago: float) -> None:
+        plan = self.seen("there", ago, known(GUEST))
+        (sentence,) = plan.unknown_use
+        assert "nova saw host there use this storage within the last 24 hours" in sentence
+        assert plan.users == ("there",)
+        assert removed(plan) == []
+        assert plan.kept == ()
+
+    def test_a_host_of_the_day_before_need_not(self) -> None:
+        plan = self.seen("there", DAY, known(GUEST))
+        assert (plan.unknown_use, plan.users) == ((), ())
+
+    def test_nor_one_that_is_spoken_for(self) -> None:
+        plan = self.seen("there", 0, known(GUEST, hosts=frozenset({"here", "there"})))
+        assert (plan.unknown_use, plan.users) == ((), ("there",))
+
+    def test_this_host_counts_where_nobody_was_asked(self) -> None:
+        assert self.seen("here", 0, NOBODY_ASKED).unknown_use == ()
+
+    def test_but_not_where_the_instances_of_others_were_given(self) -> None:
+        assert self.seen("here", 0, known(GUEST, hosts=frozenset({"there"}))).unknown_use != ()
+
+
+class TestUnknownUse:
+    SNAPSHOT = found(cached(BASE), cached("swap_64"), cached(OTHER_BASE, age=0))
+
+    @pytest.mark.parametrize(
+        ("snapshot", "inventory"),
+        [
+            pytest.param(SNAPSHOT._replace(problems=("A disk.",)), known(), id="a disk that cannot be read"),
+            pytest.param(SNAPSHOT, known(problems=("A disk.",)), id="an instance that cannot be understood"),
+        ],
+    )
+    def test_nothing_is_removed_and_it_is_said_why(self, snapshot: Snapshot, inventory: Inventory) -> None:
+        plan = decide(snapshot, inventory)
+        assert plan.unknown_use == ("A disk.",)
+        assert plan.removals == ()
+        assert plan.kept == (Kept(BASE, KeptReason.UNKNOWN_USE), Kept("swap_64", KeptReason.UNKNOWN_USE))
+
+    def test_disks_but_no_instances_are_a_contradiction(self) -> None:
+        snapshot = found(cached(BASE), instance_directories=("one", "two"))
+        (sentence,) = decide(snapshot, known()).unknown_use
+        assert sentence.startswith("No source listed any instance, but 2 directories hold disks, one, two among them")
+        assert decide(snapshot, known(problems=("A problem.",))).unknown_use == ("A problem.",)
+        assert decide(snapshot, known(GUEST)).unknown_use == ()
+        assert decide(snapshot, NOBODY_ASKED).unknown_use == ()
+        assert decide(found(cached(BASE)), known()).unknown_use == ()
+
+    def test_every_cause_is_named(self) -> None:
+        snapshot = self.SNAPSHOT._replace(problems=("One.", "Two."), storage_users={"there": NOW, "yonder": NOW})
+        plan = decide(snapshot, known(problems=("Three.",)), max_removals=0)
+        assert plan.unknown_use[:3] == ("One.", "Two.", "Three.")
+        assert [word in " ".join(plan.unknown_use[3:]) for word in ("there", "yonder", "max_removals (0)")] == [
+            True
+        ] * 3
+
+
+class TestBrakes:
+    FILES = (cached("swap_1"), cached("swap_2"), cached("swap_3"), cached(BASE, age=0), cached("README"))
+
+    @pytest.mark.parametrize(
+        ("limit", "braked"),
+        [
+            ({"max_removals": 3}, False),
+            ({"max_removals": 2}, True),
+            ({"max_removals": 0}, True),
+            ({"max_removal_percent": 75}, False),
+            ({"max_removal_percent": 74}, True),
+            ({"max_removal_percent": 0}, True),
+            ({"max_removals": 3, "max_removal_percent": 74}, True),
+            ({"max_removals": 2, "max_used_space": 2000}, False),
+        ],
+        ids=str,
+    )
+    def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], braked: bool) -> None:
+        plan = decide(found(*self.FILES), **limit)
+        assert bool(plan.unknown_use) == braked
+        assert (removed(plan) == []) == braked
+
+    def test_it_says_what_it_would_have_removed(self) -> None:
+        (sentence,) = decide(found(*self.FILES), max_removals=1).unknown_use
+        assert "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1)" in sentence
+
+    @pytest.mark.parametrize("limit", ["max_removals", "max_removal_percent"])
+    def test_where_nothing_would_go_there_is_nothing_to_stop(self, limit: str) -> None:
+        assert decide(found(cached(BASE, age=0)), **{limit: 0}).unknown_use == ()
+
+
+class TestSpace:
+    """Least recently used first, and no more than it takes."""
+
+    FILES = (
+        cached("swap_1", age=5 * DAY, size=100),
+        cached("swap_2", age=7 * DAY, size=200),
+        cached("swap_3", age=6 * DAY, size=300),
+        cached(BASE, age=0, size=400),
+        cached("README", size=10_000),
+    )
+
+    @pytest.mark.parametrize(
+        ("target", "goes"),
+        [
+            ({}, ["swap_2", "swap_3", "swap_1"]),
+            ({"max_used_space": 1000}, []),
+            ({"max_used_space": 999}, ["swap_2"]),
+            ({"max_used_space": 800}, ["swap_2"]),
+            ({"max_used_space": 799}, ["swap_2", "swap_3"]),
+            ({"max_used_space": 0}, ["swap_2", "swap_3", "swap_1"]),
+            ({"min_free_space": 50}, []),
+            ({"min_free_space": 51}, ["swap_2"]),
+            ({"min_free_space": 251}, ["swap_2", "swap_3"]),
+            ({"min_free_space": 10**9}, ["swap_2", "swap_3", "swap_1"]),
+            ({"max_used_space": 1000, "min_free_space": 251}, ["swap_2", "swap_3"]),
+            ({"max_used_space": 800, "min_free_space": 50}, ["swap_2"]),
+        ],
+        ids=str,
+    )
+    def test_it_stops_when_there_is_enough(self, target: dict[str, int], goes: list[str]) -> None:
+        plan = decide(found(*self.FILES, free=50), **target)
+        assert removed(plan) == goes
+        assert plan.kept == tuple(
+            Kept(name, KeptReason.SPACE_TARGET_MET) for name in ["swap_2", "swap_3", "swap_1"] if name not in goes
+        )
+
+    def test_what_is_locked_is_passed_over(self) -> None:
+        plan = decide(found(*self.FILES, locked=frozenset({"swap_2"})), max_used_space=999)
+        assert removed(plan) == ["swap_3"]
+        assert plan.kept == (Kept("swap_2", KeptReason.LOCKED), Kept("swap_1", KeptReason.SPACE_TARGET_MET))
+
+    def test_of_two_of_an_age_the_name_decides(self) -> None:
+        assert removed(decide(found(cached("swap_2"), cached("swap_1")))) == ["swap_1", "swap_2"]
+
+
+def test_switched_off_it_removes_nothing_and_says_so() -> None:
+    plan = decide(found(cached(BASE), cached("swap_64", age=0)), remove_unused_base_images=False)
+    assert said(plan) == {BASE: "removable: unknown", "swap_64": "too_young: unused"}
+    assert plan.removals == ()
+    assert plan.kept == (Kept(BASE, KeptReason.REMOVAL_DISABLED),)
+    assert plan.unknown_use == ()
+
+
+def test_without_a_cache_there_is_nothing_to_do() -> None:
+    plan = decide(Snapshot(exists=False), known(GUEST))
+    assert (plan.verdicts, plan.removals, plan.kept, plan.missing, plan.unknown_use) == ((), (), (), (), ())
+
+
+class TestUsedBy:
+    SNAPSHOT = found(cached(BASE), cached(f"{BASE}.part"), backing={BASE: ["lost", "uuid-2"]})
+    GUESTS = known(GUEST, Instance("uuid-2", "instance-2", "here"))
+
+    @pytest.mark.parametrize(("number", "users"), [(0, ("instance-1", "instance-2", "lost")), (1, ())])
+    def test_by_disk_and_by_image(self, number: int, users: tuple[str, ...]) -> None:
+        usage = decide(self.SNAPSHOT, self.GUESTS).usage
+        assert used_by(self.SNAPSHOT.files[number], self.SNAPSHOT, usage) == users
+
+
+# From here on, a host as it may be: few names, so that they meet.
+IMAGES = [IMAGE, OTHER_IMAGE, KERNEL]
+NAMES = [form.format(fingerprint(image)) for image in IMAGES for form in ("{}", "{}_10", "{}_sm", "{}.part")]
+NAMES += [*IMAGES, "swap_32", "swap_64", "ephemeral_1_0706d66", "ephemeral_2_0706d66", "README"]
+DIRECTORIES = ["uuid-1", "uuid-2", "instance-1", "uuid-1_resize", "lost"]
+
+some_names = st.frozensets(st.sampled_from(NAMES), max_size=4)
+some_images = st.lists(st.sampled_from(IMAGES), max_size=2, unique=True)
+cache_files = st.builds(
+    cached,
+    st.sampled_from(NAMES),
+    age=st.sampled_from([-5, 0, HOUR - 1, HOUR, DAY - 1, DAY, 9 * DAY]),
+    size=st.integers(0, 9),
+)
+disk_uses = st.dictionaries(
+    st.sampled_from(NAMES), st.lists(st.sampled_from(DIRECTORIES), min_size=1, max_size=3, unique=True), max_size=4
+)
+troubles = st.lists(st.sampled_from(["A problem."]), max_size=1).map(tuple)
+snapshots = st.builds(
+    lambda files, **more: found(*files, **more),
+    files=st.lists(cache_files, max_size=15, unique_by=lambda file: file.name),
+    free=st.integers(0, 50),
+    backing=disk_uses,
+    held_by_qemu=some_names,
+    opened=some_names,
+    locked=some_names,
+    storage_users=st.dictionaries(st.sampled_from(["here", "there"]), st.sampled_from([NOW, NOW - DAY]), max_size=2),
+    problems=st.one_of(st.just(()), st.just(()), troubles),
+)
+guests = st.builds(
+    Instance,
+    uuid=st.sampled_from(["uuid-1", "uuid-2", "uuid-3"]),
+    name=st.sampled_from(["", "instance-1"]),
+    host=st.sampled_from(["here", "there", ""]),
+    image_ids=some_images.map(tuple),
+    swap_mb=st.sampled_from([(), (32,), (64,)]),
+    ephemeral_gb=st.sampled_from([(), (1,), (3,)]),
+    resizing=st.sampled_from([True, False, None]),
+)
+inventories = st.one_of(
+    st.just(NOBODY_ASKED),
+    st.builds(
+        lambda instances, **more: known(*instances, **more),
+        st.lists(guests, max_size=3),
+        hosts=st.frozensets(st.sampled_from(["here", "there"])),
+        problems=st.one_of(st.just(()), st.just(()), troubles),
+    ),
+)
+policies = st.fixed_dictionaries(
+    {},
+    optional={
+        "orphans": st.sampled_from(["protect", "ignore"]),
+        "keep_images": some_images,
+        "glance_images": some_images,
+        "remove_unused_kernels": st.booleans(),
+        "remove_unused_base_images": st.sampled_from([True, True, False]),
+        "remove_unused_original_minimum_age_seconds": st.sampled_from([0, HOUR, DAY]),
+        "remove_unused_resized_minimum_age_seconds": st.sampled_from([0, HOUR, DAY]),
+    },
+)
+space_targets = st.fixed_dictionaries(
+    {}, optional={"max_used_space": st.integers(0, 60), "min_free_space": st.integers(0, 60)}
+)
+brakes = st.fixed_dictionaries(
+    {}, optional={"max_removals": st.integers(0, 5), "max_removal_percent": st.integers(0, 100)}
+)
+
+
+def is_needed(name: str, snapshot: Snapshot, inventory: Inventory, policy: Settings) -> bool:
+    """Whether somebody would miss a file: worked out from its name, one user after the other."""
+    if name in snapshot.held_by_qemu | snapshot.opened:
+        return True
+    owned = {directory for instance in inventory.instances for directory in instance.directories}
+    for directory in snapshot.backing.get(name, ()):
+        if policy.protect_orphans or not inventory.asked or directory in owned:
+            return True
+    wanted = set(policy.keep_images)
+    templates = set()
+    for instance in inventory.instances:
+        wanted.update(instance.image_ids)
+        templates.update(f"swap_{size}" for size in instance.swap_mb)
+        templates.update(f"ephemeral_{size}" for size in instance.ephemeral_gb)
+    images = {
+        name for image in wanted for name in (image, *(f"{fingerprint(image)}{end}" for end in ("", "_10", "_sm")))
+    }
+    return name in images or name in templates or name.rpartition("_")[0] in templates
+
+
+def is_candidate(name: str, policy: Settings) -> bool:
+    return name != "README" and (policy.remove_unused_kernels or name not in IMAGES)
+
+
+def is_old(file: CacheFile, policy: Settings) -> bool:
+    resized = file.name.endswith(("_10", "_sm"))
+    limit = (
+        policy.remove_unused_resized_minimum_age_seconds
+        if resized
+        else policy.remove_unused_original_minimum_age_seconds
+    )
+    return NOW - file.mtime_ns / 1e9 >= limit
+
+
+def removable(plan: Plan) -> set[str]:
+    return {name for name, state in said(plan).items() if state.startswith("removable")}
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(snapshots, inventories, policies, space_targets, brakes)
+def test_what_goes_is_old_and_needed_by_nobody(
+    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
+) -> None:
+    plan = decide(snapshot, inventory, **policy, **space, **brake)
+    policy_settings = options(**policy)
+    for file in plan.removals:
+        assert is_candidate(file.name, policy_settings)
+        assert is_old(file, policy_settings)
+        assert file.name not in snapshot.locked
+        assert not is_needed(file.name, snapshot, inventory, policy_settings)
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(snapshots, inventories, policies)
+def test_whatever_is_old_and_needed_by_nobody_is_removable(
+    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any]
+) -> None:
+    policy_settings = options(**policy)
+    assert removable(decide(snapshot, inventory, **policy)) == {
+        file.name
+        for file in snapshot.files
+        if is_candidate(file.name, policy_settings)
+        and is_old(file, policy_settings)
+        and not is_needed(file.name, snapshot, inventory, policy_settings)
+    }
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(snapshots, inventories, policies, space_targets, brakes)
+def test_each_removable_file_goes_or_is_kept_for_a_reason(
+    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
+) -> None:
+    plan = decide(snapshot, inventory, **policy, **space, **brake)
+    assert len(plan.verdicts) == len(snapshot.files)
+    assert sorted(removed(plan) + [kept.name for kept in plan.kept]) == sorted(removable(plan))
+    if plan.unknown_use:
+        assert plan.removals == ()
+        assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
+    if snapshot.problems or inventory.problems:
+        assert plan.unknown_use
+    if brake and not plan.unknown_use:
+        assert len(plan.removals) <= brake.get("max_removals", 99)
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(snapshots, policies, space_targets)
+def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
+    snapshot: Snapshot, policy: dict[str, Any], space: dict[str, int]
+) -> None:
+    snapshot = snapshot._replace(problems=(), storage_users={})
+    plan = decide(snapshot, **{**policy, "remove_unused_base_images": True}, **space)
+    candidates = [file for file in snapshot.files if file.name in removable(plan) - snapshot.locked]
+    candidates.sort(key=lambda file: (file.mtime_ns, file.name))
+    count = len(plan.removals)
+    assert list(plan.removals) == candidates[:count]
+
+    def is_enough(removals: list[CacheFile]) -> bool:
+        cache = [file for file in snapshot.files if is_candidate(file.name, options(**policy))]
+        gone = sum(file.allocated_bytes for file in removals)
+        used = sum(file.allocated_bytes for file in cache) - gone
+        assert snapshot.store is not None
+        return used <= space.get("max_used_space", 10**9) and snapshot.store.free_bytes + gone >= space.get(
+            "min_free_space", 0
+        )
+
+    if space:
+        assert count == len(candidates) or is_enough(candidates[:count])
+        assert count == 0 or not is_enough(candidates[: count - 1])
+    else:
+        assert count == len(candidates)
+
+
+@hypothesis_settings(deadline=None, max_examples=300)
+@given(snapshots, inventories, policies, guests, disk_uses)
+def test_one_more_user_never_costs_a_file(
+    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]
+) -> None:
+    assume(inventory.asked)
+    before = decide(snapshot, inventory, **policy)
+    more_instances = inventory._replace(instances=(*inventory.instances, guest))
+    assert removable(decide(snapshot, more_instances, **policy)) <= removable(before)
+
+    names = {*snapshot.backing, *uses}
+    backing = {name: [*snapshot.backing.get(name, []), *uses.get(name, [])] for name in names}
+    more_disks = snapshot._replace(backing=backing, instance_directories=tuple(DIRECTORIES))
+    assert removable(decide(more_disks, inventory, **policy)) <= removable(before)
+    if not before.unknown_use:
+        assert set(removed(decide(snapshot, more_instances, **policy))) <= set(removed(before))
+        assert set(removed(decide(more_disks, inventory, **policy))) <= set(removed(before))

@@ -1,0 +1,391 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What comes back is plain data that any controller takes, and a summary stays small whatever the host holds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.report import (
+    describe,
+    reasons_of,
+    reclaimable_bytes,
+    warnings,
+)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+
+NOW = 1_795_334_208.5
+HOUR = 3600
+
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+UNKNOWN_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+
+GUEST = Instance("uuid-1", "instance-1", "here", image_ids=(IMAGE,), resizing=False)
+REMOTE = Instance("uuid-2", "instance-2", "there", image_ids=(IMAGE,), resizing=False)
+STORE = Store("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
+
+
+def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) -> CacheFile:
+    """A file of the cache, last used so many hours ago."""
+    kind, key = parse_name(name)
+    return CacheFile(name, kind, key, 1, size, allocated, round((NOW - hours * HOUR) * 1e9))
+
+
+HOST = Snapshot(
+    exists=True,
+    store=STORE,
+    files=(
+        cached("swap_64", hours=30, allocated=64),
+        cached(BASE, hours=1),
+        cached(f"{BASE}_10", hours=2, allocated=8),
+        cached("a\nb\udcff", hours=99),
+        cached(UNKNOWN_BASE, hours=23.5),
+        cached("README", hours=99),
+    ),
+    instance_directories=("uuid-1", "lost"),
+    backing={BASE: ["uuid-1", "lost"]},
+    missing={"/instances/_base/swap_32": ["uuid-1"]},
+    storage_users={"here": NOW, "there": NOW - HOUR, "yonder": NOW - 24 * HOUR},
+)
+
+
+def report(
+    snapshot: Snapshot = HOST,
+    *instances: Instance,
+    details: str = "summary",
+    problems: tuple[str, ...] = (),
+    hosts: tuple[str, ...] = ("here", "there"),
+    **options: Any,
+) -> dict[str, Any]:
+    inventory = Inventory(True, instances or (GUEST, REMOTE), frozenset(hosts), problems)
+    settings = make_settings({"instances_path": "/instances", **options}, {}, hostname="here")
+    return describe(snapshot, make_plan(snapshot, inventory, settings, NOW), settings, NOW, details)
+
+
+def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
+    (entry,) = [entry for entry in facts["files"] if entry["name"] == name]
+    return entry
+
+
+def types_in(value: Any) -> set[type]:
+    """The exact types of all that is in a result."""
+    kind = type(value)
+    inner: list[Any] = []
+    if kind is dict:
+        inner = [*value, *value.values()]
+    elif kind is list:
+        inner = value
+    return {kind}.union(*map(types_in, inner))
+
+
+class TestSummary:
+    def test_it_has_these_and_nothing_else(self) -> None:
+        assert report() == {
+            "cache_path": "/instances/_base",
+            "exists": True,
+            "now": NOW,
+            "host": "here",
+            "store": {
+                "id": "ext4:machine:8:1:/instances/_base",
+                "filesystem": "ext4",
+                "shared": False,
+                "users": ["here", "there"],
+                "free_bytes": 5000,
+                "total_bytes": 10_000,
+            },
+            "summary": {
+                "active": 2,
+                "removable": 1,
+                "too_young": 1,
+                "other": 2,
+                "total": {"files": 4, "allocated_bytes": 2072},
+                "reclaimable_bytes": 64,
+            },
+            "missing": [{"backing_file": "/instances/_base/swap_32", "instances": ["instance-1"]}],
+            "orphans": ["lost"],
+            "unknown_use": [],
+            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0},
+        }
+
+    def test_without_a_cache(self) -> None:
+        assert report(Snapshot(exists=False)) == {
+            "cache_path": "/instances/_base",
+            "exists": False,
+            "now": NOW,
+            "host": "here",
+            "store": {
+                "id": None,
+                "filesystem": None,
+                "shared": None,
+                "users": [],
+                "free_bytes": None,
+                "total_bytes": None,
+            },
+            "summary": {
+                "active": 0,
+                "removable": 0,
+                "too_young": 0,
+                "other": 0,
+                "total": {"files": 0, "allocated_bytes": 0},
+                "reclaimable_bytes": 0,
+            },
+            "missing": [],
+            "orphans": [],
+            "unknown_use": [],
+            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0},
+        }
+
+    @pytest.mark.parametrize(
+        ("options", "bytes_freed"),
+        [
+            ({}, 64),
+            ({"max_used_space": 10_000}, 0),
+            ({"max_removals": 0}, 0),
+            ({"remove_unused_base_images": False}, 0),
+            ({"problems": ("A problem.",)}, 0),
+        ],
+        ids=str,
+    )
+    def test_reclaimable_is_what_a_prune_would_free_now(self, options: dict[str, Any], bytes_freed: int) -> None:
+        assert report(**options)["summary"]["reclaimable_bytes"] == bytes_freed
+
+    def test_why_nothing_may_go(self) -> None:
+        facts = report(problems=("A problem.",), hosts=("here",))
+        assert facts["unknown_use"][0] == "A problem."
+        assert "there" in facts["unknown_use"][1]
+
+
+class TestDetails:
+    def test_names_add_the_names_by_state_and_the_images_in_use(self) -> None:
+        whole = report(details="names")
+        added = {key: value for key, value in whole.items() if key not in report()}
+        assert added == {
+            "active": [BASE, f"{BASE}_10"],
+            "removable": ["swap_64"],
+            "too_young": [UNKNOWN_BASE],
+            "other": ["README", "a\\nb\\xff"],
+            "used_images": {IMAGE: {"local": 1, "remote": 1, "instances": ["instance-1", "instance-2"]}},
+            "image_popularity": {IMAGE: 2},
+        }
+        assert whole.keys() - added.keys() == report().keys() - {"omitted"}
+
+    def test_files_add_an_entry_for_each_file(self) -> None:
+        whole = report(details="files")
+        assert whole.keys() - report(details="names").keys() == {"files"}
+        assert [entry["name"] for entry in whole["files"]] == [
+            BASE,
+            f"{BASE}_10",
+            UNKNOWN_BASE,
+            "README",
+            "a\\nb\\xff",
+            "swap_64",
+        ]
+
+    def test_of_a_file_in_use(self) -> None:
+        assert file_in(report(details="files"), BASE) == {
+            "name": BASE,
+            "kind": "original",
+            "image_id": IMAGE,
+            "in_glance": None,
+            "state": "active",
+            "reasons": ["backing", "instance", "orphan"],
+            "size_bytes": 4000,
+            "allocated_bytes": 1000,
+            "mtime": NOW - HOUR,
+            "age_seconds": HOUR,
+            "removable_in_seconds": None,
+            "used_by": ["instance-1", "instance-2", "lost"],
+        }
+
+    def test_of_an_unknown_file_that_is_too_young(self) -> None:
+        assert file_in(report(details="files"), UNKNOWN_BASE) == {
+            "name": UNKNOWN_BASE,
+            "kind": "original",
+            "image_id": None,
+            "in_glance": None,
+            "state": "too_young",
+            "reasons": ["unknown"],
+            "size_bytes": 4000,
+            "allocated_bytes": 1000,
+            "mtime": NOW - 23.5 * HOUR,
+            "age_seconds": 23.5 * HOUR,
+            "removable_in_seconds": HOUR // 2,
+            "used_by": [],
+        }
+
+    def test_of_a_file_that_may_go(self) -> None:
+        entry = file_in(report(details="files"), "swap_64")
+        assert (entry["state"], entry["reasons"], entry["removable_in_seconds"]) == ("removable", ["unused"], 0)
+
+    def test_of_one_that_is_none_of_ours(self) -> None:
+        entry = file_in(report(details="files"), "README")
+        assert (entry["kind"], entry["state"], entry["reasons"]) == ("other", "other", [])
+        assert entry["removable_in_seconds"] is None
+
+    @pytest.mark.parametrize(
+        ("name", "glance_images", "in_glance"),
+        [
+            pytest.param(BASE, None, None, id="not asked"),
+            pytest.param(BASE, [IMAGE], True, id="still there"),
+            pytest.param(f"{BASE}_10", [IMAGE], True, id="its resized copy"),
+            pytest.param(BASE, [], False, id="deleted"),
+            pytest.param(UNKNOWN_BASE, [IMAGE], False, id="unknown"),
+            pytest.param("swap_64", [IMAGE], None, id="a template"),
+            pytest.param("README", [IMAGE], None, id="not ours"),
+        ],
+    )
+    def test_whether_glance_still_has_it(
+        self, name: str, glance_images: list[str] | None, in_glance: bool | None
+    ) -> None:
+        assert file_in(report(details="files", glance_images=glance_images), name)["in_glance"] is in_glance
+
+    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    def test_it_is_plain_data(self, details: str) -> None:
+        facts = report(details=details, glance_images=[IMAGE])
+        assert types_in(facts) <= {dict, list, str, int, float, bool, type(None)}
+        assert json.loads(json.dumps(facts)) == facts
+
+    def test_no_name_breaks_it(self) -> None:
+        name = "a\nb\udcff"
+        snapshot = HOST._replace(
+            store=STORE._replace(store_id=name, filesystem=name),
+            files=(cached(name, hours=1),),
+            missing={name: [name]},
+            storage_users={name: NOW},
+            instance_directories=(name, "lost" + name),
+        )
+        guest = Instance(name, "", "here", image_ids=(name,))
+        facts = report(snapshot, guest, details="files", host=name, instances_path=f"/{name}")
+        texts = json.dumps(facts, ensure_ascii=False)
+        assert texts.isprintable()
+        assert texts.count("a\\") == texts.count(r"a\\nb\\xff") > 10
+
+    def test_reasons_are_named_in_order(self) -> None:
+        plan = make_plan(HOST, Inventory(True, (GUEST,)), make_settings({}, {}, "here"), NOW)
+        (verdict,) = [verdict for verdict in plan.verdicts if verdict.file.name == BASE]
+        assert verdict.reasons == (Reason.INSTANCE, Reason.BACKING, Reason.ORPHAN)
+        assert reasons_of(verdict) == ["backing", "instance", "orphan"]
+
+    def test_what_files_take_is_what_they_have_on_disk(self) -> None:
+        assert reclaimable_bytes(HOST.files[:3]) == 64 + 1000 + 8
+
+
+class TestShortening:
+    """Of each list a summary shows as much as fits, the first entry at least, and counts the rest."""
+
+    def test_of_many_orphans_the_first_are_named(self) -> None:
+        names = tuple(f"orphan-{number:04}" for number in range(1000))
+        facts = report(HOST._replace(instance_directories=names))
+        assert len(facts["orphans"]) > 10
+        assert facts["orphans"] == list(names[: len(facts["orphans"])])
+        assert facts["omitted"]["orphans"] == 1000 - len(facts["orphans"])
+
+    def test_with_details_all_are(self) -> None:
+        names = tuple(f"orphan-{number:04}" for number in range(1000))
+        assert report(HOST._replace(instance_directories=names), details="names")["orphans"] == list(names)
+
+    def test_of_a_long_sentence_the_beginning_is_there(self) -> None:
+        (sentence,) = report(problems=("A disk. " * 1000,))["unknown_use"]
+        assert sentence.startswith("A disk. A disk. ")
+        assert sentence.endswith("…")
+
+    def test_of_a_missing_file_with_many_users_the_path_is_whole(self) -> None:
+        users = [f"{number:036}" for number in range(1000)]
+        path = f"/var/lib/nova/instances/_base/{BASE}"
+        (missing,) = report(HOST._replace(missing={path: users}))["missing"]
+        assert missing["backing_file"] == path
+        assert missing["instances"] == users[: len(missing["instances"])] != []
+
+
+hostile = st.text(st.characters(), max_size=30)
+paths = st.lists(hostile, min_size=1, max_size=8).map(lambda parts: "/" + "/".join(parts))
+many = st.sampled_from([1, 2, 10, 100])
+
+
+def repeated(texts: st.SearchStrategy[str]) -> st.SearchStrategy[list[str]]:
+    """A few texts, each in as many variants as it takes."""
+    return st.builds(
+        lambda few, count: [f"{text}{number}" for text in few for number in range(count)],
+        st.lists(texts, max_size=3),
+        many,
+    )
+
+
+snapshots = st.builds(
+    lambda users, missing, hosts, **more: HOST._replace(
+        missing={**dict.fromkeys(missing, users[:3] or ["lost"]), "/first": users or ["lost"]},
+        storage_users=dict.fromkeys(hosts, NOW),
+        **more,
+    ),
+    users=repeated(hostile),
+    missing=repeated(paths),
+    hosts=repeated(hostile),
+    instance_directories=repeated(hostile).map(tuple),
+    problems=repeated(st.lists(paths, max_size=4).map(" ".join)).map(tuple),
+    files=st.lists(hostile, max_size=5, unique=True).map(lambda names: tuple(cached(name, hours=9) for name in names)),
+)
+
+
+@hypothesis_settings(deadline=None, max_examples=200)
+@given(snapshots)
+def test_a_summary_stays_under_four_kibibytes(snapshot: Snapshot) -> None:
+    facts = report(snapshot)
+    assert len(json.dumps(facts)) < 4096
+    whole = report(snapshot, details="names")
+    for name, left_out in facts["omitted"].items():
+        shown, all_of_it = (
+            (facts["store"][name], whole["store"][name]) if name == "users" else (facts[name], whole[name])
+        )
+        assert len(shown) + left_out == len(all_of_it)
+        assert bool(shown) == bool(all_of_it)
+
+
+@hypothesis_settings(deadline=None, max_examples=200)
+@given(snapshots, hostile, hostile, st.sampled_from(["summary", "names", "files"]))
+def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str, image: str, details: str) -> None:
+    snapshot = snapshot._replace(problems=())
+    facts = report(snapshot, Instance(name or "uuid", name, "here", image_ids=(image,)), details=details, host=name)
+    assert json.dumps(facts, ensure_ascii=False).encode()
+
+
+class TestWarnings:
+    def warn(self, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> list[str]:
+        inventory = Inventory(True, (GUEST,), frozenset({"here", "there"}), problems)
+        return warnings(snapshot, make_plan(snapshot, inventory, make_settings({}, {}, "here"), NOW))
+
+    def test_a_quiet_host_has_none(self) -> None:
+        assert self.warn(HOST._replace(missing={})) == []
+
+    def test_the_worst_comes_first(self) -> None:
+        sentences = self.warn(HOST._replace(problems=("A disk.",), warnings=("A note.",)), ("A record.",))
+        assert sentences == [
+            "The backing file /instances/_base/swap_32 does not exist: instance-1 cannot start without it. "
+            "Restore it, from another host's cache or from Glance, before anything else.",
+            "Nothing may be removed: A disk.",
+            "Nothing may be removed: A record.",
+            "A note.",
+        ]
+
+    def test_hostile_names_are_escaped(self) -> None:
+        (sentence,) = self.warn(HOST._replace(missing={"/a\nb": ["\udcff"]}))
+        assert "/a\\nb does not exist: \\xff cannot start" in sentence
+
+    def test_after_ten_they_are_counted(self) -> None:
+        notes = tuple(f"Note {number}." for number in range(30))
+        sentences = self.warn(HOST._replace(missing={}, warnings=notes))
+        assert sentences[:10] == list(notes[:10])
+        assert sentences[10:] == ["20 more warnings were left out."]

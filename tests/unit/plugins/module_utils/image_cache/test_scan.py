@@ -1,0 +1,351 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Everything that is on a host is seen, and nothing is seen that is not there."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import settings_from_params
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, take_snapshot
+from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    as_nobody,
+    guest,
+    mount,
+    needs_root,
+    nova_compute,
+    reader,
+    start_child,
+    with_own_mounts,
+)
+from ansible_collections.stackops.nova.tests.unit.params import run_command
+from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
+
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
+
+
+def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:
+    return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)
+
+
+class TestTheCache:
+    def test_each_file_is_listed_as_it_is(self, host: Host) -> None:
+        path = host.base(BASE, size=3 << 20, age=HOUR, content=b"\1" * 8192)
+        [file] = scan(host).files
+        assert (file.name, file.kind, file.key) == (BASE, Kind.ORIGINAL, BASE)
+        assert (file.size_bytes, file.allocated_bytes) == (3 << 20, path.stat().st_blocks * 512)
+        assert (file.inode, file.mtime_ns) == (path.stat().st_ino, path.stat().st_mtime_ns)
+
+    def test_what_is_no_regular_file_is_no_cache_file_whatever_its_name(self, host: Host) -> None:
+        (host.cache_path / BASE).mkdir()
+        (host.cache_path / "swap_1").symlink_to(host.base("elsewhere"))
+        (host.cache_path / "swap_2").symlink_to("nowhere")
+        os.mkfifo(host.cache_path / "swap_3")
+        os.mknod(host.cache_path / "swap_4", stat.S_IFSOCK | 0o600)
+        snapshot = scan(host)
+        assert {file.name: file.kind for file in snapshot.files} == dict.fromkeys(
+            [BASE, "elsewhere", "swap_1", "swap_2", "swap_3", "swap_4"], Kind.OTHER
+        )
+        assert snapshot.problems == ()
+
+    def test_there_may_be_none_yet(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        assert scan(host) == Snapshot(exists=False)
+
+    def test_but_not_without_the_instances_path(self, host: Host) -> None:
+        with pytest.raises(ImageCacheError, match=r"instances_path /no/such/path does not exist"):
+            scan(host, instances_path="/no/such/path")
+
+    @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
+    def test_a_link_in_its_place_is_refused(self, host: Host, target: str) -> None:
+        (host.root / "elsewhere").mkdir()
+        host.cache_path.rmdir()
+        host.cache_path.symlink_to(host.root / target)
+        with pytest.raises(ImageCacheError, match=rf"cache directory {host.cache_path} is a link"):
+            scan(host)
+
+    def test_a_file_in_its_place_is_refused(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        host.cache_path.touch()
+        with pytest.raises(ImageCacheError, match=rf"cache directory {host.cache_path} is .* no directory"):
+            scan(host)
+
+
+class TestHolders:
+    def test_what_a_guest_holds_and_what_a_process_reads_is_known(self, host: Host) -> None:
+        disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
+        with guest(disk), reader(host.base("swap_64")):
+            snapshot = scan(host)
+        assert snapshot.held_by_qemu == {BASE}
+        assert snapshot.opened == {BASE, "swap_64"}
+
+    def test_a_lock_on_an_idle_file_is_seen(self, host: Host) -> None:
+        for name in (BASE, "swap_64", f"{OTHER_BASE}.part"):
+            host.base(name)
+        host.lock_file("swap_64")
+        with nova_compute() as nova:
+            nova.take(OTHER_BASE, host.locks_path)
+            assert scan(host).locked == {f"{OTHER_BASE}.part"}
+        assert scan(host).locked == frozenset()
+
+    def test_without_a_locks_directory_nothing_is_locked(self, host: Host) -> None:
+        host.base(BASE)
+        host.locks_path.rmdir()
+        snapshot = scan(host)
+        assert (snapshot.locked, snapshot.problems) == (frozenset(), ())
+
+    def test_a_locks_directory_that_is_a_link_is_a_problem(self, host: Host) -> None:
+        host.base(BASE)
+        host.locks_path.rmdir()
+        host.locks_path.symlink_to(host.root)
+        [problem] = scan(host).problems
+        assert str(host.locks_path) in problem
+
+    def test_a_lock_that_is_a_link_is_a_problem(self, host: Host) -> None:
+        host.base(BASE)
+        (host.locks_path / f"nova-{BASE}").symlink_to("/etc/passwd")
+        [problem] = scan(host).problems
+        assert f"nova-{BASE}" in problem
+
+
+class TestBesideAPrune:
+    """A prune asks for a lease on what it is about to remove, and an opener who will not wait is turned away."""
+
+    def test_a_file_that_it_looks_at_is_no_problem(self, host: Host) -> None:
+        with host.base(BASE).open("rb") as file:
+            assert is_open_elsewhere(file.fileno()) is False
+            scanned = start_child(lambda: scan(host))
+            time.sleep(0.2)
+        snapshot = scanned()
+        assert snapshot.problems == ()
+        assert [file.name for file in snapshot.files] == [BASE]
+
+    def test_nor_is_a_lock_file(self, host: Host) -> None:
+        host.base(BASE)
+        with host.lock_file(BASE).open("rb") as file:
+            assert is_open_elsewhere(file.fileno()) is False
+            scanned = start_child(lambda: scan(host))
+            time.sleep(0.2)
+        assert scanned().problems == ()
+
+
+class TestDisks:
+    @pytest.mark.parametrize(
+        "disk", ["disk", "disk.eph0", "disk.swap", "disk.local", "disk.rescue", "disk.config", "disk_new"]
+    )
+    @pytest.mark.parametrize("directory", [UUID, f"{UUID}_resize", f"{UUID}_del", "instance-00000001"])
+    def test_every_disk_of_every_directory_needs_what_backs_it(self, host: Host, directory: str, disk: str) -> None:
+        host.base(BASE)
+        host.instance(directory, {disk: BASE})
+        snapshot = scan(host)
+        assert snapshot.backing == {BASE: [directory]}
+        assert snapshot.instance_directories == (directory,)
+
+    def test_a_chain_is_followed_to_its_end(self, host: Host) -> None:
+        host.base("swap_1")
+        create_image(host.cache_path / OTHER_BASE, over="swap_1", over_format="raw")
+        create_image(host.cache_path / BASE, over=OTHER_BASE)
+        host.overlay(UUID, host.cache_path / BASE, "qcow2")
+        assert scan(host).backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
+
+    def test_also_through_files_that_are_not_in_the_cache(self, host: Host) -> None:
+        host.base(BASE)
+        (host.instances_path / UUID).mkdir()
+        create_image(host.instances_path / UUID / "snapshot", over=host.cache_path / BASE, over_format="raw")
+        host.overlay(UUID, "snapshot", "qcow2")
+        assert scan(host).backing == {BASE: [UUID]}
+
+    def test_of_thousands_of_directories_none_is_lost(self, host: Host) -> None:
+        sizes = range(1, 2001)
+        for size in sizes:
+            host.base(f"swap_{size}")
+            host.disk(f"instance-{size:08x}", overlay_bytes(1 << 20, f"../_base/swap_{size}", "raw"))
+        host.disk("instance-broken \udcff", b"QFI\xfb")
+        snapshot = scan(host)
+        assert snapshot.backing == {f"swap_{size}": [f"instance-{size:08x}"] for size in sizes}
+        [problem] = snapshot.problems
+        assert "instance-broken \\xff/disk" in problem
+
+    def test_what_is_not_a_disk_or_no_instances_directory_is_passed_over(self, host: Host) -> None:
+        host.base(BASE)
+        (host.instances_path / UUID).mkdir()
+        (host.instances_path / UUID / "console.log").touch()
+        (host.instances_path / ".directio.test.1").touch()
+        for directory in ("locks", "lost+found", "snapshots"):
+            host.instance(directory, {"disk": BASE})
+        snapshot = scan(host)
+        assert (snapshot.backing, snapshot.instance_directories, snapshot.problems) == ({}, (), ())
+
+    def test_a_directory_that_was_moved_and_linked_counts(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE}).rename(host.root / "moved")
+        (host.instances_path / UUID).symlink_to(host.root / "moved")
+        assert scan(host).backing == {BASE: [UUID]}
+
+    def test_a_disk_that_was_moved_and_linked_counts(self, host: Host) -> None:
+        host.base(BASE)
+        disk = host.instance(UUID, {"disk": BASE}) / "disk"
+        disk.rename(host.root / "moved")
+        disk.symlink_to(host.root / "moved")
+        assert scan(host).backing == {BASE: [UUID]}
+
+    def test_a_link_to_a_directory_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
+        (host.instances_path / UUID).symlink_to(host.root / "not mounted" / UUID)
+        [problem] = scan(host).problems
+        assert str(host.instances_path / UUID) in problem
+
+    def test_a_link_to_a_disk_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
+        disk = host.instance(UUID, {}) / "disk"
+        disk.symlink_to(host.root / "not mounted" / "disk")
+        [problem] = scan(host).problems
+        assert str(disk) in problem
+
+    def test_a_link_in_a_circle_is_named_and_hides_no_other_disk(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE})
+        (host.instances_path / OTHER_UUID).symlink_to(OTHER_UUID)
+        snapshot = scan(host)
+        assert snapshot.backing == {BASE: [UUID]}
+        [problem] = snapshot.problems
+        assert str(host.instances_path / OTHER_UUID) in problem
+
+
+class TestDisksElsewhere:
+    def test_a_disk_that_an_inventory_names_is_looked_at(self, host: Host) -> None:
+        base = host.base(BASE)
+        disk = create_image(host.root / "disk", over=base, over_format="raw")
+        snapshot = scan(host, (UUID, str(disk), "qcow2"))
+        assert snapshot.backing == {BASE: [UUID]}
+        assert snapshot.instance_directories == ()
+
+    def test_also_one_in_the_instances_path_that_is_not_called_disk(self, host: Host) -> None:
+        base = host.base(BASE)
+        (host.instances_path / UUID).mkdir()
+        disk = create_image(host.instances_path / UUID / "root.qcow2", over=base, over_format="raw")
+        assert scan(host, (UUID, str(disk), "qcow2")).backing == {BASE: [UUID]}
+
+    def test_a_raw_one_needs_nothing(self, host: Host) -> None:
+        disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
+        assert scan(host, (UUID, str(disk), "raw")).backing == {}
+
+    def test_one_that_is_not_there_stops_nothing(self, host: Host) -> None:
+        snapshot = scan(host, (UUID, str(host.root / "gone"), "qcow2"))
+        assert (snapshot.backing, snapshot.problems) == ({}, ())
+
+
+class TestNamesOfABackingFile:
+    """However a disk names it, a file of the cache is that file."""
+
+    @pytest.mark.parametrize("name", ["../_base/{}", "../../instances/_base/{}", "file:../_base/{}", ".././_base//{}"])
+    def test_relative_to_the_disk(self, host: Host, name: str) -> None:
+        host.base(BASE)
+        host.overlay(UUID, name.format(BASE))
+        assert scan(host).backing == {BASE: [UUID]}
+
+    def test_through_a_link_to_the_instances(self, host: Host) -> None:
+        host.base(BASE)
+        (host.root / "alias").symlink_to("instances")
+        host.overlay(UUID, host.root / "alias" / "_base" / BASE)
+        assert scan(host).backing == {BASE: [UUID]}
+
+    def test_through_a_link_to_the_instances_that_is_the_instances_path(self, host: Host) -> None:
+        host.base(BASE)
+        (host.root / "alias").symlink_to("instances")
+        host.overlay(UUID, host.cache_path / BASE)
+        assert scan(host, instances_path=str(host.root / "alias")).backing == {BASE: [UUID]}
+
+    def test_through_a_hard_link(self, host: Host) -> None:
+        (host.root / "alias").hardlink_to(host.base(BASE))
+        host.overlay(UUID, host.root / "alias")
+        assert scan(host).backing == {BASE: [UUID]}
+
+    @pytest.mark.parametrize("needed", [BASE, OTHER_BASE])
+    def test_by_its_own_name_where_two_files_of_the_cache_are_one(self, host: Host, needed: str) -> None:
+        (host.cache_path / OTHER_BASE).hardlink_to(host.base(BASE))
+        (host.root / "alias").symlink_to("instances")
+        host.overlay(UUID, host.root / "alias" / "_base" / needed)
+        assert needed in scan(host).backing
+
+    @needs_root
+    def test_through_a_bind_mount(self, host: Host) -> None:
+        host.base(BASE)
+        container = host.root / "container"
+        container.mkdir()
+        host.overlay(UUID, container / "_base" / BASE)
+
+        def scan_with_a_bind_mount() -> Snapshot:
+            mount("--bind", host.instances_path, container)
+            return scan(host)
+
+        assert with_own_mounts(scan_with_a_bind_mount).backing == {BASE: [UUID]}
+
+    def test_as_a_container_sees_it(self, host: Host) -> None:
+        host.base(BASE)
+        host.overlay(UUID, f"/var/lib/nova/of/a/container/_base/{BASE}")
+        snapshot = scan(host)
+        assert (snapshot.backing, snapshot.missing) == ({BASE: [UUID]}, {})
+
+    def test_through_a_link_in_the_cache(self, host: Host) -> None:
+        (host.cache_path / "link").symlink_to(host.base(BASE))
+        host.overlay(UUID, host.cache_path / "link")
+        assert BASE in scan(host).backing
+
+
+class TestAFileThatIsNotThere:
+    def test_it_is_missing_under_the_path_that_the_disk_says(self, host: Host) -> None:
+        host.instance(UUID, {"disk": BASE})
+        host.instance(OTHER_UUID, {"disk": BASE})
+        snapshot = scan(host)
+        assert {path: sorted(users) for path, users in snapshot.missing.items()} == {
+            str(host.cache_path / BASE): [UUID, OTHER_UUID]
+        }
+        assert snapshot.problems == ()
+
+    def test_what_lies_above_it_is_needed_still(self, host: Host) -> None:
+        host.base("gone")
+        create_image(host.cache_path / BASE, over=host.base(OTHER_BASE), over_format="raw")
+        (host.cache_path / OTHER_BASE).unlink()
+        host.overlay(UUID, host.cache_path / BASE, "qcow2")
+        snapshot = scan(host)
+        assert snapshot.backing == {BASE: [UUID]}
+        assert snapshot.missing == {str(host.cache_path / OTHER_BASE): [UUID]}
+
+
+@needs_root
+class TestAsAnotherUser:
+    def test_a_directory_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
+        public_host.base(BASE)
+        path = public_host.instance(UUID, {"disk": BASE})
+        path.chmod(0o700)
+        [problem] = as_nobody(lambda: scan(public_host)).problems
+        assert str(path) in problem
+        assert "Permission denied" in problem
+
+    def test_a_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
+        disk = public_host.instance(UUID, {"disk": public_host.base(BASE)}) / "disk"
+        disk.chmod(0o600)
+        [problem] = as_nobody(lambda: scan(public_host)).problems
+        assert str(disk) in problem
+
+    def test_a_base_file_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
+        public_host.base(BASE).chmod(0o600)
+        [problem] = as_nobody(lambda: scan(public_host)).problems
+        assert str(public_host.cache_path / BASE) in problem
+
+    def test_it_is_said_that_open_files_were_not_seen(self, public_host: Host) -> None:
+        [warning] = as_nobody(lambda: scan(public_host)).warnings
+        assert "root" in warning

@@ -1,0 +1,329 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An option given wins over nova.conf, which wins over nova's default; what cannot be meant is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from oslo_config import types
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
+
+ICEHOUSE = """\
+[DEFAULT]
+state_path = /srv/nova
+instances_path = $state_path/guests
+image_cache_subdirectory_name = bases
+remove_unused_base_images = False
+remove_unused_original_minimum_age_seconds = 7200
+host = compute-1.example.org
+
+[libvirt]
+image_info_filename_pattern = $state_path/info/%(image)s.json
+remove_unused_kernels = yes
+remove_unused_resized_minimum_age_seconds = 600
+"""
+
+TODAY = """\
+[DEFAULT]
+state_path = /srv/nova
+instances_path = $state_path/guests
+host = compute-1.example.org
+
+[image_cache]
+subdirectory_name = bases
+remove_unused_base_images = False
+remove_unused_original_minimum_age_seconds = 7200
+remove_unused_resized_minimum_age_seconds = 600
+"""
+
+# Unless an option is given for it.
+DEFAULTS = Settings(
+    instances_path="/var/lib/nova/instances",
+    image_cache_subdirectory_name="_base",
+    image_info_filename_pattern="/var/lib/nova/instances/_base/%(image)s.info",
+    remove_unused_base_images=True,
+    remove_unused_original_minimum_age_seconds=86400,
+    remove_unused_resized_minimum_age_seconds=3600,
+    remove_unused_kernels=False,
+    host="this-host",
+    protect_orphans=True,
+    keep_images=frozenset(),
+    glance_images=None,
+    max_used_space=None,
+    min_free_space=None,
+    max_removals=None,
+    max_removal_percent=None,
+)
+
+
+def settings(**given: Any) -> Settings:
+    """The settings without a nova.conf."""
+    return make_settings(given, {}, hostname="this-host")
+
+
+def configured(path: Path, text: str, **given: Any) -> Settings:
+    """The settings beside a nova.conf with this text."""
+    path.write_text(text)
+    return make_settings(given, read_nova_conf(str(path)), hostname="this-host")
+
+
+def understood(option: str, text: str) -> Any:
+    """What a text in nova.conf means for an option; None where it is refused."""
+    try:
+        return getattr(make_settings({}, {option: text}, hostname="this-host"), option)
+    except ImageCacheError:
+        return None
+
+
+def by_oslo(option_type: types.ConfigType, text: str) -> Any:
+    """The same by the type that nova gives the option."""
+    try:
+        return option_type(text)
+    except ValueError:
+        return None
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    return tmp_path / "nova.conf"
+
+
+class TestWhereAValueComesFrom:
+    def test_without_anything_it_is_novas_default(self) -> None:
+        assert settings() == DEFAULTS
+
+    def test_an_empty_file_changes_nothing(self, conf: Path) -> None:
+        assert configured(conf, "") == DEFAULTS
+
+    def test_an_option_that_is_none_was_not_given(self) -> None:
+        assert settings(**dict.fromkeys(DEFAULTS._fields), orphans=None) == DEFAULTS
+
+    def test_icehouse_names_are_known(self, conf: Path) -> None:
+        assert configured(conf, ICEHOUSE) == DEFAULTS._replace(
+            instances_path="/srv/nova/guests",
+            image_cache_subdirectory_name="bases",
+            image_info_filename_pattern="/srv/nova/info/%(image)s.json",
+            remove_unused_base_images=False,
+            remove_unused_original_minimum_age_seconds=7200,
+            remove_unused_resized_minimum_age_seconds=600,
+            remove_unused_kernels=True,
+            host="compute-1.example.org",
+        )
+
+    def test_todays_names_are_known(self, conf: Path) -> None:
+        assert configured(conf, TODAY) == DEFAULTS._replace(
+            instances_path="/srv/nova/guests",
+            image_cache_subdirectory_name="bases",
+            image_info_filename_pattern="/srv/nova/guests/bases/%(image)s.info",
+            remove_unused_base_images=False,
+            remove_unused_original_minimum_age_seconds=7200,
+            remove_unused_resized_minimum_age_seconds=600,
+            host="compute-1.example.org",
+        )
+
+    @pytest.mark.parametrize("text", [ICEHOUSE, TODAY], ids=["Icehouse", "today"])
+    def test_an_option_given_beats_the_file(self, conf: Path, text: str) -> None:
+        given = {
+            "instances_path": "/given",
+            "image_cache_subdirectory_name": "given_base",
+            "image_info_filename_pattern": "/given/info/%(image)s.txt",
+            "remove_unused_base_images": True,
+            "remove_unused_original_minimum_age_seconds": 0,
+            "remove_unused_resized_minimum_age_seconds": 1,
+            "remove_unused_kernels": False,
+            "host": "given-host",
+        }
+        assert configured(conf, text, **given) == DEFAULTS._replace(**given)
+
+    def test_the_info_pattern_follows_a_given_path(self, conf: Path) -> None:
+        made = configured(conf, "[DEFAULT]\ninstances_path = /srv/nova\n", image_cache_subdirectory_name="bases")
+        assert made.image_info_filename_pattern == "/srv/nova/bases/%(image)s.info"
+
+    def test_our_own_options_have_no_place_in_the_file(self, conf: Path) -> None:
+        assert configured(conf, "[DEFAULT]\nmax_removals = 1\nkeep_images = a\norphans = ignore\n") == DEFAULTS
+
+    def test_our_own_options_are_given(self) -> None:
+        assert settings(
+            orphans="ignore",
+            keep_images=["a", "b", "a"],
+            glance_images=[],
+            max_used_space=0,
+            min_free_space=1 << 40,
+            max_removals=0,
+            max_removal_percent=100,
+        ) == DEFAULTS._replace(
+            protect_orphans=False,
+            keep_images=frozenset({"a", "b"}),
+            glance_images=frozenset(),
+            max_used_space=0,
+            min_free_space=1 << 40,
+            max_removals=0,
+            max_removal_percent=100,
+        )
+
+
+class TestPaths:
+    def test_they_follow_from_the_two_options(self) -> None:
+        made = settings(instances_path="/srv/nova", image_cache_subdirectory_name="bases")
+        assert (made.cache_path, made.locks_path) == ("/srv/nova/bases", "/srv/nova/locks")
+
+    @pytest.mark.parametrize("path", ["/srv/nova/", "/srv//nova", "/srv/./nova", "/srv/other/../nova"])
+    def test_instances_path_is_written_in_one_way(self, path: str) -> None:
+        assert settings(instances_path=path).instances_path == "/srv/nova"
+
+    @pytest.mark.parametrize("path", ["", "instances", "./instances", "~/instances", "/a\0b"], ids=repr)
+    def test_instances_path_is_absolute(self, path: str) -> None:
+        with pytest.raises(ImageCacheError, match="instances_path must be an absolute path"):
+            settings(instances_path=path)
+
+    @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/", "/_base", "_base/", "a\0b", "locks"], ids=repr)
+    def test_the_cache_is_a_folder_of_its_own_in_it(self, name: str) -> None:
+        with pytest.raises(ImageCacheError, match="image_cache_subdirectory_name must be the name of a folder"):
+            settings(image_cache_subdirectory_name=name)
+
+    @pytest.mark.parametrize("name", ["_base_compute-1", "..base", "base.", " base", "bäse"])
+    def test_its_name_may_be_any_other(self, name: str) -> None:
+        assert settings(image_cache_subdirectory_name=name).cache_path == f"/var/lib/nova/instances/{name}"
+
+    @pytest.mark.parametrize("option", ["instances_path", "image_cache_subdirectory_name"])
+    def test_a_message_shows_a_value_on_one_line(self, option: str) -> None:
+        with pytest.raises(ImageCacheError) as error:
+            settings(**{option: "a/\nb\udcff"})
+        assert "a/\\nb\\xff" in str(error.value)
+
+    def test_a_name_for_each_host_needs_its_reference_set(self, conf: Path) -> None:
+        text = "[DEFAULT]\nimage_cache_subdirectory_name = _base_$my_ip\n"
+        assert configured(conf, text + "my_ip = 192.0.2.7\n").image_cache_subdirectory_name == "_base_192.0.2.7"
+        with pytest.raises(ImageCacheError) as error:
+            configured(conf, text)
+        assert str(conf) in str(error.value)
+        assert "$my_ip is used but not set; give the option that uses it to the module" in str(error.value)
+
+
+class TestInfoPattern:
+    @pytest.mark.parametrize(
+        ("pattern", "path"),
+        [
+            ("/info/%(image)s.info", "/info/%(image)s.info"),
+            ("/info/info-%(image)s", "/info/info-%(image)s"),
+            ("$instances_path/info/%(image)s.json", "/srv/nova/info/%(image)s.json"),
+            ("${instances_path}_info/%(image)s.json", "/srv/nova_info/%(image)s.json"),
+            ("$instances_path/../info/%(image)s.json", "/srv/info/%(image)s.json"),
+            ("$instances_path/$image_cache_subdirectory_name/%(image)s.info", "/srv/nova/_base/%(image)s.info"),
+        ],
+    )
+    def test_it_names_one_file_for_each_image(self, pattern: str, path: str) -> None:
+        made = settings(instances_path="/srv/nova", image_info_filename_pattern=pattern)
+        assert made.image_info_filename_pattern == path
+
+    @pytest.mark.parametrize(
+        "pattern",
+        [
+            pytest.param("", id="empty"),
+            pytest.param("/info/all.json", id="one file for all images"),
+            pytest.param("/info/%(image)s/info", id="a folder for each image"),
+            pytest.param("/info/%(image)s-%(image)s.info", id="image twice"),
+            pytest.param("/info/%(image)s.%(host)s", id="another reference"),
+            pytest.param("/info%(image)s/%(image)s.info", id="image in the folder too"),
+            pytest.param("/info/%(image)d.info", id="not as a string"),
+            pytest.param("/info/100%/%(image)s.info", id="a percent sign"),
+            pytest.param("/info/a\0%(image)s.info", id="NUL"),
+        ],
+    )
+    def test_anything_else_is_refused(self, pattern: str) -> None:
+        with pytest.raises(ImageCacheError, match="must name one file for each image"):
+            settings(image_info_filename_pattern=pattern)
+
+    @pytest.mark.parametrize(
+        "pattern", ["%(image)s.info", "info/%(image)s.info", "$elsewhere/%(image)s.info", "/$$/%(image)s.x"]
+    )
+    def test_it_is_an_absolute_path(self, pattern: str) -> None:
+        with pytest.raises(ImageCacheError, match="image_info_filename_pattern must give an absolute path"):
+            settings(image_info_filename_pattern=pattern)
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "%(image)s",
+            "%(image)s_sm",
+            "%(image)s_1",
+            "%(image)s.part",
+            "%(image)s.converted",
+            "%(image)s0",
+            "%(image)s_1.part",
+            "../locks/nova-%(image)s",
+        ],
+    )
+    def test_what_removes_an_info_file_never_removes_a_base_file(self, name: str) -> None:
+        with pytest.raises(ImageCacheError, match="cannot be taken for a cache or lock file"):
+            settings(image_info_filename_pattern=f"$instances_path/$image_cache_subdirectory_name/{name}")
+
+
+class TestValuesInTheFile:
+    @pytest.mark.parametrize("word", ["true", "True", "TRUE", "1", "on", "yes", '"yes"'])
+    def test_yes(self, conf: Path, word: str) -> None:
+        assert configured(conf, f"[libvirt]\nremove_unused_kernels = {word}\n").remove_unused_kernels is True
+
+    @pytest.mark.parametrize("word", ["false", "False", "0", "off", "no", "'no'"])
+    def test_no(self, conf: Path, word: str) -> None:
+        text = f"[image_cache]\nremove_unused_base_images = {word}\n"
+        assert configured(conf, text).remove_unused_base_images is False
+
+    @pytest.mark.parametrize("word", ["", "maybe", "2", "y", "none"])
+    def test_neither(self, conf: Path, word: str) -> None:
+        with pytest.raises(ImageCacheError, match=f"remove_unused_base_images to '{word}', which is neither"):
+            configured(conf, f"[image_cache]\nremove_unused_base_images = {word}\n")
+
+    @pytest.mark.parametrize("number", ["", "1h", "1.5", "0x10", "86400 # a day"])
+    def test_no_number(self, conf: Path, number: str) -> None:
+        with pytest.raises(ImageCacheError, match=f"minimum_age_seconds to '{number}', which is not a whole number"):
+            configured(conf, f"[image_cache]\nremove_unused_original_minimum_age_seconds = {number}\n")
+
+    @hypothesis_settings(deadline=None)
+    @given(st.one_of(st.text(), st.sampled_from(["TRUE", "No", " 1", "on\n"])))
+    def test_yes_and_no_are_what_nova_takes_for_them(self, word: str) -> None:
+        assert understood("remove_unused_kernels", word) == by_oslo(types.Boolean(), word)
+
+    @hypothesis_settings(deadline=None)
+    @given(st.one_of(st.text(min_size=1), st.integers().map(str), st.sampled_from(["1_000", " 7 ", "+1", "٣", "007"])))
+    def test_numbers_too(self, number: str) -> None:
+        assume(number.strip() and not number.strip().startswith("-"))
+        option = "remove_unused_original_minimum_age_seconds"
+        assert understood(option, number) == by_oslo(types.Integer(), number)
+
+    def test_a_wrong_value_that_an_option_replaces_is_no_error(self, conf: Path) -> None:
+        text = "[image_cache]\nremove_unused_original_minimum_age_seconds = 1h\n"
+        made = configured(conf, text, remove_unused_original_minimum_age_seconds=3600)
+        assert made.remove_unused_original_minimum_age_seconds == 3600
+
+
+@pytest.mark.parametrize(
+    "option",
+    [
+        "remove_unused_original_minimum_age_seconds",
+        "remove_unused_resized_minimum_age_seconds",
+        "max_used_space",
+        "min_free_space",
+        "max_removals",
+        "max_removal_percent",
+    ],
+)
+def test_no_limit_is_negative(option: str) -> None:
+    with pytest.raises(ImageCacheError, match=f"{option} must not be negative; it is -1"):
+        settings(**{option: -1})
+
+
+def test_an_age_in_the_file_is_not_negative_either(conf: Path) -> None:
+    with pytest.raises(ImageCacheError, match="must not be negative"):
+        configured(conf, "[image_cache]\nremove_unused_resized_minimum_age_seconds = -1\n")

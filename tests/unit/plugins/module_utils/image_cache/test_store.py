@@ -1,0 +1,168 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What lies under a cache is told as the system's own tools tell it, and who uses it as nova wrote it down."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import (
+    Store,
+    find_store,
+    read_storage_users,
+)
+from ansible_collections.stackops.nova.tests.unit.neighbours import mount, needs_root, with_own_mounts
+
+
+def as_df_has_it(path: str) -> tuple[str, int]:
+    done = subprocess.run(["df", "--block-size=1", "--output=fstype,size", path], check=True, capture_output=True)
+    filesystem, size = done.stdout.split()[-2:]
+    return filesystem.decode(), int(size)
+
+
+class TestFindStore:
+    @pytest.mark.parametrize("path", ["/", "/dev", "/dev/shm", "/proc", "/tmp"])
+    def test_it_agrees_with_df(self, path: str) -> None:
+        store = find_store(path)
+        assert (store.filesystem, store.total_bytes) == as_df_has_it(path)
+
+    def test_free_is_what_an_ordinary_user_may_fill(self, tmp_path: Path) -> None:
+        done = subprocess.run(["df", "--block-size=1", "--output=avail", tmp_path], check=True, capture_output=True)
+        assert find_store(str(tmp_path)).free_bytes == pytest.approx(int(done.stdout.split()[-1]), abs=1 << 28)
+
+    def test_two_paths_to_one_directory_are_one_store(self, tmp_path: Path) -> None:
+        cache = tmp_path / "instances" / "_base"
+        cache.mkdir(parents=True)
+        (tmp_path / "alias").symlink_to("instances")
+        assert find_store(str(tmp_path / "alias" / "_base")).store_id == find_store(str(cache)).store_id
+
+    def test_two_directories_are_two_stores(self, tmp_path: Path) -> None:
+        for name in ("one", "other"):
+            (tmp_path / name).mkdir()
+        assert find_store(str(tmp_path / "one")).store_id != find_store(str(tmp_path / "other")).store_id
+
+    def test_a_local_disk_is_not_shared(self, tmp_path: Path) -> None:
+        assert not find_store(str(tmp_path)).shared
+
+    def test_a_name_that_mountinfo_escapes_is_understood(self, tmp_path: Path) -> None:
+        path = tmp_path / "with space\tand\\more"
+        path.mkdir()
+        assert find_store(str(path)).store_id.endswith("/with space\tand\\more")
+
+
+@needs_root
+class TestFindStoreUnderAMount:
+    @pytest.mark.parametrize(
+        "name", ["plain", "with space", "tab\tbed", "back\\slash", "new\nline", "carriage\rreturn"]
+    )
+    def test_the_mount_is_found_whatever_its_name(self, tmp_path: Path, name: str) -> None:
+        path = tmp_path / name
+        path.mkdir()
+
+        def look() -> tuple[Store, tuple[str, int]]:
+            mount("-t", "tmpfs", "-o", "size=1M", "tmpfs", path)
+            return find_store(str(path)), as_df_has_it(str(path))
+
+        store, (filesystem, size) = with_own_mounts(look)
+        assert (store.filesystem, store.total_bytes) == (filesystem, size) == ("tmpfs", 1 << 20)
+
+    def test_of_two_mounts_at_one_place_the_later_counts(self, tmp_path: Path) -> None:
+        def look() -> Store:
+            mount("-t", "tmpfs", "-o", "size=1M", "tmpfs", tmp_path)
+            mount("-t", "ramfs", "ramfs", tmp_path)
+            return find_store(str(tmp_path))
+
+        assert with_own_mounts(look).filesystem == "ramfs"
+
+    def test_a_bind_mount_is_the_store_that_it_shows(self, tmp_path: Path) -> None:
+        cache, container = tmp_path / "cache", tmp_path / "container"
+        cache.mkdir()
+        container.mkdir()
+
+        def look() -> tuple[str, str]:
+            mount("--bind", cache, container)
+            return find_store(str(cache)).store_id, find_store(str(container)).store_id
+
+        here, there = with_own_mounts(look)
+        assert here == there
+
+    def test_a_subdirectory_of_a_bind_mount_too(self, tmp_path: Path) -> None:
+        (tmp_path / "instances" / "_base").mkdir(parents=True)
+        (tmp_path / "container").mkdir()
+
+        def look() -> tuple[str, str]:
+            mount("--bind", tmp_path / "instances", tmp_path / "container")
+            return (
+                find_store(str(tmp_path / "instances" / "_base")).store_id,
+                find_store(str(tmp_path / "container" / "_base")).store_id,
+            )
+
+        here, there = with_own_mounts(look)
+        assert here == there
+
+
+class TestReadStorageUsers:
+    def test_hosts_and_their_times_are_read(self, tmp_path: Path) -> None:
+        (tmp_path / "compute_nodes").write_text('{"vm": 1795311540.1, "other": 1795000000}')
+        assert read_storage_users(str(tmp_path)) == {"vm": 1795311540.1, "other": 1795000000.0}
+
+    def test_where_nova_keeps_no_such_file_there_are_none(self, tmp_path: Path) -> None:
+        assert read_storage_users(str(tmp_path)) == {}
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "vm",
+            '"vm"',
+            "null",
+            "[]",
+            '["vm"]',
+            '{"vm": null}',
+            '{"vm": "today"}',
+            '{"vm": [1]}',
+            '{"vm": {}}',
+            '{"vm": NaN}',
+            pytest.param('{"vm": 1' + 400 * "0" + "}", id="a number beyond all floats"),
+            '{"vm": 1',
+            b'{"v\xffm": 1}',
+            pytest.param(100000 * "[", id="deeply nested"),
+            pytest.param('{"vm": 1}' + (5 << 20) * " ", id="five megabytes"),
+        ],
+    )
+    def test_what_cannot_be_understood_is_named(self, tmp_path: Path, text: str | bytes) -> None:
+        path = tmp_path / "compute_nodes"
+        path.write_bytes(text.encode() if isinstance(text, str) else text)
+        with pytest.raises(ImageCacheError) as error:
+            read_storage_users(str(tmp_path))
+        assert str(path) in str(error.value)
+
+    def test_a_directory_in_its_place_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "compute_nodes").mkdir()
+        with pytest.raises(ImageCacheError, match=r"compute_nodes.*directory"):
+            read_storage_users(str(tmp_path))
+
+    def test_a_fifo_in_its_place_is_not_waited_for(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "compute_nodes")
+        with pytest.raises(ImageCacheError, match="compute_nodes"):
+            read_storage_users(str(tmp_path))
+
+    def test_nor_is_a_fifo_that_somebody_writes_to(self, tmp_path: Path) -> None:
+        os.mkfifo(tmp_path / "compute_nodes")
+        writer = os.open(tmp_path / "compute_nodes", os.O_RDWR)
+        with pytest.raises(ImageCacheError, match="compute_nodes"):
+            read_storage_users(str(tmp_path))
+        os.close(writer)
+
+    def test_nor_a_socket(self, tmp_path: Path) -> None:
+        os.mknod(tmp_path / "compute_nodes", stat.S_IFSOCK | 0o600)
+        with pytest.raises(ImageCacheError, match="compute_nodes"):
+            read_storage_users(str(tmp_path))

@@ -1,0 +1,81 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The module from its options to its result; what is in the result is tested where it is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, picture
+from ansible_collections.stackops.nova.tests.unit.run_module import run_module
+
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+OLD = 3 * DAY
+
+
+@pytest.fixture
+def cache(host: Host) -> Host:
+    for name in (BASE, UNUSED, "swap_64"):
+        host.base(name, age=OLD)
+    host.instance(UUID, {"disk": BASE})
+    return host
+
+
+def test_check_mode_is_the_dry_run_and_the_difference_shows_it(cache: Host) -> None:
+    before = picture(cache.root)
+    run = run_module("image_cache_prune", cache.options(), "--check", "--diff")
+    assert picture(cache.root) == before
+    assert run.result["changed"] is True
+    assert run.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
+    assert [line for line in run.diff.splitlines() if line.startswith("-")][1:] == [
+        f"-{UNUSED} {1 << 20} unknown",
+        f"-swap_64 {1 << 20} unused",
+    ]
+
+
+def test_a_run_removes_what_the_dry_run_said_and_a_second_run_nothing(cache: Host) -> None:
+    first = run_module("image_cache_prune", cache.options())
+    assert first.result["changed"] is True
+    assert first.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
+    assert first.result["image_cache"]["active"] == [BASE]
+    assert first.diff == ""
+    assert cache.cached() == [BASE]
+
+    second = run_module("image_cache_prune", cache.options())
+    assert second.result["changed"] is False
+    assert second.result["image_cache"]["removed"] == []
+
+
+def test_while_use_is_unknown_the_task_fails_and_says_what_to_look_at(cache: Host) -> None:
+    cache.disk("broken", b"QFI\xfb")
+    run = run_module("image_cache_prune", cache.options())
+    assert run.failed
+    assert str(cache.instances_path / "broken" / "disk") in run.result["msg"]
+    assert run.result["image_cache"]["removed"] == []
+    assert run.result["image_cache"]["kept"] == [
+        {"name": name, "reason": "unknown_use"} for name in (UNUSED, "swap_64")
+    ]
+    assert run.result["image_cache"]["unknown_use"] != []
+    assert cache.cached() == [UNUSED, BASE, "swap_64"]
+
+
+def test_a_failure_loses_nothing_of_what_was_done(cache: Host) -> None:
+    (cache.cache_path / f"{UNUSED}.info").mkdir()
+    run = run_module("image_cache_prune", cache.options())
+    assert run.failed
+    assert UNUSED in run.result["msg"]
+    assert run.result["changed"] is True
+    assert run.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
+    assert [failure["name"] for failure in run.result["image_cache"]["failed"]] == [UNUSED]
+
+
+def test_an_option_that_cannot_be_meant_fails_the_task(cache: Host) -> None:
+    run = run_module("image_cache_prune", cache.options(image_cache_subdirectory_name="../_base"))
+    assert run.failed
+    assert "image_cache_subdirectory_name" in run.result["msg"]
+    assert "../_base" in run.result["msg"]
+    assert "Traceback" not in run.errors

@@ -1,0 +1,155 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What `ansible-doc` shows is what the modules take and give back."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import re
+import subprocess
+import sys
+from enum import Enum
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
+from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host
+from ansible_collections.stackops.nova.tests.unit.params import DEFAULTS
+from ansible_collections.stackops.nova.tests.unit.run_module import collections_path
+
+MODULES = ("image_cache_facts", "image_cache_prune")
+TYPES = {str: "str", bool: "bool", int: "int", float: "float", list: "list", dict: "dict"}
+# Keys of a result that mean something to Ansible: what a module puts there is lost or misunderstood.
+RESERVED = {"changed", "diff", "exception", "failed", "invocation", "msg", "rc", "results", "skipped", "warnings"}
+
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+ORPHAN = "b38dfd14-56ca-498e-a719-33ff1449d100"
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, Any]:
+    names = [f"stackops.nova.{name}" for name in MODULES]
+    done = subprocess.run(
+        [sys.executable, "-m", "ansible", "doc", "--type", "module", "--json", *names],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "ANSIBLE_COLLECTIONS_PATH": collections_path()},
+    )
+    return {name.rpartition(".")[2]: pages for name, pages in json.loads(done.stdout).items()}
+
+
+class TestOptions:
+    @pytest.mark.parametrize("module", MODULES)
+    def test_each_is_documented_as_it_is_taken(self, documented: dict[str, Any], module: str) -> None:
+        options = {
+            name: {key: value for key, value in option.items() if key not in ("description", "version_added")}
+            for name, option in documented[module]["doc"]["options"].items()
+        }
+        assert options == argument_spec()
+
+    def test_these_tests_know_them_all(self) -> None:
+        assert {name: option.get("default") for name, option in argument_spec().items()} == DEFAULTS
+
+
+class TestReturnValues:
+    @pytest.fixture
+    def busy(self, host: Host) -> Host:
+        """A host on which no list of the result is empty."""
+        host.base(BASE, age=3 * DAY)
+        host.base("swap_64", age=3 * DAY)
+        host.base("swap_128", age=3 * DAY)
+        host.base("swap_256", age=HOUR)
+        (host.cache_path / "swap_64.info").mkdir()
+        host.instance(UUID, {"disk": BASE})
+        host.instance(ORPHAN, {"disk": "gone"})
+        host.compute_nodes({"other": host.now})
+        return host
+
+    def options(self, **given: Any) -> dict[str, Any]:
+        instance = {"uuid": UUID, "image_ref": IMAGE, "host": "vm"}
+        return {"instances": [instance], "instance_hosts": ["other"], **given}
+
+    def test_these_tests_leave_no_list_empty(self, busy: Host) -> None:
+        result = busy.prune(**self.options())
+        assert result.facts["missing"] != []
+        assert result.facts["orphans"] != []
+        assert result.facts["store"]["users"] != []
+        assert len(result.done["removed"]) == 2
+        assert len(result.done["failed"]) == 1
+
+    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    def test_facts_are_what_is_documented(self, documented: dict[str, Any], busy: Host, details: str) -> None:
+        facts = busy.audit(**self.options(details=details)).facts
+        compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
+
+    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    def test_facts_of_a_host_without_a_cache_are_too(
+        self, documented: dict[str, Any], host: Host, details: str
+    ) -> None:
+        host.cache_path.rmdir()
+        facts = host.audit(details=details).facts
+        compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
+
+    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("limits", [{}, {"max_used_space": 1 << 40}, {"max_removals": 0}])
+    def test_a_prunes_result_is_what_is_documented(
+        self, documented: dict[str, Any], busy: Host, details: str, limits: dict[str, int]
+    ) -> None:
+        pages = copy.deepcopy(documented["image_cache_prune"]["return"])
+        facts = documented["image_cache_facts"]["return"]["ansible_facts"]["contains"]["image_cache"]
+        pages["image_cache"]["contains"].update(facts["contains"])
+        result = busy.prune(**self.options(details=details, **limits))
+        compare(pages, {"image_cache": {**result.facts, **result.done}}, details)
+
+    def test_what_was_done_hides_nothing_of_what_was_found(self, busy: Host) -> None:
+        result = busy.prune(**self.options())
+        assert not result.facts.keys() & result.done.keys()
+
+    @pytest.mark.parametrize("module", MODULES)
+    def test_no_key_is_one_of_ansibles(self, documented: dict[str, Any], module: str) -> None:
+        assert not RESERVED & documented[module]["return"].keys()
+
+    @pytest.mark.parametrize(
+        ("path", "values"),
+        [
+            ("image_cache_facts ansible_facts image_cache files kind", Kind),
+            ("image_cache_facts ansible_facts image_cache files state", State),
+            ("image_cache_facts ansible_facts image_cache files reasons", Reason),
+            ("image_cache_prune image_cache kept reason", KeptReason),
+        ],
+    )
+    def test_every_word_that_may_come_is_explained(
+        self, documented: dict[str, Any], path: str, values: type[Enum]
+    ) -> None:
+        module, *keys = path.split()
+        page: dict[str, Any] = {"contains": documented[module]["return"]}
+        for key in keys:
+            page = page["contains"][key]
+        explained = set(re.findall(r"V\((\w+)\)", str(page["description"])))
+        assert explained == {member.value for member in values}
+
+
+def compare(pages: dict[str, Any], returned: dict[str, Any], details: str) -> None:
+    """Hold what is documented and what is returned against each other, all the way down."""
+    conditions = {name: page["returned"] for name, page in pages.items()}
+    expected = {name for name, when in conditions.items() if "O(" not in when or f"details={details})" in when}
+    assert returned.keys() == expected
+    for name, value in returned.items():
+        page = pages[name]
+        if value is None:
+            continue
+        assert TYPES[type(value)] == page["type"], name
+        for element in value if page["type"] == "list" else ():
+            assert TYPES[type(element)] == page["elements"], name
+        if "contains" in page:
+            for part in value if page["type"] == "list" else [value]:
+                compare(page["contains"], part, details)
