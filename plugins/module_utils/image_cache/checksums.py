@@ -391,12 +391,16 @@ def _facts(
 ) -> dict[str, Any]:
     """Return what is to be stored after a file was read."""
     algorithm = settings.algorithm
-    if digests is not None:
-        if checked.state in (Checksum.OK, Checksum.UNVERIFIED):
-            return {algorithm: digests[algorithm], algorithm + TIMESTAMP: now}
-    elif checked.state is Checksum.LEFT and not checked.had_all_time:
-        return {}  # it is the first one next time
-    return {} if settings.time_budget_seconds is None else {algorithm + _ATTEMPT: now}
+    if digests is not None and checked.state in (Checksum.OK, Checksum.UNVERIFIED):
+        return {algorithm: digests[algorithm], algorithm + TIMESTAMP: now}
+    # Without a limit everything is read each time, and no file can be in another's way. One that was
+    # begun late has had no turn: it is the first one next time.
+    had_its_turn = (
+        checked.had_all_time
+        or checked.state is Checksum.CORRUPT
+        or checked.reason in (ChecksumReason.CHANGED, ChecksumReason.UNREADABLE)
+    )
+    return {algorithm + _ATTEMPT: now} if had_its_turn and settings.time_budget_seconds is not None else {}
 
 
 def _store(file: CacheFile, facts: Mapping[str, Any], work: _Pass, locks: int) -> None:
@@ -518,7 +522,7 @@ def _alarm(result: Checked, snapshot: Snapshot, plan: Plan) -> str:
     source = "known_checksums says" if result.reason is ChecksumReason.KNOWN else "was stored"
     return (
         f"The base file {printable(result.file.name)} is corrupt: {result.detail}, as {source}. "
-        f"{f'The disks of {some_names(users)} are built on it' if users else 'No known instance uses it'}. "
+        f"{f'It is used by {some_names(users)}' if users else 'No known instance uses it'}. "
         f"Nothing was done about it: compare it with another host's, and restore it from there or from Glance, "
         f"before what uses it starts again."
     )
@@ -527,7 +531,7 @@ def _alarm(result: Checked, snapshot: Snapshot, plan: Plan) -> str:
 def _warnings(by_state: Mapping[Checksum, Sequence[Checked]], records: Mapping[str, Record], problem: str) -> list[str]:
     sentences = []
     if problem:
-        sentences.append(f"Checksums were compared, but not stored: {problem}.")
+        sentences.append(f"Checksums were compared without nova's locks, and not stored: {problem}.")
     checked = [result for results in by_state.values() for result in results]
     unstored = [(result.file.name, result.unstored) for result in checked if result.unstored]
     if unstored:

@@ -424,6 +424,14 @@ class TestBudget:
         second = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
 
+    def test_nothing_is_noted_about_a_file_that_is_gone(self, used: Host) -> None:
+        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.unlink(path)"]
+        with subprocess.Popen(command) as meddler:
+            result = prune(used, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
+            assert meddler.wait(10) == 0
+        assert checksum(result) == "skipped gone"
+        assert used.cached() == []
+
     def test_the_rate_is_kept(self, used: Host) -> None:
         started = time.monotonic()
         prune(used, checksum_max_rate=3_000_000)
@@ -515,6 +523,29 @@ class TestKnownChecksums:
     def test_an_entry_that_cannot_be_meant_is_refused(self, entry: Any) -> None:
         with pytest.raises(ImageCacheError, match="known_checksums"):
             parse_known_checksums({IMAGE: entry})
+
+
+class TestOptions:
+    def test_nova_conf_says_whether_and_how_often(self, used: Host, tmp_path: Path) -> None:
+        conf = tmp_path / "nova.conf"
+        conf.write_text("[libvirt]\nchecksum_base_images = true\nchecksum_interval_seconds = 60\n")
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - 61)
+        assert checksum(used.prune(config_file=str(conf))) == "ok"
+        assert checksum(used.prune(config_file=str(conf))) == "trusted"
+        assert checksum(used.prune(config_file=str(conf), checksum_base_images=False)) is None
+
+    def test_as_it_did_in_icehouse(self, used: Host, tmp_path: Path) -> None:
+        conf = tmp_path / "nova.conf"
+        conf.write_text("[DEFAULT]\nchecksum_base_images = on\n")
+        assert checksum(used.prune(config_file=str(conf))) == "unverified"
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("checksum_interval_seconds", -1), ("checksum_time_budget_seconds", -1), ("checksum_max_rate", 0)],
+    )
+    def test_values_that_cannot_be_meant_are_refused(self, used: Host, option: str, value: int) -> None:
+        with pytest.raises(ImageCacheError, match=option):
+            prune(used, **{option: value})
 
 
 @needs_root

@@ -170,9 +170,7 @@ class TestReading:
     @given(
         st.dictionaries(
             st.sampled_from(["sha1", "sha1-timestamp", "other"]),
-            st.recursive(
-                st.none() | st.booleans() | st.floats() | st.integers() | st.text(), lambda inner: st.lists(inner)
-            ),
+            st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists),
         )
     )
     def test_whatever_the_fields(self, fields: dict[str, Any]) -> None:
