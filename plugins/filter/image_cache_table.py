@@ -14,7 +14,7 @@ description:
     last how much disk space comes back.
   - The more C(details) the modules were asked for, the more it says; with C(files), all.
   - The largest files of a section come first, and of more than 20 the rest is counted. No line is longer than 100
-    columns.
+    columns, but for one with a long path.
 positional: dry_run
 author:
   - stackops.nova contributors (@stackops)

@@ -1,0 +1,54 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role's variables are the modules' options, documented once and with the same defaults."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+
+ROLE = Path(__file__).parents[3] / "roles/image_cache"
+ONLY_THE_ROLES = {"image_cache_prune", "image_cache_group"}
+OTHER_DEFAULTS = {"details": "files"}
+
+
+def load(name: str) -> dict[str, Any]:
+    return yaml.safe_load((ROLE / name).read_text())
+
+
+def variables() -> dict[str, dict[str, Any]]:
+    return load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+
+
+def variable_of(option: str) -> str:
+    return "image_cache_" + option.removeprefix("image_").removeprefix("cache_")
+
+
+def test_each_option_of_the_modules_is_a_variable_and_the_other_way_round() -> None:
+    assert set(variables()) - ONLY_THE_ROLES == {variable_of(option) for option in argument_spec()}
+
+
+def test_a_variable_takes_what_its_option_takes() -> None:
+    for option, spec in argument_spec().items():
+        documented = {key: value for key, value in variables()[variable_of(option)].items() if key != "description"}
+        expected = {**spec, "default": OTHER_DEFAULTS[option]} if option in OTHER_DEFAULTS else spec
+        assert documented == expected, option
+
+
+def test_each_variable_reaches_its_option() -> None:
+    passed = load("vars/main.yml")["_image_cache_options"]
+    found = {option: re.fullmatch(r"{{ (\w+) \| default\(omit\) }}", value)[1] for option, value in passed.items()}
+    assert found == {option: variable_of(option) for option in argument_spec()}
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    assert load("defaults/main.yml") == {
+        name: spec["default"] for name, spec in variables().items() if "default" in spec
+    }
