@@ -424,6 +424,12 @@ class TestBudget:
         second = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
 
+    def test_a_corrupt_file_lets_the_others_go_first_next_time(self, used: Host) -> None:
+        then = used.now - DAY
+        write_info(used, sha1="0" * 40, sha1_timestamp=then)
+        assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt stored"
+        assert info(used) == {"sha1": "0" * 40, "sha1-timestamp": then, "sha1-attempt": used.now}
+
     def test_nothing_is_noted_about_a_file_that_is_gone(self, used: Host) -> None:
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.unlink(path)"]
         with subprocess.Popen(command) as meddler:
