@@ -143,12 +143,84 @@ def measure_prune(root: Path) -> Iterator[Row]:
     )
 
 
+def measure_integrity(root: Path) -> Iterator[Row]:
+    """Hashing against openssl and against itself, and what verification costs where there is nothing to do."""
+    with files_of(root, 2, 1 << 29) as paths:
+        # The best of each: whoever else uses one of the cores meanwhile takes it from two files, not from one.
+        rounds = [(reading(paths[0]), verifying(paths)[0]) for _round in range(10)]
+        one, two = (min(column) for column in zip(*rounds, strict=True))
+        ours, theirs = medians(7, lambda: reading(paths[0]), lambda: openssl(paths[0]))
+        yield at_least(
+            "sha1 of a file in the page cache, bytes a second: ours / openssl dgst", theirs / ours, 0.95, ours, theirs
+        )
+        yield at_least("two files on two cores / one file, bytes a second", 2 * one / two, 1.8, two / 2, one)
+    for base_files, target in ((200, 1.1), (2000, None)):
+        with tree_of(root, base_files, 2000) as tree:
+            for path in list(tree.cache_path.iterdir()):
+                stored = {"sha1": "0" * 40, "sha1-timestamp": time.time()}
+                path.with_name(f"{path.name}.info").write_text(json.dumps(stored))
+            seconds = core(tree, "trusted", 25)
+            on, off = seconds["trusted"], seconds["audit"]
+            figure = f"audit, all is trusted / no checksums, {base_files:,} + 2,000"
+            yield (
+                note(figure, on / off, ms(on), ms(off))
+                if target is None
+                else ratio(figure, on / off, target, ms(on), ms(off))
+            )
+    with files_of(root, 2, 0) as paths:
+        for path, size in zip(paths, (4 << 20, 4 << 30), strict=True):
+            os.truncate(path, size)
+        small, large = (verifying([path])[1] / 1e6 for path in paths)
+        yield Row(
+            "peak memory, a file of 4 GiB more than one of 4 MiB",
+            "<= 10 MB",
+            f"{large - small:.1f} MB",
+            f"{large:.0f} MB",
+            f"{small:.0f} MB",
+            large - small <= 10,
+        )
+
+
+@contextmanager
+def files_of(root: Path, count: int, size: int) -> Iterator[list[Path]]:
+    """So many files of random bytes, all in the page cache."""
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        paths = [Path(directory, str(number)) for number in range(count)]
+        for path in paths:
+            with path.open("wb") as file:
+                for _megabyte in range(size >> 20):
+                    file.write(os.urandom(1 << 20))
+        os.sync()
+        yield paths
+
+
+def verifying(paths: list[Path]) -> tuple[float, float]:
+    """Seconds that a fresh process takes to hash the files, several at a time, and the memory that it takes."""
+    command = [sys.executable, str(HERE / "hashing.py"), *map(str, paths)]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    return figures["seconds"], figures["peak_bytes"]
+
+
+def reading(path: Path) -> float:
+    return verifying([path])[0]
+
+
+def openssl(path: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(["openssl", "dgst", "-sha1", str(path)], check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
 def tree_files(tree: CacheTree) -> Iterator[Path]:
     yield from tree.root.glob("**/*")
 
 
 def ratio(figure: str, value: float, most: float, ours: str, peer: str) -> Row:
     return Row(figure, f"<= {most}", f"{value:.2f}", ours, peer, value <= most)
+
+
+def at_least(figure: str, value: float, least: float, ours: float, peer: float) -> Row:
+    return Row(figure, f">= {least}", f"{value:.2f}", ms(ours), ms(peer), value >= least)
 
 
 def note(figure: str, value: float, ours: str, peer: str) -> Row:
@@ -172,7 +244,7 @@ def main() -> int:
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
     print(line("figure", "target", "measured", "ours", "peer"))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_ROOT")) as directory:
-        for measure in (measure_task, measure_core, measure_prune):
+        for measure in (measure_task, measure_core, measure_prune, measure_integrity):
             for row in measure(Path(directory)):
                 rows.append(row)
                 print(line(*row[:5]) + ("" if row.met else "  missed"), flush=True)

@@ -143,6 +143,66 @@ options:
       - A brake. If more than this share of the cache's files would be removed, in percent, nothing is, and the task
         fails.
     type: int
+  checksum_base_images:
+    description:
+      - Whether to verify base files, which are images and their resized and small copies.
+        M(stackops.nova.image_cache_prune) also stores the checksums that are missing, and when one was last verified.
+        M(stackops.nova.image_cache_facts) and check mode only read and compare.
+      - The checksum of a file is taken when it is verified for the first time, and from then on says whether the file
+        changed. To know that a file was right to begin with, give O(known_checksums).
+      - V(false) where neither this nor O(config_file) says it.
+    type: bool
+  checksum_interval_seconds:
+    description:
+      - For how many seconds a checksum that was stored or verified is trusted. The file is not read meanwhile.
+      - V(3600) where neither this nor O(config_file) says it, as in nova. A day or a week is enough for most.
+    type: int
+  checksum_algorithm:
+    description:
+      - The algorithm of the checksums that are stored. V(sha1) is what nova wrote when it still did.
+      - Each has a field of its own in the info file. Where a file has a checksum of another one only, it is compared
+        with that before one of the new algorithm is stored.
+    type: str
+    choices: [sha1, sha256, sha512]
+    default: sha1
+  checksum_scope:
+    description:
+      - Which base files to verify. V(used) takes those in use, V(all) also those that are kept though nothing uses
+        them.
+    type: str
+    choices: [used, all]
+    default: used
+  checksum_time_budget_seconds:
+    description:
+      - For how many seconds to verify. What is not done by then is left, and comes first in the next run, for those
+        files come first that were verified longest ago. So every file is verified once before any is verified again.
+      - A file that is being read when the time is over is left too. One that takes more than the whole of it is never
+        verified, and a warning names it.
+      - Only M(stackops.nova.image_cache_prune) remembers what it verified. M(stackops.nova.image_cache_facts) begins
+        with the same files each time.
+      - No limit where it is not given.
+    type: int
+  checksum_max_rate:
+    description:
+      - How much to read a second, all files together. A number of bytes, or one with a unit such as V(100M).
+      - No limit where it is not given. Verification always has the lowest priority for processor and disk.
+    type: bytes
+  known_checksums:
+    description:
+      - The checksums that images must have, by image id, such as those that Glance took when they were uploaded. Each
+        is a dictionary with C(algorithm) and C(value), or an image as the Image API gives it, with C(os_hash_algo) and
+        C(os_hash_value), or as M(openstack.cloud.image_info) does, with C(hash_algo) and C(hash_value).
+      - An original is compared with it instead of with what is stored. Give those of raw images only, because nova
+        converts others, so that what is in the cache is not what Glance has. An entry that has a C(disk_format) other
+        than V(raw) is left out.
+      - Resized and small copies are not compared with it, for they are not the image any more.
+    type: dict
+  fail_on_corrupt:
+    description:
+      - Whether the task fails if a base file is corrupt. It does so at the end, with everything done and the full
+        result. There is a warning in any case.
+    type: bool
+    default: false
   details:
     description:
       - How much to return. V(summary) stays under 4 KiB for a cache of any size.
@@ -162,4 +222,13 @@ notes:
   - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of
     O(instances_path), and
     followed to its end, whatever an inventory says.
+  - A base file that rots harms every guest on top of it, and nothing tells, for nova stopped verifying them in 2019.
+    With O(checksum_base_images) they are read and compared with checksums that lie beside them, in nova's own info
+    files and under nova's own locks, so that hosts with shared storage share the work. Corrupt files are returned as
+    RV(ignore:corrupt) with the instances that use them, and in a warning. They are never repaired, nor removed for
+    being corrupt.
+  - What to do about one. Compare it with another host's copy, stop the instances that use it, and put a good copy in
+    its place, from that host or from Glance. What guests wrote lies in their own disks and stays.
+  - A file that changes or is replaced while it is read, or whose lock somebody holds, is skipped and never called
+    corrupt.
 """

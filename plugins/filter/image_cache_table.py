@@ -165,6 +165,14 @@ def _alarms(report: _Report) -> list[str]:
         )
         texts = [f"{_path(lost['backing_file'], image_cache)}: {_some(lost['instances'])}" for lost in missing]
         alarms += _cut(texts, omitted.get("missing", 0))
+    corrupt = image_cache.get("corrupt", [])
+    if corrupt:
+        alarms.append(
+            "CORRUPT  Base files that are not what they were. Compare them with another host's, and restore them "
+            "before what uses them starts again."
+        )
+        texts = [f"{file['name']}: {_some(file['used_by']) or 'no known instance'}" for file in corrupt]
+        alarms += _cut(texts, omitted.get("corrupt", 0))
     if unknown_use:
         alarms.append("REFUSED  Nothing may be removed:")
         alarms += _cut(unknown_use, omitted.get("unknown_use", 0))
@@ -208,7 +216,19 @@ def _numbers(report: _Report) -> list[str]:
     rows.append(("other, never touched", summary["other"], None))
     lines = ["", f"{'FOUND':<24}{'FILES':>8}{'ON DISK':>12}"]
     lines += [f"  {label:<22}{count:>8}{'' if space is None else _size(space):>12}" for label, count, space in rows]
-    return lines + _wrap(_storage(report.image_cache), "  ")
+    lines += _wrap(_storage(report.image_cache), "  ")
+    if report.image_cache.get("checksums"):
+        lines += _wrap(_verified(report.image_cache["checksums"]), "  ")
+    return lines
+
+
+def _verified(checksums: Mapping[str, Any]) -> str:
+    oldest = checksums["oldest_verification_seconds"]
+    age = "some were never verified" if oldest is None else f"the oldest verification was {_age(oldest)}"
+    return (
+        f"{checksums['verified_files']} files, {_size(checksums['verified_bytes'])}, were verified now, "
+        f"{checksums['trusted_files']} lately, {checksums['left_files']} are left; {age}"
+    )
 
 
 def _storage(image_cache: Mapping[str, Any]) -> str:

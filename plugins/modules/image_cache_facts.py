@@ -13,7 +13,8 @@ description:
   - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
     that would free,
     and what needs a person, such as a backing file that is missing.
-  - Writes nothing, starts no process for qcow2 and raw disks, and holds no lock.
+  - With O(checksum_base_images) it also verifies base files against the checksums that are stored beside them.
+  - Writes nothing, starts no process for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:
@@ -37,6 +38,12 @@ EXAMPLES = r"""
   stackops.nova.image_cache_facts:
     config_file: /etc/nova/nova.conf
     details: files
+
+- name: Look for corrupt base files among those whose checksums were stored
+  stackops.nova.image_cache_facts:
+    checksum_base_images: true
+    checksum_interval_seconds: 0
+    fail_on_corrupt: true
 
 - name: Audit a host of a containerised deployment
   stackops.nova.image_cache_facts:
@@ -172,6 +179,67 @@ ansible_facts:
           returned: success
           type: list
           elements: str
+        corrupt:
+          description:
+            - The base files that are not what they were, or not what O(known_checksums) says. Only known with
+              O(checksum_base_images).
+          returned: success
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: The file's name.
+              returned: success
+              type: str
+            used_by:
+              description: The instances that need it.
+              returned: success
+              type: list
+              elements: str
+        checksums:
+          description: What verification did, V(none) without O(checksum_base_images) or if the cache does not exist.
+          returned: success
+          type: dict
+          contains:
+            algorithm:
+              description: The algorithm of the stored checksums.
+              returned: success
+              type: str
+            verified_files:
+              description: How many files were read to their end now, those included whose checksum was stored for the
+                first time.
+              returned: success
+              type: int
+            verified_bytes:
+              description: How much that was.
+              returned: success
+              type: int
+            trusted_files:
+              description: How many were not read, because they were verified within O(checksum_interval_seconds).
+              returned: success
+              type: int
+            unverified_files:
+              description: How many had no checksum to compare with. A prune stored one.
+              returned: success
+              type: int
+            skipped_files:
+              description: How many could not be verified. RV(ignore:files[].checksum_reason) says why.
+              returned: success
+              type: int
+            left_files:
+              description: How many are left for the next run, because O(checksum_time_budget_seconds) was over.
+              returned: success
+              type: int
+            left_bytes:
+              description: How large these are.
+              returned: success
+              type: int
+            oldest_verification_seconds:
+              description:
+                - How long ago the file was verified, or its checksum stored, for which that is longest ago, after this
+                  run. V(none) if it never was for some file, or if there is no file to verify.
+              returned: success
+              type: float
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)
@@ -191,6 +259,10 @@ ansible_facts:
               type: int
             unknown_use:
               description: How many of C(unknown_use).
+              returned: if O(details=summary)
+              type: int
+            corrupt:
+              description: How many of C(corrupt).
               returned: if O(details=summary)
               type: int
         active:
@@ -289,6 +361,22 @@ ansible_facts:
               returned: success
               type: list
               elements: str
+            checksum:
+              description:
+                - What verification says. V(unverified) if there was no checksum to compare with, V(trusted) if it was
+                  verified lately and not read now, V(ok), V(corrupt), V(skipped) if it could not be verified, or
+                  V(left) for the next run. V(none) if it was not to be verified.
+              returned: success
+              type: str
+            checksum_reason:
+              description:
+                - Why. A corrupt file differs from what was V(stored), or is V(known) to be another one by
+                  O(known_checksums).
+                - A skipped one was V(locked) by somebody who verifies it or writes about it, or V(changed), was
+                  V(replaced) or became V(gone) while it was read, or is V(unreadable).
+                - V(none) otherwise.
+              returned: success
+              type: str
 """
 
 import time
@@ -308,7 +396,10 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     for warning in result.warnings:
         module.warn(warning)
-    module.exit_json(changed=False, ansible_facts={"image_cache": result.facts})
+    answer = {"changed": False, "ansible_facts": {"image_cache": result.facts}}
+    if result.error is not None:
+        module.fail_json(msg=result.error, **answer)
+    module.exit_json(**answer)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ description:
   - Check mode is the dry run. What it returns as removed is what a run would remove.
   - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
   - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
+  - With O(checksum_base_images) it verifies base files at the end, after everything was removed, and stores what it
+    found, which is no change either. With O(remove_unused_base_images=false) that is all it does.
 author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:
@@ -39,6 +41,42 @@ EXAMPLES = r"""
 - name: Make room until 50 GiB are free, least recently used first
   stackops.nova.image_cache_prune:
     min_free_space: 50G
+
+- name: Begin to verify base files, and store the checksums of those that have none
+  stackops.nova.image_cache_prune:
+    remove_unused_base_images: false
+    checksum_base_images: true
+
+- name: Verify base files against what Glance has, too
+  stackops.nova.image_cache_prune:
+    remove_unused_base_images: false
+    checksum_base_images: true
+    known_checksums: "{{ dict(glance.images | map(attribute='id') | zip(glance.images)) }}"
+
+# A playbook for every night. Each host goes on where it stopped the night before, and takes ten minutes at most.
+- name: Verify the base files of a fleet, a little every night
+  hosts: compute
+  become: true
+  gather_facts: false
+  strategy: free
+  tasks:
+    - name: Verify what was verified longest ago
+      stackops.nova.image_cache_prune:
+        config_file: /etc/nova/nova.conf
+        remove_unused_base_images: false
+        checksum_base_images: true
+        checksum_interval_seconds: 604800
+        checksum_time_budget_seconds: 600
+        checksum_max_rate: 200M
+        fail_on_corrupt: true
+      register: verified
+
+    - name: Say how far it is
+      ansible.builtin.debug:
+        msg: >-
+          {{ verified.image_cache.checksums.verified_files }} verified,
+          {{ verified.image_cache.checksums.left_files }} left,
+          the oldest verification was {{ verified.image_cache.checksums.oldest_verification_seconds }} seconds ago
 
 - name: Count the instances of all hosts that share the storage
   stackops.nova.image_cache_prune:

@@ -31,6 +31,14 @@ DEFAULTS: dict[str, Any] = {
     "min_free_space": None,
     "max_removals": None,
     "max_removal_percent": None,
+    "checksum_base_images": None,
+    "checksum_interval_seconds": None,
+    "checksum_algorithm": "sha1",
+    "checksum_scope": "used",
+    "checksum_time_budget_seconds": None,
+    "checksum_max_rate": None,
+    "known_checksums": None,
+    "fail_on_corrupt": False,
     "details": "summary",
 }
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Checksum, ChecksumReason
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
 from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host
@@ -65,6 +66,7 @@ class TestReturnValues:
     def busy(self, host: Host) -> Host:
         """A host on which no list of the result is empty."""
         host.base(BASE, age=3 * DAY)
+        (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha1": "0" * 40}))
         host.base("swap_64", age=3 * DAY)
         host.base("swap_128", age=3 * DAY)
         host.base("swap_256", age=HOUR)
@@ -76,12 +78,14 @@ class TestReturnValues:
 
     def options(self, **given: Any) -> dict[str, Any]:
         instance = {"uuid": UUID, "image_ref": IMAGE, "host": "vm"}
-        return {"instances": [instance], "instance_hosts": ["other"], **given}
+        return {"instances": [instance], "instance_hosts": ["other"], "checksum_base_images": True, **given}
 
     def test_these_tests_leave_no_list_empty(self, busy: Host) -> None:
         result = busy.prune(**self.options())
         assert result.facts["missing"] != []
         assert result.facts["orphans"] != []
+        assert result.facts["corrupt"] != []
+        assert result.facts["checksums"]["verified_files"] == 1
         assert result.facts["store"]["users"] != []
         assert len(result.done["removed"]) == 2
         assert len(result.done["failed"]) == 1
@@ -124,6 +128,8 @@ class TestReturnValues:
             ("image_cache_facts ansible_facts image_cache files kind", Kind),
             ("image_cache_facts ansible_facts image_cache files state", State),
             ("image_cache_facts ansible_facts image_cache files reasons", Reason),
+            ("image_cache_facts ansible_facts image_cache files checksum", Checksum),
+            ("image_cache_facts ansible_facts image_cache files checksum_reason", ChecksumReason),
             ("image_cache_prune image_cache kept reason", KeptReason),
         ],
     )
@@ -135,7 +141,7 @@ class TestReturnValues:
         for key in keys:
             page = page["contains"][key]
         explained = set(re.findall(r"V\((\w+)\)", str(page["description"])))
-        assert explained == {member.value for member in values}
+        assert explained - {"none"} == {member.value for member in values}
 
 
 def compare(pages: dict[str, Any], returned: dict[str, Any], details: str) -> None:

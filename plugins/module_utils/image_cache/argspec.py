@@ -39,6 +39,14 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "min_free_space": {"type": "bytes"},
         "max_removals": {"type": "int"},
         "max_removal_percent": {"type": "int"},
+        "checksum_base_images": {"type": "bool"},
+        "checksum_interval_seconds": {"type": "int"},
+        "checksum_algorithm": {"type": "str", "choices": ["sha1", "sha256", "sha512"], "default": "sha1"},
+        "checksum_scope": {"type": "str", "choices": ["used", "all"], "default": "used"},
+        "checksum_time_budget_seconds": {"type": "int"},
+        "checksum_max_rate": {"type": "bytes"},
+        "known_checksums": {"type": "dict"},
+        "fail_on_corrupt": {"type": "bool", "default": False},
         "details": {"type": "str", "choices": ["summary", "names", "files"], "default": "summary"},
     }
 

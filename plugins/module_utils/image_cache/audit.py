@@ -7,23 +7,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from .argspec import inventory_from_params, settings_from_params
 from .disks import RunCommand
+from .layout import printable, some_names
 from .plan import Plan, make_plan
 from .report import describe, warnings
 from .scan import Snapshot, take_snapshot
 from .settings import Settings
 
-__all__ = ["AuditResult", "audit", "look"]
+if TYPE_CHECKING:
+    from .checksums import Verification
+
+__all__ = ["AuditResult", "audit", "corruption", "look", "verify"]
 
 
 class AuditResult(NamedTuple):
-    """What an audit gives back: the ``image_cache`` structure, and sentences to warn with."""
+    """What an audit gives back.
+
+    :param facts: the ``image_cache`` structure.
+    :param warnings: sentences to warn with.
+    :param error: why the task fails, None if it does not.
+    """
 
     facts: dict[str, Any]
     warnings: list[str]
+    error: str | None = None
 
 
 def audit(params: Mapping[str, Any], now: float, run_command: RunCommand) -> AuditResult:
@@ -36,7 +46,12 @@ def audit(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Aud
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at at all.
     """
     settings, snapshot, plan = look(params, now, run_command)
-    return AuditResult(describe(snapshot, plan, settings, now, params["details"]), warnings(snapshot, plan))
+    verification = verify(snapshot, plan, settings, now, run_command)
+    return AuditResult(
+        facts=describe(snapshot, plan, settings, now, params["details"], verification),
+        warnings=warnings(snapshot, plan, verification),
+        error=corruption(verification, settings),
+    )
 
 
 def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tuple[Settings, Snapshot, Plan]:
@@ -51,3 +66,40 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
     ]
     snapshot = take_snapshot(settings, other_disks, run_command)
     return settings, snapshot, make_plan(snapshot, inventory, settings, now)
+
+
+def verify(
+    snapshot: Snapshot,
+    plan: Plan,
+    settings: Settings,
+    now: float,
+    run_command: RunCommand,
+    removed: frozenset[str] = frozenset(),
+    may_store: bool = False,
+) -> Verification | None:
+    """Verify base files, if the options say so; the parameters are those of :func:`checksums.verify_files`."""
+    if not settings.checksums.enabled or not snapshot.exists:
+        return None
+    # Here, so that a pass without verification does not pay for hashes and threads.
+    from .checksums import verify_files
+
+    return verify_files(
+        snapshot=snapshot,
+        plan=plan,
+        settings=settings,
+        now=now,
+        run_command=run_command,
+        removed=removed,
+        may_store=may_store,
+    )
+
+
+def corruption(verification: Verification | None, settings: Settings) -> str | None:
+    """Say why a task fails over corrupt files; None where there are none, or it need not."""
+    if verification is None or not verification.corrupt or not settings.checksums.fail_on_corrupt:
+        return None
+    names = [file.name for file in verification.corrupt]
+    return (
+        f"{len(names)} corrupt base {'file' if len(names) == 1 else 'files'} in {printable(settings.cache_path)}: "
+        f"{some_names(names)}. In the result, image_cache.corrupt says who uses them, and a warning what to do."
+    )

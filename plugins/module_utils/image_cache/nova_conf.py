@@ -56,6 +56,14 @@ _PLACES: dict[str, tuple[Place, ...]] = {
         ("libvirt", "remove_unused_kernels"),
         ("DEFAULT", "remove_unused_kernels"),
     ),
+    "checksum_base_images": (
+        ("libvirt", "checksum_base_images"),
+        ("DEFAULT", "checksum_base_images"),
+    ),
+    "checksum_interval_seconds": (
+        ("libvirt", "checksum_interval_seconds"),
+        ("DEFAULT", "checksum_interval_seconds"),
+    ),
     "host": (("DEFAULT", "host"),),
 }
 

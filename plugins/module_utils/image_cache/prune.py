@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Mapping, NamedTuple
 
 from .apply import Outcome, apply_plan, rehearse_plan
-from .audit import look
+from .audit import corruption, look, verify
 from .disks import RunCommand
 from .layout import printable
 from .plan import Plan, State
@@ -59,13 +59,24 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             shared=snapshot.store is None or snapshot.store.shared,
             read_disks=lambda: read_disks(settings, snapshot.files, snapshot.other_disks, run_command),
         )
+    # Last, for it may take long, and what was looked at before must not grow old meanwhile.
+    verification = verify(
+        snapshot,
+        plan,
+        settings,
+        now,
+        run_command,
+        removed=frozenset(file.name for file in outcome.removed),
+        may_store=not check_mode,
+    )
+    errors = [_error(plan, outcome, settings), corruption(verification, settings)]
     return PruneResult(
-        facts=describe(snapshot, plan, settings, now, params["details"]),
+        facts=describe(snapshot, plan, settings, now, params["details"], verification),
         done=_describe_outcome(outcome),
         changed=bool(outcome.removed),
         diff=_listing_diff(plan, outcome, settings),
-        warnings=[*warnings(snapshot, plan), *outcome.warnings],
-        error=_error(plan, outcome, settings),
+        warnings=[*warnings(snapshot, plan, verification), *outcome.warnings],
+        error=" ".join(filter(None, errors)) or None,
     )
 
 

@@ -8,27 +8,38 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from .layout import Kind, printable, some_names
 from .plan import Plan, State, Verdict, used_by
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
+if TYPE_CHECKING:
+    from .checksums import Verification
+
 __all__ = ["describe", "reasons_of", "reclaimable_bytes", "warnings"]
 
 # How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
-_SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 500, "unknown_use": 1000}
+_SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 400, "unknown_use": 900, "corrupt": 500}
 _WARNINGS = 10
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
-def describe(snapshot: Snapshot, plan: Plan, settings: Settings, now: float, details: str) -> dict[str, Any]:
+def describe(
+    snapshot: Snapshot,
+    plan: Plan,
+    settings: Settings,
+    now: float,
+    details: str,
+    verification: Verification | None = None,
+) -> dict[str, Any]:
     """Return the ``image_cache`` structure that both modules give back.
 
     :param now: the time of the pass, in unix seconds.
     :param details: ``summary`` keeps it under 4 KiB for a cache of any size, ``names`` adds the
         names by state and the images in use, ``files`` one entry a file as well.
+    :param verification: what was found out about checksums, None where nothing was verified.
     :return: plain data: file names bare, sizes in bytes, times in unix seconds, lists sorted.
     """
     by_state: dict[State, list[Verdict]] = {state: [] for state in State}
@@ -54,6 +65,11 @@ def describe(snapshot: Snapshot, plan: Plan, settings: Settings, now: float, det
         ],
         "orphans": _names(plan.usage.orphans),
         "unknown_use": list(plan.unknown_use),
+        "corrupt": [
+            {"name": printable(file.name), "used_by": _names(used_by(file, snapshot, plan.usage))}
+            for file in (verification.corrupt if verification else ())
+        ],
+        "checksums": verification.summary if verification else None,
     }
     if details == "summary":
         return _shortened(facts)
@@ -68,21 +84,26 @@ def describe(snapshot: Snapshot, plan: Plan, settings: Settings, now: float, det
     }
     if details == "files":
         facts["files"] = [
-            _file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now)
+            {
+                **_file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now),
+                **_checksum(verdict.file, verification),
+            }
             for verdict in sorted(plan.verdicts, key=lambda verdict: verdict.file.name)
         ]
     return facts
 
 
-def warnings(snapshot: Snapshot, plan: Plan) -> list[str]:
+def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None = None) -> list[str]:
     """Return what an operator must know, worst first."""
     sentences = [
         f"The backing file {printable(lost.backing_file)} does not exist: {some_names(lost.instances)} cannot start "
         f"without it. Restore it, from another host's cache or from Glance, before anything else."
         for lost in plan.missing
     ]
+    sentences += verification.alarms if verification else ()
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use]
     sentences += snapshot.warnings
+    sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:
         return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out."]
     return sentences
@@ -126,6 +147,14 @@ def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float
         "age_seconds": now - mtime,
         "removable_in_seconds": verdict.removable_in,
         "used_by": _names(users),
+    }
+
+
+def _checksum(file: CacheFile, verification: Verification | None) -> dict[str, str | None]:
+    checked = verification.by_name.get(file.name) if verification else None
+    return {
+        "checksum": checked.state.value if checked else None,
+        "checksum_reason": checked.reason.value if checked and checked.reason else None,
     }
 
 

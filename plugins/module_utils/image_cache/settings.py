@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import string
+from types import MappingProxyType
 from typing import (
     Any,
     Mapping,
@@ -18,7 +19,7 @@ from typing import (
 from .errors import ImageCacheError
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
 
-__all__ = ["Settings", "make_settings"]
+__all__ = ["ChecksumSettings", "Settings", "make_settings"]
 
 _IMAGE_REFERENCE = "%(image)s"
 _DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
@@ -26,6 +27,22 @@ _DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMA
 # One of each form, to try an info file's name on.
 _CACHE_NAMES = (fingerprint(""), fingerprint("") + "_1", "swap_1", "ephemeral_1_0706d66")
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
+
+
+class ChecksumSettings(NamedTuple):
+    """The options of verification. Without a limit, ``time_budget_seconds`` and ``max_rate`` (bytes a second) are None.
+
+    ``known`` has, by the name of an original, the algorithm and value of a checksum that it must have.
+    """
+
+    enabled: bool = False
+    interval_seconds: int = 3600
+    algorithm: str = "sha1"
+    all_files: bool = False
+    time_budget_seconds: int | None = None
+    max_rate: int | None = None
+    known: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    fail_on_corrupt: bool = False
 
 
 class Settings(NamedTuple):
@@ -50,6 +67,7 @@ class Settings(NamedTuple):
     min_free_space: int | None
     max_removals: int | None
     max_removal_percent: int | None
+    checksums: ChecksumSettings = ChecksumSettings()
 
     @property
     def cache_path(self) -> str:
@@ -114,6 +132,33 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         min_free_space=_limit(given, "min_free_space"),
         max_removals=_limit(given, "max_removals"),
         max_removal_percent=_limit(given, "max_removal_percent"),
+        checksums=_checksum_settings(
+            given,
+            enabled=choose("checksum_base_images", False),
+            interval_seconds=_not_negative("checksum_interval_seconds", choose("checksum_interval_seconds", 3600)),
+        ),
+    )
+
+
+def _checksum_settings(given: Mapping[str, Any], enabled: bool, interval_seconds: int) -> ChecksumSettings:
+    max_rate = _limit(given, "checksum_max_rate")
+    if max_rate == 0:
+        raise ImageCacheError("checksum_max_rate must be at least one byte a second; leave it out for no limit.")
+    known: Mapping[str, tuple[str, str]] = {}
+    if enabled and given.get("known_checksums"):
+        # Here, so that a pass without them does not pay for it.
+        from .known_checksums import parse_known_checksums
+
+        known = parse_known_checksums(given["known_checksums"])
+    return ChecksumSettings(
+        enabled=enabled,
+        interval_seconds=interval_seconds,
+        algorithm=given.get("checksum_algorithm") or "sha1",
+        all_files=given.get("checksum_scope") == "all",
+        time_budget_seconds=_limit(given, "checksum_time_budget_seconds"),
+        max_rate=max_rate,
+        known=known,
+        fail_on_corrupt=bool(given.get("fail_on_corrupt")),
     )
 
 

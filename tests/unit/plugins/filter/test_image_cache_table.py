@@ -295,6 +295,35 @@ DISK BACK: 0 KiB of 1.0 GiB. Removal is refused: the reasons are at the top."""
     assert image_cache_table({**image_cache, **result}) == table
 
 
+def test_corrupt_files():
+    """They come with who uses them, and how far verification is."""
+    checksums = {
+        "algorithm": "sha1",
+        "verified_files": 3,
+        "verified_bytes": 5 * GIB,
+        "trusted_files": 40,
+        "unverified_files": 0,
+        "skipped_files": 0,
+        "left_files": 12,
+        "left_bytes": 80 * GIB,
+        "oldest_verification_seconds": 5 * 86400.0,
+    }
+    corrupt = [{"name": "swap_1", "used_by": ["vm-1", "vm-2"]}, {"name": "swap_2", "used_by": []}]
+    table = image_cache_table(audit(corrupt=corrupt, checksums=checksums))
+    assert table.splitlines()[2:9] == [
+        "!! NEEDS A PERSON",
+        "!! CORRUPT  Base files that are not what they were. Compare them with another host's, and restore",
+        "!!          them before what uses them starts again.",
+        "!!          - swap_1: vm-1 and vm-2",
+        "!!          - swap_2: no known instance",
+        "",
+        "FOUND                      FILES     ON DISK",
+    ]
+    assert "  3 files, 5.0 GiB, were verified now, 40 lately, 12 are left; the oldest verification was 5d ago" in table
+    checksums["oldest_verification_seconds"] = None
+    assert "some were never verified" in image_cache_table(audit(checksums=checksums))
+
+
 def test_failures():
     table = """\
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Verification
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
@@ -69,11 +70,12 @@ def report(
     details: str = "summary",
     problems: tuple[str, ...] = (),
     hosts: tuple[str, ...] = ("here", "there"),
+    verification: Verification | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     inventory = Inventory(True, instances or (GUEST, REMOTE), frozenset(hosts), problems)
     settings = make_settings({"instances_path": "/instances", **options}, {}, hostname="here")
-    return describe(snapshot, make_plan(snapshot, inventory, settings, NOW), settings, NOW, details)
+    return describe(snapshot, make_plan(snapshot, inventory, settings, NOW), settings, NOW, details, verification)
 
 
 def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
@@ -118,7 +120,9 @@ class TestSummary:
             "missing": [{"backing_file": "/instances/_base/swap_32", "instances": ["instance-1"]}],
             "orphans": ["lost"],
             "unknown_use": [],
-            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0},
+            "corrupt": [],
+            "checksums": None,
+            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
         }
 
     def test_without_a_cache(self) -> None:
@@ -146,7 +150,9 @@ class TestSummary:
             "missing": [],
             "orphans": [],
             "unknown_use": [],
-            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0},
+            "corrupt": [],
+            "checksums": None,
+            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
         }
 
     @pytest.mark.parametrize(
@@ -209,6 +215,8 @@ class TestDetails:
             "age_seconds": HOUR,
             "removable_in_seconds": None,
             "used_by": ["instance-1", "instance-2", "lost"],
+            "checksum": None,
+            "checksum_reason": None,
         }
 
     def test_of_an_unknown_file_that_is_too_young(self) -> None:
@@ -225,6 +233,8 @@ class TestDetails:
             "age_seconds": 23.5 * HOUR,
             "removable_in_seconds": HOUR // 2,
             "used_by": [],
+            "checksum": None,
+            "checksum_reason": None,
         }
 
     def test_of_a_file_that_may_go(self) -> None:
@@ -340,12 +350,29 @@ snapshots = st.builds(
 )
 
 
+def all_corrupt(names: list[str], users: list[str]) -> tuple[Verification, dict[str, list[str]]]:
+    """What verification says of so many corrupt files, and who uses each."""
+    numbers = ("verified_files", "verified_bytes", "trusted_files", "unverified_files", "skipped_files", "left_files")
+    summary = {
+        "algorithm": "sha512",
+        **dict.fromkeys(numbers, 10**12),
+        "left_bytes": 10**15,
+        "oldest_verification_seconds": 123456789.123,
+    }
+    files = [cached(name, hours=1) for name in names]
+    return Verification({}, files, summary, [], []), dict.fromkeys(names, users)
+
+
 @hypothesis_settings(deadline=None, max_examples=200)
-@given(snapshots)
-def test_a_summary_stays_under_four_kibibytes(snapshot: Snapshot) -> None:
-    facts = report(snapshot)
+@given(snapshots, st.builds(all_corrupt, repeated(hostile), repeated(hostile)))
+def test_a_summary_stays_under_four_kibibytes(
+    snapshot: Snapshot, corrupt: tuple[Verification, dict[str, list[str]]]
+) -> None:
+    verification, backing = corrupt
+    snapshot = snapshot._replace(backing=backing)
+    facts = report(snapshot, verification=verification)
     assert len(json.dumps(facts)) < 4096
-    whole = report(snapshot, details="names")
+    whole = report(snapshot, details="names", verification=verification)
     for name, left_out in facts["omitted"].items():
         shown, all_of_it = (
             (facts["store"][name], whole["store"][name]) if name == "users" else (facts[name], whole[name])

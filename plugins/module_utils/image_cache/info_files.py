@@ -1,0 +1,220 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""Stored facts about base files: the info file of each, read, and written so that nothing is ever lost.
+
+An info file is one JSON object, ``{"sha1": hex, "sha1-timestamp": unix time}``, as nova wrote it up
+to 2019 (``read_stored_info`` and ``write_stored_info`` in Icehouse's ``imagecache.py``). Essex kept
+the bare checksum in ``<base file>.sha1``.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+from contextlib import suppress
+from typing import Any, Mapping, NamedTuple
+
+from .errors import ImageCacheError
+from .layout import Kind, info_path, lock_name, parse_name, printable
+from .locks import acquire, release
+
+__all__ = [
+    "INFO_KINDS",
+    "TIMESTAMP",
+    "Info",
+    "info_lock_name",
+    "is_valid_info_file",
+    "read_essex_checksum",
+    "read_info",
+    "remove_essex_checksum",
+    "store_facts",
+]
+
+INFO_KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
+TIMESTAMP = "-timestamp"
+
+_SIZE_LIMIT = 16 * 1024
+_LOCK_WAIT_SECONDS = 1.0
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_MODE = 0o644
+_decode = json.JSONDecoder().decode
+
+
+class Info(NamedTuple):
+    """What an info file holds.
+
+    :param fields: its fields; empty where there is no file, or none that can be understood.
+    :param damaged: why it cannot be understood, None where it can or does not exist.
+    """
+
+    fields: Mapping[str, Any]
+    damaged: str | None = None
+
+
+def is_valid_info_file(pattern: str, path: str) -> bool:
+    """Tell whether a path is that of an info file: of an original, small or resized base file.
+
+    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param path: an absolute path.
+    :return: whether it is one (``is_valid_info_file`` in Icehouse's ``imagecache.py``, but for the
+        whole of the path, and not for its beginning alone).
+    """
+    before, after = info_path(pattern, "\0").split("\0")
+    name = path[len(before) : len(path) - len(after)]
+    return path == before + name + after and parse_name(name).kind in INFO_KINDS
+
+
+def info_lock_name(name: str) -> str:
+    """Return the name of the external lock under which a base file's facts are read and written."""
+    return lock_name("info-" + name)
+
+
+def read_info(path: str) -> Info:
+    """Read an info file.
+
+    :param path: its path.
+    :return: its fields. A file that is damaged, too large, or none at all is as good as empty.
+    :raises OSError: it is there and cannot be read.
+    """
+    try:
+        fields = _decode(_read(path))
+    except FileNotFoundError:
+        return Info({})
+    except (ValueError, RecursionError) as exc:
+        return Info({}, str(exc))
+    if not isinstance(fields, dict):
+        return Info({}, "it holds no JSON object")
+    return Info(fields)
+
+
+def read_essex_checksum(cache_path: str, name: str) -> str | None:
+    """Read the checksum that Essex left beside a base file.
+
+    :return: its text; None where there is no such file, or nothing of a checksum's size.
+    :raises OSError: it is there and cannot be read.
+    """
+    try:
+        return _read(_essex_path(cache_path, name)).strip()
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def remove_essex_checksum(cache_path: str, name: str) -> None:
+    """Remove what Essex left, once the info file has it.
+
+    :raises OSError: it cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        os.unlink(_essex_path(cache_path, name))
+
+
+def store_facts(pattern: str, name: str, facts: Mapping[str, Any], *, locks: int, keep_lock_file: bool) -> None:
+    """Put facts into a base file's info file, under nova's lock, and keep what else it holds.
+
+    Whatever happens, the file that was there or the new one is there, whole.
+
+    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param name: the base file's name.
+    :param facts: the fields to set.
+    :param locks: descriptor of the lock files' directory.
+    :param keep_lock_file: leave the lock file, because other hosts may wait on it.
+    :raises ImageCacheError: something is in the way that is no info file, or somebody keeps the lock.
+    :raises OSError: it cannot be written.
+    """
+    path = info_path(pattern, name)
+    if not is_valid_info_file(pattern, path):
+        raise ImageCacheError(f"{printable(path)} is no info file of a base file.")
+    lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
+    if lock is None:
+        raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
+    try:
+        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            _replace(directory, path, json.dumps({**read_info(path).fields, **facts}))
+        finally:
+            os.close(directory)
+    finally:
+        release(lock, remove_file=not keep_lock_file)
+
+
+def _replace(directory: int, path: str, text: str) -> None:
+    """Write a file under another name, on disk for good, before it takes the name of the old one."""
+    name = os.path.basename(path)
+    # Of a pass that was killed while it wrote: the lock says that nobody writes now.
+    draft = f".{name}.new"
+    with suppress(FileNotFoundError):
+        os.unlink(draft, dir_fd=directory)
+    model = _model(directory, name, path)
+    descriptor = os.open(draft, _NEW_FLAGS, _MODE, dir_fd=directory)
+    try:
+        try:
+            _dress(descriptor, model)
+            data = text.encode("ascii")
+            while data:
+                data = data[os.write(descriptor, data) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.rename(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(draft, dir_fd=directory)
+        raise
+    os.fsync(directory)
+
+
+class _Model(NamedTuple):
+    uid: int
+    gid: int
+    mode: int
+
+
+def _model(directory: int, name: str, path: str) -> _Model:
+    """Say what a new info file looks like: as the old one, or else as nova's own."""
+    try:
+        old = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        owner = os.fstat(directory)
+        return _Model(owner.st_uid, owner.st_gid, _MODE)
+    if not stat.S_ISREG(old.st_mode):
+        raise ImageCacheError(f"{printable(path)} is no regular file and is left alone")
+    return _Model(old.st_uid, old.st_gid, old.st_mode & 0o777)
+
+
+def _dress(descriptor: int, model: _Model) -> None:
+    os.fchmod(descriptor, model.mode)
+    # Only root can give a file away; another user's info file is as good as long as nova can read it.
+    with suppress(PermissionError):
+        os.fchown(descriptor, model.uid, model.gid)
+
+
+def _essex_path(cache_path: str, name: str) -> str:
+    return os.path.join(cache_path, name + ".sha1")
+
+
+def _read(path: str) -> str:
+    """Read a small file, following no link and waiting for nobody.
+
+    :raises ValueError: it is no regular file, too large, or no UTF-8.
+    """
+    try:
+        descriptor = os.open(path, _READ_FLAGS)
+    except OSError as exc:
+        if exc.errno == errno.ELOOP:
+            raise ValueError("it is a link") from exc
+        raise
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        data = os.read(descriptor, _SIZE_LIMIT + 1)
+    finally:
+        os.close(descriptor)
+    if len(data) > _SIZE_LIMIT:
+        raise ValueError("it is too large")
+    return data.decode("utf-8")

@@ -1,0 +1,636 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Verification, on real files that rot, grow, shrink and vanish, beside real holders of nova's locks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import (
+    Checksum,
+    Record,
+    judge,
+    order,
+)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.known_checksums import parse_known_checksums
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
+from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    mount,
+    needs_root,
+    nova_compute,
+    wait_until,
+    with_own_mounts,
+)
+from ansible_collections.stackops.nova.tests.unit.run_module import run_module
+
+IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
+BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"  # the SHA-1 of IMAGE
+UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
+CONTENT = b"what Glance had" * 100_000
+
+
+@pytest.fixture
+def used(host: Host) -> Host:
+    """A host whose one guest has a disk on BASE."""
+    host.base(BASE, content=CONTENT, age=3 * DAY)
+    host.instance(UUID, {"disk": BASE})
+    return host
+
+
+def digest(host: Host, name: str = BASE, algorithm: str = "sha1") -> str:
+    return hashlib.new(algorithm, (host.cache_path / name).read_bytes()).hexdigest()
+
+
+def info(host: Host, name: str = BASE) -> dict[str, Any]:
+    return json.loads((host.cache_path / f"{name}.info").read_text())
+
+
+def write_info(host: Host, name: str = BASE, **fields: Any) -> None:
+    fields = {key.replace("_", "-"): value for key, value in fields.items()}
+    (host.cache_path / f"{name}.info").write_text(json.dumps(fields))
+
+
+def rot(host: Host, name: str = BASE) -> None:
+    """Flip one bit in the middle, as a disk does: nothing else tells."""
+    path = host.cache_path / name
+    status = path.stat()
+    with path.open("r+b") as file:
+        file.seek(status.st_size // 2)
+        byte = file.read(1)[0]
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 1]))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def checksum(result: AuditResult | PruneResult, name: str = BASE) -> str | None:
+    """The state of a file, and its reason."""
+    file = next(file for file in result.facts["files"] if file["name"] == name)
+    return f"{file['checksum']} {file['checksum_reason']}" if file["checksum_reason"] else file["checksum"]
+
+
+def prune(host: Host, **options: Any) -> PruneResult:
+    return host.prune(**{"checksum_base_images": True, **options})
+
+
+def audit(host: Host, **options: Any) -> AuditResult:
+    return host.audit(**{"checksum_base_images": True, **options})
+
+
+class TestWhatAPruneSays:
+    def test_nothing_unless_it_is_asked(self, used: Host) -> None:
+        result = used.prune()
+        assert checksum(result) is None
+        assert result.facts["checksums"] is None
+        assert used.cached() == [BASE]
+
+    def test_the_first_time_it_stores_a_checksum(self, used: Host) -> None:
+        result = prune(used)
+        assert checksum(result) == "unverified"
+        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+        assert used.locks() == []
+        assert result.changed is False
+
+    def test_then_it_trusts_it_for_an_hour(self, used: Host) -> None:
+        write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR + 1)
+        assert checksum(prune(used)) == "trusted"
+
+    def test_then_it_reads_the_file_and_stamps_it(self, used: Host) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR, note="mine")
+        assert checksum(prune(used)) == "ok"
+        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now, "note": "mine"}
+
+    def test_rot_is_told_and_left_alone(self, used: Host) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
+        rot(used)
+        before = (used.cache_path / f"{BASE}.info").read_bytes(), digest(used)
+        result = prune(used)
+        assert checksum(result) == "corrupt stored"
+        assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
+        assert ((used.cache_path / f"{BASE}.info").read_bytes(), digest(used)) == before
+        [warning] = result.warnings
+        assert BASE in warning
+        assert UUID in warning
+        assert result.error is None
+        assert checksum(prune(used)) == "corrupt stored"
+
+    def test_rot_fails_the_task_if_it_is_to(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        rot(used)
+        used.base("swap_64", age=3 * DAY)
+        result = prune(used, fail_on_corrupt=True)
+        assert BASE in (result.error or "")
+        assert "swap_64" not in used.cached()
+        assert result.changed
+
+    def test_without_a_timestamp_it_verifies_at_once(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        assert checksum(prune(used)) == "ok"
+        assert info(used)["sha1-timestamp"] == used.now
+
+    @pytest.mark.parametrize("timestamp", ["yesterday", True, None, [], 10**400, float("inf"), float("nan"), 1e12])
+    def test_a_timestamp_that_is_none_is_not_trusted(self, used: Host, timestamp: Any) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=timestamp)
+        assert checksum(prune(used)) == "ok"
+        assert info(used)["sha1-timestamp"] == used.now
+
+    @pytest.mark.parametrize("stored", ["", "abc", "z" * 40, 7, None])
+    def test_a_checksum_that_is_none_is_stored_anew(self, used: Host, stored: Any) -> None:
+        write_info(used, sha1=stored, sha1_timestamp=used.now)
+        assert checksum(prune(used)) == "unverified"
+        assert info(used)["sha1"] == digest(used)
+
+    def test_a_damaged_info_file_is_told_and_written_anew(self, used: Host) -> None:
+        (used.cache_path / f"{BASE}.info").write_text('{"sha1": "')
+        result = prune(used)
+        assert checksum(result) == "unverified"
+        assert f"1 base file are damaged and count as empty; of {BASE}" in result.warnings[0]
+        assert info(used)["sha1"] == digest(used)
+
+    @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
+    def test_each_algorithm_has_a_field_of_its_own(self, used: Host, algorithm: str) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - DAY)
+        assert checksum(prune(used, checksum_algorithm=algorithm)) == "ok"
+        assert info(used) == {
+            "sha1": digest(used),
+            "sha1-timestamp": used.now - DAY,
+            algorithm: digest(used, algorithm=algorithm),
+            f"{algorithm}-timestamp": used.now,
+        }
+
+    def test_a_new_algorithm_does_not_bless_rot(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        rot(used)
+        assert checksum(prune(used, checksum_algorithm="sha256")) == "corrupt stored"
+        assert "sha256" not in info(used)
+
+    def test_the_info_files_may_lie_elsewhere(self, used: Host, tmp_path: Path) -> None:
+        (tmp_path / "facts").mkdir()
+        prune(used, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.json")
+        assert json.loads((tmp_path / "facts" / f"{BASE}.json").read_text())["sha1"] == digest(used)
+        assert used.cached() == [BASE]
+
+    def test_a_file_with_nothing_in_it(self, used: Host) -> None:
+        os.truncate(used.cache_path / BASE, 0)
+        prune(used)
+        assert info(used)["sha1"] == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+
+class TestEssex:
+    def test_its_checksum_is_taken_over_and_removed(self, used: Host) -> None:
+        (used.cache_path / f"{BASE}.sha1").write_text(digest(used) + "\n")
+        assert checksum(prune(used)) == "ok"
+        assert used.cached() == [BASE, f"{BASE}.info"]
+        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+
+    def test_also_where_the_file_has_rotted_since(self, used: Host) -> None:
+        stored = digest(used)
+        (used.cache_path / f"{BASE}.sha1").write_text(stored)
+        rot(used)
+        assert checksum(prune(used)) == "corrupt stored"
+        assert used.cached() == [BASE, f"{BASE}.info"]
+        assert info(used) == {"sha1": stored}
+
+    def test_an_audit_takes_it_as_it_lies(self, used: Host) -> None:
+        (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
+        before = picture(used.root)
+        assert checksum(audit(used)) == "ok"
+        assert picture(used.root) == before
+
+
+class TestWhatWritesNothing:
+    @pytest.mark.parametrize("is_stored", [False, True])
+    @pytest.mark.parametrize("is_rotten", [False, True])
+    def test_an_audit_and_a_dry_run_only_compare(self, used: Host, is_stored: bool, is_rotten: bool) -> None:
+        if is_stored:
+            write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
+        if is_rotten:
+            rot(used)
+        expected = ("corrupt stored" if is_rotten else "ok") if is_stored else "unverified"
+        before = picture(used.root)
+        assert checksum(audit(used)) == expected
+        assert checksum(prune(used, check_mode=True)) == expected
+        assert picture(used.root) == before
+
+    def test_an_audit_fails_over_rot_with_its_whole_result(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        rot(used)
+        result = audit(used, fail_on_corrupt=True)
+        assert BASE in (result.error or "")
+        assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
+
+    def test_what_was_never_stored_is_not_read(self, used: Host) -> None:
+        assert audit(used).facts["checksums"]["verified_files"] == 0
+
+
+class TestScope:
+    @pytest.fixture
+    def mixed(self, used: Host) -> Host:
+        for name in ("a" * 40, "b" * 40 + "_sm", "c" * 40 + "_1024", "swap_64", "ephemeral_1_40d1d2c"):
+            used.base(name, age=HOUR / 2)
+        used.base("d" * 40, age=3 * DAY)
+        used.instance("b38dfd14-56ca-498e-a719-33ff1449d100", {"disk": "c" * 40 + "_1024", "disk.swap": "swap_64"})
+        return used
+
+    def test_files_in_use(self, mixed: Host) -> None:
+        assert verified(prune(mixed)) == {BASE, "c" * 40 + "_1024"}
+
+    def test_or_all_that_stay(self, mixed: Host) -> None:
+        result = prune(mixed, checksum_scope="all")
+        assert verified(result) == {BASE, "a" * 40, "b" * 40 + "_sm", "c" * 40 + "_1024"}
+        assert "d" * 40 in result.done["removed"]
+
+    def test_also_when_use_is_unknown(self, mixed: Host) -> None:
+        result = prune(mixed, max_removals=0)
+        assert result.error is not None
+        assert verified(result) == {BASE, "c" * 40 + "_1024"}
+
+
+def verified(result: PruneResult) -> set[str]:
+    return {file["name"] for file in result.facts["files"] if file["checksum"] is not None}
+
+
+class TestLocks:
+    def test_what_nova_verifies_is_skipped(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        with nova_compute() as nova:
+            nova.take(f"hash-{BASE}", used.locks_path)
+            assert checksum(prune(used)) == "skipped locked"
+            assert checksum(audit(used)) == "skipped locked"
+        assert info(used) == {"sha1": digest(used)}
+        assert checksum(prune(used)) == "ok"
+
+    def test_what_nova_writes_about_is_read_and_told_but_not_stored(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        with nova_compute() as nova:
+            nova.take(f"info-{BASE}", used.locks_path)
+            result = prune(used)
+        assert checksum(result) == "ok"
+        assert f"keeps the lock nova-info-{BASE}" in result.warnings[0]
+        assert info(used) == {"sha1": digest(used)}
+
+    def test_an_info_file_that_nova_is_half_through_with_is_not_taken_for_damaged(self, used: Host) -> None:
+        (used.cache_path / f"{BASE}.info").write_text('{"sha')
+        with nova_compute() as nova:
+            nova.take(f"info-{BASE}", used.locks_path)
+            assert checksum(prune(used)) == "skipped locked"
+        assert (used.cache_path / f"{BASE}.info").read_text() == '{"sha'
+
+    def test_without_any_lock_an_audit_makes_none(self, used: Host) -> None:
+        used.locks_path.rmdir()
+        write_info(used, sha1=digest(used))
+        assert checksum(audit(used)) == "ok"
+        assert not used.locks_path.exists()
+
+
+# Waits until somebody has the file open, and has read some of it, then does something to it.
+MEDDLER = """
+import os, sys, time
+
+pid, path, what = sys.argv[1], sys.argv[2], sys.argv[3]
+inode = os.stat(path).st_ino
+while True:
+    for descriptor in os.listdir(f"/proc/{pid}/fd"):
+        try:
+            if os.stat(f"/proc/{pid}/fd/{descriptor}").st_ino == inode:
+                with open(f"/proc/{pid}/fdinfo/{descriptor}") as lines:
+                    if int(lines.readline().split()[1]) > 0:
+                        exec(what)
+                        sys.exit()
+        except OSError:
+            pass
+"""
+
+
+class TestWhatHappensMeanwhile:
+    """The file is read slowly, so that there is time to do something to it."""
+
+    @pytest.mark.parametrize("is_stored", [False, True])
+    @pytest.mark.parametrize(
+        ("what", "reason"),
+        [
+            ("open(path, 'ab').write(b'more')", "changed"),
+            ("os.truncate(path, 700_000)", "changed"),
+            ("open(path, 'r+b').write(b'other')", "changed"),
+            ("open(path + '.part', 'wb').write(b'other'); os.rename(path + '.part', path)", "replaced"),
+            ("os.rename(path, path + '.away'); os.symlink('away', path)", "replaced"),
+            ("os.unlink(path)", "gone"),
+        ],
+    )
+    def test_a_file_that_changes_is_never_called_corrupt(
+        self, used: Host, what: str, reason: str, is_stored: bool
+    ) -> None:
+        # It would be corrupt, if it held still.
+        fields = {"sha1": "0" * 40} if is_stored else {}
+        write_info(used, **fields)
+        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), what]
+        with subprocess.Popen(command) as meddler:
+            result = prune(used, checksum_max_rate=1_500_000)
+            assert meddler.wait(10) == 0
+        assert checksum(result) == f"skipped {reason}"
+        assert info(used) == fields
+
+    def test_a_good_file_that_nova_builds_on_is_good(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.utime(path)"]
+        with subprocess.Popen(command) as meddler:
+            result = prune(used, checksum_max_rate=1_500_000)
+            assert meddler.wait(10) == 0
+        assert checksum(result) == "ok"
+
+    def test_a_pass_that_is_killed_harms_nothing(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+        before = info(used)
+        child = os.fork()
+        if child == 0:
+            prune(used, checksum_max_rate=100_000)
+            os._exit(0)
+        wait_until(lambda: used.locks() != [])
+        time.sleep(0.1)
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        assert info(used) == before
+        assert checksum(prune(used)) == "ok"
+
+
+class TestBudget:
+    def names(self, host: Host, count: int, size: int = 300_000) -> list[str]:
+        names = [f"{number:040x}" for number in range(count)]
+        for number, name in enumerate(names):
+            host.base(name, content=bytes([number]) * size, size=size)
+            host.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": name})
+        return names
+
+    def test_no_time_verifies_nothing(self, used: Host) -> None:
+        result = prune(used, checksum_time_budget_seconds=0)
+        assert checksum(result) == "left"
+        assert result.facts["checksums"] == {
+            "algorithm": "sha1",
+            "verified_files": 0,
+            "verified_bytes": 0,
+            "trusted_files": 0,
+            "unverified_files": 0,
+            "skipped_files": 0,
+            "left_files": 1,
+            "left_bytes": len(CONTENT),
+            "oldest_verification_seconds": None,
+        }
+
+    def test_several_runs_verify_everything_once_before_anything_twice(self, host: Host) -> None:
+        names = self.names(host, 8)
+        write_info(host, names[2], sha1="0" * 40, sha1_timestamp=host.now - 9 * DAY)  # corrupt, and stays so
+        seen: list[str] = []
+        for run in range(12):
+            host.now += DAY
+            result = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=900_000)
+            done = [
+                file["name"] for file in result.facts["files"] if file["checksum"] in ("unverified", "ok", "corrupt")
+            ]
+            assert 0 < len(done) < len(names), run
+            assert len(done) + result.facts["checksums"]["left_files"] == len(names)
+            seen += done
+            if len(set(seen)) == len(names):
+                break
+        assert sorted(set(seen)) == names
+        assert len(seen) - len(done) < len(names)
+        assert result.facts["checksums"]["oldest_verification_seconds"] is not None
+
+    def test_a_file_too_large_for_it_is_told_and_lets_the_others_pass(self, host: Host) -> None:
+        names = self.names(host, 6, size=100_000)
+        host.base(names[0], content=bytes(20_000_000))
+        host.base(names[1], content=bytes(20_000_000))
+        first = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
+        assert first.facts["checksums"]["left_files"] == 6
+        assert f"too small to read {names[0]}" in first.warnings[0]
+        assert info(host, names[0]) == {"sha1-attempt": host.now}
+        second = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
+        assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
+
+    def test_a_corrupt_file_lets_the_others_go_first_next_time(self, used: Host) -> None:
+        then = used.now - DAY
+        write_info(used, sha1="0" * 40, sha1_timestamp=then)
+        assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt stored"
+        assert info(used) == {"sha1": "0" * 40, "sha1-timestamp": then, "sha1-attempt": used.now}
+
+    def test_nothing_is_noted_about_a_file_that_is_gone(self, used: Host) -> None:
+        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.unlink(path)"]
+        with subprocess.Popen(command) as meddler:
+            result = prune(used, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
+            assert meddler.wait(10) == 0
+        assert checksum(result) == "skipped gone"
+        assert used.cached() == []
+
+    def test_the_rate_is_kept(self, used: Host) -> None:
+        started = time.monotonic()
+        prune(used, checksum_max_rate=3_000_000)
+        assert 0.4 < time.monotonic() - started < 2
+
+    def test_of_what_is_old_the_oldest_counts(self, host: Host) -> None:
+        for number, name in enumerate(self.names(host, 3)):
+            write_info(host, name, sha1=digest(host, name), sha1_timestamp=host.now - number * HOUR)
+        facts = audit(host, checksum_interval_seconds=DAY).facts
+        assert facts["checksums"]["oldest_verification_seconds"] == 2 * HOUR
+        assert facts["checksums"]["trusted_files"] == 3
+
+
+SETTINGS = ChecksumSettings(enabled=True)
+TIMES = st.none() | st.floats(0, 1000)
+
+
+@given(st.lists(st.tuples(TIMES, TIMES)))
+def test_those_looked_at_longest_ago_come_first(times: list[tuple[float | None, float | None]]) -> None:
+    files = [CacheFile(f"{number:040x}", Kind.ORIGINAL, "", 0, 0, 0, 0) for number in range(len(times))]
+    records = {
+        file.name: Record({}, verified_at, attempted_at)
+        for file, (verified_at, attempted_at) in zip(files, times, strict=True)
+    }
+    looked_at = [
+        max((time for time in records[file.name][1:3] if time is not None), default=-1.0)
+        for file in order(files, records)
+    ]
+    assert looked_at == sorted(looked_at)
+
+
+@given(TIMES, st.integers(0, 1000), st.floats(0, 2000))
+def test_trust_lasts_for_the_interval(verified_at: float | None, interval: int, now: float) -> None:
+    settings = SETTINGS._replace(interval_seconds=interval)
+    state = judge(Record({"sha1": "0" * 40}, verified_at), False, settings, now, may_store=True)
+    is_recent = verified_at is not None and abs(now - verified_at) < interval
+    assert state is (Checksum.TRUSTED if is_recent else None)
+
+
+class TestKnownChecksums:
+    def test_a_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512").upper()}}
+        assert checksum(prune(used, known_checksums=known)) == "ok"
+        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+
+    def test_one_that_is_not_is_corrupt_whatever_is_stored(self, used: Host) -> None:
+        known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(used, algorithm="sha512")}}
+        rot(used)
+        write_info(used, sha1=digest(used))
+        result = prune(used, known_checksums=known)
+        assert checksum(result) == "corrupt known"
+        assert "known_checksums" in result.warnings[0]
+        assert "sha1-timestamp" not in info(used)
+
+    def test_an_audit_compares_with_it_too(self, used: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512")}}
+        before = picture(used.root)
+        assert checksum(audit(used, known_checksums=known)) == "ok"
+        assert picture(used.root) == before
+
+    def test_a_resized_copy_is_not_the_image(self, used: Host) -> None:
+        used.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
+        known = {IMAGE: {"algorithm": "sha1", "value": digest(used)}}
+        result = prune(used, known_checksums=known, checksum_scope="all")
+        assert checksum(result, f"{BASE}_2000000") == "unverified"
+
+    def test_images_as_glance_gives_them(self) -> None:
+        value = "ab" * 64
+        images = {
+            "raw": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "raw"},
+            "converted": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "qcow2"},
+            "by the SDK": {"hash_algo": "sha512", "hash_value": value},
+            "queued": {"os_hash_algo": None, "os_hash_value": None},
+        }
+        assert list(parse_known_checksums(images).values()) == [("sha512", value), ("sha512", value)]
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            "ab" * 20,
+            {},
+            {"algorithm": "sha1"},
+            {"algorithm": "sha1", "value": "ab" * 32},
+            {"algorithm": "sha1", "value": "zz" * 20},
+            {"algorithm": "sha3000", "value": "ab" * 20},
+            {"algorithm": "shake_128", "value": "ab" * 20},
+        ],
+    )
+    def test_an_entry_that_cannot_be_meant_is_refused(self, entry: Any) -> None:
+        with pytest.raises(ImageCacheError, match="known_checksums"):
+            parse_known_checksums({IMAGE: entry})
+
+
+class TestOptions:
+    def test_nova_conf_says_whether_and_how_often(self, used: Host, tmp_path: Path) -> None:
+        conf = tmp_path / "nova.conf"
+        conf.write_text("[libvirt]\nchecksum_base_images = true\nchecksum_interval_seconds = 60\n")
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - 61)
+        assert checksum(used.prune(config_file=str(conf))) == "ok"
+        assert checksum(used.prune(config_file=str(conf))) == "trusted"
+        assert checksum(used.prune(config_file=str(conf), checksum_base_images=False)) is None
+
+    def test_as_it_did_in_icehouse(self, used: Host, tmp_path: Path) -> None:
+        conf = tmp_path / "nova.conf"
+        conf.write_text("[DEFAULT]\nchecksum_base_images = on\n")
+        assert checksum(used.prune(config_file=str(conf))) == "unverified"
+
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("checksum_interval_seconds", -1), ("checksum_time_budget_seconds", -1), ("checksum_max_rate", 0)],
+    )
+    def test_values_that_cannot_be_meant_are_refused(self, used: Host, option: str, value: int) -> None:
+        with pytest.raises(ImageCacheError, match=option):
+            prune(used, **{option: value})
+
+
+@needs_root
+class TestNoRoom:
+    def test_a_full_disk(self, host: Host) -> None:
+        def verify() -> tuple[str | None, list[str], list[str], list[str]]:
+            mount("-t", "tmpfs", "-osize=4m", "tmpfs", host.root)
+            full = Host(host.root, now=host.now)
+            full.base(BASE, content=CONTENT)
+            full.instance(UUID, {"disk": BASE})
+            with (full.root / "filler").open("wb", buffering=0) as file:
+                try:
+                    while True:
+                        file.write(bytes(4096))
+                except OSError:
+                    pass
+            result = prune(full)
+            return checksum(result), full.cached(), full.locks(), result.warnings
+
+        state, cached, locks, warnings = with_own_mounts(verify)
+        assert state == "unverified"
+        assert cached == [BASE]
+        assert locks == []
+        assert (
+            f"could not be stored, and they are read again next time; of {BASE}: No space left on device"
+            in (warnings[0])
+        )
+
+    def test_a_read_only_one(self, used: Host) -> None:
+        write_info(used, sha1=digest(used))
+
+        def verify() -> tuple[str | None, list[str]]:
+            mount("--bind", used.root, used.root)
+            mount("-o", "remount,ro,bind", used.root)
+            result = prune(used)
+            return checksum(result), result.warnings
+
+        state, warnings = with_own_mounts(verify)
+        assert state == "ok"
+        assert any(f"nova-hash-{BASE} cannot be used: Read-only file system" in warning for warning in warnings)
+        assert info(used) == {"sha1": digest(used)}
+
+
+def test_the_work_is_done_at_the_lowest_priority_and_this_process_keeps_its_own(used: Host) -> None:
+    before = os.nice(0)
+    seen = []
+
+    def run_command(command: list[str]) -> tuple[int, str, str]:
+        seen.append((command, os.nice(0)))
+        raise FileNotFoundError("a host without ionice")
+
+    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
+
+    prune(used.options(checksum_base_images=True), used.now, run_command, False)
+    [(command, niceness)] = seen
+    assert command[:4] == ["ionice", "-c", "3", "-p"]
+    assert niceness == 19
+    assert os.nice(0) == before
+    assert info(used)["sha1"] == digest(used)
+
+
+@pytest.mark.parametrize("details", ["summary", "names"])
+def test_a_short_result_names_the_corrupt_files_too(used: Host, details: str) -> None:
+    write_info(used, sha1=digest(used))
+    rot(used)
+    facts = audit(used, details=details).facts
+    assert facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
+    assert facts["checksums"]["verified_bytes"] == len(CONTENT)
+
+
+def test_the_modules_say_what_the_core_does(used: Host) -> None:
+    options = used.options(checksum_base_images=True, fail_on_corrupt=True, details="files")
+    first = run_module("image_cache_prune", options)
+    assert not first.failed
+    assert info(used)["sha1"] == digest(used)
+    rot(used)
+    again = run_module("image_cache_prune", {**options, "checksum_interval_seconds": 0})
+    assert again.failed
+    assert again.result["image_cache"]["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
+    facts = run_module("image_cache_facts", {**options, "checksum_interval_seconds": 0})
+    assert facts.failed
+    assert facts.result["ansible_facts"]["image_cache"]["corrupt"] == [{"name": BASE, "used_by": [UUID]}]

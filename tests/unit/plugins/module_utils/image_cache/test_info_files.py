@@ -1,0 +1,370 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Stored facts: what is read of an info file, and that writing one never loses anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import (
+    Info,
+    info_lock_name,
+    is_valid_info_file,
+    read_essex_checksum,
+    read_info,
+    remove_essex_checksum,
+    store_facts,
+)
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    NOBODY,
+    as_nobody,
+    mount,
+    needs_root,
+    nova_compute,
+    with_own_mounts,
+)
+
+NAME = "e97222e91fc4241f49a7f520d1dcf446751129b3"
+SHA1 = "b3c1cf2a64d18f9e23c0fbc0b0f5b1d3e6ac8a0e"
+PATTERN = "/var/lib/nova/instances/_base/%(image)s.info"
+
+# Stores facts for ever, each time other ones, until it is killed.
+STORER = """
+import os, sys
+sys.path[:0] = sys.argv[3:]
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
+
+pattern, locks = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY)
+print("ready", flush=True)
+number = 0
+while True:
+    number += 1
+    store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
+        "second": number}, locks=locks, keep_lock_file=False)
+"""
+
+
+class Facts:
+    """The info file of one base file, in a cache of its own, and nova's locks."""
+
+    def __init__(self, root: Path) -> None:
+        self.cache_path = root / "_base"
+        self.locks_path = root / "locks"
+        self.cache_path.mkdir()
+        self.locks_path.mkdir()
+        self.path = self.cache_path / f"{NAME}.info"
+        self.pattern = str(self.cache_path / "%(image)s.info")
+
+    def store(self, keep_lock_file: bool = False, **facts: Any) -> None:
+        locks = os.open(self.locks_path, os.O_RDONLY)
+        try:
+            store_facts(self.pattern, NAME, facts, locks=locks, keep_lock_file=keep_lock_file)
+        finally:
+            os.close(locks)
+
+    def content(self) -> Any:
+        return json.loads(self.path.read_text())
+
+    def names(self) -> list[str]:
+        return sorted(os.listdir(self.cache_path))
+
+
+@pytest.fixture
+def facts(tmp_path: Path) -> Facts:
+    return Facts(tmp_path)
+
+
+class TestValidName:
+    @pytest.mark.parametrize("suffix", ["", "_sm", "_10737418240", "_1"])
+    def test_originals_small_and_resized_copies_have_facts(self, suffix: str) -> None:
+        assert is_valid_info_file(PATTERN, f"/var/lib/nova/instances/_base/{NAME}{suffix}.info")
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            f"/var/lib/nova/instances/_base/{NAME}",
+            f"/var/lib/nova/instances/_base/{NAME}.sha1",
+            f"/var/lib/nova/instances/_base/{NAME}.info.bak",
+            f"/var/lib/nova/instances/_base/{NAME[1:]}.info",
+            f"/var/lib/nova/instances/_base/{NAME.upper()}.info",
+            f"/var/lib/nova/instances/_base/{NAME}_small.info",
+            f"/var/lib/nova/instances/_base/{NAME}_.info",
+            f"/var/lib/nova/instances/_base/x/{NAME}.info",
+            f"/var/lib/nova/instances/other/{NAME}.info",
+            "/var/lib/nova/instances/_base/swap_64.info",
+            "/var/lib/nova/instances/_base/.info",
+            ".info",
+            "",
+        ],
+    )
+    def test_nothing_else_has(self, path: str) -> None:
+        assert not is_valid_info_file(PATTERN, path)
+
+    @given(st.text())
+    def test_whatever_the_path(self, path: str) -> None:
+        assert not is_valid_info_file(PATTERN, path)
+
+
+def test_the_lock_is_novas() -> None:
+    assert info_lock_name(NAME) == f"nova-info-{NAME}"
+
+
+class TestReading:
+    def test_no_file_is_no_facts(self, facts: Facts) -> None:
+        assert read_info(str(facts.path)) == Info({}, None)
+
+    def test_what_nova_wrote(self, facts: Facts) -> None:
+        facts.path.write_text(f'{{"sha1-timestamp": 1386155535.41, "sha1": "{SHA1}"}}\n')
+        assert read_info(str(facts.path)) == Info({"sha1": SHA1, "sha1-timestamp": 1386155535.41}, None)
+
+    @pytest.mark.parametrize(
+        "content", [b"", b"{", b"[]", b"null", b'"x"', b"1", b"\xff", b"{}x", b"[" * 10_000, b" " * 20_000 + b"{}"]
+    )
+    def test_a_damaged_one_is_as_good_as_empty(self, facts: Facts, content: bytes) -> None:
+        facts.path.write_bytes(content)
+        info = read_info(str(facts.path))
+        assert info.fields == {}
+        assert info.damaged
+
+    def test_a_link_is_not_followed(self, facts: Facts) -> None:
+        (facts.cache_path / "target").write_text('{"sha1": "x"}')
+        facts.path.symlink_to("target")
+        assert read_info(str(facts.path)) == Info({}, "it is a link")
+
+    def test_a_fifo_is_not_waited_for(self, facts: Facts) -> None:
+        os.mkfifo(facts.path)
+        assert read_info(str(facts.path)) == Info({}, "it is no regular file")
+
+    def test_a_directory(self, facts: Facts) -> None:
+        facts.path.mkdir()
+        assert read_info(str(facts.path)) == Info({}, "it is no regular file")
+
+    @needs_root
+    def test_one_that_may_not_be_read_is_an_error(self) -> None:
+        with tempfile.NamedTemporaryFile() as file, pytest.raises(PermissionError):
+            as_nobody(lambda: read_info(file.name))
+
+    @given(st.binary(max_size=200))
+    def test_whatever_the_bytes(self, content: bytes) -> None:
+        check_reading(content)
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(["sha1", "sha1-timestamp", "other"]),
+            st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists),
+        )
+    )
+    def test_whatever_the_fields(self, fields: dict[str, Any]) -> None:
+        info = check_reading(json.dumps(fields).encode())
+        assert info.damaged is None
+        assert json.dumps(info.fields) == json.dumps(fields)
+
+    def test_what_essex_left(self, facts: Facts) -> None:
+        assert read_essex_checksum(str(facts.cache_path), NAME) is None
+        (facts.cache_path / f"{NAME}.sha1").write_text(SHA1 + "\n")
+        assert read_essex_checksum(str(facts.cache_path), NAME) == SHA1
+        remove_essex_checksum(str(facts.cache_path), NAME)
+        remove_essex_checksum(str(facts.cache_path), NAME)
+        assert facts.names() == []
+
+
+def check_reading(content: bytes) -> Info:
+    with tempfile.NamedTemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        info = read_info(file.name)
+    assert isinstance(info.fields, dict)
+    assert info.damaged is None or info.fields == {}
+    return info
+
+
+class TestStoring:
+    def test_the_first_fact(self, facts: Facts) -> None:
+        facts.store(sha1=SHA1)
+        assert facts.content() == {"sha1": SHA1}
+        assert facts.names() == [facts.path.name]
+
+    def test_other_fields_are_kept_as_they_are(self, facts: Facts) -> None:
+        facts.path.write_text('{"sha256": null, "mine": [1.50, {"a": "\\u00e4"}], "sha1": "old"}')
+        facts.store(sha1=SHA1)
+        assert facts.content() == {"sha256": None, "mine": [1.5, {"a": "ä"}], "sha1": SHA1}
+
+    def test_damaged_ones_are_written_anew(self, facts: Facts) -> None:
+        facts.path.write_text('{"sha1')
+        facts.store(sha1=SHA1)
+        assert facts.content() == {"sha1": SHA1}
+
+    def test_no_lock_file_is_left(self, facts: Facts) -> None:
+        facts.store(sha1=SHA1)
+        assert os.listdir(facts.locks_path) == []
+
+    def test_but_where_other_hosts_may_wait_on_it(self, facts: Facts) -> None:
+        facts.store(sha1=SHA1, keep_lock_file=True)
+        assert os.listdir(facts.locks_path) == [f"nova-info-{NAME}"]
+
+    def test_what_a_killed_pass_left_is_in_nobodys_way(self, facts: Facts) -> None:
+        (facts.cache_path / f".{NAME}.info.new").write_text("half of")
+        facts.store(sha1=SHA1)
+        assert facts.content() == {"sha1": SHA1}
+        assert facts.names() == [facts.path.name]
+
+    @pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("x"), os.mkfifo])
+    def test_what_is_no_file_is_left_alone(self, facts: Facts, make: Any) -> None:
+        make(facts.path)
+        before = facts.path.lstat()
+        with pytest.raises(ImageCacheError, match=f"{NAME}.info is no regular file"):
+            facts.store(sha1=SHA1)
+        assert facts.path.lstat() == before
+        assert facts.names() == [facts.path.name]
+
+    def test_there_is_nothing_to_store_about_a_swap_template(self, facts: Facts) -> None:
+        with pytest.raises(ImageCacheError, match="is no info file"):
+            store_facts(facts.pattern, "swap_64", {}, locks=-1, keep_lock_file=True)
+
+    @needs_root
+    def test_a_new_one_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
+        os.chown(facts.cache_path, NOBODY, 1234)
+        facts.store(sha1=SHA1)
+        status = facts.path.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, 1234, 0o644)
+
+    @needs_root
+    def test_an_old_one_keeps_its_owner_and_mode(self, facts: Facts) -> None:
+        facts.path.write_text("{}")
+        os.chown(facts.path, 4321, NOBODY)
+        facts.path.chmod(0o664)
+        facts.store(sha1=SHA1)
+        status = facts.path.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (4321, NOBODY, 0o664)
+
+
+class TestLocking:
+    def test_it_waits_for_nova(self, facts: Facts) -> None:
+        with nova_compute() as nova:
+            nova.take(f"info-{NAME}", facts.locks_path)
+            threading.Timer(0.2, nova.release).start()
+            started = time.monotonic()
+            facts.store(sha1=SHA1)
+            assert time.monotonic() - started > 0.1
+        assert facts.content() == {"sha1": SHA1}
+
+    def test_but_not_for_ever(self, facts: Facts) -> None:
+        with nova_compute() as nova:
+            nova.take(f"info-{NAME}", facts.locks_path)
+            with pytest.raises(ImageCacheError, match=f"keeps the lock nova-info-{NAME}"):
+                facts.store(sha1=SHA1)
+        assert facts.names() == []
+
+    def test_two_at_once_lose_nothing(self, facts: Facts) -> None:
+        command = [sys.executable, "-c", COUNTER, facts.pattern, str(facts.locks_path)]
+        counters = [subprocess.Popen([*command, field, *sys.path]) for field in ("a", "b")]
+        assert [counter.wait() for counter in counters] == [0, 0]
+        assert facts.content() == {"a": 100, "b": 100}
+
+
+# Counts to a hundred in a field of its own, while others do so in theirs.
+COUNTER = """
+import os, sys
+sys.path[:0] = sys.argv[4:]
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
+
+pattern, locks, field = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY), sys.argv[3]
+for number in range(101):
+    store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, locks=locks, keep_lock_file=True)
+"""
+
+
+def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> None:
+    facts.store(first=0, second=0, filler="")
+    chance = random.Random(3)
+    last = 0
+    for _kill in range(25):
+        command = [sys.executable, "-c", STORER, facts.pattern, str(facts.locks_path), *sys.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as storer:
+            assert storer.stdout is not None
+            assert storer.stdout.readline() == b"ready\n"
+            time.sleep(chance.uniform(0, 0.03))
+            storer.send_signal(signal.SIGKILL)
+        content = facts.content()
+        assert content["first"] == content["second"]
+        last = max(last, content["first"])
+        assert set(facts.names()) <= {facts.path.name, f".{NAME}.info.new"}
+    assert last > 0
+    facts.store(last=True)
+    assert facts.names() == [facts.path.name]
+
+
+@needs_root
+class TestNoRoom:
+    @pytest.mark.parametrize("old", [None, '{"sha1": "old", "note": "mine"}'])
+    def test_a_full_disk_loses_nothing(self, tmp_path: Path, old: str | None) -> None:
+        def store() -> tuple[int | None, list[str], str | None]:
+            with mounted(tmp_path, "-osize=64k"):
+                facts = Facts(tmp_path)
+                if old is not None:
+                    facts.path.write_text(old)
+                fill(facts.cache_path / "filler")
+                try:
+                    facts.store(sha1=SHA1)
+                except OSError as exc:
+                    error = exc.errno
+                else:
+                    error = None
+                (facts.cache_path / "filler").unlink()
+                return error, facts.names(), facts.path.read_text() if facts.path.exists() else None
+
+        error, names, content = with_own_mounts(store)
+        assert os.strerror(error) == "No space left on device"
+        assert names == ([f"{NAME}.info"] if old else [])
+        assert content == old
+
+    def test_neither_does_a_read_only_one(self, tmp_path: Path) -> None:
+        def store() -> tuple[int | None, Any]:
+            with mounted(tmp_path):
+                facts = Facts(tmp_path)
+                facts.store(sha1="old")
+                mount("-o", "remount,ro", tmp_path)
+                try:
+                    facts.store(sha1=SHA1)
+                except OSError as exc:
+                    return exc.errno, facts.content()
+                return None, facts.content()
+
+        error, content = with_own_mounts(store)
+        assert os.strerror(error) == "Read-only file system"
+        assert content == {"sha1": "old"}
+
+
+@contextmanager
+def mounted(path: Path, *options: str) -> Iterator[None]:
+    mount("-t", "tmpfs", *options, "tmpfs", path)
+    yield
+
+
+def fill(path: Path) -> None:
+    """Take all the room there is."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            pass
