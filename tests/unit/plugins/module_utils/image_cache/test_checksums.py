@@ -32,7 +32,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
-from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture
+from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture, warnings
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     mount,
     needs_root,
@@ -126,7 +126,7 @@ class TestWhatAPruneSays:
         assert checksum(result) == "corrupt stored"
         assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
         assert ((used.cache_path / f"{BASE}.info").read_bytes(), digest(used)) == before
-        [warning] = result.warnings
+        [warning] = warnings(result)
         assert BASE in warning
         assert UUID in warning
         assert result.error is None
@@ -162,7 +162,7 @@ class TestWhatAPruneSays:
         (used.cache_path / f"{BASE}.info").write_text('{"sha1": "')
         result = prune(used)
         assert checksum(result) == "unverified"
-        assert f"1 base file are damaged and count as empty; of {BASE}" in result.warnings[0]
+        assert f"1 base file are damaged and count as empty; of {BASE}" in warnings(result)[0]
         assert info(used)["sha1"] == digest(used)
 
     @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
@@ -284,7 +284,7 @@ class TestLocks:
             nova.take(f"info-{BASE}", used.locks_path)
             result = prune(used)
         assert checksum(result) == "ok"
-        assert f"keeps the lock nova-info-{BASE}" in result.warnings[0]
+        assert f"keeps the lock nova-info-{BASE}" in warnings(result)[0]
         assert info(used) == {"sha1": digest(used)}
 
     def test_an_info_file_that_nova_is_half_through_with_is_not_taken_for_damaged(self, used: Host) -> None:
@@ -419,7 +419,7 @@ class TestBudget:
         host.base(names[1], content=bytes(20_000_000))
         first = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
         assert first.facts["checksums"]["left_files"] == 6
-        assert f"too small to read {names[0]}" in first.warnings[0]
+        assert f"too small to read {names[0]}" in warnings(first)[0]
         assert info(host, names[0]) == {"sha1-attempt": host.now}
         second = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
@@ -489,7 +489,7 @@ class TestKnownChecksums:
         write_info(used, sha1=digest(used))
         result = prune(used, known_checksums=known)
         assert checksum(result) == "corrupt known"
-        assert "known_checksums" in result.warnings[0]
+        assert "known_checksums" in warnings(result)[0]
         assert "sha1-timestamp" not in info(used)
 
     def test_an_audit_compares_with_it_too(self, used: Host) -> None:
@@ -569,7 +569,7 @@ class TestNoRoom:
                 except OSError:
                     pass
             result = prune(full)
-            return checksum(result), full.cached(), full.locks(), result.warnings
+            return checksum(result), full.cached(), full.locks(), warnings(result)
 
         state, cached, locks, warnings = with_own_mounts(verify)
         assert state == "unverified"
@@ -587,7 +587,7 @@ class TestNoRoom:
             mount("--bind", used.root, used.root)
             mount("-o", "remount,ro,bind", used.root)
             result = prune(used)
-            return checksum(result), result.warnings
+            return checksum(result), warnings(result)
 
         state, warnings = with_own_mounts(verify)
         assert state == "ok"
