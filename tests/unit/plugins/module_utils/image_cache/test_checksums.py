@@ -571,14 +571,11 @@ class TestNoRoom:
             result = prune(full)
             return checksum(result), full.cached(), full.locks(), warnings(result)
 
-        state, cached, locks, warnings = with_own_mounts(verify)
+        state, cached, locks, told = with_own_mounts(verify)
         assert state == "unverified"
         assert cached == [BASE]
         assert locks == []
-        assert (
-            f"could not be stored, and they are read again next time; of {BASE}: No space left on device"
-            in (warnings[0])
-        )
+        assert f"could not be stored, and they are read again next time; of {BASE}: No space left on device" in told[0]
 
     def test_a_read_only_one(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
@@ -589,9 +586,9 @@ class TestNoRoom:
             result = prune(used)
             return checksum(result), warnings(result)
 
-        state, warnings = with_own_mounts(verify)
+        state, told = with_own_mounts(verify)
         assert state == "ok"
-        assert any(f"nova-hash-{BASE} cannot be used: Read-only file system" in warning for warning in warnings)
+        assert any(f"nova-hash-{BASE} cannot be used: Read-only file system" in warning for warning in told)
         assert info(used) == {"sha1": digest(used)}
 
 
