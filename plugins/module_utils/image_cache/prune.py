@@ -12,6 +12,7 @@ from typing import Any, Mapping, NamedTuple
 from .apply import Outcome, apply_plan, rehearse_plan
 from .audit import corruption, look, verify
 from .disks import RunCommand
+from .errors import ImageCacheError
 from .layout import printable
 from .plan import Plan, State
 from .report import describe, reasons_of, reclaimable_bytes, warnings
@@ -59,17 +60,22 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             shared=snapshot.store is None or snapshot.store.shared,
             read_disks=lambda: read_disks(settings, snapshot.files, snapshot.other_disks, run_command),
         )
-    # Last, for it may take long, and what was looked at before must not grow old meanwhile.
-    verification = verify(
-        snapshot,
-        plan,
-        settings,
-        now,
-        run_command,
-        removed=frozenset(file.name for file in outcome.removed),
-        may_store=not check_mode,
-    )
-    errors = [_error(plan, outcome, settings), corruption(verification, settings)]
+    failure = None
+    verification = None
+    try:
+        # Last, for it may take long, and what was looked at before must not grow old meanwhile.
+        verification = verify(
+            snapshot,
+            plan,
+            settings,
+            now,
+            run_command,
+            removed=frozenset(file.name for file in outcome.removed),
+            may_store=not check_mode,
+        )
+    except ImageCacheError as exc:
+        failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
+    errors = [_error(plan, outcome, settings), failure, corruption(verification, settings)]
     return PruneResult(
         facts=describe(snapshot, plan, settings, now, params["details"], verification),
         done=_describe_outcome(outcome),
