@@ -100,7 +100,7 @@ def measure_core(root: Path) -> Iterator[Row]:
         small_item, large_item = medians(
             3,
             lambda: core(small, "audit", 3)["audit"] / 20_000,
-            lambda: core(large, "audit", 1)["audit"] / 200_000,
+            lambda: core(large, "audit", 3)["audit"] / 200_000,
         )
         yield ratio(
             "core audit, an item at 100,000 + 100,000 / at 10,000 + 10,000",

@@ -222,9 +222,9 @@ def _add(users: Users, name: str, directory: str) -> None:
 
 
 def united(parts: Sequence[DiskUse]) -> DiskUse:
-    """Put together what several readings found."""
-    whole = DiskUse([], {}, {}, [], [], [])
-    for part in parts:
+    """Put together what several readings found, into the first of them."""
+    whole = parts[0]
+    for part in parts[1:]:
         whole.directories.extend(part.directories)
         whole.problems.extend(part.problems)
         whole.warnings.extend(part.warnings)

@@ -126,11 +126,11 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        files, by_inode, held, busy = _list_cache(cache, settings.cache_path, problems.append)
+        files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    open_files = find_open_files(by_inode)
+    open_files = find_open_files(_names_by_inode(files))
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}
@@ -180,30 +180,31 @@ def read_disks(
     :param other_disks: see :func:`take_snapshot`.
     :return: what the disks need.
     """
-    by_inode: dict[Inode, list[str]] = {}
-    for file in files:
-        if file.kind is not Kind.OTHER:
-            by_inode.setdefault((file.device, file.inode), []).append(file.name)
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
-    locate = make_locate(settings.cache_path, by_inode, settings.instances_path, elsewhere)
+    locate = make_locate(settings.cache_path, _names_by_inode(files), settings.instances_path, elsewhere)
     problems: list[str] = []
     parts: list[DiskUse] = []
-    read: set[tuple[str, int]] = set()
+    read: dict[str, int] = {}
     for _listing in range(_MOST_LISTINGS):
         entries, is_settled = _list_instance_directories(settings, problems.append)
-        unread = [entry for entry in entries if entry not in read]
+        unread = {name: inode for name, inode in entries.items() if read.get(name) != inode} if read else entries
         if parts and not unread:
             if is_settled:
                 break
             continue
-        names = [name for name, _inode in unread]
         parts.append(
             find_disk_use(
-                settings.instances_path, names, () if parts else other_disks, settings.cache_path, locate, run_command
+                settings.instances_path,
+                list(unread),
+                () if parts else other_disks,
+                settings.cache_path,
+                locate,
+                run_command,
             )
         )
-        vanished = set(parts[-1].vanished)
-        read.update(entry for entry in unread if entry[0] not in vanished)
+        read.update(unread)
+        for name in parts[-1].vanished:
+            read.pop(name, None)
     else:
         problems.append(f"{printable(settings.instances_path)} changes faster than it can be read: try again.")
     whole = united(parts)
@@ -211,19 +212,18 @@ def read_disks(
 
 
 class _Listing(NamedTuple):
-    """The cache directory: its files, their names by inode, what QEMU holds, and what another pass has in hand."""
+    """The cache directory: its files, what QEMU holds, and what another pass has in hand."""
 
     files: list[CacheFile]
-    by_inode: dict[Inode, list[str]]
     held: set[str]
     busy: set[str]
 
 
 def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     files: list[CacheFile] = []
-    by_inode: dict[Inode, list[str]] = {}
     held: set[str] = set()
     busy: set[str] = set()
+    device = os.fstat(cache).st_dev
     with os.scandir(cache) as entries:
         for entry in entries:
             name = entry.name
@@ -260,12 +260,18 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                     status.st_size,
                     status.st_blocks * 512,
                     status.st_mtime_ns,
-                    status.st_dev,
+                    device if status.st_dev == device else status.st_dev,  # one number for all, not one each
                 )
             )
-            if kind is not Kind.OTHER:
-                by_inode.setdefault((status.st_dev, status.st_ino), []).append(name)
-    return _Listing(files, by_inode, held, busy)
+    return _Listing(files, held, busy)
+
+
+def _names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
+    names: dict[Inode, list[str]] = {}
+    for file in files:
+        if file.kind is not Kind.OTHER:
+            names.setdefault((file.device, file.inode), []).append(file.name)
+    return names
 
 
 def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
@@ -292,13 +298,13 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
     return locked
 
 
-def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[list[tuple[str, int]], bool]:
-    """Return the name and the inode of each, and whether nothing was renamed, made or removed meanwhile.
+def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[dict[str, int], bool]:
+    """Return the inode of each by its name, and whether nothing was renamed, made or removed meanwhile.
 
     A listing that runs beside a rename may miss a directory under both of its names.
     """
     excluded = {settings.image_cache_subdirectory_name, *_NOT_INSTANCES}
-    found: list[tuple[str, int]] = []
+    found: dict[str, int] = {}
     is_settled = True
     try:
         before = os.stat(settings.instances_path).st_mtime_ns
@@ -307,7 +313,7 @@ def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[li
                 if entry.name not in excluded and (
                     entry.is_dir(follow_symlinks=False) or _leads_to_directory(entry, problem)
                 ):
-                    found.append((entry.name, entry.inode()))
+                    found[entry.name] = entry.inode()
         is_settled = os.stat(settings.instances_path).st_mtime_ns == before
     except OSError as exc:
         problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
