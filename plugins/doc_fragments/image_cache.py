@@ -116,6 +116,12 @@ options:
     type: list
     elements: str
     default: []
+  keep_files:
+    description:
+      - Names of files in the cache that stay, used or not, such as those that another host of shared storage has open.
+    type: list
+    elements: str
+    default: []
   glance_images:
     description:
       - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was
@@ -123,6 +129,12 @@ options:
         can be downloaded again, and unused images are known by their id.
     type: list
     elements: str
+  shared_storage:
+    description:
+      - Whether other hosts use this storage too. Then lock files stay, and RV(ignore:shared_use) says what those hosts
+        have to be told about this one.
+      - If not given, it is shared if it is a network or cluster file system.
+    type: bool
   max_used_space:
     description:
       - Remove only until the files of the cache take no more disk space than this, least recently used first.

@@ -332,6 +332,8 @@ def _reasons(file: Mapping[str, Any]) -> list[str]:
         words.append("a process has it open")
     if "keep_images" in reasons:
         words.append("keep_images names its image")
+    if "keep_files" in reasons:
+        words.append("keep_files names it")
     return words
 
 

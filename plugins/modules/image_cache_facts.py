@@ -97,7 +97,7 @@ ansible_facts:
               returned: success
               type: str
             shared:
-              description: Whether it is a network or cluster file system.
+              description: Whether it is a network or cluster file system, or what O(shared_storage) says.
               returned: success
               type: bool
             users:
@@ -153,6 +153,31 @@ ansible_facts:
                 nothing.
               returned: success
               type: int
+            bytes:
+              description: How much space the files take, by state.
+              returned: success
+              type: dict
+              contains:
+                active:
+                  description: Those in use.
+                  returned: success
+                  type: int
+                removable:
+                  description: Those unused and old enough.
+                  returned: success
+                  type: int
+                too_young:
+                  description: Those unused, but not long enough.
+                  returned: success
+                  type: int
+                other:
+                  description: What is never touched, without what lies in directories.
+                  returned: success
+                  type: int
+                corrupt:
+                  description: Those of RV(ignore:corrupt), which have one of the states above as well.
+                  returned: success
+                  type: int
         missing:
           description: The files that disks need and that do not exist. The worst news there is.
           returned: success
@@ -240,6 +265,31 @@ ansible_facts:
                   run. V(none) if it never was for some file, or if there is no file to verify.
               returned: success
               type: float
+        shared_use:
+          description:
+            - What a prune of the same storage from another host has to be told about this one. V(none) if the storage
+              is not shared.
+            - It is never shortened but for C(problems), so what this host runs says how large it is, and not what the
+              cache holds. It takes about 200 bytes an instance.
+          returned: success
+          type: dict
+          contains:
+            instances:
+              description: The instances that this host's libvirt names, in the form that O(instances) takes.
+              returned: success
+              type: list
+              elements: dict
+            held:
+              description: The cache files that QEMU or another process of this host has open, or that disks need of
+                which libvirt alone knows. They are for O(keep_files).
+              returned: success
+              type: list
+              elements: str
+            problems:
+              description: Why not all use by this host is known, a sentence each. Empty if it is.
+              returned: success
+              type: list
+              elements: str
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)
@@ -330,7 +380,7 @@ ansible_facts:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
                   it),
                   V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has it
-                  open) or V(keep_images).
+                  open), V(keep_images) or V(keep_files).
                 - An unused one has V(unused), or V(unknown) if no inventory names its image.
               returned: success
               type: list

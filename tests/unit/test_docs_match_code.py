@@ -92,7 +92,9 @@ class TestReturnValues:
 
     @pytest.mark.parametrize("details", ["summary", "names", "files"])
     def test_facts_are_what_is_documented(self, documented: dict[str, Any], busy: Host, details: str) -> None:
-        facts = busy.audit(**self.options(details=details)).facts
+        busy.domain_xml(UUID, "instance-0000000a", IMAGE)
+        facts = busy.audit(**self.options(details=details, libvirt=True, shared_storage=True)).facts
+        assert facts["shared_use"]["instances"] != []
         compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
 
     @pytest.mark.parametrize("details", ["summary", "names", "files"])

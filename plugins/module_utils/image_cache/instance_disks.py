@@ -19,7 +19,7 @@ from .holders import Inode
 from .layout import Kind, parse_name, printable
 from .workers import spread
 
-__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "make_locate", "united"]
+__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "is_read_anyway", "make_locate", "united"]
 
 _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
@@ -81,7 +81,7 @@ def find_disk_use(
     parts = [DiskUse(*part) for part in spread(read, directories)]
     elsewhere = _Reader(cache_path, locate, run_command)
     for instance, path, image_format in other_disks:
-        if not _is_read_anyway(path, instances_path):
+        if not is_read_anyway(path, instances_path):
             elsewhere.read_disk(path, image_format or None, instance)
     return united([*parts, elsewhere.found])
 
@@ -208,7 +208,8 @@ class _Reader:
             return {}
 
 
-def _is_read_anyway(path: str, instances_path: str) -> bool:
+def is_read_anyway(path: str, instances_path: str) -> bool:
+    """Tell whether a disk is one of an instance directory, and so found without an inventory."""
     directory, name = os.path.split(path)
     return name.startswith(_DISK_PREFIX) and os.path.dirname(directory) == instances_path
 

@@ -21,7 +21,7 @@ from xml.parsers import expat
 from .errors import ImageCacheError
 from .layout import printable
 
-__all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record"]
+__all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record", "records_of"]
 
 _NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"
 _SEPARATOR = "|"
@@ -76,12 +76,14 @@ class Inventory(NamedTuple):
     :param asked: whether there was a source; without one, the directories are the instances.
     :param hosts: the hosts all of whose instances are here.
     :param problems: sentences; while there is one, instances may be missing here.
+    :param own: the instances that this host's libvirt named.
     """
 
     asked: bool
     instances: tuple[Instance, ...] = ()
     hosts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
+    own: tuple[Instance, ...] = ()
 
 
 def collect(
@@ -110,9 +112,11 @@ def collect(
         if instance is not None:
             found[instance.uuid] = _unite(found.get(instance.uuid), instance)
             complete.add(instance.host)
+    own: list[Instance] = []
     if libvirt_config_path is not None:
         try:
-            for instance in _read_domains(libvirt_config_path, host, problems):
+            own = _read_domains(libvirt_config_path, host, problems)
+            for instance in own:
                 found[instance.uuid] = _unite(found.get(instance.uuid), instance)
             complete.add(host)
         except ImageCacheError as exc:
@@ -120,7 +124,7 @@ def collect(
     asked = records is not None or libvirt_config_path is not None
     if not asked:
         complete.add(host)
-    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems))
+    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems), tuple(own))
 
 
 def parse_record(record: Any) -> Instance | None:
@@ -158,6 +162,26 @@ def parse_record(record: Any) -> Instance | None:
         ephemeral_gb=_sizes(flavor, ephemeral),
         resizing=_is_resizing(vm_state, task_state),
     )
+
+
+def records_of(instance: Instance) -> list[dict[str, Any]]:
+    """Return an instance as plain records: :func:`collect` makes the same of them again, but for its disks.
+
+    A record has room for one image and one size of each kind, so more than one may be needed.
+    """
+    state = {} if instance.resizing is None else {"vm_state": _RESIZED if instance.resizing else "active"}
+    count = max(1, len(instance.image_ids), len(instance.swap_mb), len(instance.ephemeral_gb))
+    keys = {"image_ref": instance.image_ids, "swap_mb": instance.swap_mb, "ephemeral_gb": instance.ephemeral_gb}
+    return [
+        {
+            "uuid": instance.uuid,
+            "name": instance.name,
+            "host": instance.host,
+            **state,
+            **{key: values[number] for key, values in keys.items() if number < len(values)},
+        }
+        for number in range(count)
+    ]
 
 
 def parse_domain(document: bytes, host: str) -> Instance:

@@ -51,6 +51,7 @@ class Reason(str, Enum):
     QEMU = "qemu"
     OPEN = "open"
     KEEP_IMAGES = "keep_images"
+    KEEP_FILES = "keep_files"
     UNUSED = "unused"
     UNKNOWN = "unknown"
 
@@ -131,6 +132,7 @@ class Plan(NamedTuple):
     :param kept: the removable files that stay.
     :param unknown_use: sentences; while there is one, nothing is removed.
     :param users: the hosts that nova saw using this storage within 24 hours.
+    :param inventory: the instances that it was made for.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -140,6 +142,7 @@ class Plan(NamedTuple):
     missing: tuple[Missing, ...]
     unknown_use: tuple[str, ...]
     users: tuple[str, ...]
+    inventory: Inventory
 
 
 def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
@@ -177,6 +180,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         ),
         unknown_use=unknown_use,
         users=users,
+        inventory=inventory,
     )
 
 
@@ -247,6 +251,8 @@ def _reasons_for_use(
             reasons.append(Reason.INSTANCE)
         if image_id in settings.keep_images:
             reasons.append(Reason.KEEP_IMAGES)
+    if name in settings.keep_files:
+        reasons.append(Reason.KEEP_FILES)
     directories = snapshot.backing.get(name)
     if directories is not None:
         orphans = usage.orphans.intersection(directories) if usage.orphans else ()

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
+from .instance_disks import is_read_anyway
+from .instances import records_of
 from .layout import Kind, printable, some_names
-from .plan import Plan, State, Verdict, used_by
+from .plan import Plan, Reason, State, Verdict, used_by
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -22,6 +24,7 @@ __all__ = ["describe", "reasons_of", "reclaimable_bytes", "warnings"]
 
 # How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
 _SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 400, "unknown_use": 900, "corrupt": 500}
+_PROBLEMS_BYTES = 900
 _WARNINGS = 10
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
@@ -59,6 +62,13 @@ def describe(
                 "allocated_bytes": sum(file.allocated_bytes for file in recognised),
             },
             "reclaimable_bytes": reclaimable_bytes(plan.removals),
+            "bytes": {
+                **{
+                    state.value: sum(verdict.file.allocated_bytes for verdict in verdicts)
+                    for state, verdicts in by_state.items()
+                },
+                "corrupt": reclaimable_bytes(verification.corrupt if verification else ()),
+            },
         },
         "missing": [
             {"backing_file": printable(lost.backing_file), "instances": _names(lost.instances)} for lost in plan.missing
@@ -70,6 +80,7 @@ def describe(
             for file in (verification.corrupt if verification else ())
         ],
         "checksums": verification.summary if verification else None,
+        "shared_use": _shared_use(snapshot, plan, settings) if snapshot.store and snapshot.store.shared else None,
     }
     if details == "summary":
         return _shortened(facts)
@@ -128,6 +139,35 @@ def _store(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
         "users": _names(plan.users),
         "free_bytes": None if store is None else store.free_bytes,
         "total_bytes": None if store is None else store.total_bytes,
+    }
+
+
+def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str, Any]:
+    """Return what a prune from another host of the storage cannot see there, and must know.
+
+    Its size is bounded by this host's instances and the files that it holds; only the problems are cut.
+    """
+    unseen = {
+        instance
+        for instance, path, _format in snapshot.other_disks
+        if not is_read_anyway(path, settings.instances_path)
+    }
+    held = {
+        verdict.file.name
+        for verdict in plan.verdicts
+        if Reason.QEMU in verdict.reasons
+        or Reason.OPEN in verdict.reasons
+        or not unseen.isdisjoint(snapshot.backing.get(verdict.file.name, ()))
+    }
+    problems = [*sorted(snapshot.problems), *plan.inventory.problems]
+    return {
+        "instances": [
+            {key: printable(value) if isinstance(value, str) else value for key, value in record.items()}
+            for instance in sorted(plan.inventory.own, key=lambda instance: instance.uuid)
+            for record in records_of(instance)
+        ],
+        "held": _names(held),
+        "problems": _first(problems, _PROBLEMS_BYTES),
     }
 
 

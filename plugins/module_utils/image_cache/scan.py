@@ -146,6 +146,8 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         users = {}
         problems.append(str(exc))
     store = find_store(settings.cache_path)
+    if settings.shared_storage is not None:
+        store = store._replace(shared=settings.shared_storage)
     if store.shared and os.stat(settings.instances_path).st_dev != os.stat(settings.cache_path).st_dev:
         problems.append(
             f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "

@@ -49,7 +49,7 @@ class Settings(NamedTuple):
     """The options of one pass, checked and complete.
 
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
-    was not asked; a limit is None where none was set.
+    was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
     """
 
     instances_path: str
@@ -68,6 +68,8 @@ class Settings(NamedTuple):
     max_removals: int | None
     max_removal_percent: int | None
     checksums: ChecksumSettings = ChecksumSettings()
+    keep_files: frozenset[str] = frozenset()
+    shared_storage: bool | None = None
 
     @property
     def cache_path(self) -> str:
@@ -137,6 +139,8 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
             enabled=choose("checksum_base_images", False),
             interval_seconds=_not_negative("checksum_interval_seconds", choose("checksum_interval_seconds", 3600)),
         ),
+        keep_files=frozenset(given.get("keep_files") or ()),
+        shared_storage=given.get("shared_storage"),
     )
 
 

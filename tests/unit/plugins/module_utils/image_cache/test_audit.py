@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from typing import Any
 
 from ansible_collections.stackops.nova.tests.unit.host import (
     DAY,
@@ -154,6 +155,73 @@ class TestTheStore:
         alias = host.audit(instances_path=str(host.root / "alias")).facts
         assert alias["store"]["id"] == host.audit().facts["store"]["id"]
         assert alias["cache_path"] != host.audit().facts["cache_path"]
+
+
+class TestSharedStorage:
+    """What another host, which prunes the same storage, cannot see of this one."""
+
+    def use(self, host: Host, **given: Any) -> Any:
+        return host.audit(libvirt=True, shared_storage=True, **given).facts["shared_use"]
+
+    def test_a_local_disk_has_no_other_hosts(self, host: Host) -> None:
+        host.domain_xml(UUID, "instance-0000000a", IMAGE)
+        facts = host.audit(libvirt=True).facts
+        assert (facts["store"]["shared"], facts["shared_use"]) == (False, None)
+        assert host.audit(shared_storage=True).facts["store"]["shared"] is True
+
+    def test_libvirts_instances_are_handed_on(self, host: Host) -> None:
+        host.domain_xml(UUID, "instance-0000000a", IMAGE, swap=64, ephemeral=1)
+        host.domain_xml(OTHER_UUID, "instance-0000000b", None)
+        given = {"uuid": "given", "image_ref": OTHER_IMAGE, "host": "other"}
+        here = {"host": NAME}
+        assert self.use(host, instances=[given])["instances"] == [
+            {"uuid": UUID, "name": "instance-0000000a", **here, "image_ref": IMAGE, "swap_mb": 64, "ephemeral_gb": 1},
+            {"uuid": OTHER_UUID, "name": "instance-0000000b", **here},
+        ]
+
+    def test_what_they_say_elsewhere_is_what_libvirt_says_here(self, host: Host) -> None:
+        host.base(BASE, age=OLD)
+        host.base("swap_64", age=OLD)
+        host.base("swap_128", age=OLD)
+        host.domain_xml(UUID, "instance-0000000a", IMAGE, swap=64)
+        elsewhere = host.audit(host="elsewhere", instances=self.use(host)["instances"])
+        assert states(elsewhere) == {
+            BASE: "active: instance",
+            "swap_64": "active: instance",
+            "swap_128": "removable: unused",
+        }
+
+    def test_files_that_are_held_here_are_named(self, host: Host) -> None:
+        disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
+        opened = host.base(OTHER_BASE, age=OLD)
+        host.base("swap_64", age=OLD)
+        host.instance(OTHER_UUID, {"disk": "swap_64"})
+        host.domain_xml(OTHER_UUID, "instance-0000000b", None)
+        with guest(disk), reader(opened):
+            assert self.use(host)["held"] == [BASE, OTHER_BASE]
+        assert self.use(host)["held"] == []
+
+    def test_so_are_those_under_disks_that_no_other_host_looks_for(self, host: Host) -> None:
+        disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
+        definition = host.domain_xml(UUID, "instance-0000000a", None)
+        definition.write_text(definition.read_text().replace(str(host.instances_path / UUID / "disk"), str(disk)))
+        held = self.use(host)["held"]
+        assert held == [BASE]
+        assert states(host.audit(libvirt=False, keep_files=held)) == {BASE: "active: keep_files"}
+
+    def test_what_is_not_known_here_is_said(self, host: Host) -> None:
+        host.disk(UUID, b"QFI\xfb")
+        (host.libvirt_path / "broken.xml").write_text("<domain>")
+        disk, record, domain = self.use(host, instances=["not one"])["problems"]
+        assert UUID in disk
+        assert "instances[0]" in record
+        assert "broken.xml" in domain
+
+    def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
+        host.compute_nodes({"other": host.now})
+        facts = host.audit(libvirt=True, shared_storage=True).facts
+        assert len(facts["unknown_use"]) == 1
+        assert facts["shared_use"]["problems"] == []
 
 
 class TestStrangeNames:

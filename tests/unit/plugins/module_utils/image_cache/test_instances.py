@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance
     collect,
     parse_domain,
     parse_record,
+    records_of,
 )
 from ansible_collections.stackops.nova.tests.unit import scenes
 from ansible_collections.stackops.nova.tests.unit.host import Host
@@ -529,6 +530,27 @@ def test_any_record_is_understood_or_refused(record: Any) -> None:
 def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
     inventory = collect(given_instances, [], None, "vm")
     assert len(inventory.instances) + len(inventory.problems) <= len(given_instances)
+
+
+texts = st.text(min_size=1)
+sizes = st.lists(st.integers(1), max_size=3, unique=True).map(tuple)
+
+
+@given(
+    st.builds(
+        Instance,
+        uuid=texts,
+        name=st.text(),
+        host=st.text(),
+        image_ids=st.lists(texts, max_size=4, unique=True).map(tuple),
+        swap_mb=sizes,
+        ephemeral_gb=sizes,
+        resizing=st.sampled_from([None, True, False]),
+        disks=st.just(()),
+    )
+)
+def test_any_instance_survives_being_written_as_records(instance: Instance) -> None:
+    assert collect(records_of(instance), [], None, "vm").instances == (instance,)
 
 
 @settings(deadline=None)

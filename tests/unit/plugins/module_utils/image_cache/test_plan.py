@@ -131,6 +131,11 @@ class TestInstances:
             KERNEL: ImageUse(local=1, remote=0, instances=("uuid-2",)),
         }
 
+    def test_a_file_that_is_to_stay_is_kept_by_its_name_alone(self) -> None:
+        names = [f"{BASE}.part", f"{BASE}_10", "swap_64"]
+        plan = decide(found(*map(cached, names), cached(BASE)), keep_files=names)
+        assert said(plan) == {**dict.fromkeys(names, "active: keep_files"), BASE: "removable: unknown"}
+
     def test_an_unfinished_download_is_nobodys(self) -> None:
         plan = decide(found(cached(f"{BASE}.part")), known(GUEST), keep_images=[IMAGE])
         assert said(plan) == {f"{BASE}.part": "removable: unused"}
@@ -166,8 +171,8 @@ class TestBackingFiles:
         snapshot = found(
             cached(BASE), backing={BASE: ["uuid-1", "lost"]}, held_by_qemu=frozenset({BASE}), opened=frozenset({BASE})
         )
-        plan = decide(snapshot, known(GUEST), keep_images=[IMAGE])
-        assert said(plan) == {BASE: "active: instance, keep_images, backing, orphan, qemu, open"}
+        plan = decide(snapshot, known(GUEST), keep_images=[IMAGE], keep_files=[BASE])
+        assert said(plan) == {BASE: "active: instance, keep_images, keep_files, backing, orphan, qemu, open"}
 
     def test_what_is_missing_is_named_with_its_users(self) -> None:
         plan = decide(found(missing={"/b": ["uuid-1", "lost"], "/a": ["uuid-1", "instance-1"]}), known(GUEST))
@@ -529,6 +534,7 @@ policies = st.fixed_dictionaries(
     optional={
         "orphans": st.sampled_from(["protect", "ignore"]),
         "keep_images": some_images,
+        "keep_files": some_names.map(list),
         "glance_images": some_images,
         "remove_unused_kernels": st.booleans(),
         "remove_unused_base_images": st.sampled_from([True, True, False]),
@@ -546,7 +552,7 @@ brakes = st.fixed_dictionaries(
 
 def is_needed(name: str, snapshot: Snapshot, inventory: Inventory, policy: Settings) -> bool:
     """Whether somebody would miss a file: worked out from its name, one user after the other."""
-    if name in snapshot.held_by_qemu | snapshot.opened:
+    if name in snapshot.held_by_qemu | snapshot.opened | policy.keep_files:
         return True
     owned = {directory for instance in inventory.instances for directory in instance.directories}
     for directory in snapshot.backing.get(name, ()):

@@ -116,12 +116,14 @@ class TestSummary:
                 "other": 2,
                 "total": {"files": 4, "allocated_bytes": 2072},
                 "reclaimable_bytes": 64,
+                "bytes": {"active": 1008, "removable": 64, "too_young": 1000, "other": 2000, "corrupt": 0},
             },
             "missing": [{"backing_file": "/instances/_base/swap_32", "instances": ["instance-1"]}],
             "orphans": ["lost"],
             "unknown_use": [],
             "corrupt": [],
             "checksums": None,
+            "shared_use": None,
             "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
         }
 
@@ -146,12 +148,14 @@ class TestSummary:
                 "other": 0,
                 "total": {"files": 0, "allocated_bytes": 0},
                 "reclaimable_bytes": 0,
+                "bytes": {"active": 0, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0},
             },
             "missing": [],
             "orphans": [],
             "unknown_use": [],
             "corrupt": [],
             "checksums": None,
+            "shared_use": None,
             "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
         }
 
@@ -372,6 +376,9 @@ def test_a_summary_stays_under_four_kibibytes(
     snapshot = snapshot._replace(backing=backing)
     facts = report(snapshot, verification=verification)
     assert len(json.dumps(facts)) < 4096
+    on_shared_storage = snapshot._replace(store=STORE._replace(shared=True))
+    handed_on = report(on_shared_storage, verification=verification).pop("shared_use")
+    assert len(json.dumps(handed_on["problems"])) < 1024
     whole = report(snapshot, details="names", verification=verification)
     for name, left_out in facts["omitted"].items():
         shown, all_of_it = (

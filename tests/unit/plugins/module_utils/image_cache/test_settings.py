@@ -157,6 +157,8 @@ class TestWhereAValueComesFrom:
         assert settings(
             orphans="ignore",
             keep_images=["a", "b", "a"],
+            keep_files=["c", "c"],
+            shared_storage=False,
             glance_images=[],
             max_used_space=0,
             min_free_space=1 << 40,
@@ -165,6 +167,8 @@ class TestWhereAValueComesFrom:
         ) == DEFAULTS._replace(
             protect_orphans=False,
             keep_images=frozenset({"a", "b"}),
+            keep_files=frozenset({"c"}),
+            shared_storage=False,
             glance_images=frozenset(),
             max_used_space=0,
             min_free_space=1 << 40,
