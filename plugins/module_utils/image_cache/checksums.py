@@ -236,8 +236,8 @@ def _in_scope(plan: Plan, settings: ChecksumSettings, removed: frozenset[str]) -
     return [
         verdict.file
         for verdict in plan.verdicts
-        if verdict.file.kind in INFO_KINDS
-        and (verdict.state is State.ACTIVE or settings.all_files)
+        if (verdict.state is State.ACTIVE or settings.all_files)
+        and verdict.file.kind in INFO_KINDS
         and verdict.file.name not in removed
     ]
 

@@ -43,7 +43,8 @@ _LOCK_WAIT_SECONDS = 1.0
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o644
-_decode = json.JSONDecoder().decode
+_WHITESPACE = " \t\n\r"  # JSON's own
+_decode = json.JSONDecoder().raw_decode
 
 
 class Info(NamedTuple):
@@ -83,13 +84,14 @@ def read_info(path: str) -> Info:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        fields = _decode(_read(path))
+        text = _read(path).strip(_WHITESPACE)
+        fields, end = _decode(text)
     except FileNotFoundError:
         return Info({})
     except (ValueError, RecursionError) as exc:
         return Info({}, str(exc))
-    if not isinstance(fields, dict):
-        return Info({}, "it holds no JSON object")
+    if end != len(text) or not isinstance(fields, dict):
+        return Info({}, "it does not hold one JSON object")
     return Info(fields)
 
 
