@@ -10,6 +10,7 @@ import codecs
 import ctypes
 import multiprocessing
 import os
+import stat
 import subprocess
 import sys
 import time
@@ -172,6 +173,10 @@ def with_own_mounts(body: Callable[[], Any]) -> Any:
         return body()
 
     return in_a_child(unshare_and_run)
+
+
+def make_socket(path: Path) -> None:
+    os.mknod(path, stat.S_IFSOCK | 0o600)
 
 
 def mount(*arguments: object) -> None:

@@ -11,7 +11,6 @@ import errno
 import os
 import stat
 import time
-from contextlib import suppress
 from typing import Callable, NamedTuple, Sequence
 
 from .errors import ImageCacheError
@@ -193,8 +192,7 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
                 continue
             tally.removed.append(file)
             try:
-                with suppress(FileNotFoundError):
-                    os.unlink(info_path(place.settings.image_info_filename_pattern, file.name))
+                _remove_info(file, place)
             except OSError as exc:
                 error = f"it was removed, but its info file was not: {exc.strerror}"
                 tally.failed.append(Failure(file.name, error))
@@ -232,6 +230,15 @@ def _look_again(place: _Place) -> DiskUse:
         return place.read_disks()
     except ImageCacheError as exc:
         return _NO_USE._replace(problems=[str(exc)])
+
+
+def _remove_info(file: CacheFile, place: _Place) -> None:
+    # Here, so that a prune that removes nothing does not pay for it.
+    from .info_files import info_directory, remove_info
+
+    pattern = place.settings.image_info_filename_pattern
+    with info_directory(pattern, place.settings.cache_path, place.cache) as directory:
+        remove_info(info_path(os.path.basename(pattern), file.name), directory)
 
 
 def _remove(file: CacheFile, place: _Place) -> KeptReason | None:

@@ -16,6 +16,7 @@ import math
 import os
 import re
 import stat
+from contextlib import ExitStack
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
@@ -25,6 +26,7 @@ from .info_files import (
     INFO_KINDS,
     TIMESTAMP,
     Info,
+    info_directory,
     info_lock_name,
     read_essex_checksum,
     read_info,
@@ -135,6 +137,7 @@ class Verification(NamedTuple):
 class _Pass(NamedTuple):
     """What every file of a pass has in common.
 
+    :param info: what :func:`info_files.info_directory` gives; None where there is no such directory.
     :param locks: descriptor of the lock files' directory; None where there is none, or none can be used.
     :param may_store: whether locks are taken and results stored.
     :param keep_lock_files: leave lock files, because other hosts may wait on them.
@@ -145,6 +148,7 @@ class _Pass(NamedTuple):
     now: float
     pace: Pace
     cache: int
+    info: int | None
     locks: int | None
     may_store: bool
     keep_lock_files: bool
@@ -178,11 +182,21 @@ def verify_files(
     cache = open_cache(settings)
     if cache is None:
         return _sum_up([], {}, snapshot, plan, settings, now, "")
-    locks = None
-    try:
+    with ExitStack() as opened:
+        opened.callback(os.close, cache)
         locks, problem = _open_locks(settings, may_store)
+        if locks is not None:
+            opened.callback(os.close, locks)
         may_store = may_store and locks is not None
-        checked, records, due = _sort_out(files, settings, now, may_store)
+        try:
+            info = opened.enter_context(
+                info_directory(settings.image_info_filename_pattern, settings.cache_path, cache)
+            )
+        except OSError as exc:
+            path = os.path.dirname(settings.image_info_filename_pattern)
+            unreadable = [_unreadable(file, f"its info file in {printable(path)}: {exc.strerror}") for file in files]
+            return _sum_up(unreadable, {}, snapshot, plan, settings, now, problem)
+        checked, records, due = _sort_out(files, settings, now, may_store, cache, info)
         if due:
             # Here, so that a pass in which all are trusted does not pay for hashes and threads.
             from .hashing import Pace, in_background, on_all_cores, thread_count
@@ -193,6 +207,7 @@ def verify_files(
                 now=now,
                 pace=Pace(checksums.max_rate, checksums.time_budget_seconds),
                 cache=cache,
+                info=info,
                 locks=locks,
                 may_store=may_store,
                 keep_lock_files=snapshot.store is None or snapshot.store.shared,
@@ -201,10 +216,6 @@ def verify_files(
             checked += in_background(
                 lambda: on_all_cores(lambda file: _verify(file, records[file.name], work), due), run_command
             )
-    finally:
-        if locks is not None:
-            os.close(locks)
-        os.close(cache)
     return _sum_up(checked, records, snapshot, plan, settings, now, problem)
 
 
@@ -255,7 +266,7 @@ def _open_locks(settings: Settings, may_store: bool) -> tuple[int | None, str]:
 
 
 def _sort_out(
-    files: Sequence[CacheFile], settings: Settings, now: float, may_store: bool
+    files: Sequence[CacheFile], settings: Settings, now: float, may_store: bool, cache: int, directory: int | None
 ) -> tuple[list[Checked], dict[str, Record], list[CacheFile]]:
     """Read what is stored about the files; give what needs no reading, what is stored of the others, and what is due.
 
@@ -263,18 +274,18 @@ def _sort_out(
     then the file is read again under its lock before anything is made of it.
     """
     checksums = settings.checksums
-    pattern = settings.image_info_filename_pattern
+    pattern = os.path.basename(settings.image_info_filename_pattern)
     checked = []
     records = {}
     due = []
     for file in files:
         try:
-            info = read_info(info_path(pattern, file.name))
+            info = read_info(info_path(pattern, file.name), directory)
             verified_at = _verified_at(info, checksums.algorithm)
             if _is_recent(verified_at, checksums.interval_seconds, now):
                 checked.append(Checked(file, Checksum.TRUSTED, None, None, verified_at))
                 continue
-            record = _make_record(info, file.name, settings)
+            record = _make_record(info, file.name, settings, cache)
         except OSError as exc:
             checked.append(_unreadable(file, f"its info file: {exc.strerror}"))
             continue
@@ -287,7 +298,7 @@ def _sort_out(
     return checked, records, order(due, records)
 
 
-def _make_record(info: Info, name: str, settings: Settings) -> Record:
+def _make_record(info: Info, name: str, settings: Settings, cache: int) -> Record:
     """Put together what is stored about a file, in its info file or where Essex left it."""
     algorithm = settings.checksums.algorithm
     stored = {
@@ -295,7 +306,7 @@ def _make_record(info: Info, name: str, settings: Settings) -> Record:
         for algorithm in _DIGESTS
         if _is_checksum(algorithm, info.fields.get(algorithm))
     }
-    essex = None if "sha1" in stored else read_essex_checksum(settings.cache_path, name)
+    essex = None if "sha1" in stored else read_essex_checksum(name, cache)
     is_essex = _is_checksum("sha1", essex)
     if is_essex:
         stored["sha1"] = str(essex).lower()
@@ -360,8 +371,9 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
     # Another host may have verified it since, or an old nova may just have been writing.
     settings = work.settings
     try:
-        info = read_info(info_path(settings.image_info_filename_pattern, file.name))
-        record = _make_record(info, file.name, settings)
+        pattern = os.path.basename(settings.image_info_filename_pattern)
+        info = read_info(info_path(pattern, file.name), work.info)
+        record = _make_record(info, file.name, settings, work.cache)
         if record.damaged is not None and is_locked(locks, info_lock_name(file.name)):
             return Checked(file, Checksum.SKIPPED, ChecksumReason.LOCKED)
     except OSError as exc:
@@ -372,7 +384,7 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
     try:
         if record.is_essex:
             _store(file, {"sha1": record.stored["sha1"]}, work, locks)
-            remove_essex_checksum(settings.cache_path, file.name)
+            remove_essex_checksum(file.name, work.cache)
     except (OSError, ImageCacheError) as exc:
         return _compare(file, record, work)._replace(unstored=_why(exc))
     checked, digests = _read_whole(file, record, work)
@@ -405,7 +417,7 @@ def _facts(
 
 def _store(file: CacheFile, facts: Mapping[str, Any], work: _Pass, locks: int) -> None:
     pattern = work.settings.image_info_filename_pattern
-    store_facts(pattern, file.name, facts, locks=locks, keep_lock_file=work.keep_lock_files)
+    store_facts(pattern, file.name, facts, directory=work.info, locks=locks, keep_lock_file=work.keep_lock_files)
 
 
 def _compare(file: CacheFile, record: Record, work: _Pass) -> Checked:

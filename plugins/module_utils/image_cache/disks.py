@@ -24,13 +24,26 @@ from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 from .errors import ImageCacheError
 from .layout import printable
 
-__all__ = ["Chain", "Image", "Locate", "RunCommand", "backing_path", "follow_chain", "read_image"]
+__all__ = [
+    "Chain",
+    "Image",
+    "Locate",
+    "OpenImage",
+    "RunCommand",
+    "backing_path",
+    "follow_chain",
+    "open_image",
+    "read_image",
+]
 
 RunCommand = Callable[[List[str]], Tuple[int, str, str]]
 """Runs a command (a list of arguments) and returns its exit status, standard output and standard error."""
 
 Locate = Callable[[str], Optional[str]]
 """Finds a named backing file on this host: its path here, or None where there is no such file."""
+
+OpenImage = Callable[[str], int]
+"""Opens an image for reading, waiting for nobody, and returns its descriptor; it raises OSError."""
 
 _QCOW2_MAGIC = b"QFI\xfb"
 # Formats that can have a backing or data file and that the header reader does not know.
@@ -93,13 +106,22 @@ _STANDALONE = Image(None, None, None)
 _NO_CHAIN = Chain((), None)
 
 
-def read_image(path: str, image_format: str | None, run_command: RunCommand) -> Image:
+def open_image(path: str) -> int:
+    """Open an image, wherever its path leads; see :data:`OpenImage`."""
+    # Without O_NONBLOCK, a FIFO in the place of a disk would hold the pass up.
+    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+
+
+def read_image(
+    path: str, image_format: str | None, run_command: RunCommand, open_file: OpenImage = open_image
+) -> Image:
     """Read what an image is backed by.
 
     :param path: the image.
     :param image_format: its format where something trustworthy says it (``disk.info``, or the
         overlay above it), else None: then the first bytes decide, as they do for QEMU.
     :param run_command: how to ask ``qemu-img`` where the header is not enough.
+    :param open_file: how to open it.
     :return: its backing file, if it has one. A raw image has none, whatever is written in it.
     :raises FileNotFoundError: there is no such file.
     :raises ImageCacheError: it is there and cannot be read or understood.
@@ -107,8 +129,7 @@ def read_image(path: str, image_format: str | None, run_command: RunCommand) -> 
     if image_format == "raw":
         return _STANDALONE
     try:
-        # Without O_NONBLOCK, a FIFO in the place of a disk would hold the pass up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = open_file(path)
         try:
             start = os.pread(descriptor, _FIRST_READ, 0)
             if start[:4] == _QCOW2_MAGIC:
@@ -154,7 +175,9 @@ def backing_path(path: str, name: str) -> str:
     return os.path.join(os.path.dirname(path), name)
 
 
-def follow_chain(path: str, image_format: str | None, locate: Locate, run_command: RunCommand) -> Chain:
+def follow_chain(
+    path: str, image_format: str | None, locate: Locate, run_command: RunCommand, open_file: OpenImage = open_image
+) -> Chain:
     """Find every file that an image needs, down the whole chain.
 
     :param path: the image.
@@ -162,12 +185,13 @@ def follow_chain(path: str, image_format: str | None, locate: Locate, run_comman
     :param locate: where a backing file is on this host; it raises ImageCacheError for a file that
         it cannot answer for.
     :param run_command: see :func:`read_image`.
+    :param open_file: likewise.
     :return: the backing and data files, as ``locate`` named them. A chain that runs in a circle
         ends where it meets itself: QEMU could not open it, and all files in it are known.
     :raises FileNotFoundError: the image itself is gone.
     :raises ImageCacheError: something in the chain cannot be understood.
     """
-    image = read_image(path, image_format, run_command)
+    image = read_image(path, image_format, run_command, open_file)
     if image is _STANDALONE:
         return _NO_CHAIN
     files: list[str] = []
@@ -193,7 +217,7 @@ def follow_chain(path: str, image_format: str | None, locate: Locate, run_comman
             return Chain(tuple(files), missing)
         path = below
         try:
-            image = read_image(path, image.backing_format, run_command)
+            image = read_image(path, image.backing_format, run_command, open_file)
         except FileNotFoundError:
             return Chain(tuple(files[:-1]), path, is_cut=True)
 

@@ -16,8 +16,8 @@ import errno
 import json
 import os
 import stat
-from contextlib import suppress
-from typing import Any, Mapping, NamedTuple
+from contextlib import contextmanager, suppress
+from typing import Any, Iterator, Mapping, NamedTuple
 
 from .errors import ImageCacheError
 from .layout import Kind, info_path, lock_name, parse_name, printable
@@ -27,21 +27,24 @@ __all__ = [
     "INFO_KINDS",
     "TIMESTAMP",
     "Info",
+    "info_directory",
     "info_lock_name",
     "is_valid_info_file",
     "read_essex_checksum",
     "read_info",
     "remove_essex_checksum",
+    "remove_info",
     "store_facts",
 ]
 
 INFO_KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
 TIMESTAMP = "-timestamp"
-
+_ESSEX_SUFFIX = ".sha1"
 _SIZE_LIMIT = 16 * 1024
 _LOCK_WAIT_SECONDS = 1.0
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o644
 _WHITESPACE = " \t\n\r"  # JSON's own
 _decode = json.JSONDecoder().raw_decode
@@ -76,15 +79,47 @@ def info_lock_name(name: str) -> str:
     return lock_name("info-" + name)
 
 
-def read_info(path: str) -> Info:
+@contextmanager
+def info_directory(pattern: str, cache_path: str, cache: int) -> Iterator[int | None]:
+    """Open the directory of the info files: by default the cache's own.
+
+    What is read and written there is named relative to it. Under the same path there may be a link
+    to somewhere else a moment later.
+
+    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param cache_path: the cache directory.
+    :param cache: a descriptor of it.
+    :return: a descriptor, which is closed afterwards; None where there is no such directory.
+    :raises OSError: it cannot be opened, or is a link.
+    """
+    path = os.path.dirname(pattern)
+    if path == cache_path:
+        yield cache
+        return
+    inside = path[len(cache_path) + 1 :] if path.startswith(cache_path + "/") else path
+    try:
+        directory = os.open(inside, _DIRECTORY_FLAGS, dir_fd=cache)
+    except FileNotFoundError:
+        yield None
+        return
+    try:
+        yield directory
+    finally:
+        os.close(directory)
+
+
+def read_info(file: str, directory: int | None) -> Info:
     """Read an info file.
 
-    :param path: its path.
+    :param file: its bare name.
+    :param directory: what :func:`info_directory` gives.
     :return: its fields. A file that is damaged, too large, or none at all is as good as empty.
     :raises OSError: it is there and cannot be read.
     """
+    if directory is None:
+        return Info({})
     try:
-        text = _read(path).strip(_WHITESPACE)
+        text = _read(file, directory).strip(_WHITESPACE)
         fields, end = _decode(text)
     except FileNotFoundError:
         return Info({})
@@ -95,28 +130,43 @@ def read_info(path: str) -> Info:
     return Info(fields)
 
 
-def read_essex_checksum(cache_path: str, name: str) -> str | None:
+def remove_info(file: str, directory: int | None) -> None:
+    """Remove an info file, if it is there; the parameters are those of :func:`read_info`.
+
+    :raises OSError: it cannot be removed.
+    """
+    if directory is None:
+        return
+    with suppress(FileNotFoundError):
+        os.unlink(file, dir_fd=directory)
+
+
+def read_essex_checksum(name: str, cache: int) -> str | None:
     """Read the checksum that Essex left beside a base file.
 
+    :param name: the base file's name.
+    :param cache: descriptor of the cache directory.
     :return: its text; None where there is no such file, or nothing of a checksum's size.
     :raises OSError: it is there and cannot be read.
     """
     try:
-        return _read(_essex_path(cache_path, name)).strip()
+        return _read(name + _ESSEX_SUFFIX, cache).strip()
     except (FileNotFoundError, ValueError):
         return None
 
 
-def remove_essex_checksum(cache_path: str, name: str) -> None:
-    """Remove what Essex left, once the info file has it.
+def remove_essex_checksum(name: str, cache: int) -> None:
+    """Remove what Essex left, once the info file has it; the parameters are those of :func:`read_essex_checksum`.
 
     :raises OSError: it cannot be removed.
     """
     with suppress(FileNotFoundError):
-        os.unlink(_essex_path(cache_path, name))
+        os.unlink(name + _ESSEX_SUFFIX, dir_fd=cache)
 
 
-def store_facts(pattern: str, name: str, facts: Mapping[str, Any], *, locks: int, keep_lock_file: bool) -> None:
+def store_facts(
+    pattern: str, name: str, facts: Mapping[str, Any], *, directory: int | None, locks: int, keep_lock_file: bool
+) -> None:
     """Put facts into a base file's info file, under nova's lock, and keep what else it holds.
 
     Whatever happens, the file that was there or the new one is there, whole.
@@ -124,6 +174,7 @@ def store_facts(pattern: str, name: str, facts: Mapping[str, Any], *, locks: int
     :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
     :param name: the base file's name.
     :param facts: the fields to set.
+    :param directory: what :func:`info_directory` gives.
     :param locks: descriptor of the lock files' directory.
     :param keep_lock_file: leave the lock file, because other hosts may wait on it.
     :raises ImageCacheError: something is in the way that is no info file, or somebody keeps the lock.
@@ -132,15 +183,13 @@ def store_facts(pattern: str, name: str, facts: Mapping[str, Any], *, locks: int
     path = info_path(pattern, name)
     if not is_valid_info_file(pattern, path):
         raise ImageCacheError(f"{printable(path)} is no info file of a base file.")
+    if directory is None:
+        raise ImageCacheError(f"there is no directory {printable(os.path.dirname(path))}")
     lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
     if lock is None:
         raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
     try:
-        directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            _replace(directory, path, json.dumps({**read_info(path).fields, **facts}))
-        finally:
-            os.close(directory)
+        _replace(directory, path, json.dumps({**read_info(os.path.basename(path), directory).fields, **facts}))
     finally:
         release(lock, remove_file=not keep_lock_file)
 
@@ -196,17 +245,13 @@ def _dress(descriptor: int, model: _Model) -> None:
         os.fchown(descriptor, model.uid, model.gid)
 
 
-def _essex_path(cache_path: str, name: str) -> str:
-    return os.path.join(cache_path, name + ".sha1")
-
-
-def _read(path: str) -> str:
+def _read(name: str, directory: int) -> str:
     """Read a small file, following no link and waiting for nobody.
 
     :raises ValueError: it is no regular file, too large, or no UTF-8.
     """
     try:
-        descriptor = os.open(path, _READ_FLAGS)
+        descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise ValueError("it is a link") from exc

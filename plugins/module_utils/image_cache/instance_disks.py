@@ -13,13 +13,13 @@ import os
 from types import MappingProxyType
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from .disks import Locate, RunCommand, follow_chain
+from .disks import Locate, OpenImage, RunCommand, follow_chain, open_image
 from .errors import ImageCacheError
 from .holders import Inode
 from .layout import Kind, parse_name, printable
 from .workers import spread
 
-__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "is_read_anyway", "make_locate", "united"]
+__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "is_read_anyway", "make_locate", "make_open", "united"]
 
 _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
@@ -60,6 +60,7 @@ def find_disk_use(
     cache_path: str,
     locate: Locate,
     run_command: RunCommand,
+    open_file: OpenImage,
 ) -> DiskUse:
     """Follow every disk's chain.
 
@@ -68,18 +69,19 @@ def find_disk_use(
     :param cache_path: the cache directory.
     :param locate: see :func:`make_locate`.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
+    :param open_file: see :func:`make_open`.
     :return: what the disks need. A disk that vanishes meanwhile is left out.
     :raises ImageCacheError: a process that did a part of the work ended early.
     """
 
     def read(names: Sequence[str]) -> DiskUse:
-        reader = _Reader(cache_path, locate, run_command)
+        reader = _Reader(cache_path, locate, run_command, open_file)
         for name in names:
             reader.read_directory(f"{instances_path}/{name}", name)
         return reader.found
 
     parts = [DiskUse(*part) for part in spread(read, directories)]
-    elsewhere = _Reader(cache_path, locate, run_command)
+    elsewhere = _Reader(cache_path, locate, run_command, open_file)
     for instance, path, image_format in other_disks:
         if not is_read_anyway(path, instances_path):
             elsewhere.read_disk(path, image_format or None, instance)
@@ -130,14 +132,32 @@ def make_locate(
     return locate
 
 
+def make_open(cache_path: str, cache: int) -> OpenImage:
+    """Make the function that opens images: those of the cache in that very directory, and following no link.
+
+    :param cache_path: the cache directory.
+    :param cache: a descriptor of it. Under its path there may be a link to somewhere else a moment later.
+    """
+    prefix = cache_path + "/"
+    start = len(prefix)
+
+    def open_file(path: str) -> int:
+        if path.startswith(prefix):
+            return os.open(path[start:], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=cache)
+        return open_image(path)
+
+    return open_file
+
+
 class _Reader:
     """Reads disks, one after the other, and gathers what they need."""
 
-    def __init__(self, cache_path: str, locate: Locate, run_command: RunCommand) -> None:
+    def __init__(self, cache_path: str, locate: Locate, run_command: RunCommand, open_file: OpenImage) -> None:
         self.found = DiskUse([], {}, {}, [], [], [])
         self._cache_prefix = cache_path + "/"
         self._locate = locate
         self._run_command = run_command
+        self._open_file = open_file
 
     def read_directory(self, path: str, name: str) -> None:
         try:
@@ -162,7 +182,7 @@ class _Reader:
 
     def read_disk(self, path: str, image_format: str | None, instance: str) -> None:
         try:
-            chain = follow_chain(path, image_format, self._locate, self._run_command)
+            chain = follow_chain(path, image_format, self._locate, self._run_command, self._open_file)
         except FileNotFoundError:
             if os.path.islink(path):
                 self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 import struct
 import time
 from contextlib import suppress
@@ -26,6 +27,8 @@ __all__ = ["Lock", "acquire", "is_locked", "open_locks_directory", "release"]
 _FLOCK = struct.Struct("hhqqi")
 _WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 _POLL_SECONDS = 0.02
+_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_LOOK_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -46,15 +49,21 @@ def open_locks_directory(instances_path: str, name: str) -> int:
     :raises OSError: it cannot be made or opened, or is a link.
     """
     path = os.path.join(instances_path, name)
-    try:
+    is_new = False
+    with suppress(FileExistsError):
         os.mkdir(path, 0o755)
-    except FileExistsError:
-        pass
-    else:
-        owner = os.stat(instances_path)
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-        os.chmod(path, 0o755)
-    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        is_new = True
+    directory = os.open(path, _DIRECTORY_FLAGS)
+    if is_new:
+        try:
+            # By its descriptor: under its name there may be something else by now, such as a link.
+            owner = os.stat(instances_path)
+            os.fchmod(directory, 0o755)
+            os.fchown(directory, owner.st_uid, owner.st_gid)
+        except OSError:
+            os.close(directory)
+            raise
+    return directory
 
 
 def is_locked(directory: int, name: str) -> bool:
@@ -63,15 +72,16 @@ def is_locked(directory: int, name: str) -> bool:
     :param directory: descriptor of the lock files' directory.
     :param name: the lock file's name.
     :return: False also where there is no such lock file: it has not been used yet.
-    :raises OSError: the lock file is there and cannot be asked.
+    :raises OSError: the lock file is there and cannot be asked, or is no regular file.
     """
     try:
-        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(name, _LOOK_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return False
     except BlockingIOError:  # its holder is making sure that nobody waits
         return True
     try:
+        _refuse_other_than_file(os.fstat(descriptor))
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
     finally:
         os.close(descriptor)
@@ -89,7 +99,7 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
     :param name: the lock file's name.
     :param wait_seconds: for how long to try.
     :return: the lock, None where somebody else kept it for all that time.
-    :raises OSError: the lock file cannot be made, opened or locked.
+    :raises OSError: the lock file cannot be made, opened or locked, or is no regular file.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -97,6 +107,7 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
         with suppress(BlockingIOError, FileNotFoundError):
             descriptor = _open(directory, name)
             try:
+                _refuse_other_than_file(os.fstat(descriptor))
                 if _lock(descriptor) and _is_current(directory, name, descriptor):
                     return Lock(directory, name, descriptor)
             except OSError:
@@ -148,6 +159,11 @@ def _open(directory: int, name: str) -> int:
     return descriptor
 
 
+def _refuse_other_than_file(status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):  # nova would wait for a FIFO without end
+        raise OSError(errno.EINVAL, "it is no regular file")
+
+
 def _lock(descriptor: int) -> bool:
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -161,6 +177,7 @@ def _lock(descriptor: int) -> bool:
 def _is_current(directory: int, name: str, descriptor: int) -> bool:
     """Tell whether the locked file still is the one that others find: its last holder may have removed it."""
     try:
-        return os.path.samestat(os.stat(name, dir_fd=directory, follow_symlinks=False), os.fstat(descriptor))
+        status = os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:
         return False
+    return os.path.samestat(status, os.fstat(descriptor))

@@ -13,10 +13,10 @@ import stat
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from .disks import RunCommand
+from .disks import OpenImage, RunCommand
 from .errors import ImageCacheError
 from .holders import Inode, find_open_files, qemu_holds
-from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, united
+from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
 from .settings import Settings
@@ -127,6 +127,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     warnings: list[str] = []
     try:
         files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
+        is_mounted = os.fstat(cache).st_dev != os.stat("..", dir_fd=cache).st_dev
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
@@ -148,7 +149,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     store = find_store(settings.cache_path)
     if settings.shared_storage is not None:
         store = store._replace(shared=settings.shared_storage)
-    if store.shared and os.stat(settings.instances_path).st_dev != os.stat(settings.cache_path).st_dev:
+    if store.shared and is_mounted:
         problems.append(
             f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
             f"beside it are not: what other hosts' disks need of it cannot be seen here."
@@ -181,7 +182,24 @@ def read_disks(
     :param files: the entries of the cache directory.
     :param other_disks: see :func:`take_snapshot`.
     :return: what the disks need.
+    :raises ImageCacheError: the cache directory is gone, or something else is in its place.
     """
+    cache = open_cache(settings)
+    if cache is None:
+        raise ImageCacheError(f"The cache directory {printable(settings.cache_path)} is gone.")
+    try:
+        return _read_disks(settings, files, other_disks, run_command, make_open(settings.cache_path, cache))
+    finally:
+        os.close(cache)
+
+
+def _read_disks(
+    settings: Settings,
+    files: Iterable[CacheFile],
+    other_disks: Sequence[OtherDisk],
+    run_command: RunCommand,
+    open_file: OpenImage,
+) -> DiskUse:
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
     locate = make_locate(settings.cache_path, _names_by_inode(files), settings.instances_path, elsewhere)
     problems: list[str] = []
@@ -202,6 +220,7 @@ def read_disks(
                 settings.cache_path,
                 locate,
                 run_command,
+                open_file,
             )
         )
         read.update(unread)
@@ -278,7 +297,6 @@ def _names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
 
 def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
     try:
-        existing = set(os.listdir(path))
         directory = os.open(path, _DIRECTORY_FLAGS)
     except FileNotFoundError:
         return set()
@@ -287,6 +305,7 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
         return set()
     locked: set[str] = set()
     try:
+        existing = set(os.listdir(directory))
         for file in files:
             lock = lock_name(file.name)
             if lock in existing:

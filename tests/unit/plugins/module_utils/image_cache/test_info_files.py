@@ -54,12 +54,13 @@ sys.path[:0] = sys.argv[3:]
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
 
 pattern, locks = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY)
+directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
 print("ready", flush=True)
 number = 0
 while True:
     number += 1
     store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
-        "second": number}, locks=locks, keep_lock_file=False)
+        "second": number}, directory=directory, locks=locks, keep_lock_file=False)
 """
 
 
@@ -77,9 +78,22 @@ class Facts:
     def store(self, keep_lock_file: bool = False, **facts: Any) -> None:
         locks = os.open(self.locks_path, os.O_RDONLY)
         try:
-            store_facts(self.pattern, NAME, facts, locks=locks, keep_lock_file=keep_lock_file)
+            with self.directory() as directory:
+                store_facts(self.pattern, NAME, facts, directory=directory, locks=locks, keep_lock_file=keep_lock_file)
         finally:
             os.close(locks)
+
+    @contextmanager
+    def directory(self) -> Iterator[int]:
+        cache = os.open(self.cache_path, os.O_RDONLY)
+        try:
+            yield cache
+        finally:
+            os.close(cache)
+
+    def read(self) -> Info:
+        with self.directory() as directory:
+            return read_info(self.path.name, directory)
 
     def content(self) -> Any:
         return json.loads(self.path.read_text())
@@ -130,38 +144,43 @@ def test_the_lock_is_novas() -> None:
 
 class TestReading:
     def test_no_file_is_no_facts(self, facts: Facts) -> None:
-        assert read_info(str(facts.path)) == Info({}, None)
+        assert facts.read() == Info({}, None)
 
     def test_what_nova_wrote(self, facts: Facts) -> None:
         facts.path.write_text(f'{{"sha1-timestamp": 1386155535.41, "sha1": "{SHA1}"}}\n')
-        assert read_info(str(facts.path)) == Info({"sha1": SHA1, "sha1-timestamp": 1386155535.41}, None)
+        assert facts.read() == Info({"sha1": SHA1, "sha1-timestamp": 1386155535.41}, None)
 
     @pytest.mark.parametrize(
         "content", [b"", b"{", b"[]", b"null", b'"x"', b"1", b"\xff", b"{}x", b"[" * 10_000, b" " * 20_000 + b"{}"]
     )
     def test_a_damaged_one_is_as_good_as_empty(self, facts: Facts, content: bytes) -> None:
         facts.path.write_bytes(content)
-        info = read_info(str(facts.path))
+        info = facts.read()
         assert info.fields == {}
         assert info.damaged
 
     def test_a_link_is_not_followed(self, facts: Facts) -> None:
         (facts.cache_path / "target").write_text('{"sha1": "x"}')
         facts.path.symlink_to("target")
-        assert read_info(str(facts.path)) == Info({}, "it is a link")
+        assert facts.read() == Info({}, "it is a link")
 
     def test_a_fifo_is_not_waited_for(self, facts: Facts) -> None:
         os.mkfifo(facts.path)
-        assert read_info(str(facts.path)) == Info({}, "it is no regular file")
+        assert facts.read() == Info({}, "it is no regular file")
 
     def test_a_directory(self, facts: Facts) -> None:
         facts.path.mkdir()
-        assert read_info(str(facts.path)) == Info({}, "it is no regular file")
+        assert facts.read() == Info({}, "it is no regular file")
 
     @needs_root
     def test_one_that_may_not_be_read_is_an_error(self) -> None:
-        with tempfile.NamedTemporaryFile() as file, pytest.raises(PermissionError):
-            as_nobody(lambda: read_info(file.name))
+        with tempfile.TemporaryDirectory() as root:
+            Path(root).chmod(0o755)
+            facts = Facts(Path(root))
+            facts.store(sha1=SHA1)
+            facts.path.chmod(0o600)
+            with pytest.raises(PermissionError):
+                as_nobody(facts.read)
 
     @given(st.binary(max_size=200))
     def test_whatever_the_bytes(self, content: bytes) -> None:
@@ -179,19 +198,20 @@ class TestReading:
         assert json.dumps(info.fields) == json.dumps(fields)
 
     def test_what_essex_left(self, facts: Facts) -> None:
-        assert read_essex_checksum(str(facts.cache_path), NAME) is None
-        (facts.cache_path / f"{NAME}.sha1").write_text(SHA1 + "\n")
-        assert read_essex_checksum(str(facts.cache_path), NAME) == SHA1
-        remove_essex_checksum(str(facts.cache_path), NAME)
-        remove_essex_checksum(str(facts.cache_path), NAME)
+        with facts.directory() as cache:
+            assert read_essex_checksum(NAME, cache) is None
+            (facts.cache_path / f"{NAME}.sha1").write_text(SHA1 + "\n")
+            assert read_essex_checksum(NAME, cache) == SHA1
+            remove_essex_checksum(NAME, cache)
+            remove_essex_checksum(NAME, cache)
         assert facts.names() == []
 
 
 def check_reading(content: bytes) -> Info:
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(content)
-        file.flush()
-        info = read_info(file.name)
+    with tempfile.TemporaryDirectory() as root:
+        facts = Facts(Path(root))
+        facts.path.write_bytes(content)
+        info = facts.read()
     assert isinstance(info.fields, dict)
     assert info.damaged is None or info.fields == {}
     return info
@@ -238,7 +258,7 @@ class TestStoring:
 
     def test_there_is_nothing_to_store_about_a_swap_template(self, facts: Facts) -> None:
         with pytest.raises(ImageCacheError, match="is no info file"):
-            store_facts(facts.pattern, "swap_64", {}, locks=-1, keep_lock_file=True)
+            store_facts(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
 
     @needs_root
     def test_a_new_one_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
@@ -288,8 +308,10 @@ sys.path[:0] = sys.argv[4:]
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
 
 pattern, locks, field = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY), sys.argv[3]
+directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
 for number in range(101):
-    store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, locks=locks, keep_lock_file=True)
+    store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, directory=directory, locks=locks,
+        keep_lock_file=True)
 """
 
 

@@ -7,9 +7,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,9 +26,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks im
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NovaCompute,
     in_a_child,
+    make_socket,
     needs_root,
     nova_compute,
     reader,
+    wait_until,
 )
 
 BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
@@ -52,6 +56,19 @@ def directory(locks: Path) -> Iterator[int]:
     descriptor = os.open(locks, os.O_RDONLY | os.O_DIRECTORY)
     yield descriptor
     os.close(descriptor)
+
+
+# Exchanges the two as soon as there are two.
+SWAP_ONCE_IT_IS_THERE = """
+import ctypes, os, sys
+
+os.chdir(sys.argv[1])
+libc = ctypes.CDLL(None)
+while True:
+    libc.renameat2(-100, b"locks", -100, b"link", 2)
+    while os.path.islink("locks"):
+        pass
+"""
 
 
 class TestSideBySideWithNova:
@@ -179,6 +196,16 @@ class TestTheLockFile:
             assert (tmp_path / "target").exists() == target_exists
         assert os.listdir(locks) == [LOCK]
 
+    @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_socket], ids=["FIFO", "directory", "socket"])
+    def test_so_is_anything_else_that_is_no_file(self, locks: Path, directory: int, make: Callable[..., None]) -> None:
+        make(locks / LOCK)
+        before = (locks / LOCK).lstat()
+        with pytest.raises(OSError, match=r"no regular file|Is a directory|No such device"):
+            acquire(directory, LOCK, wait_seconds=0)
+        with pytest.raises(OSError, match=r"no regular file|No such device"):
+            is_locked(directory, LOCK)
+        assert (locks / LOCK).lstat() == before
+
 
 class TestWhileAnotherPassMakesSureThatNobodyWaits:
     """Before it removes a lock file it asks for a lease on it, and an opener who will not wait is turned away."""
@@ -211,3 +238,24 @@ class TestTheLocksDirectory:
         (tmp_path / "locks").symlink_to("elsewhere")
         with pytest.raises(NotADirectoryError):
             open_locks_directory(str(tmp_path), "locks")
+
+    @needs_root
+    def test_a_link_that_takes_its_place_as_soon_as_it_is_made_leads_nowhere(self, tmp_path: Path) -> None:
+        canary = tmp_path / "canary"
+        canary.mkdir(mode=0o700)
+        os.chown(tmp_path, NOVA, NOVA)
+        (tmp_path / "link").symlink_to("canary")
+        swapped = 0
+        with subprocess.Popen([sys.executable, "-c", SWAP_ONCE_IT_IS_THERE, tmp_path]) as swapper:
+            try:
+                while swapped < 5:
+                    try:
+                        os.close(open_locks_directory(str(tmp_path), "locks"))
+                    except NotADirectoryError:
+                        swapped += 1
+                    wait_until((tmp_path / "locks").is_symlink)
+                    (tmp_path / "link").rmdir()
+                    (tmp_path / "locks").rename(tmp_path / "link")
+                    assert (canary.stat().st_mode, canary.stat().st_uid) == (0o040700, 0)
+            finally:
+                swapper.kill()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import stat
 import struct
 import time
 from collections.abc import Callable, Iterator
@@ -29,7 +28,14 @@ from ansible_collections.stackops.nova.tests.unit.host import (
     states,
     warnings,
 )
-from ansible_collections.stackops.nova.tests.unit.neighbours import as_nobody, guest, needs_root, nova_compute, reader
+from ansible_collections.stackops.nova.tests.unit.neighbours import (
+    as_nobody,
+    guest,
+    make_socket,
+    needs_root,
+    nova_compute,
+    reader,
+)
 from ansible_collections.stackops.nova.tools.cache_tree import CLUSTER_SIZE, overlay_bytes
 
 IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
@@ -304,10 +310,6 @@ def nothing(_host: Host) -> None:
     pass
 
 
-def make_socket(path: Path) -> None:
-    os.mknod(path, stat.S_IFSOCK | 0o600)
-
-
 STOPS_EVERYTHING = {
     **{
         f"a disk: {name}": BadInput(on_disk(content), DISK, words)
@@ -373,6 +375,8 @@ STOPS_EVERYTHING = {
     "a link for a lock": BadInput(
         lambda host: (host.locks_path / f"nova-{UNUSED}").symlink_to("/etc/passwd"), f"nova-{UNUSED}"
     ),
+    "a FIFO for a lock": BadInput(lambda host: os.mkfifo(host.locks_path / f"nova-{UNUSED}"), f"nova-{UNUSED}"),
+    "a socket for a lock": BadInput(lambda host: make_socket(host.locks_path / f"nova-{UNUSED}"), f"nova-{UNUSED}"),
     "more removals than allowed": BadInput(nothing, "max_removals", max_removals=0),
     "a greater share of removals than allowed": BadInput(nothing, "max_removal_percent", max_removal_percent=99),
 }
