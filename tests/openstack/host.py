@@ -1,0 +1,77 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What this compute host shows without the product: chains by qemu-img, domains by their XML."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+INSTANCES = Path("/var/lib/nova/instances")
+CACHE = INSTANCES / "_base"
+DOMAINS = Path("/etc/libvirt/qemu")
+NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
+
+
+def fingerprint(image_id: str) -> str:
+    """Return the name under which nova caches an image."""
+    return hashlib.sha1(image_id.encode()).hexdigest()
+
+
+def disks() -> Iterator[Path]:
+    """Yield every qcow2 disk of every instance directory."""
+    for path in sorted(INSTANCES.glob("*/disk*")):
+        if path.parent != CACHE and path.suffix not in (".info", ".config"):
+            yield path
+
+
+def chain(disk: Path) -> list[str]:
+    """Return the paths of a disk's chain, itself first.
+
+    :raises subprocess.CalledProcessError: qemu-img cannot follow it to its end.
+    """
+    command = ["qemu-img", "info", "--force-share", "--backing-chain", "--output=json", str(disk)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return [image["filename"] for image in json.loads(answer)]
+
+
+def backing() -> dict[str, set[tuple[str, str]]]:
+    """Return for each file of the cache the instance directories and the disks on it."""
+    found: dict[str, set[tuple[str, str]]] = {}
+    for disk in disks():
+        for path in chain(disk)[1:]:
+            found.setdefault(Path(path).name, set()).add((disk.parent.name, disk.name))
+    return found
+
+
+def check(disk: Path) -> str | None:
+    """Return what qemu-img finds wrong with the disk of a guest that is off, or with its chain; None if nothing."""
+    checked = subprocess.run(["qemu-img", "check", str(disk)], check=False, capture_output=True, text=True)
+    if checked.returncode:
+        return checked.stdout + checked.stderr
+    try:
+        chain(disk)
+    except subprocess.CalledProcessError as exc:
+        return str(exc.stderr)
+    return None
+
+
+def domain_files() -> set[str]:
+    """Return the files of the cache that the domains' metadata stands for."""
+    found = set()
+    ephemerals = [path.name for path in CACHE.glob("ephemeral_*")]
+    for path in DOMAINS.glob("*.xml"):
+        for element in ElementTree.parse(path).iter():
+            if element.tag == f"{NOVA}root" and element.get("type") == "image":
+                found.add(fingerprint(element.get("uuid", "")))
+            elif element.tag == f"{NOVA}swap":
+                found.add(f"swap_{element.text}")
+            elif element.tag == f"{NOVA}ephemeral":
+                found.update(name for name in ephemerals if name.startswith(f"ephemeral_{element.text}_"))
+    return found
