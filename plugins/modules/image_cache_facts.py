@@ -269,8 +269,8 @@ ansible_facts:
           description:
             - What a prune of the same storage from another host has to be told about this one. V(none) if the storage
               is not shared.
-            - It is never shortened but for C(problems), so what this host runs says how large it is, and not what the
-              cache holds. It takes about 200 bytes an instance.
+            - Only C(problems) is ever shortened. So it is as large as the number of instances, hosts and held files
+              asks for, whatever O(details) says. An instance takes about 200 bytes.
           returned: success
           type: dict
           contains:
@@ -290,6 +290,18 @@ ansible_facts:
               returned: success
               type: list
               elements: str
+            users:
+              description: The whole of C(store.users).
+              returned: success
+              type: list
+              elements: str
+            marks:
+              description:
+                - Numbers made from the names and inodes of a few files of the cache. Hosts that see the same cache have
+                  at least one in common, or both none.
+              returned: success
+              type: list
+              elements: int
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)

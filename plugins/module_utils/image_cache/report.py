@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import heapq
 import json
+import zlib
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from .instance_disks import is_read_anyway
@@ -25,6 +27,7 @@ __all__ = ["describe", "reasons_of", "reclaimable_bytes", "warnings"]
 # How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
 _SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 400, "unknown_use": 900, "corrupt": 500}
 _PROBLEMS_BYTES = 900
+_MARKS = 3
 _WARNINGS = 10
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
@@ -168,7 +171,18 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         ],
         "held": _names(held),
         "problems": _first(problems, _PROBLEMS_BYTES),
+        "users": _names(plan.users),
+        "marks": _marks(snapshot),
     }
+
+
+def _marks(snapshot: Snapshot) -> list[int]:
+    """Return what tells this cache from another one: the names and inodes of a few files.
+
+    More than one, since one may come or go between two looks at the same cache.
+    """
+    files = ((file.name, file.inode) for file in snapshot.files if file.kind is not Kind.OTHER)
+    return sorted(zlib.crc32(f"{inode} {name}".encode()) for name, inode in heapq.nsmallest(_MARKS, files))
 
 
 def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float) -> dict[str, Any]:

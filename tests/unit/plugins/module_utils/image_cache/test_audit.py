@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.tests.unit.host import (
@@ -216,6 +217,28 @@ class TestSharedStorage:
         assert UUID in disk
         assert "instances[0]" in record
         assert "broken.xml" in domain
+
+    def test_one_cache_is_told_from_another(self, host: Host, tmp_path: Path) -> None:
+        names = [BASE, OTHER_BASE, "swap_64", "swap_128"]
+        other = Host(tmp_path / "other")
+        assert self.use(host)["marks"] == self.use(other)["marks"] == []
+        for name in names:
+            host.base(name)
+            other.base(name)
+        marks = set(self.use(host)["marks"])
+        assert len(marks) == 3
+        assert marks.isdisjoint(self.use(other)["marks"])
+        os.utime(host.cache_path / BASE)
+        (host.cache_path / OTHER_BASE).unlink()
+        host.base("0" * 40)
+        assert marks & set(self.use(host)["marks"]) != set()
+
+    def test_every_user_of_the_storage_is_named(self, host: Host) -> None:
+        names = [f"compute-{number:04}" for number in range(100)]
+        host.compute_nodes(dict.fromkeys(names, host.now))
+        facts = host.audit(details="summary", libvirt=True, shared_storage=True).facts
+        assert len(facts["store"]["users"]) < 100
+        assert facts["shared_use"]["users"] == names
 
     def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
         host.compute_nodes({"other": host.now})

@@ -1,0 +1,447 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: image_cache_stores
+short_description: Tell which hosts share an image cache, and what a prune of each must know
+version_added: 0.1.0
+description:
+  - Groups the hosts of a play by the storage that their image caches lie on, and unites the instances of those that
+    share one, so that each store is pruned once, from one of its hosts, with everybody's instances counted.
+  - Hosts share a store if RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache.store.id) is the same,
+    or if O(storage_group) says so.
+  - A store is refused while it is not known what all its hosts need, and waits while a host that shares it is in a
+    later batch of the play.
+  - It is what the role P(stackops.nova.image_cache#role) uses, which knows all that is to be passed.
+positional: hostvars
+author:
+  - stackops.nova contributors (@stackops)
+options:
+  _input:
+    description: The hosts of the play, C(ansible_play_hosts_all). Those that a batch of it has audited have
+      C(image_cache) among their facts.
+    type: list
+    elements: str
+    required: true
+  hostvars:
+    description: The variables of all hosts, C(hostvars).
+    type: dict
+    required: true
+  alive:
+    description: The hosts that did not fail, C(ansible_play_hosts).
+    type: list
+    elements: str
+    required: true
+  batch:
+    description: The hosts of this batch that did not fail, C(ansible_play_batch).
+    type: list
+    elements: str
+    required: true
+  groups:
+    description: The hosts of each group of the inventory, C(groups).
+    type: dict
+    required: true
+  storage_group:
+    description: The name of a group all of whose hosts share one store. A host's own variable
+      C(image_cache_storage_group) goes first.
+    type: str
+  ignore_storage_users:
+    description: Hosts that no longer use any store, by nova's or the inventory's name.
+    type: list
+    elements: str
+    default: []
+  instances:
+    description: Instances that the operator gave. A host's own C(image_cache_instances) goes first.
+    type: list
+    elements: raw
+    default: []
+  instance_hosts:
+    description: Hosts whose instances are all among them. A host's own C(image_cache_instance_hosts) goes first.
+    type: list
+    elements: str
+    default: []
+  keep_files:
+    description: Files that stay. A host's own C(image_cache_keep_files) goes first.
+    type: list
+    elements: str
+    default: []
+  cloud:
+    description: What P(stackops.nova.image_cache_cloud#filter) made of the answers of the APIs, if they were asked.
+    type: dict
+seealso:
+  - module: stackops.nova.image_cache_facts
+  - plugin: stackops.nova.image_cache_cloud
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: Audit each host
+  stackops.nova.image_cache_facts:
+
+- name: Show who shares storage with whom
+  ansible.builtin.debug:
+    msg: "{{ stores | map(attribute='hosts') }}"
+  run_once: true
+  vars:
+    stores: >-
+      {{ ansible_play_hosts_all | stackops.nova.image_cache_stores(
+           hostvars, alive=ansible_play_hosts, batch=ansible_play_batch, groups=groups) }}
+"""
+
+RETURN = r"""
+_value:
+  description: One dictionary a store, in the order of the hosts.
+  type: list
+  elements: dict
+  contains:
+    id:
+      description: Its id, C(group:NAME) if a group says who shares it, V(none) if there is no cache.
+      type: str
+    filesystem:
+      description: The type of the file system.
+      type: str
+    shared:
+      description: Whether more hosts may use it.
+      type: bool
+    cache_path:
+      description: The cache directory.
+      type: str
+    hosts:
+      description: The hosts of the play that use it and answered.
+      type: list
+      elements: str
+    pruner:
+      description: The host that prunes it in this batch, or did so in an earlier one. V(none) if no host does.
+      type: str
+    state:
+      description: V(audited), V(refused) or V(waits).
+      type: str
+    refused:
+      description: Why it must not be pruned, a sentence each.
+      type: list
+      elements: str
+    waits_for:
+      description: The hosts of later batches that share it, or may.
+      type: list
+      elements: str
+    told:
+      description:
+        - What each of its hosts has to know. Empty if a host is alone with its store and knows all itself.
+        - C(state), C(pruner) and C(refused) are those of the store, and C(audited_at) is the time of the audit that all
+          this is about. The pruner also has the options C(instances), C(instance_hosts), C(keep_files) and
+          C(glance_images) to audit and prune with.
+      type: dict
+"""
+
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
+
+from ansible.errors import AnsibleFilterError
+
+_INSTEAD = (
+    "If it will not come back, name it in image_cache_ignore_storage_users. If it never shared this storage, "
+    "say by image_cache_storage_group who does."
+)
+
+
+class FilterModule:
+    """The filter, for Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., list[dict[str, Any]]]]:
+        return {"image_cache_stores": image_cache_stores}
+
+
+class Host(NamedTuple):
+    """A host of the play.
+
+    :param facts: what its audit in this run found; None if there is none.
+    :param is_later: whether a later batch of the play audits it.
+    :param group: the hosts that share its store by the operator's word, itself among them; empty without such a word.
+    :param was_pruner: whether it has pruned its store in an earlier batch, or would have.
+    :param has_waited: whether its store waited for others in an earlier batch.
+    :param instances: what the operator gave for it, as are the next two.
+    """
+
+    name: str
+    facts: Mapping[str, Any] | None = None
+    is_later: bool = False
+    group_name: str = ""
+    group: tuple[str, ...] = ()
+    was_pruner: bool = False
+    has_waited: bool = False
+    nova_name: str = ""
+    instances: Sequence[Any] = ()
+    instance_hosts: Sequence[str] = ()
+    keep_files: Sequence[str] = ()
+
+    @property
+    def names(self) -> set[str]:
+        """What it may be called."""
+        return {self.name, self.nova_name} - {""}
+
+
+def image_cache_stores(
+    hosts: Sequence[str],
+    hostvars: Mapping[str, Mapping[str, Any]],
+    *,
+    alive: Sequence[str],
+    batch: Sequence[str],
+    groups: Mapping[str, Sequence[str]],
+    storage_group: str | None = None,
+    ignore_storage_users: Iterable[str] = (),
+    instances: Sequence[Any] = (),
+    instance_hosts: Sequence[str] = (),
+    keep_files: Sequence[str] = (),
+    cloud: Mapping[str, Any] | None = None,
+) -> list[dict[str, Any]]:
+    """Tell which hosts share an image cache, and what a prune of each must know."""
+    if not isinstance(hosts, Sequence) or isinstance(hosts, str):
+        raise AnsibleFilterError("image_cache_stores takes a list of hosts, such as ansible_play_hosts_all.")
+    living, present = set(alive), set(batch)
+    last = max((number for number, name in enumerate(hosts) if name in present), default=-1)
+    known = []
+    for number, name in enumerate(hosts):
+        variables = hostvars[name]
+        group_name = variables.get("image_cache_storage_group", storage_group) or ""
+        group = tuple(groups.get(group_name, ()))
+        is_later = name in living and number > last
+        facts = variables.get("ansible_facts", {}).get("image_cache") if name in living and not is_later else None
+        is_earlier = facts is not None and name not in present
+        pruned = variables.get("__image_cache_pruned", {}) if is_earlier else {}
+        told = variables.get("__image_cache_store", {}) if is_earlier else {}
+        known.append(
+            Host(
+                name=name,
+                facts=facts,
+                is_later=is_later,
+                group_name=group_name if name in group else "",
+                group=group if name in group else (),
+                was_pruner="image_cache" in pruned or told.get("pruner") == name,
+                has_waited=told.get("state") == "waits",
+                nova_name=facts["host"] if facts else variables.get("image_cache_host", ""),
+                instances=variables.get("image_cache_instances", instances),
+                instance_hosts=variables.get("image_cache_instance_hosts", instance_hosts),
+                keep_files=variables.get("image_cache_keep_files", keep_files),
+            )
+        )
+    return group_hosts(known, present, frozenset(ignore_storage_users), cloud)
+
+
+def group_hosts(
+    hosts: Sequence[Host], batch: set[str], ignored: frozenset[str], cloud: Mapping[str, Any] | None
+) -> list[dict[str, Any]]:
+    """Make the stores of all hosts that answered.
+
+    :param hosts: the hosts of the play, in its order.
+    :param batch: the names of those that can do something now.
+    :param ignored: names of hosts that the operator vouches for.
+    :param cloud: the instances and images that the APIs named, and the problem if there was one.
+    :return: the stores.
+    """
+    members: dict[tuple[str, str], list[Host]] = {}
+    for host in hosts:
+        if host.facts is not None:
+            members.setdefault(_key(host), []).append(host)
+    without_answer = [host for host in hosts if host.facts is None and not host.names & ignored]
+    return [
+        _Store(_id(covered[0]), covered, without_answer, batch, ignored, cloud).describe()
+        for covered in members.values()
+    ]
+
+
+def _id(host: Host) -> str | None:
+    if host.group_name:
+        return f"group:{host.group_name}"
+    return None if host.facts is None else host.facts["store"]["id"]
+
+
+def _key(host: Host) -> tuple[str, str]:
+    """Hosts with the same key share a store. One without a cache has none to share."""
+    identity = _id(host)
+    return ("store", identity) if identity is not None else ("host", host.name)
+
+
+class _Store:
+    """One store, while it is being made up.
+
+    :param covered: its hosts, all of which answered.
+    :param without_answer: the hosts of the play that did not, and may share it.
+    """
+
+    def __init__(
+        self,
+        identity: str | None,
+        covered: Sequence[Host],
+        without_answer: Sequence[Host],
+        batch: set[str],
+        ignored: frozenset[str],
+        cloud: Mapping[str, Any] | None,
+    ) -> None:
+        self.identity = identity
+        self.covered = covered
+        self.batch = batch
+        self.cloud = cloud
+        self.facts = [host.facts or {} for host in covered]
+        self.group = covered[0].group
+        self.is_shared = len(self.group or covered) > 1 or any(facts["store"]["shared"] for facts in self.facts)
+        self.vouched = ignored.union(*(host.instance_hosts for host in covered))
+        self.nova_names = {host.nova_name for host in covered}
+        self.users = {user for facts in self.facts for user in _users(facts)}
+        self.absent = self._absent(without_answer, ignored)
+
+    def describe(self) -> dict[str, Any]:
+        waits_for = [host.name for host in self.absent if host.is_later]
+        refused = self._reasons(waits_for)
+        state = "refused" if refused else "waits" if waits_for else "audited"
+        pruner = next((host.name for host in self.covered if host.name in self.batch), None)
+        earlier = next((host.name for host in self.covered if host.was_pruner), None)
+        if earlier is not None:
+            state, refused, waits_for, pruner = "audited", [], [], earlier
+        elif state == "waits":
+            pruner = None
+        elif pruner is None and any(host.has_waited for host in self.covered):
+            state = "refused"
+            refused.append(
+                "Its hosts were in earlier batches of the play, when it was not known yet that no later one shares it: "
+                "say by image_cache_storage_group who does, or run the play on them again, without serial."
+            )
+        elif pruner is None:
+            pruner = self.covered[0].name
+        return {
+            "id": self.identity,
+            "filesystem": self.facts[0]["store"]["filesystem"],
+            "shared": self.is_shared,
+            "cache_path": self.facts[0]["cache_path"],
+            "hosts": [host.name for host in self.covered],
+            "pruner": pruner,
+            "state": state,
+            "refused": refused,
+            "waits_for": waits_for,
+            "told": self._told(state, refused, pruner),
+        }
+
+    def _absent(self, without_answer: Sequence[Host], ignored: frozenset[str]) -> list[Host]:
+        """Return the hosts that did not answer and share this store, or may."""
+        if self.group:
+            in_play = {host.name for host in [*self.covered, *without_answer]}
+            missing = [Host(name) for name in self.group if name not in in_play | ignored]
+            return [host for host in without_answer if host.name in self.group] + missing
+        if not self.is_shared:
+            return []
+        # Where nova registers the users of this storage, it would have named another one.
+        if self.nova_names <= self.users and not self._strangers():
+            return []
+        return [host for host in without_answer if not host.group]
+
+    def _strangers(self) -> list[str]:
+        return sorted(self.users - self.nova_names - self.vouched)
+
+    def _reasons(self, waits_for: Sequence[str]) -> list[str]:
+        """Return why this store must not be pruned."""
+        reasons = []
+        if self.cloud is not None and self.cloud["problem"]:
+            reasons.append(self.cloud["problem"])
+        reasons += [
+            f"{host.name} {'shares' if self.group else 'may share'} this storage and could not be audited, or is not "
+            f"in this play: bring it back, and run the play on it as well. {_INSTEAD}"
+            for host in self.absent
+            if not host.is_later
+        ]
+        if self.is_shared and not waits_for:
+            reasons += [
+                f"nova saw host {user} use this storage within the last 24 hours, and no host of this play that "
+                f"answered is known to nova by that name: run the play on it as well. {_INSTEAD}"
+                for user in self._strangers()
+            ]
+        if len(self.covered) > 1:
+            reasons += self._contradictions()
+            reasons += [
+                f"On {host.name}: {problem}"
+                for host in self.covered
+                for problem in ((host.facts or {}).get("shared_use") or {}).get("problems", ())
+            ]
+        return reasons
+
+    def _contradictions(self) -> list[str]:
+        """Return what cannot be if all these hosts see the same cache."""
+        first, first_facts = self.covered[0], self.facts[0]
+        if len(self.nova_names) == 1 and not self.group and not self.is_network:
+            return []  # one machine under several names
+        reasons = []
+        for host, facts in zip(self.covered, self.facts):
+            if not facts["exists"]:
+                reasons.append(
+                    f"{host.name} should share this storage, and has no {facts['cache_path']}: is it mounted there?"
+                )
+            elif facts["shared_use"] is None:
+                reasons.append(
+                    f"{host.name} has the same store id as {_others(self.covered, host)}, on a disk of its own: are "
+                    f"they clones with one /etc/machine-id? Give each its own, or say by image_cache_storage_group who "
+                    f"shares this storage."
+                )
+            elif facts["cache_path"] != first_facts["cache_path"]:
+                reasons.append(
+                    f"{host.name} has this storage at {facts['cache_path']} and {first.name} at "
+                    f"{first_facts['cache_path']}: nova needs one instances_path on all of its hosts."
+                )
+            elif first_facts["shared_use"] and not _same_cache(facts, first_facts):
+                reasons.append(
+                    f"{host.name} and {first.name} should share this storage, and have different files in "
+                    f"{facts['cache_path']}: is it mounted on both? Check image_cache_storage_group, if it is set."
+                )
+        return reasons
+
+    @property
+    def is_network(self) -> bool:
+        return any(facts["store"]["shared"] for facts in self.facts)
+
+    def _told(self, state: str, refused: Sequence[str], pruner: str | None) -> dict[str, Any]:
+        if len(self.covered) == 1 and self.cloud is None and state == "audited":
+            return {}
+        told: dict[str, dict[str, Any]] = {
+            host.name: {"audited_at": facts["now"], "state": state, "pruner": pruner, "refused": refused}
+            for host, facts in zip(self.covered, self.facts)
+            if host.name in self.batch
+        }
+        if state == "audited" and pruner in told:
+            told[pruner].update(self._options(pruner))
+        return told
+
+    def _options(self, pruner: str) -> dict[str, Any]:
+        """Return the options with which one of the hosts prunes for all."""
+        hosts = self.nova_names | self.vouched
+        instances: list[Any] = []
+        keep_files: set[str] = set()
+        given: list[Sequence[Any]] = []
+        for host, facts in zip(self.covered, self.facts):
+            use = facts["shared_use"] or {}
+            if host.name != pruner:
+                instances += use.get("instances", ())
+                keep_files.update(use.get("held", ()))
+            keep_files.update(host.keep_files)
+            if host.instances not in given:  # as a rule, one list for all
+                given.append(host.instances)
+        for records in given:
+            instances += records
+        options = {"instance_hosts": sorted(hosts), "keep_files": sorted(keep_files)}
+        if self.cloud is not None:
+            for host_name in sorted(hosts | self.users | {""}):
+                instances += self.cloud["instances"].get(host_name, ())
+            options["glance_images"] = self.cloud["images"]
+        return {"instances": instances, **options}
+
+
+def _users(facts: Mapping[str, Any]) -> Sequence[str]:
+    """Return all hosts that nova saw on a store: only the part for sharing has the whole list."""
+    return (facts["shared_use"] or facts["store"])["users"]
+
+
+def _others(hosts: Sequence[Host], one: Host) -> str:
+    return ", ".join(host.name for host in hosts if host.name != one.name)
+
+
+def _same_cache(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    marks, other_marks = set(one["shared_use"]["marks"]), set(other["shared_use"]["marks"])
+    return marks == other_marks or not marks.isdisjoint(other_marks)

@@ -1,0 +1,71 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A wrong inventory does not empty a fleet: a prune of too much of it is refused."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.filter.image_cache_brake import FilterModule, image_cache_brake
+
+GIB = 1 << 30
+
+
+def host(cached: int, reclaimable: int) -> dict[str, Any]:
+    summary = {"total": {"allocated_bytes": cached}, "reclaimable_bytes": reclaimable}
+    return {"ansible_facts": {"image_cache": {"summary": summary}}}
+
+
+def store(name: str, state: str = "audited") -> dict[str, Any]:
+    return {"hosts": [name, "another"], "pruner": None if state == "waits" else name, "state": state}
+
+
+HOSTVARS = {"a": host(60 * GIB, 30 * GIB), "b": host(40 * GIB, 0), "empty": host(0, 0)}
+
+
+def test_the_filter_is_known_by_its_name() -> None:
+    assert FilterModule().filters() == {"image_cache_brake": image_cache_brake}
+
+
+def test_without_a_limit_any_share_may_go() -> None:
+    assert image_cache_brake([store("a")], HOSTVARS) == ""
+
+
+@pytest.mark.parametrize("limit", [30, 30.0, "30", 100])
+def test_up_to_the_limit_it_may(limit: Any) -> None:
+    assert image_cache_brake([store("a"), store("b")], HOSTVARS, max_removal_percent=limit) == ""
+
+
+@pytest.mark.parametrize("limit", [29.9, "29", 0])
+def test_beyond_it_the_figures_are_told(limit: Any) -> None:
+    sentence = image_cache_brake([store("a"), store("b")], HOSTVARS, max_removal_percent=limit)
+    assert sentence.startswith("30.0 of 100.0 GiB (30 %)")
+    assert f"image_cache_fleet_max_removal_percent ({limit})" in sentence
+
+
+@pytest.mark.parametrize("state", ["refused", "waits"])
+def test_a_store_that_is_not_pruned_loses_nothing_and_counts_as_cached(state: str) -> None:
+    stores = [store("a", state), store("b")]
+    assert image_cache_brake(stores, HOSTVARS, max_removal_percent=0) == ""
+
+
+def test_empty_caches_are_no_reason() -> None:
+    assert image_cache_brake([store("empty")], HOSTVARS, max_removal_percent=0) == ""
+    assert image_cache_brake([], HOSTVARS, max_removal_percent=0) == ""
+
+
+sizes = st.integers(0, 1 << 50)
+
+
+@given(st.lists(st.tuples(sizes, sizes).map(sorted), max_size=5), st.integers(0, 100))
+def test_it_is_the_share_of_all_bytes(caches: list[list[int]], limit: int) -> None:
+    hostvars = {str(number): host(cached, freed) for number, (freed, cached) in enumerate(caches)}
+    refused = image_cache_brake([store(name) for name in hostvars], hostvars, max_removal_percent=limit) != ""
+    freed, cached = (sum(column) for column in zip(*caches, strict=True)) if caches else (0, 0)
+    assert refused == (freed * 100 > cached * limit)
