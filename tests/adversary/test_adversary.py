@@ -1,0 +1,27 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""No guest ever loses its disk, however busy nova is, and with every limit at zero."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.adversary.battle import SABOTAGES, fight
+
+
+def test_nothing_is_lost_and_all_that_went_was_told(tmp_path: Path) -> None:
+    outcome = fight(tmp_path, seconds=60, seed=1)
+    assert outcome.lost == []
+    # An idle machine does ten times as much.
+    assert outcome.operations.total() > 300
+    assert outcome.passes.removed.total() > 50
+
+
+@pytest.mark.parametrize("without", SABOTAGES)
+def test_a_prune_that_lacks_a_guard_is_found_out(tmp_path: Path, without: str) -> None:
+    """It takes seconds; so much time is for a machine that has better things to do."""
+    assert fight(tmp_path, seconds=180, seed=1, without=without).lost != []
