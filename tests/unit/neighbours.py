@@ -11,6 +11,7 @@ import ctypes
 import multiprocessing
 import os
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -173,6 +174,32 @@ def with_own_mounts(body: Callable[[], Any]) -> Any:
         return body()
 
     return in_a_child(unshare_and_run)
+
+
+@contextmanager
+def opened_in(directory: Path) -> Iterator[Callable[[], set[str]]]:
+    """Have the kernel tell which files of a directory anybody opened, changed, made or removed since it was asked."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    inotify = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    assert libc.inotify_add_watch(inotify, os.fsencode(directory), 0x00000FFF) > 0
+    event = struct.Struct("iIII")
+
+    def ask() -> set[str]:
+        names = set()
+        while True:
+            try:
+                data = os.read(inotify, 1 << 16)
+            except BlockingIOError:
+                return names
+            while data:
+                length = event.unpack_from(data)[3]
+                names.add(data[event.size : event.size + length].rstrip(b"\0").decode() or "the folder itself")
+                data = data[event.size + length :]
+
+    try:
+        yield ask
+    finally:
+        os.close(inotify)
 
 
 def make_socket(path: Path) -> None:

@@ -9,9 +9,7 @@ No canary is ever opened as a cache, lock or info file, changed or removed, and 
 
 from __future__ import annotations
 
-import ctypes
 import os
-import struct
 import subprocess
 import sys
 import time
@@ -34,6 +32,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
 from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, picture
+from ansible_collections.stackops.nova.tests.unit.neighbours import opened_in
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
 
 UNUSED = [fingerprint(f"unused {number}") for number in range(12)]
@@ -66,12 +65,9 @@ while True:
     time.sleep(random.uniform(0, 0.002))
 """
 
-EVENT = struct.Struct("iIII")
-ALL_EVENTS = 0x00000FFF
-
 
 class Canaries:
-    """Files that bear the names of ours, and with which nobody has any business; the kernel tells who touches them."""
+    """Files that bear the names of ours, and with which nobody has any business."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -83,32 +79,9 @@ class Canaries:
                 (path / other.format(name)).write_text("{}")
         (self.instance / "disk").write_bytes(overlay_bytes(1 << 20, os.fsencode(path / UNUSED[0]), "qcow2"))
         self._before = picture(path)
-        libc = ctypes.CDLL(None, use_errno=True)
-        self._inotify = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        assert libc.inotify_add_watch(self._inotify, os.fsencode(path), ALL_EVENTS) > 0
-
-    def harm(self) -> set[str]:
-        """What was opened, changed, made or removed since the last question.
-
-        To look into the folder for an instance's disks is no harm: a directory may have been moved, and linked.
-        """
-        names = set()
-        while True:
-            try:
-                data = os.read(self._inotify, 1 << 16)
-            except BlockingIOError:
-                return names - {self.instance.name}
-            while data:
-                _watch, _mask, _cookie, length = EVENT.unpack_from(data)
-                name = data[EVENT.size : EVENT.size + length].rstrip(b"\0").decode()
-                names.add(name or "the folder itself")
-                data = data[EVENT.size + length :]
 
     def are_as_they_were(self) -> bool:
         return picture(self.path) == self._before
-
-    def close(self) -> None:
-        os.close(self._inotify)
 
 
 class Target(Host):
@@ -150,10 +123,8 @@ def target(tmp_path: Path) -> Iterator[Target]:
 
 
 @pytest.fixture
-def canaries(tmp_path: Path) -> Iterator[Canaries]:
-    canaries = Canaries(tmp_path / "canaries")
-    yield canaries
-    canaries.close()
+def canaries(tmp_path: Path) -> Canaries:
+    return Canaries(tmp_path / "canaries")
 
 
 @contextmanager
@@ -191,21 +162,24 @@ def run_passes(target: Target, canaries: Canaries, seconds: float, *, until_harm
         checksum_scope="all",
         checksum_interval_seconds=0,
     )
+    only_verify = {**options, "remove_unused_base_images": False}
     removed = refused = 0
     harm: set[str] = set()
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and not (until_harm and harm):
-        target.put_back()
-        try:
-            audit(options, target.now, no_command)
-            result = prune(options, target.now, no_command, check_mode=False)
-            verified = prune({**options, "remove_unused_base_images": False}, target.now, no_command, check_mode=False)
-        except ImageCacheError:
-            refused += 1
-        else:
-            removed += bool(result.done["removed"])
-            refused += bool(result.facts["unknown_use"]) + bool(verified.facts["unknown_use"])
-        harm |= canaries.harm()
+    with opened_in(canaries.path) as opened:
+        while time.monotonic() < deadline and not (until_harm and harm):
+            target.put_back()
+            try:
+                audit(options, target.now, no_command)
+                result = prune(options, target.now, no_command, check_mode=False)
+                verified = prune(only_verify, target.now, no_command, check_mode=False)
+            except ImageCacheError:
+                refused += 1
+            else:
+                removed += bool(result.done["removed"])
+                refused += bool(result.facts["unknown_use"]) + bool(verified.facts["unknown_use"])
+            # To look there for an instance's disks is no harm: a directory may have been moved, and linked.
+            harm |= opened() - {canaries.instance.name}
     return Passes(removed, refused, harm)
 
 

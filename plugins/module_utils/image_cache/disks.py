@@ -25,6 +25,7 @@ from .errors import ImageCacheError
 from .layout import printable
 
 __all__ = [
+    "QEMU_IMG_HUNG",
     "Chain",
     "Image",
     "Locate",
@@ -76,8 +77,10 @@ _FORMAT = re.compile("[0-9A-Za-z_-]+")
 _PROTOCOL = re.compile("[^/]*?:")
 # What nova gives qemu-img as well (``QEMU_IMG_LIMITS`` in ``nova/privsep/qemu.py``), and a time limit
 # that also holds while it waits for storage.
+_QEMU_IMG_SECONDS = 30
+QEMU_IMG_HUNG = (124, 137)  # what timeout exits with
 _QEMU_IMG = [
-    "timeout", "--kill-after=5", "30",
+    "timeout", "--kill-after=5", str(_QEMU_IMG_SECONDS),
     "prlimit", "--as=1073741824", "--cpu=30", "--",
     "qemu-img", "info", "-U", "--output=json",
 ]  # fmt: skip
@@ -109,7 +112,17 @@ _NO_CHAIN = Chain((), None)
 def open_image(path: str) -> int:
     """Open an image, wherever its path leads; see :data:`OpenImage`."""
     # Without O_NONBLOCK, a FIFO in the place of a disk would hold the pass up.
-    return os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        return os.open(path, flags | os.O_NOFOLLOW)
+    except OSError as exc:
+        if exc.errno != errno.ELOOP:
+            raise
+    # There are devices, such as a watchdog, that do something as soon as they are opened.
+    mode = os.stat(path).st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
+        raise OSError(errno.EINVAL, "it is a link to what is no regular file")
+    return os.open(path, flags)
 
 
 def read_image(
@@ -167,9 +180,9 @@ def backing_path(path: str, name: str) -> str:
         return name
     if name.startswith("file:"):
         name = name[len("file:") :]
-    elif _PROTOCOL.match(name):
+    elif _PROTOCOL.match(name):  # the rest of it may hold a password
         raise ImageCacheError(
-            f"{printable(path)} is backed by '{printable(name[:80])}', which is not a file's name: "
+            f"{printable(path)} is backed by '{printable(name.partition(':')[0][:20])}:…', which is not a file's name: "
             f"what it uses of the cache is unknown."
         )
     return os.path.join(os.path.dirname(path), name)
@@ -286,16 +299,25 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
         raise ImageCacheError(
             f"{printable(path)} is an image that only qemu-img can read, and '{printable(image_format)}' is no format."
         )
+    why = f"run 'qemu-img info -U {printable(path)}' there to see why"
     command = _QEMU_IMG + (["-f", image_format] if image_format else []) + [os.path.abspath(path)]
     try:
-        status, output, error = run_command(command)
+        status, output, _error = run_command(command)
     except OSError as exc:
         raise ImageCacheError(
             f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {exc.strerror}."
         ) from exc
+    # Its own words may have parts of the image in them, which are nobody's business here.
+    if status in QEMU_IMG_HUNG:
+        raise ImageCacheError(
+            f"{printable(path)} is an image that only qemu-img can read, and it did not answer within "
+            f"{_QEMU_IMG_SECONDS} seconds, for this image or one before: {why}."
+        )
     if status != 0:
-        reason = printable(error.strip().split("\n")[-1][:200]) or f"exit status {status}"
-        raise ImageCacheError(f"{printable(path)} is an image that only qemu-img can read, and it could not: {reason}.")
+        raise ImageCacheError(
+            f"{printable(path)} is an image that only qemu-img can read, and it could not (exit status {status}): "
+            f"{why}."
+        )
     try:
         told = json.loads(output)
         details = _mapping(_mapping(told.get("format-specific")).get("data"))
@@ -304,8 +326,8 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
             _name(told.get("backing-filename-format")),
             _name(details.get("data-file")),
         )
-    except (ValueError, AttributeError) as exc:
-        raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {exc}.") from exc
+    except (ValueError, AttributeError, RecursionError) as exc:
+        raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {why}.") from exc
 
 
 def _mapping(value: Any) -> Any:

@@ -15,6 +15,9 @@ import signal
 import struct
 from typing import Mapping, NamedTuple, Sequence, Tuple
 
+from .errors import ImageCacheError
+from .layout import printable
+
 __all__ = ["Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
 
 Inode = Tuple[int, int]
@@ -58,12 +61,19 @@ def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -
     :param names: the names of the files, by their inode.
     :param proc: where procfs is mounted.
     :return: the names of those that are open.
+    :raises ImageCacheError: the processes cannot be listed.
     """
     found: set[str] = set()
     hidden = 0
     wanted = {name for hard_links in names.values() for name in hard_links}
     own = str(os.getpid())
-    for process in os.listdir(proc):
+    try:
+        processes = os.listdir(proc)
+    except OSError as exc:
+        raise ImageCacheError(
+            f"{printable(proc)} cannot be read, so nobody knows who has a file open: {exc.strerror}. Is it mounted?"
+        ) from exc
+    for process in processes:
         if not process.isdecimal() or process == own:
             continue
         directory = f"{proc}/{process}/fd"

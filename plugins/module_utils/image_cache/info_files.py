@@ -189,7 +189,12 @@ def store_facts(
     if lock is None:
         raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
     try:
-        _replace(directory, path, json.dumps({**read_info(os.path.basename(path), directory).fields, **facts}))
+        fields = {**read_info(os.path.basename(path), directory).fields, **facts}
+        try:
+            text = json.dumps(fields)
+        except RecursionError as exc:
+            raise ImageCacheError(f"{printable(path)} has fields that are nested too deep to be kept") from exc
+        _replace(directory, path, text)
     finally:
         release(lock, remove_file=not keep_lock_file)
 

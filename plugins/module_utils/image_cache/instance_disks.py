@@ -13,13 +13,22 @@ import os
 from types import MappingProxyType
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from .disks import Locate, OpenImage, RunCommand, follow_chain, open_image
+from .disks import QEMU_IMG_HUNG, Locate, OpenImage, RunCommand, follow_chain, open_image
 from .errors import ImageCacheError
 from .holders import Inode
 from .layout import Kind, parse_name, printable
 from .workers import spread
 
-__all__ = ["DiskUse", "OtherDisk", "find_disk_use", "is_read_anyway", "make_locate", "make_open", "united"]
+__all__ = [
+    "DiskUse",
+    "OtherDisk",
+    "find_disk_use",
+    "is_read_anyway",
+    "make_locate",
+    "make_open",
+    "united",
+    "until_it_hangs",
+]
 
 _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
@@ -149,6 +158,21 @@ def make_open(cache_path: str, cache: int) -> OpenImage:
     return open_file
 
 
+def until_it_hangs(run_command: RunCommand) -> RunCommand:
+    """Make ``qemu-img`` be asked no more once it did not answer: a thousand such images would take a day."""
+    hung: list[tuple[int, str, str]] = []
+
+    def run(command: list[str]) -> tuple[int, str, str]:
+        if hung:
+            return hung[0]
+        answer = run_command(command)
+        if answer[0] in QEMU_IMG_HUNG:
+            hung.append(answer)
+        return answer
+
+    return run
+
+
 class _Reader:
     """Reads disks, one after the other, and gathers what they need."""
 
@@ -212,13 +236,18 @@ class _Reader:
         Only the last part of a path counts: in a ``_resize`` directory the rest is out of date.
         """
         try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            descriptor = open_image(path)
             try:
                 text = os.read(descriptor, _DISK_INFO_LIMIT)
             finally:
                 os.close(descriptor)
             recorded = json.loads(text.decode())
-            return {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
+            formats = {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
+            if len(formats) != len(recorded):
+                for disk, image_format in recorded.items():
+                    if formats[disk.rpartition("/")[2]] != image_format:
+                        raise ValueError("it gives one disk two formats")
+            return formats
         except FileNotFoundError:
             return {}
         except (OSError, ValueError, AttributeError, RecursionError) as exc:

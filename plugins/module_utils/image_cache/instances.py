@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from typing import (
     Any,
@@ -26,6 +27,8 @@ __all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record", "
 _NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"
 _SEPARATOR = "|"
 _DOMAIN_SIZE_LIMIT = 1024 * 1024
+_SIZE = re.compile("\\s*[0-9]{1,18}\\s*", re.ASCII)
+_SIZE_LIMIT = 10**18
 # States in which nova keeps a second directory, by ``_list_running_instances`` in
 # ``nova/virt/imagecache.py``.
 _RESIZED = "resized"
@@ -343,8 +346,9 @@ def _sizes(record: Record, key: str) -> tuple[int, ...]:
     value = record.get(key)
     if value is None or value == "":
         return ()
-    try:
-        size = int(value)
-    except (TypeError, ValueError, OverflowError) as exc:
-        raise ImageCacheError(f"its {key} is not a whole number.") from exc
-    return (size,) if size > 0 else ()
+    # Not int(value): it makes a size of True and of 1.9 as well, and none of -64.
+    if isinstance(value, str) and _SIZE.fullmatch(value):
+        value = int(value)
+    if type(value) is not int or not 0 <= value < _SIZE_LIMIT:
+        raise ImageCacheError(f"its {key} is not a whole number.")
+    return (value,) if value > 0 else ()

@@ -12,6 +12,8 @@ oslo.config's (``oslo_config/iniparser.py``).
 
 from __future__ import annotations
 
+import os
+import stat
 import string
 from typing import Dict, Tuple
 
@@ -21,6 +23,8 @@ from .layout import printable
 __all__ = ["read_nova_conf"]
 
 _CONFIG_SIZE_LIMIT = 4 * 1024 * 1024
+# Of a path, a name or a number. References that refer to references, each to two, would fill the memory.
+_VALUE_LIMIT = 4096
 
 Place = Tuple[str, str]
 Sections = Dict[str, Dict[str, str]]
@@ -90,7 +94,11 @@ def read_nova_conf(path: str) -> dict[str, str]:
     :raises ImageCacheError: the file cannot be read or is not valid, or a reference leads nowhere.
     """
     try:
-        with open(path, encoding="utf-8") as stream:
+        # Without O_NONBLOCK, a FIFO in its place would hold the pass up.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, encoding="utf-8") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is no regular file")
             text = stream.read(_CONFIG_SIZE_LIMIT + 1)
     except (OSError, ValueError) as exc:
         raise ImageCacheError(f"config_file {printable(path)} cannot be read: {exc}.") from exc
@@ -99,13 +107,14 @@ def read_nova_conf(path: str) -> dict[str, str]:
     try:
         sections = _parse(text)
         found = {}
+        known: dict[Place, str] = {}
         for option, places in _PLACES.items():
             for group, name in places:
                 if name in sections.get(group, {}):
-                    found[option] = _resolve(sections, (group, name), ())
+                    found[option] = _resolve(sections, (group, name), (), known)
                     break
         if "instances_path" not in found and "state_path" in sections.get("DEFAULT", {}):
-            found["instances_path"] = _substitute(sections, "DEFAULT", _REFERENCE_DEFAULTS["instances_path"], ())
+            found["instances_path"] = _substitute(sections, "DEFAULT", _REFERENCE_DEFAULTS["instances_path"], (), known)
     except RecursionError as exc:
         raise ImageCacheError(f"config_file {printable(path)} has references that go too deep.") from exc
     except ValueError as exc:
@@ -159,21 +168,22 @@ class _Reference(string.Template):
 class _References(Dict[str, str]):
     """What ``$name`` stands for in a value of one group, looked up as oslo.config does."""
 
-    def __init__(self, sections: Sections, group: str, pending: tuple[Place, ...]) -> None:
+    def __init__(self, sections: Sections, group: str, pending: tuple[Place, ...], known: dict[Place, str]) -> None:
         super().__init__()
         self._sections = sections
         self._group = group
         self._pending = pending
+        self._known = known
 
     def __missing__(self, reference: str) -> str:
         for group, name in self._candidates(reference):
             if (group, name) in self._pending:
                 raise ValueError(f"${reference} refers to itself")
             if name in self._sections.get(group, {}):
-                return _resolve(self._sections, (group, name), (*self._pending, (group, name)))
+                return _resolve(self._sections, (group, name), (*self._pending, (group, name)), self._known)
         if reference in _REFERENCE_DEFAULTS and ("", reference) not in self._pending:
             default = _REFERENCE_DEFAULTS[reference]
-            return _substitute(self._sections, "DEFAULT", default, (*self._pending, ("", reference)))
+            return _substitute(self._sections, "DEFAULT", default, (*self._pending, ("", reference)), self._known)
         raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
 
     def _candidates(self, reference: str) -> list[Place]:
@@ -184,12 +194,18 @@ class _References(Dict[str, str]):
         return places
 
 
-def _resolve(sections: Sections, place: Place, pending: tuple[Place, ...]) -> str:
-    group, name = place
-    return _substitute(sections, _PRESENT_GROUPS.get(place, group), sections[group][name], pending)
+def _resolve(sections: Sections, place: Place, pending: tuple[Place, ...], known: dict[Place, str]) -> str:
+    if place not in known:
+        group, name = place
+        value = sections[group][name]
+        known[place] = _substitute(sections, _PRESENT_GROUPS.get(place, group), value, pending, known)
+    return known[place]
 
 
-def _substitute(sections: Sections, group: str, value: str, pending: tuple[Place, ...]) -> str:
-    if "$" not in value:
-        return value
-    return _Reference(value.replace("\\$", "$$")).safe_substitute(_References(sections, group, pending))
+def _substitute(sections: Sections, group: str, value: str, pending: tuple[Place, ...], known: dict[Place, str]) -> str:
+    if "$" in value and len(value) <= _VALUE_LIMIT:
+        references = _References(sections, group, pending, known)
+        value = _Reference(value.replace("\\$", "$$")).safe_substitute(references)
+    if len(value) > _VALUE_LIMIT:
+        raise ValueError(f"a value is longer than {_VALUE_LIMIT} characters")
+    return value

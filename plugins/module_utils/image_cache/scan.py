@@ -16,7 +16,7 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 from .disks import OpenImage, RunCommand
 from .errors import ImageCacheError
 from .holders import Inode, find_open_files, qemu_holds
-from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united
+from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united, until_it_hangs
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
 from .settings import Settings
@@ -188,7 +188,8 @@ def read_disks(
     if cache is None:
         raise ImageCacheError(f"The cache directory {printable(settings.cache_path)} is gone.")
     try:
-        return _read_disks(settings, files, other_disks, run_command, make_open(settings.cache_path, cache))
+        open_file = make_open(settings.cache_path, cache)
+        return _read_disks(settings, files, other_disks, until_it_hangs(run_command), open_file)
     finally:
         os.close(cache)
 

@@ -21,6 +21,7 @@ from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
 
 __all__ = ["ChecksumSettings", "Settings", "make_settings"]
 
+_LARGEST = 2**63 - 1
 _IMAGE_REFERENCE = "%(image)s"
 _DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
 
@@ -210,8 +211,10 @@ def _integer(name: str, value: str) -> int:
 
 
 def _not_negative(name: str, value: int) -> int:
+    if value > _LARGEST:
+        raise ImageCacheError(f"{name} must be at most {_LARGEST}.")
     if value < 0:
-        raise ImageCacheError(f"{name} must not be negative; it is {value}.")
+        raise ImageCacheError(f"{name} must not be negative; it is {max(value, -_LARGEST)}.")
     return value
 
 

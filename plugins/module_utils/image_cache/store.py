@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 from typing import NamedTuple
 
 from .errors import ImageCacheError
@@ -103,13 +104,16 @@ def read_storage_users(instances_path: str) -> dict[str, float]:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("it is no regular file")
             text = stream.read(_USERS_SIZE_LIMIT + 1)
         if len(text) > _USERS_SIZE_LIMIT:
             raise ValueError("it is too large")
-        users = {str(host): float(seen) for host, seen in json.loads(text).items()}
-        if not all(map(math.isfinite, users.values())):
+        # Whole numbers as floats too: of millions of digits, int() would take minutes.
+        users = json.loads(text, parse_int=float)
+        if not all(isinstance(seen, float) and math.isfinite(seen) for seen in users.values()):
             raise ValueError("a time in it is not a number")
-        return users
+        return users  # type: ignore[no-any-return]  # JSON's keys are text
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:

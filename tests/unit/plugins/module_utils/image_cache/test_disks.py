@@ -291,7 +291,13 @@ class TestLies:
         assert read(disk).backing_file == name
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
-        assert f"{disk} is backed by '{name}', which is not a file's name" in str(error.value)
+        assert f"{disk} is backed by '{name.partition(':')[0]}:…', which is not a file's name" in str(error.value)
+
+    def test_a_password_in_it_is_not_told(self, disk: Path) -> None:
+        disk.write_bytes(overlay_bytes(1 << 20, "rbd:pool/image:id=admin:key=SECRET", "raw"))
+        with pytest.raises(ImageCacheError) as error:
+            follow_chain(str(disk), None, here, no_command)
+        assert "SECRET" not in str(error.value)
 
     @pytest.mark.parametrize("image_format", [None, "qcow2"])
     def test_what_is_no_file_is_unknown_use_and_holds_nobody_up(self, tmp_path: Path, image_format: str | None) -> None:
@@ -306,10 +312,10 @@ class TestLies:
             read(disk, image_format)
 
     def test_a_message_shows_a_hostile_name_on_one_short_line(self, disk: Path) -> None:
-        disk.write_bytes(overlay_bytes(1 << 20, b"nbd:\n\xff" + b"x" * 900, "raw"))
+        disk.write_bytes(overlay_bytes(1 << 20, b"n\n\xff" + b"x" * 900 + b":", "raw"))
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
-        assert "'nbd:\\n\\xffxxx" in str(error.value)
+        assert "'n\\n\\xffxxx" in str(error.value)
         assert len(str(error.value)) < 300 + len(str(disk))
 
 
@@ -481,7 +487,7 @@ class TestOtherFormats:
 
     def test_an_unknown_feature_is_unknown_use(self, disk: Path) -> None:
         disk.write_bytes(qcow2(b"/base", features=1 << 40))
-        with pytest.raises(ImageCacheError, match=r"could not: .*[Uu]nsupported"):
+        with pytest.raises(ImageCacheError, match=r"could not \(exit status 1\)"):
             read_image(str(disk), None, run_command)
 
     @pytest.mark.parametrize("image_format", ["nonsense", "-U", "raw\0", "\ud800"], ids=ascii)
@@ -519,13 +525,15 @@ class TestAskingQemuImg:
 
     def test_while_it_hangs_the_use_is_unknown(self, disk: Path) -> None:
         with pytest.raises(
-            ImageCacheError, match=f"{disk} .* only qemu-img can read, and it could not: exit status 124"
+            ImageCacheError, match=f"{disk} .* only qemu-img can read, and it did not answer within 30 seconds"
         ):
             read_image(str(disk), None, lambda _command: (124, "", ""))
 
-    def test_its_last_words_are_passed_on(self, disk: Path) -> None:
-        with pytest.raises(ImageCacheError, match=r"it could not: disk: \\x1b bad\."):
-            read_image(str(disk), None, lambda _command: (1, "", "qemu-img: warning\ndisk: \x1b bad\n"))
+    def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path) -> None:
+        with pytest.raises(ImageCacheError) as error:
+            read_image(str(disk), None, lambda _command: (1, "", f"Invalid extent line: SECRET of {disk}\n"))
+        assert "SECRET" not in str(error.value)
+        assert f"run 'qemu-img info -U {disk}'" in str(error.value)
 
     @pytest.mark.parametrize(
         "error", [FileNotFoundError(2, "No such file or directory"), PermissionError(13, "Denied")]
@@ -553,6 +561,7 @@ class TestAskingQemuImg:
             '{"format-specific": 1}',
             '{"format-specific": {"data": []}}',
             '{"format-specific": {"data": {"data-file": 1}}}',
+            "[" * 100_000,
         ],
     )
     def test_what_it_never_says_is_unknown_use(self, disk: Path, answer: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import (
     Inode,
     find_open_files,
@@ -148,6 +149,10 @@ class TestFindOpenFiles:
         files = inodes(base)
         hidden_from_nobody = as_nobody(lambda: find_open_files(files)).hidden_processes
         assert hidden_from_nobody > find_open_files(files).hidden_processes
+
+    def test_without_the_processes_nobody_knows(self, tmp_path: Path, base: Path) -> None:
+        with pytest.raises(ImageCacheError, match="nobody knows who has a file open"):
+            find_open_files(inodes(base), proc=str(tmp_path / "proc"))
 
 
 class TestIsOpenElsewhere:

@@ -171,6 +171,13 @@ class TestRecord:
             pytest.param({**PLAIN, "vm_state": 1}, "its vm_state is not a string", id="state"),
             pytest.param({**PLAIN, "swap_mb": "64M"}, "its swap_mb is not a whole number", id="size with a unit"),
             pytest.param({**PLAIN, "swap_mb": [64]}, "its swap_mb is not a whole number", id="list of sizes"),
+            pytest.param({**PLAIN, "swap_mb": True}, "its swap_mb is not a whole number", id="true for a size"),
+            pytest.param({**PLAIN, "swap_mb": 1.9}, "its swap_mb is not a whole number", id="part of a size"),
+            pytest.param({**PLAIN, "swap_mb": -64}, "its swap_mb is not a whole number", id="negative size"),
+            pytest.param({**PLAIN, "swap_mb": "1_0"}, "its swap_mb is not a whole number", id="size as Python has it"),
+            pytest.param({**PLAIN, "swap_mb": "٣"}, "its swap_mb is not a whole number", id="size in other digits"),
+            pytest.param({**PLAIN, "swap_mb": 10**30}, "its swap_mb is not a whole number", id="size beyond all"),
+            pytest.param({**PLAIN, "swap_mb": "9" * 9999}, "its swap_mb is not a whole number", id="size without end"),
             pytest.param({**PLAIN, "ephemeral_gb": float("nan")}, "its ephemeral_gb is not a whole number", id="NaN"),
             pytest.param(
                 {**PLAIN, "ephemeral_gb": float("inf")}, "its ephemeral_gb is not a whole number", id="infinity"
@@ -533,7 +540,7 @@ def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
 
 
 texts = st.text(min_size=1)
-sizes = st.lists(st.integers(1), max_size=3, unique=True).map(tuple)
+sizes = st.lists(st.integers(1, 10**18 - 1), max_size=3, unique=True).map(tuple)
 
 
 @given(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from oslo_config import cfg, iniparser
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
+from ansible_collections.stackops.nova.tests.unit.neighbours import make_socket
 
 # The options as nova registers them: our name, their group and name today, and their earlier ones.
 NOVA_OPTIONS = {
@@ -267,6 +269,17 @@ class TestReferences:
         path.write_text("[DEFAULT]\nlog_dir = $nowhere\nhost = a\n")
         assert ours(path) == theirs(path) == {"host": "a"}
 
+    def test_references_that_double_each_time_fill_no_memory(self, path: Path) -> None:
+        for last in ("", "a"):
+            links = "".join(f"link{number} = $link{number + 1}$link{number + 1}\n" for number in range(60))
+            path.write_text(f"[DEFAULT]\nhost = x$link0\n{links}link60 = {last}\n")
+            assert ours(path) == (None if last else {"host": "x"})
+
+    def test_a_long_line_of_them_neither(self, path: Path) -> None:
+        path.write_text(f"[DEFAULT]\nhost = {'$my_ip' * 500_000}\nmy_ip = {'a' * 4000}\n")
+        with pytest.raises(ImageCacheError, match="longer than 4096 characters"):
+            read_nova_conf(str(path))
+
 
 class TestFilesThatCannotBeRead:
     @pytest.mark.parametrize("name", ["missing.conf", "", "a\0b"], ids=repr)
@@ -276,6 +289,13 @@ class TestFilesThatCannotBeRead:
 
     def test_not_utf8(self, path: Path) -> None:
         path.write_bytes(b"[DEFAULT]\nhost = \xff\n")
+        with pytest.raises(ImageCacheError, match=r"config_file .* cannot be read"):
+            read_nova_conf(str(path))
+
+    @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_socket, lambda path: path.symlink_to("/dev/zero")])
+    def test_what_is_no_file_is_not_waited_for(self, tmp_path: Path, make: Callable[[Path], None]) -> None:
+        path = tmp_path / "nova.conf"
+        make(path)
         with pytest.raises(ImageCacheError, match=r"config_file .* cannot be read"):
             read_nova_conf(str(path))
 
