@@ -38,6 +38,7 @@ class Findings:
 
     comparisons: int = 0
     compared_files: int = 0
+    chains: int = 0
     explained: Counter[str] = field(default_factory=Counter)
     api_prunes: int = 0
     rebooted: int = 0
@@ -88,10 +89,15 @@ def _passes_since(offset: int) -> list[NovaPass]:
         return read_passes(log)
 
 
-def evidence(cloud: Cloud, servers: list[Server]) -> Evidence:
+def evidence(cloud: Cloud, servers: list[Server], chains: dict[Path, list[str]]) -> Evidence:
+    """Gather what can be known without the product, while nothing happens."""
+    disks: dict[str, set[tuple[str, str]]] = {}
+    for disk, chain in chains.items():
+        for path in chain[1:]:
+            disks.setdefault(Path(path).name, set()).add((disk.parent.name, disk.name))
     former = [FLAVORS[flavor] for server in servers for flavor in server.former_flavors]
     return Evidence(
-        disks=host.backing(),
+        disks=disks,
         domain_files=host.domain_files(),
         servers=set(cloud.servers()),
         resized={server.id for server in servers if server.former_flavors},
@@ -112,7 +118,11 @@ def compare_views(cloud: Cloud, workload: Workload, passes: Passes, findings: Fi
     ours = {file["name"]: file["state"] for file in facts["files"] if file["kind"] not in ("other", "kernel")}
     findings.comparisons += 1
     findings.compared_files += len(ours)
-    for difference in differences(nova, ours, evidence(cloud, workload.servers)):
+    chains, broken = host.chains()
+    findings.chains += len(chains)
+    for disk, problem in broken.items():
+        findings.add(f"the chain of {disk} is broken: {problem}")
+    for difference in differences(nova, ours, evidence(cloud, workload.servers, chains)):
         if difference.why is None:
             findings.add(f"a difference without a reason: {difference}")
         else:
@@ -202,6 +212,7 @@ def summary(workload: Workload, passes: Passes, findings: Findings, seconds: flo
         *((f"  kept at the last moment: {reason}", count) for reason, count in sorted(tally.kept.items())),
         ("comparisons with nova's pass", f"{findings.comparisons}, {findings.compared_files} files"),
         *((f"  differ: {why}", count) for why, count in sorted(findings.explained.items())),
+        ("chains followed meanwhile", findings.chains),
         ("servers rebooted hard, ACTIVE again", findings.rebooted),
         ("disks checked, with their chains", findings.checked_disks),
         ("servers made of a pruned image", findings.booted_after_prune),

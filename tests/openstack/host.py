@@ -41,13 +41,15 @@ def chain(disk: Path) -> list[str]:
     return [image["filename"] for image in json.loads(answer)]
 
 
-def backing() -> dict[str, set[tuple[str, str]]]:
-    """Return for each file of the cache the instance directories and the disks on it."""
-    found: dict[str, set[tuple[str, str]]] = {}
+def chains() -> tuple[dict[Path, list[str]], dict[Path, str]]:
+    """Return the chain of each disk, and for the disks whose chain is broken what qemu-img says."""
+    whole, broken = {}, {}
     for disk in disks():
-        for path in chain(disk)[1:]:
-            found.setdefault(Path(path).name, set()).add((disk.parent.name, disk.name))
-    return found
+        try:
+            whole[disk] = chain(disk)
+        except subprocess.CalledProcessError as exc:
+            broken[disk] = exc.stderr.strip()
+    return whole, broken
 
 
 def check(disk: Path) -> str | None:
