@@ -22,6 +22,8 @@ ONLY_THE_ROLES = {
     "image_cache_storage_group",
     "image_cache_ignore_storage_users",
     "image_cache_fleet_max_removal_percent",
+    "image_cache_report_path",
+    "image_cache_report_query",
 }
 # What the role has to say about it besides.
 MORE_THAN_THE_VARIABLE = {

@@ -1,0 +1,52 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible.errors import AnsibleError
+
+from ansible_collections.stackops.nova.plugins.plugin_utils import report_selection
+from ansible_collections.stackops.nova.plugins.plugin_utils.report_selection import compile_query
+from ansible_collections.stackops.nova.tests.unit.fleets import BASE, answer, audited, fleet_of
+
+FILES = [
+    {"name": BASE, "state": "removable", "allocated_bytes": 7},
+    {"name": "swap_64", "state": "active", "allocated_bytes": 8},
+]
+FLEET = fleet_of({"a": audited(answer("a", files=FILES)), "b": audited(answer("b"))})
+
+
+@pytest.mark.parametrize(
+    ("expression", "result"),
+    [
+        ("hosts[?name=='b'].name", ["b"]),
+        ("files[?state=='removable']", [{"host": "a", **FILES[0]}]),
+        ("sum(files[].allocated_bytes)", 15),
+        ("summary.stores", 2),
+        ("nothing", None),
+    ],
+)
+def test_an_expression_selects_hosts_or_files(expression: str, result: object) -> None:
+    assert compile_query(expression)(FLEET) == {"expression": expression, "result": result, "error": None}
+
+
+@pytest.mark.parametrize("expression", ["hosts[?", "hosts[?name=='a'", "files[].{", "unknown(@)(", "`", "@@"])
+def test_one_that_does_not_parse_is_refused_by_name(expression: str) -> None:
+    with pytest.raises(AnsibleError, match="is not a JMESPath expression") as caught:
+        compile_query(expression)
+    assert repr(expression) in str(caught.value)
+
+
+@pytest.mark.parametrize("expression", ["sum(hosts)", "unknown(@)", "sort_by(hosts, &summary)", "hosts[::0]"])
+def test_one_that_cannot_be_applied_does_not_cost_the_report(expression: str) -> None:
+    selection = compile_query(expression)(FLEET)
+    assert selection["result"] is None
+    assert selection["error"]
+
+
+def test_without_the_library_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report_selection, "jmespath", None)
+    with pytest.raises(AnsibleError, match="pip install jmespath"):
+        compile_query("hosts")
