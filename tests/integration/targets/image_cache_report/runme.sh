@@ -32,7 +32,7 @@ refused() {
 }
 
 before=$(picture)
-query='files[?name==`swap_128`].{host: host, name: name}'
+query="files[?name=='swap_128'].{host: host, name: name}"
 
 # What is wrong with the report is told before anything is looked at or removed.
 refused -e "image_cache_report_query='hosts[?'"
@@ -44,10 +44,10 @@ if grep -q 'Audit the image cache\]' "$root/output"; then
 fi
 
 # A dry run changes nothing on any host, and writes the report all the same.
-refused --check -e "{image_cache_report_query: '$query'}"
+refused --check -e "{image_cache_report_query: \"$query\"}"
 verify -e dry_run=true
 
-if prune -e "{image_cache_report_query: '$query'}"; then
+if prune -e "{image_cache_report_query: \"$query\"}"; then
     exit 1
 fi
 verify -e dry_run=false
