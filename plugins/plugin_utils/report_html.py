@@ -31,6 +31,7 @@ _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 # How much of something long the page shows. The JSON file has all.
 _TEXT = 240
 _ITEMS = 50
+_ITEMS_OPEN = 6
 _NAMES = 200
 _ROWS = 1000
 # A part of a bar that is not empty can be seen, in percent of the width.
@@ -73,6 +74,7 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         shared=[store for store in fleet["stores"] if len(store["hosts"]) > 1],
         gone=[store for store in fleet["stores"] if store["removed"]],
         selection=None if selection is None else _Selection.of(selection),
+        items_open=_ITEMS_OPEN,
         names_shown=_NAMES,
     )
 

@@ -207,6 +207,7 @@ class TestContents:
         orphans = [f"orphan-{number}" for number in range(60)]
         words = Page(render_html(fleet_of({"a": audited(answer(orphans=orphans))}))).words
         assert "Orphans 60" in words
+        assert "44 more a orphan-6" in words
         assert "and 10 more, in report.json" in words
 
     def test_a_query_that_selects_values_is_a_list(self) -> None:
