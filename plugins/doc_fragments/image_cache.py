@@ -77,6 +77,8 @@ options:
         C(task_state), C(swap_mb) and C(ephemeral_gb).
       - Or servers just as the Compute API or M(openstack.cloud.server_info) gives them.
       - While one of them cannot be understood, nothing is removed.
+      - Nothing else of them is used. The log of the host and the result do not repeat them, but they are sent to the
+        host; plain records spare it the user data that a server may carry.
     type: list
     elements: raw
   instance_hosts:

@@ -149,9 +149,14 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune im
 
 def main() -> None:
     module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    params = dict(module.params)
+    # Records of instances may hold passwords: no_log keeps them out of this host's log, and the result does not
+    # repeat them. Without the second line no_log would black out each name of theirs in the result as well.
+    module.params["instances"] = None
+    module.no_log_values.clear()
     try:
         result = prune(
-            module.params,
+            params,
             time.time(),
             lambda command: module.run_command(command, handle_exceptions=False),
             module.check_mode,

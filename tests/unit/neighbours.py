@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import importlib
 import multiprocessing
 import os
 import stat
@@ -151,13 +152,21 @@ def in_a_child(body: Callable[[], Any]) -> Any:
 
 def as_nobody(body: Callable[[], Any]) -> Any:
     """Run `body` as a user who may do nothing special."""
+    return as_user(NOBODY, body)
+
+
+def as_user(user: int, body: Callable[[], Any]) -> Any:
+    """Run `body` as a user, alone in a group of the same number."""
 
     def drop_and_run() -> Any:
-        codecs.lookup("ascii")  # Python's own library may be out of nobody's reach
+        # Python's own library may be out of the user's reach.
+        codecs.lookup("ascii")
+        for module in ("checksums", "hashing", "info_files", "nova_conf"):
+            importlib.import_module(f"ansible_collections.stackops.nova.plugins.module_utils.image_cache.{module}")
         if os.geteuid() == 0:
             os.setgroups([])
-            os.setgid(NOBODY)
-            os.setuid(NOBODY)
+            os.setgid(user)
+            os.setuid(user)
         return body()
 
     return in_a_child(drop_and_run)

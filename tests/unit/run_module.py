@@ -32,11 +32,20 @@ def run_module(name: str, options: dict[str, Any], *flags: str) -> ModuleRun:
     :param options: the module's options, without those that are None.
     :param flags: `--check`, `--diff`.
     """
+    done = run_ansible(name, options, *flags)
+    diff, separator, text = done.stdout.partition("localhost | ")
+    state, _arrow, document = text.partition(" => ")
+    assert separator, done.stderr
+    return ModuleRun(state == "FAILED!", json.loads(document), diff, done.stderr)
+
+
+def run_ansible(name: str, options: dict[str, Any], *flags: str) -> subprocess.CompletedProcess[str]:
+    """Run a module; the parameters are those of `run_module`, and what comes back is all that was shown."""
     given = {option: value for option, value in options.items() if value is not None}
     command = ["localhost", "--inventory", "localhost,", "--connection", "local", *flags]
     command += ["--module-name", f"stackops.nova.{name}", "--args", json.dumps(given)]
     with tempfile.TemporaryDirectory() as home:
-        done = subprocess.run(
+        return subprocess.run(
             [sys.executable, "-m", "ansible", "adhoc", *command],
             capture_output=True,
             check=False,
@@ -50,10 +59,6 @@ def run_module(name: str, options: dict[str, Any], *flags: str) -> ModuleRun:
                 "ANSIBLE_REMOTE_TMP": f"{home}/tmp",
             },
         )
-    diff, separator, text = done.stdout.partition("localhost | ")
-    state, _arrow, document = text.partition(" => ")
-    assert separator, done.stderr
-    return ModuleRun(state == "FAILED!", json.loads(document), diff, done.stderr)
 
 
 def collections_path() -> str:

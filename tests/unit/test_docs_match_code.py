@@ -55,7 +55,12 @@ class TestOptions:
             name: {key: value for key, value in option.items() if key not in ("description", "version_added")}
             for name, option in documented[module]["doc"]["options"].items()
         }
-        assert options == argument_spec()
+        # The documentation has no word for no_log.
+        taken = {
+            name: {key: value for key, value in option.items() if key != "no_log"}
+            for name, option in argument_spec().items()
+        }
+        assert options == taken
 
     def test_these_tests_know_them_all(self) -> None:
         assert {name: option.get("default") for name, option in argument_spec().items()} == DEFAULTS

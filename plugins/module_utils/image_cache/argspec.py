@@ -28,7 +28,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "remove_unused_kernels": {"type": "bool"},
         "host": {"type": "str"},
         "config_file": {"type": "path"},
-        "instances": {"type": "list", "elements": "raw"},
+        "instances": {"type": "list", "elements": "raw", "no_log": True},
         "instance_hosts": {"type": "list", "elements": "str", "default": []},
         "libvirt": {"type": "bool", "default": True},
         "libvirt_config_path": {"type": "path", "default": "/etc/libvirt/qemu"},
