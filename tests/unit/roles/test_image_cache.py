@@ -50,7 +50,8 @@ def test_each_option_of_the_modules_is_a_variable_and_the_other_way_round() -> N
 
 
 def test_a_variable_takes_what_its_option_takes() -> None:
-    for option, spec in argument_spec().items():
+    for option, taken in argument_spec().items():
+        spec = {key: value for key, value in taken.items() if key != "no_log"}  # a matter of the module's log
         documented = {key: value for key, value in variables()[variable_of(option)].items() if key != "description"}
         expected = {**spec, "default": OTHER_DEFAULTS[option]} if option in OTHER_DEFAULTS else spec
         assert documented == expected, option
