@@ -10,10 +10,11 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from types import MappingProxyType
 from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
-from .disks import QEMU_IMG_HUNG, Locate, OpenImage, RunCommand, follow_chain, open_image
+from .disks import QEMU_IMG_HUNG, Chain, Locate, OpenImage, RunCommand, follow_chain, open_image
 from .errors import ImageCacheError
 from .holders import Inode
 from .layout import Kind, parse_name, printable
@@ -35,6 +36,10 @@ _DISK_INFO = "disk.info"
 _DISK_INFO_LIMIT = 65536
 _CONFIG_DRIVE = "disk.config"
 _NO_FORMATS: Mapping[str, str] = MappingProxyType({})
+# A disk that is being made or copied is no image yet. That takes milliseconds; 0.3 s are waited for all such disks.
+_NEW_SECONDS = 10
+_PAUSES = 10
+_PAUSE_SECONDS = 0.03
 # What stat() says of a name that no file can have.
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
@@ -182,6 +187,7 @@ class _Reader:
         self._locate = locate
         self._run_command = run_command
         self._open_file = open_file
+        self._pauses_left = _PAUSES
 
     def read_directory(self, path: str, name: str) -> None:
         try:
@@ -206,7 +212,7 @@ class _Reader:
 
     def read_disk(self, path: str, image_format: str | None, instance: str) -> None:
         try:
-            chain = follow_chain(path, image_format, self._locate, self._run_command, self._open_file)
+            chain = self._follow_chain(path, image_format)
         except FileNotFoundError:
             if os.path.islink(path):
                 self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
@@ -229,6 +235,16 @@ class _Reader:
                     f"{printable(path)} needs {printable(missing)}, which is not there, or not mounted: what is under "
                     f"it is unknown."
                 )
+
+    def _follow_chain(self, path: str, image_format: str | None) -> Chain:
+        while True:
+            try:
+                return follow_chain(path, image_format, self._locate, self._run_command, self._open_file)
+            except ImageCacheError:
+                if self._pauses_left == 0 or not _is_new(path):
+                    raise
+            self._pauses_left -= 1
+            time.sleep(_PAUSE_SECONDS)
 
     def _read_disk_info(self, path: str) -> dict[str, str]:
         """Return the format of each disk by its name, as nova recorded it.
@@ -261,6 +277,13 @@ def is_read_anyway(path: str, instances_path: str) -> bool:
     """Tell whether a disk is one of an instance directory, and so found without an inventory."""
     directory, name = os.path.split(path)
     return name.startswith(_DISK_PREFIX) and os.path.dirname(directory) == instances_path
+
+
+def _is_new(path: str) -> bool:
+    try:
+        return abs(time.time() - os.stat(path).st_mtime) < _NEW_SECONDS
+    except OSError:
+        return False
 
 
 def _add(users: Users, name: str, directory: str) -> None:

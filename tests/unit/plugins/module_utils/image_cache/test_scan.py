@@ -64,6 +64,35 @@ def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snap
     return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)
 
 
+class TestADiskThatIsBeingMade:
+    """`qemu-img create` and `cp` make an empty file first: for a moment, what a new disk needs cannot be known."""
+
+    def test_is_waited_for(self, host: Host) -> None:
+        host.base(BASE)
+        image = overlay_bytes(1 << 20, str(host.cache_path / BASE), "raw")
+        disk = host.disk(UUID, b"")
+        finish = start_child(lambda: (time.sleep(0.1), disk.write_bytes(image)))
+        snapshot = scan(host)
+        finish()
+        assert snapshot.problems == ()
+        assert snapshot.backing == {BASE: [UUID]}
+
+    def test_but_not_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        naps: list[float] = []
+        monkeypatch.setattr(time, "sleep", naps.append)
+        for number in range(30):
+            host.disk(f"instance-{number}", b"")
+        assert len(scan(host).problems) == 30
+        assert 0 < sum(naps) < 1
+
+    def test_and_not_at_all_where_it_has_been_so_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        naps: list[float] = []
+        monkeypatch.setattr(time, "sleep", naps.append)
+        os.utime(host.disk(UUID, b""), (0, 0))
+        assert len(scan(host).problems) == 1
+        assert naps == []
+
+
 class TestTheCache:
     def test_each_file_is_listed_as_it_is(self, host: Host) -> None:
         path = host.base(BASE, size=3 << 20, age=HOUR, content=b"\1" * 8192)
