@@ -215,7 +215,8 @@ def _take_locks(
             # One lock for a file and its partial downloads: a second descriptor, closed, would give up the first's.
             lock = locks.get(name) or acquire(place.locks, name, max(0.0, deadline - time.monotonic()))
         except OSError as exc:
-            tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
+            path = printable(f"{place.settings.locks_path}/{name}")
+            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {exc.strerror}"))
             continue
         if lock is None:
             tally.kept.append(Kept(file.name, KeptReason.LOCKED))

@@ -492,7 +492,7 @@ def _unreadable(file: CacheFile, detail: str) -> Checked:
 
 
 def _why(exc: OSError | ImageCacheError) -> str:
-    return str(exc) if isinstance(exc, ImageCacheError) else str(exc.strerror)
+    return str(exc) if isinstance(exc, ImageCacheError) else f"its info file: {exc.strerror}"
 
 
 def _sum_up(

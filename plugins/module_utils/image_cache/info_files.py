@@ -177,7 +177,7 @@ def store_facts(
     :param directory: what :func:`info_directory` gives.
     :param locks: descriptor of the lock files' directory.
     :param keep_lock_file: leave the lock file, because other hosts may wait on it.
-    :raises ImageCacheError: something is in the way that is no info file, or somebody keeps the lock.
+    :raises ImageCacheError: something is in the way that is no info file, or the lock cannot be had.
     :raises OSError: it cannot be written.
     """
     path = info_path(pattern, name)
@@ -185,7 +185,10 @@ def store_facts(
         raise ImageCacheError(f"{printable(path)} is no info file of a base file.")
     if directory is None:
         raise ImageCacheError(f"there is no directory {printable(os.path.dirname(path))}")
-    lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
+    try:
+        lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
+    except OSError as exc:
+        raise ImageCacheError(f"its lock {info_lock_name(name)} cannot be used: {exc.strerror}") from exc
     if lock is None:
         raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
     try:

@@ -128,10 +128,19 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     try:
         files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
         is_mounted = os.fstat(cache).st_dev != os.stat("..", dir_fd=cache).st_dev
+    except OSError as exc:
+        raise ImageCacheError(
+            f"The cache directory {printable(settings.cache_path)} cannot be listed: {exc.strerror}."
+        ) from exc
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    open_files = find_open_files(_names_by_inode(files))
+    try:
+        open_files = find_open_files(_names_by_inode(files))
+    except OSError as exc:
+        raise ImageCacheError(
+            f"The processes of this host cannot be listed, so what they have open is unknown: {exc}."
+        ) from exc
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}

@@ -148,10 +148,11 @@ class TestAFailure:
 
     def test_a_lock_that_cannot_be_taken(self, three: Host) -> None:
         plan, settings = three.plan()
-        (three.locks_path / f"nova-{BASE}").symlink_to("elsewhere")
+        lock = three.locks_path / f"nova-{BASE}"
+        lock.symlink_to("elsewhere")
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, LAST]
-        assert failed(outcome) == {BASE: "it could not be removed: Too many levels of symbolic links"}
+        assert failed(outcome) == {BASE: f"nova's lock {lock} could not be taken: Too many levels of symbolic links"}
         assert three.cached() == [BASE]
 
     @needs_root

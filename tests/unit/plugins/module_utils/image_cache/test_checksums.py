@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult, look, verify
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import (
     Checksum,
     Record,
@@ -40,6 +40,7 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     wait_until,
     with_own_mounts,
 )
+from ansible_collections.stackops.nova.tests.unit.params import run_command
 from ansible_collections.stackops.nova.tests.unit.run_module import run_module
 
 IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
@@ -348,6 +349,16 @@ class TestWhatHappensMeanwhile:
         assert checksum(result) == f"skipped {reason}"
         assert info(used) == fields
 
+    def test_one_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
+        write_info(used, sha1="0" * 40)
+        options = used.options(checksum_base_images=True)
+        settings, snapshot, plan = look(options, used.now, run_command)
+        (used.base("new", content=b"another download")).rename(used.cache_path / BASE)
+        verification = verify(snapshot, plan, settings, used.now, run_command, may_store=True)
+        checked = verification.by_name[BASE]
+        assert (checked.state.value, checked.reason.value) == ("skipped", "replaced")
+        assert info(used) == {"sha1": "0" * 40}
+
     def test_a_good_file_that_nova_builds_on_is_good(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.utime(path)"]
@@ -575,7 +586,10 @@ class TestNoRoom:
         assert state == "unverified"
         assert cached == [BASE]
         assert locks == []
-        assert f"could not be stored, and they are read again next time; of {BASE}: No space left on device" in told[0]
+        assert (
+            f"could not be stored, and they are read again next time; of {BASE}: its info file: No space left on device"
+            in told[0]
+        )
 
     def test_a_read_only_one(self, used: Host) -> None:
         write_info(used, sha1=digest(used))

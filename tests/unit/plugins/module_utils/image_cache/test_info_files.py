@@ -377,19 +377,17 @@ class TestNoRoom:
         assert content == old
 
     def test_neither_does_a_read_only_one(self, tmp_path: Path) -> None:
-        def store() -> tuple[int | None, Any]:
+        def store() -> tuple[str, Any]:
             with mounted(tmp_path):
                 facts = Facts(tmp_path)
                 facts.store(sha1="old")
                 mount("-o", "remount,ro", tmp_path)
-                try:
+                with pytest.raises(ImageCacheError) as error:
                     facts.store(sha1=SHA1)
-                except OSError as exc:
-                    return exc.errno, facts.content()
-                return None, facts.content()
+                return str(error.value), facts.content()
 
         error, content = with_own_mounts(store)
-        assert os.strerror(error) == "Read-only file system"
+        assert error == f"its lock nova-info-{NAME} cannot be used: Read-only file system"
         assert content == {"sha1": "old"}
 
 
