@@ -324,6 +324,8 @@ def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set
                         locked.add(file.name)
                 except OSError as exc:
                     problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {exc.strerror}.")
+    except OSError as exc:
+        problem(f"nova's locks in {printable(path)} cannot be listed: {exc.strerror}.")
     finally:
         os.close(directory)
     return locked
