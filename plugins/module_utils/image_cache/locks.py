@@ -72,7 +72,7 @@ def is_locked(directory: int, name: str) -> bool:
     :param directory: descriptor of the lock files' directory.
     :param name: the lock file's name.
     :return: False also where there is no such lock file: it has not been used yet.
-    :raises OSError: the lock file is there and cannot be asked, or is no regular file.
+    :raises OSError: the lock file is there and cannot be asked.
     """
     try:
         descriptor = os.open(name, _LOOK_FLAGS, dir_fd=directory)
@@ -81,7 +81,6 @@ def is_locked(directory: int, name: str) -> bool:
     except BlockingIOError:  # its holder is making sure that nobody waits
         return True
     try:
-        _refuse_other_than_file(os.fstat(descriptor))
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
     finally:
         os.close(descriptor)

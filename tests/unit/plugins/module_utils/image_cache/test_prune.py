@@ -375,7 +375,6 @@ STOPS_EVERYTHING = {
     "a link for a lock": BadInput(
         lambda host: (host.locks_path / f"nova-{UNUSED}").symlink_to("/etc/passwd"), f"nova-{UNUSED}"
     ),
-    "a FIFO for a lock": BadInput(lambda host: os.mkfifo(host.locks_path / f"nova-{UNUSED}"), f"nova-{UNUSED}"),
     "a socket for a lock": BadInput(lambda host: make_socket(host.locks_path / f"nova-{UNUSED}"), f"nova-{UNUSED}"),
     "more removals than allowed": BadInput(nothing, "max_removals", max_removals=0),
     "a greater share of removals than allowed": BadInput(nothing, "max_removal_percent", max_removal_percent=99),
@@ -516,6 +515,14 @@ class TestBadInput:
         assert name in str(error.value)
         assert word in str(error.value)
         assert picture(host.root) == before
+
+    def test_a_file_whose_lock_is_a_fifo_stays(self, host: Host) -> None:
+        host.base(UNUSED, age=OLD)
+        os.mkfifo(host.locks_path / f"nova-{UNUSED}")
+        result = host.prune()
+        assert host.cached() == [UNUSED]
+        assert UNUSED in str(result.error)
+        assert "it is no regular file" in str(result.error)
 
     def test_a_cache_directory_that_is_a_link_is_left_alone(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)
