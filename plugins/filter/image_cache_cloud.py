@@ -125,9 +125,9 @@ def _is_moving(server: Mapping[str, Any]) -> bool:
 
 def _reason(result: Mapping[str, Any]) -> str:
     """Return why a module failed, from what it said or, if it crashed, from the end of its traceback."""
-    lines = str(result.get("module_stderr") or result.get("exception") or "").strip().splitlines()
-    crashed = lines and "Traceback" in lines[0]
-    return (lines[-1] if crashed else str(result.get("msg", "there was no answer")))[:_LONGEST_REASON]
+    lines = str(result.get("module_stderr") or "").strip().splitlines()
+    reason = lines[-1] if lines else str(result.get("msg", "there was no answer"))
+    return reason.rpartition("Module failed: ")[2][:_LONGEST_REASON]
 
 
 def _refuse(what: str, reason: str) -> NoReturn:

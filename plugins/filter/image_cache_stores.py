@@ -244,9 +244,10 @@ def group_hosts(
     for host in hosts:
         if host.facts is not None:
             members.setdefault(_key(host), []).append(host)
-    without_answer = [host for host in hosts if host.facts is None and not host.names & ignored]
+    vouched = ignored.union(*(host.names for host in hosts if host.names & ignored))
+    without_answer = [host for host in hosts if host.facts is None and host.name not in vouched]
     return [
-        _Store(_id(covered[0]), covered, without_answer, batch, ignored, cloud).describe()
+        _Store(_id(covered[0]), covered, without_answer, batch, vouched, cloud).describe()
         for covered in members.values()
     ]
 
@@ -381,15 +382,15 @@ class _Store:
                     f"they clones with one /etc/machine-id? Give each its own, or say by image_cache_storage_group who "
                     f"shares this storage."
                 )
-            elif facts["cache_path"] != first_facts["cache_path"]:
-                reasons.append(
-                    f"{host.name} has this storage at {facts['cache_path']} and {first.name} at "
-                    f"{first_facts['cache_path']}: nova needs one instances_path on all of its hosts."
-                )
             elif first_facts["shared_use"] and not _same_cache(facts, first_facts):
                 reasons.append(
                     f"{host.name} and {first.name} should share this storage, and have different files in "
                     f"{facts['cache_path']}: is it mounted on both? Check image_cache_storage_group, if it is set."
+                )
+            elif facts["cache_path"] != first_facts["cache_path"]:
+                reasons.append(
+                    f"{host.name} has this storage at {facts['cache_path']} and {first.name} at "
+                    f"{first_facts['cache_path']}: nova needs one instances_path on all of its hosts."
                 )
         return reasons
 

@@ -92,8 +92,8 @@ class TestProblems:
                 "Decode",
             ),
             (
-                {"msg": "MODULE FAILURE", "exception": "Traceback (most recent call last):\nKeyError: 'servers'"},
-                "'serv",
+                {"msg": "Task failed: Module failed: 'servers'", "exception": "(traceback unavailable)"},
+                ": 'servers'. So it is not known",
             ),
             ({}, "there was no answer"),
             ({"skipped": True}, "there was no answer"),
