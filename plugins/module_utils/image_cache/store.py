@@ -17,7 +17,7 @@ from typing import NamedTuple
 from .errors import ImageCacheError
 from .layout import printable
 
-__all__ = ["Store", "find_store", "read_storage_users"]
+__all__ = ["Store", "find_store", "is_shared", "read_storage_users"]
 
 _USERS_FILE = "compute_nodes"
 _USERS_SIZE_LIMIT = 4 * 1024 * 1024
@@ -82,7 +82,7 @@ def find_store(path: str) -> Store:
         space = os.statvfs(real_path)
     except (OSError, ValueError) as exc:
         raise ImageCacheError(f"What is mounted at {printable(path)} cannot be found out: {exc}.") from exc
-    shared = filesystem in _SHARED or filesystem.startswith("fuse.")
+    shared = is_shared(filesystem)
     owner = source if shared else f"{_machine_id()}:{device}"
     return Store(
         store_id=f"{filesystem}:{owner}:{location}",
@@ -91,6 +91,15 @@ def find_store(path: str) -> Store:
         free_bytes=space.f_bavail * space.f_frsize,
         total_bytes=space.f_blocks * space.f_frsize,
     )
+
+
+def is_shared(filesystem: str) -> bool:
+    """Tell whether other hosts may have the files of such a file system too.
+
+    :param filesystem: its type, as the kernel names it. FUSE has a name of its own only where its server gives one,
+        and may be anything; ``fuseblk`` is on a local disk.
+    """
+    return filesystem in _SHARED or filesystem == "fuse" or filesystem.startswith("fuse.")
 
 
 def read_storage_users(instances_path: str) -> dict[str, float]:

@@ -17,6 +17,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import (
     Store,
     find_store,
+    is_shared,
     read_storage_users,
 )
 from ansible_collections.stackops.nova.tests.unit.neighbours import mount, needs_root, with_own_mounts
@@ -56,6 +57,16 @@ class TestFindStore:
         path = tmp_path / "with space\tand\\more"
         path.mkdir()
         assert find_store(str(path)).store_id.endswith("/with space\tand\\more")
+
+
+@pytest.mark.parametrize("filesystem", ["nfs", "nfs4", "ceph", "glusterfs", "ocfs2", "fuse.glusterfs", "fuse"])
+def test_other_hosts_may_have_what_comes_over_a_network_or_out_of_a_process(filesystem: str) -> None:
+    assert is_shared(filesystem)
+
+
+@pytest.mark.parametrize("filesystem", ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk"])
+def test_but_not_what_is_on_a_local_disk(filesystem: str) -> None:
+    assert not is_shared(filesystem)
 
 
 @needs_root
