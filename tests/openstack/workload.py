@@ -21,6 +21,7 @@ FLAVORS: dict[str, dict[str, int]] = {
     "swap64": {"disk": 0, "swap": 64},
     "swap32": {"disk": 0, "swap": 32},
     "swap96": {"disk": 0, "swap": 96},
+    "swap128": {"disk": 0, "swap": 128},
     "eph1": {"disk": 0, "ephemeral": 1},
     "eph2": {"disk": 0, "ephemeral": 2, "swap": 32},
     "eph3": {"disk": 0, "ephemeral": 3},
@@ -32,10 +33,12 @@ RESIZES = {
     "swap64": ("swap32", "swap96"),
     "swap32": ("swap64", "swap96"),
     "swap96": ("swap32",),
+    "swap128": ("swap32",),
     "eph1": ("eph2",),
     "disk1": ("disk2",),
 }
 SECOND_EPHEMERAL = "eph3"  # as 1 + 2 GiB
+QUIET_RESIZE = "swap128"  # which no other server has, so that only a resize that is pending needs its template
 
 # What can be done with a server in a state, how often in relation to the rest, and the state that it leads to.
 STEPS: dict[str, dict[str, tuple[int, str]]] = {
@@ -117,6 +120,26 @@ class Workload:
         for thread in threads:
             thread.join()
 
+    def make_quiet(self, cloud: Cloud, rescue_image: str) -> None:
+        """Make one server of each kind whose files are easily taken for unused; nobody touches them until the end.
+
+        :param rescue_image: the id of an image that nobody else uses.
+        """
+        image = next(iter(self.images))
+        for flavor, step in (
+            ("plain", "rescue"),
+            (SECOND_EPHEMERAL, None),
+            (QUIET_RESIZE, "resize"),
+            ("eph1", "soft delete"),
+        ):
+            server = self.make(cloud, f"quiet-{flavor}", image, flavor)
+            if server is None:
+                continue
+            server.busy = True
+            if step is not None:
+                self._do(cloud, server, step, rescue_image)
+            server.busy = True
+
     def bring_home(self, cloud: Cloud) -> None:
         """Bring every server that should exist into the state ACTIVE."""
         for server in list(self.servers):
@@ -149,7 +172,8 @@ class Workload:
         with self._lock:
             self._number += 1
             number = self._number
-            image, flavor = self._random.choice(list(self.images)), self._random.choice(list(FLAVORS))
+            image = self._random.choice(list(self.images))
+            flavor = self._random.choice([name for name in FLAVORS if name != QUIET_RESIZE])
             config_drive = self._random.random() < 0.2
         self.make(cloud, f"server-{number}", image, flavor, config_drive=config_drive)
 
@@ -180,7 +204,7 @@ class Workload:
         self._finish(server, "make")
         return server
 
-    def _do(self, cloud: Cloud, server: Server, step: str) -> None:
+    def _do(self, cloud: Cloud, server: Server, step: str, rescue_image: str | None = None) -> None:
         target = "ACTIVE"
         if step in STEPS[server.state]:
             target = STEPS[server.state][step][1]
@@ -193,8 +217,8 @@ class Workload:
                 cloud.act(server.id, "resize", {"flavorRef": self.flavors[flavor]})
             elif step == "rescue":
                 with self._lock:
-                    image = self._random.choice([name for name in self.images if name != server.image])
-                cloud.act(server.id, "rescue", {"rescue_image_ref": self.images[image]})
+                    other = self._random.choice([name for name in self.images if name != server.image])
+                cloud.act(server.id, "rescue", {"rescue_image_ref": rescue_image or self.images[other]})
             elif step == "soft delete":
                 cloud.delete(server.id)
             else:
