@@ -349,6 +349,6 @@ def _sizes(record: Record, key: str) -> tuple[int, ...]:
     # Not int(value): it makes a size of True and of 1.9 as well, and none of -64.
     if isinstance(value, str) and _SIZE.fullmatch(value):
         value = int(value)
-    if type(value) is not int or not 0 <= value < _SIZE_LIMIT:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _SIZE_LIMIT:
         raise ImageCacheError(f"its {key} is not a whole number.")
     return (value,) if value > 0 else ()
