@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Measures the collection against its peers and prints one table: `./test bench`.
+"""Measures the collection against its peers and prints one table: `./test bench`; `./test bench -- fleet` is a part.
 
 Every figure is a ratio of two things measured in this run, in turn, on the same trees. Times are
 medians; the trees are in the page cache.
@@ -18,9 +18,11 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
+
+import fleet
 
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
@@ -181,6 +183,69 @@ def measure_integrity(root: Path) -> Iterator[Row]:
         )
 
 
+def measure_fleet(root: Path) -> Iterator[Row]:
+    """A whole audit of a hundred hosts against a ping of them, and what a host adds to the controller's memory.
+
+    A host has 50 base files and 50 instances, about what one has in a cloud.
+    """
+    forks = 10
+    with ExitStack() as stack:
+        paths = [str(stack.enter_context(tree_of(root, 50, 50)).instances_path) for _host in range(100)]
+        few, all_hosts = root / "few.json", root / "all.json"
+        fleet.write_inventory(few, paths[:20])
+        fleet.write_inventory(all_hosts, paths)
+        rounds = [
+            [
+                fleet.run(all_hosts, forks, "ping"),
+                fleet.run(all_hosts, forks, "facts"),
+                fleet.run(all_hosts, forks, "stackops.nova.audit"),
+                fleet.run(all_hosts, forks, "stackops.nova.prune", "--check"),
+                fleet.run(few, forks, "ping"),
+                fleet.run(few, forks, "stackops.nova.audit"),
+            ]
+            for _round in range(3)
+        ]
+        ping, facts, audit, dry_run, few_ping, few_audit = (
+            fleet.Run(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*rounds, strict=True)
+        )
+        for figure, ours in (("facts task", facts), ("stackops.nova.audit", audit)):
+            figure = f"{figure} / ping, 100 hosts of 50 + 50, {forks} forks"
+            yield ratio(figure, ours.seconds / ping.seconds, 1.5, ms(ours.seconds), ms(ping.seconds))
+        yield note(
+            "stackops.nova.prune --check / ping, the same hosts",
+            dry_run.seconds / ping.seconds,
+            ms(dry_run.seconds),
+            ms(ping.seconds),
+        )
+        small, large = (
+            fleet.result_bytes(
+                few, "stackops.nova.image_cache_facts", "instances_path={{ instances_path }}", f"details={details}"
+            )
+            for details in ("summary", "files")
+        )
+        yield Row("the result of a host, at most", "<= 4 KiB", f"{small / 1024:.1f} KiB", "", "", small <= 4096)
+        yield Row("the same with details: files, as the role asks for it", "", f"{large / 1024:.1f} KiB", "", "", True)
+        growth, ping_growth = (
+            (many.peak_bytes - some.peak_bytes) / 80 / 1e3 for many, some in ((audit, few_audit), (ping, few_ping))
+        )
+        yield Row(
+            "the controller's memory, audit of 100 hosts more than of 20, a host",
+            "<= 300 KB",
+            f"{growth:.0f} KB",
+            f"{audit.peak_bytes / 1e6:.0f} MB",
+            f"{few_audit.peak_bytes / 1e6:.0f} MB",
+            growth <= 300,
+        )
+        yield Row(
+            "the same of a ping",
+            "",
+            f"{ping_growth:.0f} KB",
+            f"{ping.peak_bytes / 1e6:.0f} MB",
+            f"{few_ping.peak_bytes / 1e6:.0f} MB",
+            True,
+        )
+
+
 @contextmanager
 def files_of(root: Path, count: int, size: int) -> Iterator[list[Path]]:
     """So many files of random bytes, all in the page cache."""
@@ -239,17 +304,28 @@ def us(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} us"
 
 
-def main() -> int:
+PARTS = {
+    "task": measure_task,
+    "core": measure_core,
+    "prune": measure_prune,
+    "integrity": measure_integrity,
+    "fleet": measure_fleet,
+}
+
+
+def main(parts: list[str]) -> int:
+    if unknown := set(parts) - set(PARTS):
+        raise SystemExit(f"There is no part {', '.join(sorted(unknown))}. There are: {', '.join(PARTS)}.")
     rows = []
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
     print(line("figure", "target", "measured", "ours", "peer"))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_ROOT")) as directory:
-        for measure in (measure_task, measure_core, measure_prune, measure_integrity):
-            for row in measure(Path(directory)):
+        for part in parts or PARTS:
+            for row in PARTS[part](Path(directory)):
                 rows.append(row)
                 print(line(*row[:5]) + ("" if row.met else "  missed"), flush=True)
     return 0 if all(row.met for row in rows) else 1
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))
