@@ -15,14 +15,14 @@ description:
     or if O(storage_group) says so.
   - A store is refused while it is not known what all its hosts need, and waits while a host that shares it is in a
     later batch of the play.
+  - The audit must be registered as C(__image_cache_audit): what Ansible has cached of an earlier one does not count.
   - It is what the role P(stackops.nova.image_cache#role) uses, which knows all that is to be passed.
 positional: hostvars
 author:
   - stackops.nova contributors (@stackops)
 options:
   _input:
-    description: The hosts of the play, C(ansible_play_hosts_all). Those that a batch of it has audited have
-      C(image_cache) among their facts.
+    description: The hosts of the play, C(ansible_play_hosts_all).
     type: list
     elements: str
     required: true
@@ -46,7 +46,10 @@ options:
     required: true
   storage_group:
     description: The name of a group all of whose hosts share one store. A host's own variable
-      C(image_cache_storage_group) goes first.
+      C(image_cache_storage_group) goes first. It is enough that one of them has it.
+    type: str
+  limit:
+    description: What the play was limited to on the command line, C(ansible_limit).
     type: str
   ignore_storage_users:
     description: Hosts that no longer use any store, by nova's or the inventory's name.
@@ -80,6 +83,7 @@ seealso:
 EXAMPLES = r"""
 - name: Audit each host
   stackops.nova.image_cache_facts:
+  register: __image_cache_audit
 
 - name: Show who shares storage with whom
   ansible.builtin.debug:
@@ -132,7 +136,7 @@ _value:
         - What each of its hosts has to know. Empty if a host is alone with its store and knows all itself.
         - C(state), C(pruner) and C(refused) are those of the store, and C(audited_at) is the time of the audit that all
           this is about. The pruner also has the options C(instances), C(instance_hosts), C(keep_files) and
-          C(glance_images) to audit and prune with.
+          C(glance_images) to audit and prune with, and C(keep_images), which the others of them keep besides its own.
       type: dict
 """
 
@@ -195,6 +199,7 @@ def image_cache_stores(
     instance_hosts: Sequence[str] = (),
     keep_files: Sequence[str] = (),
     cloud: Mapping[str, Any] | None = None,
+    limit: str | None = None,
 ) -> list[dict[str, Any]]:
     """Tell which hosts share an image cache, and what a prune of each must know."""
     if not isinstance(hosts, Sequence) or isinstance(hosts, str):
@@ -204,10 +209,8 @@ def image_cache_stores(
     known = []
     for number, name in enumerate(hosts):
         variables = hostvars[name]
-        group_name = variables.get("image_cache_storage_group", storage_group) or ""
-        group = tuple(groups.get(group_name, ()))
         is_later = name in living and number > last
-        facts = variables.get("ansible_facts", {}).get("image_cache") if name in living and not is_later else None
+        facts = _audited(variables) if name in living and not is_later else None
         is_earlier = facts is not None and name not in present
         pruned = variables.get("__image_cache_pruned", {}) if is_earlier else {}
         told = variables.get("__image_cache_store", {}) if is_earlier else {}
@@ -216,8 +219,7 @@ def image_cache_stores(
                 name=name,
                 facts=facts,
                 is_later=is_later,
-                group_name=group_name if name in group else "",
-                group=group if name in group else (),
+                group_name=variables.get("image_cache_storage_group", storage_group) or "",
                 was_pruner="image_cache" in pruned or told.get("pruner") == name,
                 has_waited=told.get("state") == "waits",
                 nova_name=facts["host"] if facts else variables.get("image_cache_host", ""),
@@ -226,18 +228,48 @@ def image_cache_stores(
                 keep_files=variables.get("image_cache_keep_files", keep_files),
             )
         )
-    return group_hosts(known, present, frozenset(ignore_storage_users), cloud)
+    known = _with_groups(known, groups)
+    if cloud is not None:
+        cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
+    return group_hosts(known, present, frozenset(ignore_storage_users), cloud, limit or "")
+
+
+def _audited(variables: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what the audit of this run found. A host whose audit failed or was skipped may have older facts."""
+    audit = variables.get("__image_cache_audit") or {}
+    return (audit.get("ansible_facts") or {}).get("image_cache")
+
+
+def _with_groups(hosts: Sequence[Host], groups: Mapping[str, Sequence[str]]) -> list[Host]:
+    """Give each host the group that it names if it is in there, or else one that another of its hosts names."""
+    group_of: dict[str, str] = {}
+    for group_name in dict.fromkeys(host.group_name for host in hosts):
+        for name in groups.get(group_name, ()):
+            group_of.setdefault(name, group_name)
+    group_of.update({host.name: host.group_name for host in hosts if host.name in groups.get(host.group_name, ())})
+    return [
+        host._replace(group_name=group_of.get(host.name, ""), group=tuple(groups.get(group_of.get(host.name, ""), ())))
+        for host in hosts
+    ]
+
+
+def _unclaimed(cloud: Mapping[str, Any], hosts: Iterable[Host], groups: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the hosts of the API that are none of the inventory, by its names or by those that nova has there."""
+    claimed = {"", *groups.get("all", ())}.union(*(host.names for host in hosts))
+    return sorted(set(cloud["instances"]) - claimed)
 
 
 def group_hosts(
-    hosts: Sequence[Host], batch: set[str], ignored: frozenset[str], cloud: Mapping[str, Any] | None
+    hosts: Sequence[Host], batch: set[str], ignored: frozenset[str], cloud: Mapping[str, Any] | None, limit: str
 ) -> list[dict[str, Any]]:
     """Make the stores of all hosts that answered.
 
     :param hosts: the hosts of the play, in its order.
     :param batch: the names of those that can do something now.
     :param ignored: names of hosts that the operator vouches for.
-    :param cloud: the instances and images that the APIs named, and the problem if there was one.
+    :param cloud: the instances and images that the APIs named, the problem if there was one, and the hosts of theirs
+        that are not known by name.
+    :param limit: what the play was limited to; empty if it was not.
     :return: the stores.
     """
     members: dict[tuple[str, str], list[Host]] = {}
@@ -246,10 +278,13 @@ def group_hosts(
             members.setdefault(_key(host), []).append(host)
     vouched = ignored.union(*(host.names for host in hosts if host.names & ignored))
     without_answer = [host for host in hosts if host.facts is None and host.name not in vouched]
-    return [
-        _Store(_id(covered[0]), covered, without_answer, batch, vouched, cloud).describe()
-        for covered in members.values()
+    stores = [
+        _Store(_id(covered[0]), covered, without_answer, batch, vouched, cloud, limit) for covered in members.values()
     ]
+    alike: dict[frozenset[int], list[_Store]] = {}
+    for store in stores:
+        alike.setdefault(store.marks, []).append(store)
+    return [store.describe(store.twins(alike[store.marks])) for store in stores]
 
 
 def _id(host: Host) -> str | None:
@@ -279,22 +314,30 @@ class _Store:
         batch: set[str],
         ignored: frozenset[str],
         cloud: Mapping[str, Any] | None,
+        limit: str,
     ) -> None:
         self.identity = identity
         self.covered = covered
         self.batch = batch
         self.cloud = cloud
+        self.limit = limit
         self.facts = [host.facts or {} for host in covered]
         self.group = covered[0].group
         self.is_shared = len(self.group or covered) > 1 or any(facts["store"]["shared"] for facts in self.facts)
         self.vouched = ignored.union(*(host.instance_hosts for host in covered))
         self.nova_names = {host.nova_name for host in covered}
         self.users = {user for facts in self.facts for user in _users(facts)}
+        # Then nova would have named each other host, too.
+        self.is_registered = self.nova_names <= self.users
         self.absent = self._absent(without_answer, ignored)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self, twins: Sequence[str]) -> dict[str, Any]:
         waits_for = [host.name for host in self.absent if host.is_later]
-        refused = self._reasons(waits_for)
+        refused = self._reasons(waits_for) + [
+            f"{name} sees the same files as {self.covered[0].name}, under another store id ({self.identity} here), so "
+            f"they share this storage: say so by image_cache_storage_group."
+            for name in twins
+        ]
         state = "refused" if refused else "waits" if waits_for else "audited"
         pruner = next((host.name for host in self.covered if host.name in self.batch), None)
         earlier = next((host.name for host in self.covered if host.was_pruner), None)
@@ -323,6 +366,12 @@ class _Store:
             "told": self._told(state, refused, pruner),
         }
 
+    def twins(self, alike: Iterable[_Store]) -> list[str]:
+        """Return a host of each other store with the same files: hosts may mount one from several addresses."""
+        if not self.marks:
+            return []
+        return [other.covered[0].name for other in alike if other is not self and not (self.group and other.group)]
+
     def _absent(self, without_answer: Sequence[Host], ignored: frozenset[str]) -> list[Host]:
         """Return the hosts that did not answer and share this store, or may."""
         if self.group:
@@ -331,8 +380,7 @@ class _Store:
             return [host for host in without_answer if host.name in self.group] + missing
         if not self.is_shared:
             return []
-        # Where nova registers the users of this storage, it would have named another one.
-        if self.nova_names <= self.users and not self._strangers():
+        if self.is_registered and not self._strangers():
             return []
         return [host for host in without_answer if not host.group]
 
@@ -350,6 +398,12 @@ class _Store:
             for host in self.absent
             if not host.is_later
         ]
+        if self.limit and self.is_shared and not self.group and not self.is_registered:
+            reasons.append(
+                f"This storage is shared, nova does not write down there who uses it, and the play is limited to "
+                f"{self.limit}, so a host that shares it may be left out: run the play without that, or say by "
+                f"image_cache_storage_group who shares it."
+            )
         if self.is_shared and not waits_for:
             reasons += [
                 f"nova saw host {user} use this storage within the last 24 hours, and no host of this play that "
@@ -392,7 +446,37 @@ class _Store:
                     f"{host.name} has this storage at {facts['cache_path']} and {first.name} at "
                     f"{first_facts['cache_path']}: nova needs one instances_path on all of its hosts."
                 )
+            elif first_facts["shared_use"]:
+                reasons += self._disagreements(host, facts["shared_use"], first_facts["shared_use"])
+        digests = {facts["shared_use"]["given"] for facts in self.facts if facts["shared_use"]}
+        if len(digests) > len(self._given()):
+            reasons.append(
+                f"{', '.join(host.name for host in self.covered)} share this storage, and image_cache_instances is not "
+                f"the same on them in a way that no other host can see: set it in the inventory, or give all the same."
+            )
         return reasons
+
+    def _disagreements(self, host: Host, use: Mapping[str, Any], first_use: Mapping[str, Any]) -> list[str]:
+        """Return the options that one of these hosts would prune by and another one would not."""
+        return [
+            f"{host.name} and {self.covered[0].name} share this storage, and disagree about {option} ({value} and "
+            f"{first_use['policy'][option]}): give them the same."
+            for option, value in use["policy"].items()
+            if value != first_use["policy"][option]
+        ]
+
+    def _given(self) -> list[Sequence[Any]]:
+        """Return the lists of instances that the operator gave: as a rule, one for all."""
+        given: list[Sequence[Any]] = []
+        for host in self.covered:
+            if host.instances not in given:
+                given.append(host.instances)
+        return given
+
+    @property
+    def marks(self) -> frozenset[int]:
+        """What tells its cache from another one; empty if nothing does."""
+        return frozenset((self.facts[0]["shared_use"] or {}).get("marks", ()))
 
     @property
     def is_network(self) -> bool:
@@ -415,20 +499,25 @@ class _Store:
         hosts = self.nova_names | self.vouched
         instances: list[Any] = []
         keep_files: set[str] = set()
-        given: list[Sequence[Any]] = []
+        keep_images: set[str] = set()
         for host, facts in zip(self.covered, self.facts):
             use = facts["shared_use"] or {}
             if host.name != pruner:
                 instances += use.get("instances", ())
                 keep_files.update(use.get("held", ()))
+                keep_images.update(use.get("keep_images", ()))
             keep_files.update(host.keep_files)
-            if host.instances not in given:  # as a rule, one list for all
-                given.append(host.instances)
-        for records in given:
+        for records in self._given():
             instances += records
-        options = {"instance_hosts": sorted(hosts), "keep_files": sorted(keep_files)}
+        options: dict[str, Any] = {
+            "instance_hosts": sorted(hosts),
+            "keep_files": sorted(keep_files),
+            "keep_images": sorted(keep_images),
+        }
         if self.cloud is not None:
-            for host_name in sorted(hosts | self.users | {""}):
+            # A host that the API does not know has no servers, or another name there: then they are among these.
+            is_known = self.nova_names <= self.cloud["instances"].keys()
+            for host_name in sorted({*hosts, *self.users, "", *(() if is_known else self.cloud["unclaimed"])}):
                 instances += self.cloud["instances"].get(host_name, ())
             options["glance_images"] = self.cloud["images"]
         return {"instances": instances, **options}

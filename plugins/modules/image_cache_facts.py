@@ -302,6 +302,19 @@ ansible_facts:
               returned: success
               type: list
               elements: int
+            keep_images:
+              description: The option O(keep_images), here and in C(policy) as it is in force on this host.
+              returned: success
+              type: list
+              elements: str
+            given:
+              description: A number made from the ids of O(instances). Hosts that were given the same have the same.
+              returned: success
+              type: int
+            policy:
+              description: The options about which hosts with the same cache must agree.
+              returned: success
+              type: dict
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import zlib
 from typing import (
     Any,
     Iterable,
@@ -80,6 +81,7 @@ class Inventory(NamedTuple):
     :param hosts: the hosts all of whose instances are here.
     :param problems: sentences; while there is one, instances may be missing here.
     :param own: the instances that this host's libvirt named.
+    :param given: a number made from the ids of those that were given, which tells whether two hosts got the same.
     """
 
     asked: bool
@@ -87,6 +89,7 @@ class Inventory(NamedTuple):
     hosts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
     own: tuple[Instance, ...] = ()
+    given: int = 0
 
 
 def collect(
@@ -115,6 +118,7 @@ def collect(
         if instance is not None:
             found[instance.uuid] = _unite(found.get(instance.uuid), instance)
             complete.add(instance.host)
+    given = zlib.crc32("\n".join(sorted(found)).encode("utf-8", "surrogatepass"))
     own: list[Instance] = []
     if libvirt_config_path is not None:
         try:
@@ -127,7 +131,7 @@ def collect(
     asked = records is not None or libvirt_config_path is not None
     if not asked:
         complete.add(host)
-    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems), tuple(own))
+    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems), tuple(own), given)
 
 
 def parse_record(record: Any) -> Instance | None:

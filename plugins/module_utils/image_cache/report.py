@@ -173,6 +173,15 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "problems": _first(problems, _PROBLEMS_BYTES),
         "users": _names(plan.users),
         "marks": _marks(snapshot),
+        "keep_images": _names(settings.keep_images),
+        "given": plan.inventory.given,
+        "policy": {
+            "remove_unused_base_images": settings.remove_unused_base_images,
+            "remove_unused_original_minimum_age_seconds": settings.remove_unused_original_minimum_age_seconds,
+            "remove_unused_resized_minimum_age_seconds": settings.remove_unused_resized_minimum_age_seconds,
+            "remove_unused_kernels": settings.remove_unused_kernels,
+            "orphans": "protect" if settings.protect_orphans else "ignore",
+        },
     }
 
 

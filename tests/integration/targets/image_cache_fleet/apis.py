@@ -93,6 +93,24 @@ class TestAnswers:
         run = fleet.prune()
         assert (run.failed, run.unreachable, run.changed) == (set(), {"vm"}, {"other"})
 
+    def test_a_host_by_another_name_than_novas_keeps_what_it_needs(self, fleet: CloudFleet) -> None:
+        fleet.hosts["vm.example.org"] = {**fleet.hosts.pop("vm"), "image_cache_host": "vm.example.org"}
+        run = fleet.prune()
+        assert run.status == 0, run.output
+        assert fleet.cached() == {
+            "vm": {*names("image-vm", *LISTED, SOFT_DELETED), "swap_128"},
+            "other": {*names("image-other", *LISTED, SOFT_DELETED), "swap_128"},
+        }
+
+    def test_hosts_with_different_sources_do_not_go_on_without_them(self, fleet: CloudFleet) -> None:
+        before = fleet.cached()["vm"]
+        source = {"image_cache_instance_source": "openstack", "image_cache_openstack_cloud": "lab"}
+        # The first host asks for all, or does not.
+        fleet.hosts = {"other": fleet.hosts["other"], "vm": {**fleet.hosts["vm"], **source}}
+        run = fleet.run()
+        assert (run.failed, run.changed, fleet.cached()["vm"]) == ({"vm"}, {"other"}, before)
+        assert "image_cache_instance_source is the same for all hosts" in run.messages["vm"]
+
 
 class TestBadAnswers:
     """Each ends in a message, and all caches are as they were."""

@@ -140,6 +140,27 @@ class TestHostsThatContradictEachOther:
         assert cached(shared) == ALL
 
 
+class TestAPlayThatGoesOn:
+    def test_where_it_cannot_be_found_out_who_shares_nothing_goes(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts["b"]["image_cache_keep_files"] = "{{ not_there }}"
+        run = fleet.run(play={"ignore_errors": True})
+        assert run.changed == set()
+        assert "It was not found out who shares this storage" in run.messages["c"]
+        assert (cached(shared), len(alone(fleet))) == (ALL, 2)
+
+    def test_what_is_cached_of_a_host_that_was_not_reached_does_not_count(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        cache = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(fleet.root / "facts")}
+        fleet.environment.update(cache)
+        fleet.run("--tags", "audit")
+        fleet.hosts["b"].update(UNREACHABLE)
+        run = fleet.run(play={"ignore_unreachable": True})
+        assert run.changed == {"c"}
+        assert "b shares this storage" in run.messages["a"]
+        assert cached(shared) == ALL
+
+
 class TestBatches:
     def test_a_store_waits_for_the_last_of_its_hosts(self, fleet: Fleet, shared: CacheTree) -> None:
         run = fleet.run(play={"serial": 1})

@@ -135,7 +135,8 @@ class TestStores:
         hosts = {name: audited(answer(name)) for name in "ab"}
         for variables in hosts.values():
             facts = variables["ansible_facts"]["image_cache"]
-            facts["shared_use"] = {"instances": [], "held": [], "problems": [], "users": ["a", "b"], "marks": ["x"]}
+            lists = {"instances": [], "held": [], "problems": [], "users": ["a", "b"], "marks": ["x"]}
+            facts["shared_use"] = {**lists, "keep_images": [], "given": 0, "policy": {}}
             facts["store"].update(id="nfs4:server:/nova", filesystem="nfs4", shared=True, users=["a", "b"])
         stores = image_cache_stores(list(hosts), hosts, alive=["a", "b"], batch=["a", "b"], groups={})
         fleet = fleet_of(hosts, stores=stores)

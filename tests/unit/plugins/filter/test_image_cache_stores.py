@@ -23,7 +23,22 @@ NFS = "nfs4:filer:/instances:/_base"
 def use(*instances: str, **more: Any) -> dict[str, Any]:
     """What a host on shared storage says for the others."""
     records = [{"uuid": uuid} for uuid in instances]
-    return {"instances": records, "held": [], "problems": [], "users": [], "marks": [1, 2, 3], **more}
+    handed_on = {
+        "held": [],
+        "problems": [],
+        "users": [],
+        "marks": [1, 2, 3],
+        "keep_images": [],
+        "given": 0,
+        "policy": {},
+    }
+    return {"instances": records, **handed_on, **more}
+
+
+def audited(audit: dict[str, Any]) -> dict[str, Any]:
+    """What is known of a host that was audited in this run."""
+    found = {"image_cache": audit}
+    return {"ansible_facts": found, "__image_cache_audit": {"ansible_facts": found}}
 
 
 def facts(
@@ -54,7 +69,7 @@ class Play:
         self.batch = list(audits)
         self.groups: dict[str, list[str]] = {}
         self.hostvars: dict[str, dict[str, Any]] = {
-            name: {} if audit is None else {"ansible_facts": {"image_cache": audit}} for name, audit in audits.items()
+            name: {} if audit is None else audited(audit) for name, audit in audits.items()
         }
 
     def lose(self, *names: str) -> Play:
@@ -94,7 +109,7 @@ class TestWhoShares:
         assert [store["shared"] for store in stores] == [False, False]
 
     def test_hosts_with_the_same_network_file_system_share_it(self) -> None:
-        other = facts("c", "nfs4:filer:/elsewhere:/_base")
+        other = facts("c", "nfs4:filer:/elsewhere:/_base", use("uuid-c", marks=[4, 5]))
         assert said(Play(a=facts("a"), b=facts("b"), c=other).stores()) == {
             "a b": "audited by a",
             "c": "audited by c",
@@ -104,6 +119,11 @@ class TestWhoShares:
         play = Play(a=facts("a", "ext4:1", use()), b=facts("b", "nfs4:2", use()), c=local("c")).group("disk", "a", "b")
         assert said(play.stores()) == {"a b": "audited by a", "c": "audited by c"}
         assert play.stores()[0]["id"] == "group:disk"
+
+    def test_it_is_enough_that_one_of_them_names_the_group(self) -> None:
+        play = Play(b=facts("b", "ext4:2", use()), a=facts("a", "ext4:1", use())).group("disk", "a", "b")
+        del play.hostvars["b"]["image_cache_storage_group"]
+        assert said(play.stores()) == {"b a": "audited by b"}
 
     def test_a_group_says_it_where_ids_say_too_much(self) -> None:
         play = Play(a=facts("a"), b=facts("b")).group("one", "a").group("other", "b")
@@ -149,6 +169,10 @@ class TestWhatThePrunerIsTold:
         told = Play(a=facts("a"), b=facts("b", now=7.25)).store()["told"]
         assert told["b"] == {"audited_at": 7.25, "state": "audited", "pruner": "a", "refused": []}
 
+    def test_the_images_that_they_keep(self) -> None:
+        play = Play(a=facts("a", shared_use=use(keep_images=["own"])), b=facts("b", shared_use=use(keep_images=["x"])))
+        assert play.store()["told"]["a"]["keep_images"] == ["x"]
+
     def test_what_the_operator_gave_is_told_once(self) -> None:
         given = [{"uuid": "given"}]
         play = Play(a=facts("a", shared_use=use()), b=facts("b", shared_use=use()))
@@ -179,6 +203,17 @@ class TestTheCloud:
         assert told[0]["told"]["a"]["instances"] == ["0", "1"]
         assert told[1]["told"]["b"]["instances"] == ["0", "2"]
         assert told[0]["told"]["a"]["glance_images"] == ["image"]
+
+    def test_servers_of_a_host_that_no_host_is_known_by_may_be_those_of_one_that_the_api_does_not_know(self) -> None:
+        cloud = {**self.cloud(), "instances": {"a": ["1"], "B": ["2"], "c": ["3"], "": ["0"]}}
+        play = Play(a=local("a"), b=local("b.example.org"))
+        play.groups["all"] = ["a", "b", "c"]
+        told = {
+            name: instances["instances"]
+            for store in play.stores(cloud=cloud)
+            for name, instances in store["told"].items()
+        }
+        assert told == {"a": ["0", "1"], "b": ["0", "2"]}
 
     def test_of_shared_storage_of_all_its_hosts(self) -> None:
         audits = {name: facts(name, shared_use=use(users=["a", "b", "c"])) for name in "ab"}
@@ -212,6 +247,12 @@ class TestRefusals:
 
     def test_an_old_audit_of_it_does_not_count(self) -> None:
         assert "b may share" in self.reason(Play(a=facts("a"), b=facts("b")).lose("b"))
+
+    @pytest.mark.parametrize("audit", [{"unreachable": True}, {"failed": True, "msg": "No."}, {"skipped": True}, None])
+    def test_nor_does_one_that_ansible_has_cached_of_a_host_that_a_play_goes_on_with(self, audit: Any) -> None:
+        play = Play(a=facts("a"), b=facts("b"))
+        play.hostvars["b"]["__image_cache_audit"] = audit
+        assert "b may share" in self.reason(play)
 
     @pytest.mark.parametrize("name", ["b", "nova-b"])
     def test_unless_the_operator_vouches_for_it(self, name: str) -> None:
@@ -251,6 +292,33 @@ class TestRefusals:
         assert "nova saw host gone" in self.reason(play)
         assert play.store(ignore_storage_users=["gone"])["state"] == "audited"
         assert play.store(instance_hosts=["gone"])["state"] == "audited"
+
+    def test_a_limit_may_leave_out_a_host_where_nova_does_not_name_it(self) -> None:
+        reason = self.reason(Play(a=facts("a")), limit="a")
+        assert "the play is limited to a, so a host that shares it may be left out" in reason
+        registered = Play(a=facts("a", shared_use=use(users=["a"])))
+        for play in (registered, Play(a=facts("a")).group("disk", "a"), Play(a=local("a"))):
+            assert play.store(limit="a")["state"] == "audited"
+
+    def test_hosts_that_would_not_prune_alike_are_named(self) -> None:
+        audits = {
+            name: facts(name, shared_use=use(policy={"orphans": kept})) for name, kept in {"a": "x", "b": "y"}.items()
+        }
+        assert "b and a share this storage, and disagree about orphans (y and x)" in self.reason(Play(**audits))
+
+    def test_instances_that_were_given_to_a_host_and_are_not_seen_here_are_told(self) -> None:
+        play = Play(a=facts("a", shared_use=use(given=1)), b=facts("b", shared_use=use(given=2)))
+        assert "image_cache_instances is not the same" in self.reason(play, instances=[{"uuid": "1"}])
+        play.hostvars["b"]["image_cache_instances"] = [{"uuid": "2"}]
+        assert play.store(instances=[{"uuid": "1"}])["state"] == "audited"
+
+    def test_hosts_that_see_one_cache_at_several_addresses_are_named(self) -> None:
+        play = Play(a=facts("a"), b=facts("b", "nfs4:10.0.0.1:/instances:/_base"))
+        assert [store["refused"][0].split(",")[0] for store in play.stores()] == [
+            "b sees the same files as a",
+            "a sees the same files as b",
+        ]
+        assert {store["state"] for store in play.group("one", "a").group("other", "b").stores()} == {"audited"}
 
     def test_a_host_whose_use_is_unknown_is_named(self) -> None:
         problem = use(problems=["The domain XML x.xml cannot be read."])
@@ -377,6 +445,8 @@ def test_whatever_the_fleet_is_like(play: Play, ignored: set[str]) -> None:
     assert len(hosts) == len(set(hosts))
     assert set(hosts) <= set(play.alive)
     last = max((play.hosts.index(name) for name in play.batch), default=-1)
+    aliases = [{name, play.hostvars[name]["ansible_facts"]["image_cache"]["host"]} for name in hosts]
+    vouched = ignored.union(*(alias for alias in aliases if alias & ignored))
     for name in play.hosts[: last + 1]:
         answered = name in play.alive and "ansible_facts" in play.hostvars[name]
         assert (name in hosts) == answered
@@ -393,11 +463,11 @@ def test_whatever_the_fleet_is_like(play: Play, ignored: set[str]) -> None:
             continue
         covered = {name: play.hostvars[name]["ansible_facts"]["image_cache"] for name in store["hosts"]}
         group = play.groups.get("disk", []) if store["id"] == "group:disk" else []
-        assert set(group) - ignored <= set(covered)
+        assert set(group) - vouched <= set(covered)
         for audit in covered.values():
             assert len(covered) == 1 or not audit["shared_use"]["problems"]
         for told in prunes:
             others = [audit["shared_use"] for name, audit in covered.items() if name != store["pruner"]]
             assert all(record in told["instances"] for other in others for record in other["instances"])
             assert {name for other in others for name in other["held"]} <= set(told["keep_files"])
-            assert set(told["instance_hosts"]) == {audit["host"] for audit in covered.values()} | ignored
+            assert set(told["instance_hosts"]) == {audit["host"] for audit in covered.values()} | vouched

@@ -240,6 +240,23 @@ class TestSharedStorage:
         assert len(facts["store"]["users"]) < 100
         assert facts["shared_use"]["users"] == names
 
+    def test_what_would_be_removed_by_other_rules_is_said(self, host: Host) -> None:
+        nova = {"remove_unused_original_minimum_age_seconds": 86400, "remove_unused_resized_minimum_age_seconds": 3600}
+        other = {"remove_unused_base_images": True, "remove_unused_kernels": False, "orphans": "protect"}
+        policy = {**nova, **other}
+        assert self.use(host)["policy"] == policy
+        changed = {option: not value if isinstance(value, bool) else 5 for option, value in policy.items()}
+        changed["orphans"] = "ignore"
+        use = self.use(host, keep_images=["b", "a"], **changed)
+        assert (use["policy"], use["keep_images"]) == (changed, ["a", "b"])
+
+    def test_hosts_that_were_given_the_same_instances_can_be_told(self, host: Host) -> None:
+        one, other = {"uuid": "1"}, {"uuid": "2"}
+        host.domain_xml(UUID, "instance-0000000a", IMAGE)
+        given = [self.use(host, instances=these)["given"] for these in ([one, other], [other, one], [one], [])]
+        assert given[0] == given[1]
+        assert len({*given, self.use(host)["given"]}) == 3
+
     def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
         host.compute_nodes({"other": host.now})
         facts = host.audit(libvirt=True, shared_storage=True).facts
