@@ -7,7 +7,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -25,16 +27,24 @@ DELETED = {
 SOFT_DELETED = DELETED["SOFT_DELETED"]
 
 
+def write_clouds(folder: Path, urls: dict[str, str]) -> None:
+    """Make the configuration of clouds, by their names and the URLs of their APIs."""
+    secrets = {"username": "admin", "password": "secret", "project_name": "admin"}
+    domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
+    clouds = {
+        name: {"auth": {"auth_url": f"{url}/identity/v3", **secrets, **domains}, "region_name": "lab"}
+        for name, url in urls.items()
+    }
+    (folder / "clouds.yaml").write_text(json.dumps({"clouds": clouds}))
+
+
 class CloudFleet(Fleet):
     """The compute host of the captured answers, `vm`, and another one, where no server is."""
 
     def __init__(self, root: Path, apis: Cloud) -> None:
         super().__init__(root)
         self.apis = apis
-        secrets = {"username": "admin", "password": "secret", "project_name": "admin"}
-        domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
-        auth = {"auth_url": f"{apis.url}/identity/v3", **secrets, **domains}
-        (root / "clouds.yaml").write_text(json.dumps({"clouds": {"lab": {"auth": auth, "region_name": "lab"}}}))
+        write_clouds(root, {"lab": apis.url})
         self.environment = {"OS_CLIENT_CONFIG_FILE": str(root / "clouds.yaml")}
         self.trees = {name: self.add(name) for name in ("vm", "other")}
         for tree in self.trees.values():
@@ -112,55 +122,74 @@ class TestAnswers:
         assert "image_cache_instance_source is the same for all hosts" in run.messages["vm"]
 
 
+# What goes wrong, in the answers to which path, and what of it the message has to say.
+TROUBLES = (
+    ("401", "/auth/tokens", "401"),
+    ("401", "/servers/detail", "401"),
+    ("403", "/servers/detail", "403"),
+    ("500", "/servers/detail", "500"),
+    ("rubbish", "/servers/detail", "Expecting value"),
+    ("other json", "/servers/detail", "servers"),
+    ("half a page", "/servers/detail", "line 1 column 1000"),
+    ("cut off", "/servers/detail", ""),
+    ("in circles", "/servers/detail", "loop"),
+    ("no second page", "/servers/detail", "404"),
+    ("rubbish", "/images", "Expecting value"),
+    ("nobody listens", "", "127.0.0.1"),
+    ("no such cloud", "", "no such cloud"),
+)
+
+
+@pytest.fixture(scope="module")
+def problems(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], str]:
+    """What the role makes of each trouble, all asked for in one run."""
+    root = tmp_path_factory.mktemp("troubles")
+    fleet = Fleet(root)
+    fleet.environment = {"OS_CLIENT_CONFIG_FILE": str(root / "clouds.yaml")}
+    fleet.add("host")
+    said = "PROBLEM {{ hostvars['localhost'].__image_cache_cloud.problem }} END"
+    role = {"name": "stackops.nova.image_cache", "tasks_from": "openstack"}
+    ask = [{"ansible.builtin.include_role": role}, {"ansible.builtin.debug": {"msg": said}}]
+    (root / "ask.yml").write_text(json.dumps(ask))
+    with ExitStack() as running:
+        urls = {
+            f"{trouble} {path}": running.enter_context(cloud(trouble, path)).url
+            for trouble, path, _word in TROUBLES[:-2]
+        }
+        urls["nobody listens "] = "http://127.0.0.1:9"
+        write_clouds(root, urls)
+        each = {"loop": [f"{trouble} {path}" for trouble, path, _word in TROUBLES]}
+        options = {"vars": {"image_cache_openstack_cloud": "{{ item }}"}, **each}
+        play = {"roles": [], "tasks": [{"ansible.builtin.include_tasks": str(root / "ask.yml"), **options}]}
+        run = fleet.run(play=play)
+    found = re.findall(r"PROBLEM (.*) END", run.output)
+    assert len(found) == len(TROUBLES), run.output
+    return {(trouble, path): problem for (trouble, path, _word), problem in zip(TROUBLES, found, strict=True)}
+
+
 class TestBadAnswers:
     """Each ends in a message, and all caches are as they were."""
 
-    TROUBLES = (
-        ("401", "/auth/tokens", "401"),
-        ("401", "/servers/detail", "401"),
-        ("403", "/servers/detail", "403"),
-        ("500", "/servers/detail", "500"),
-        ("rubbish", "/servers/detail", "Expecting value"),
-        ("other json", "/servers/detail", "servers"),
-        ("half a page", "/servers/detail", "line 1 column 1000"),
-        ("cut off", "/servers/detail", ""),
-        ("in circles", "/servers/detail", "loop"),
-        ("no second page", "/servers/detail", "404"),
-        ("rubbish", "/images", "Expecting value"),
-    )
-
     @pytest.mark.parametrize(("trouble", "troubled", "word"), TROUBLES)
-    def test_nothing_is_removed_and_it_is_said_what_to_do(
-        self, fleet: CloudFleet, apis: Cloud, trouble: str, troubled: str, word: str
+    def test_it_is_said_what_is_wrong_and_what_to_do(
+        self, problems: dict[tuple[str, str], str], trouble: str, troubled: str, word: str
+    ) -> None:
+        message = problems[trouble, troubled]
+        assert f"The {'Image' if troubled == '/images' else 'Compute'} API did not tell" in message
+        assert "nothing is removed" in message
+        assert "openstack server list --all-projects" in message
+        assert word in message
+
+    @pytest.mark.parametrize("arguments", [(), ("--tags", "audit")], ids=["prune", "audit"])
+    def test_then_nothing_is_removed_and_each_host_fails(
+        self, fleet: CloudFleet, apis: Cloud, arguments: tuple[str, ...]
     ) -> None:
         before = fleet.cached()
-        apis.trouble, apis.troubled = trouble, troubled
-        run = fleet.prune()
+        apis.trouble, apis.troubled = "no second page", "/servers/detail"
+        run = fleet.prune(*arguments)
         assert (run.failed, run.changed) == ({"vm", "other"}, set()), run.output
         assert fleet.cached() == before
-        for message in run.messages.values():
-            assert f"The {'Image' if troubled == '/images' else 'Compute'} API did not tell" in message
-            assert "nothing is removed" in message
-            assert "openstack server list --all-projects" in message
-            assert word in message
-
-    def test_an_audit_fails_too(self, fleet: CloudFleet, apis: Cloud) -> None:
-        apis.trouble, apis.troubled = "500", "/servers/detail"
-        assert fleet.prune("--tags", "audit").failed == {"vm", "other"}
-
-    def test_where_nobody_listens(self, fleet: CloudFleet) -> None:
-        before = fleet.cached()
-        clouds = fleet.root / "clouds.yaml"
-        clouds.write_text(clouds.read_text().replace(fleet.apis.url, "http://127.0.0.1:9"))
-        run = fleet.prune()
-        assert (run.failed, fleet.cached()) == ({"vm", "other"}, before)
-        assert "127.0.0.1" in run.messages["vm"]
-
-    def test_a_cloud_that_is_not_in_the_configuration(self, fleet: CloudFleet) -> None:
-        before = fleet.cached()
-        run = fleet.run(image_cache_instance_source="openstack", image_cache_openstack_cloud="lob")
-        assert (run.failed, fleet.cached()) == ({"vm", "other"}, before)
-        assert "lob" in run.messages["vm"]
+        assert all("The Compute API did not tell the servers" in message for message in run.messages.values())
 
 
 def test_whoever_does_not_use_it_does_not_need_the_collection(fleet: CloudFleet, tmp_path: Path) -> None:

@@ -31,10 +31,10 @@ class Cloud:
     :param trouble: what is wrong with the answers of `troubled`, the end of a path.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, trouble: str, troubled: str) -> None:
         self.url = url
-        self.trouble = ""
-        self.troubled = ""
+        self.trouble = trouble
+        self.troubled = troubled
         self.requests: list[str] = []
 
     def count(self, path: str) -> int:
@@ -176,14 +176,15 @@ class Answer(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def cloud() -> Iterator[Cloud]:
+def cloud(trouble: str = "", troubled: str = "") -> Iterator[Cloud]:
     """The APIs, for as long as a test needs them."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
-        Answer.cloud = Cloud(f"http://127.0.0.1:{server.server_port}")
+    answer = type("AnswerOfThisCloud", (Answer,), {})
+    with ThreadingHTTPServer(("127.0.0.1", 0), answer) as server:
+        answer.cloud = Cloud(f"http://127.0.0.1:{server.server_port}", trouble, troubled)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
-            yield Answer.cloud
+            yield answer.cloud
         finally:
             server.shutdown()
             thread.join()

@@ -61,7 +61,7 @@ class Fleet:
         return shared
 
     def share(self, *names: str) -> None:
-        self.groups["sharing"] = list(names)
+        self.groups[f"sharing_{names[0]}"] = list(names)
 
     def run(self, *arguments: str, play: dict[str, Any] | None = None, **variables: Any) -> Run:
         """Run the prune on all of them, or a play of one's own with the role."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fleet import UNREACHABLE, Fleet, cached, names, picture
@@ -40,48 +39,60 @@ def alone(fleet: Fleet) -> set[str]:
 
 
 class TestSharedStorage:
-    def test_it_is_pruned_once_with_the_instances_of_all(self, fleet: Fleet, shared: CacheTree) -> None:
-        run = fleet.run()
-        assert run.status == 0, run.output
-        assert run.changed == {"a", "c"}
-        assert cached(shared) == USED
-        assert alone(fleet) == names("image-c")
-
-    def test_a_dry_run_says_the_same_and_writes_nothing(self, fleet: Fleet, shared: CacheTree) -> None:
-        before = [picture(tree) for tree in (shared.root, fleet.root / "b", fleet.root / "c")]
-        run = fleet.run("--check", "--diff")
-        assert (run.status, run.changed) == (0, {"a", "c"})
-        assert {line[1:41] for line in run.output.splitlines() if line.startswith("-") and line[1:41].isalnum()} == (
+    def test_it_is_pruned_once_with_the_instances_of_all_and_as_the_dry_run_says(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        trees = (shared.root, fleet.root / "b", fleet.root / "c")
+        before = [picture(tree) for tree in trees]
+        dry = fleet.run("--check", "--diff", "--forks", "1")
+        assert (dry.status, dry.changed) == (0, {"a", "c"}), dry.output
+        assert {line[1:41] for line in dry.output.splitlines() if line.startswith("-") and line[1:41].isalnum()} == (
             names("unused-a", "unused-b", "unused-c")
         )
-        assert [picture(tree) for tree in (shared.root, fleet.root / "b", fleet.root / "c")] == before
-
-    def test_a_second_run_changes_nothing(self, fleet: Fleet, shared: CacheTree) -> None:
-        fleet.run()
+        assert [picture(tree) for tree in trees] == before
         run = fleet.run()
-        assert (run.status, run.changed, cached(shared)) == (0, set(), USED)
+        assert (run.status, run.changed) == (0, {"a", "c"}), run.output
+        assert (cached(shared), alone(fleet)) == (USED, names("image-c"))
+        again = fleet.run()
+        assert (again.status, again.changed, cached(shared)) == (0, set(), USED)
+
+
+def pair(fleet: Fleet, one: str, other: str) -> tuple[CacheTree, set[str]]:
+    """Two more hosts with one storage, and what is in its cache."""
+    tree = fleet.add(one)
+    fleet.add(other, tree)
+    fleet.share(one, other)
+    return tree, cached(tree)
 
 
 class TestAHostThatDoesNotAnswer:
     """Its store is refused, by name; the others are pruned all the same."""
 
-    @pytest.mark.parametrize("trouble", [UNREACHABLE, FAILING], ids=["unreachable", "failed"])
-    def test_its_store_is_left_alone(self, fleet: Fleet, shared: CacheTree, trouble: dict[str, Any]) -> None:
-        fleet.hosts["b"].update(trouble)
+    def test_its_store_is_left_alone_unless_the_operator_says_that_it_is_gone(self, fleet: Fleet) -> None:
+        stores = [pair(fleet, "a", "unreachable"), pair(fleet, "b", "failed"), pair(fleet, "c", "d")]
+        fleet.add("alone")
+        fleet.hosts["unreachable"].update(UNREACHABLE)
+        fleet.hosts["failed"].update(FAILING)
+        registered = stores[2][0]
+        registered.compute_nodes({f"nova-{name}": registered.now for name in "cdx"})
         run = fleet.run()
         assert run.status != 0
-        assert run.failed | run.unreachable == {"a", "b"}
-        assert "b shares this storage and could not be audited" in run.messages["a"]
-        assert "image_cache_ignore_storage_users" in run.messages["a"]
-        assert cached(shared) == ALL
-        assert alone(fleet) == names("image-c")
+        assert run.failed | run.unreachable == {"a", "unreachable", "b", "failed", "c"}
+        assert run.changed == {"alone"}
+        for name, other in (("a", "unreachable"), ("b", "failed")):
+            assert f"{other} shares this storage and could not be audited" in run.messages[name]
+            assert "image_cache_ignore_storage_users" in run.messages[name]
+        assert "nova saw host nova-x use this storage" in run.messages["c"]
+        assert all(cached(tree) == whole for tree, whole in stores)
 
-    @pytest.mark.parametrize("name", ["b", "nova-b"])
-    def test_unless_the_operator_says_that_it_is_gone(self, fleet: Fleet, shared: CacheTree, name: str) -> None:
-        fleet.hosts["b"].update(UNREACHABLE)
-        run = fleet.run(image_cache_ignore_storage_users=[name])
-        assert (run.failed, run.unreachable) == (set(), {"b"})
-        assert cached(shared) == names("image-a")
+        # By the inventory's or nova's name.
+        run = fleet.run(image_cache_ignore_storage_users=["unreachable", "nova-failed", "nova-x"])
+        assert (run.failed | run.unreachable, run.changed) == ({"unreachable", "failed"}, {"a", "b", "c"})
+        assert [cached(tree) for tree, _whole in stores] == [
+            names("image-a"),
+            names("image-b"),
+            names("image-c", "image-d"),
+        ]
 
     def test_nor_may_it_be_left_out_of_the_play(self, fleet: Fleet, shared: CacheTree) -> None:
         run = fleet.run("--limit", "a,c")
@@ -96,48 +107,28 @@ class TestAHostThatDoesNotAnswer:
         assert (run.status, run.changed) == (0, {"c"})
         assert cached(shared) == ALL
 
-    def test_one_that_nova_saw_there_is_named(self, fleet: Fleet, shared: CacheTree) -> None:
-        shared.compute_nodes({"nova-a": shared.now, "nova-b": shared.now, "nova-x": shared.now})
-        run = fleet.run()
-        assert run.failed == {"a"}
-        assert "nova saw host nova-x use this storage" in run.messages["a"]
-        assert cached(shared) == ALL
-        assert fleet.run(image_cache_ignore_storage_users=["nova-x"]).status == 0
-        assert cached(shared) == USED
 
-    def test_one_whose_use_is_not_known_is_named(self, fleet: Fleet, shared: CacheTree) -> None:
-        (fleet.root / "b" / "libvirt" / "broken.xml").write_text("<domain>")
-        run = fleet.run()
-        assert run.failed == {"a"}
-        assert "On b: " in run.messages["a"]
-        assert "broken.xml" in run.messages["a"]
-        assert cached(shared) == ALL
-
-
-class TestHostsThatContradictEachOther:
-    def test_other_files_in_what_should_be_one_store(self, fleet: Fleet) -> None:
-        trees = [fleet.add("a"), fleet.add("b")]
-        fleet.share("a", "b")
-        run = fleet.run()
-        assert run.failed == {"a"}
-        assert "b and a should share this storage, and have different files" in run.messages["a"]
-        assert [len(cached(tree)) for tree in trees] == [2, 2]
-
-    def test_another_instances_path(self, fleet: Fleet, shared: CacheTree) -> None:
-        (fleet.root / "elsewhere").symlink_to(shared.instances_path)
-        fleet.hosts["b"]["image_cache_instances_path"] = str(fleet.root / "elsewhere")
-        run = fleet.run()
-        assert run.failed == {"a"}
-        assert f"b has this storage at {fleet.root}/elsewhere/_base and a at" in run.messages["a"]
-        assert cached(shared) == ALL
-
-    def test_a_store_that_is_not_mounted_on_one(self, fleet: Fleet, shared: CacheTree) -> None:
+class TestHostsThatDoNotFitTogether:
+    def test_they_are_named_and_their_store_is_left_alone(self, fleet: Fleet) -> None:
+        stores = [pair(fleet, *both) for both in ("ab", "cd", "ef", "gh")]
+        own = fleet.add("i"), fleet.add("j")
+        fleet.share("i", "j")
+        (fleet.root / "elsewhere").symlink_to(stores[0][0].instances_path)
         (fleet.root / "empty").mkdir()
-        fleet.hosts["b"]["image_cache_instances_path"] = str(fleet.root / "empty")
+        fleet.hosts["b"]["image_cache_instances_path"] = str(fleet.root / "elsewhere")
+        fleet.hosts["d"]["image_cache_instances_path"] = str(fleet.root / "empty")
+        (fleet.root / "f" / "libvirt" / "broken.xml").write_text("<domain>")
+        fleet.hosts["h"]["image_cache_remove_unused_base_images"] = False
         run = fleet.run()
-        assert run.failed == {"a"}
-        assert f"b should share this storage, and has no {fleet.root}/empty/_base" in run.messages["a"]
-        assert cached(shared) == ALL
+        assert (run.failed, run.changed) == (set("acegi"), set()), run.output
+        assert f"b has this storage at {fleet.root}/elsewhere/_base and a at" in run.messages["a"]
+        assert f"d should share this storage, and has no {fleet.root}/empty/_base" in run.messages["c"]
+        assert "On f: " in run.messages["e"]
+        assert "broken.xml" in run.messages["e"]
+        assert "h and g share this storage, and disagree about remove_unused_base_images" in run.messages["g"]
+        assert "j and i should share this storage, and have different files" in run.messages["i"]
+        assert all(cached(tree) == whole for tree, whole in stores)
+        assert [len(cached(tree)) for tree in own] == [2, 2]
 
 
 class TestAPlayThatGoesOn:
@@ -148,7 +139,7 @@ class TestAPlayThatGoesOn:
         assert "It was not found out who shares this storage" in run.messages["c"]
         assert (cached(shared), len(alone(fleet))) == (ALL, 2)
 
-    def test_what_is_cached_of_a_host_that_was_not_reached_does_not_count(
+    def test_an_earlier_audit_of_a_host_that_was_not_reached_now_does_not_count(
         self, fleet: Fleet, shared: CacheTree
     ) -> None:
         cache = {"ANSIBLE_CACHE_PLUGIN": "jsonfile", "ANSIBLE_CACHE_PLUGIN_CONNECTION": str(fleet.root / "facts")}
@@ -162,32 +153,17 @@ class TestAPlayThatGoesOn:
 
 
 class TestBatches:
-    def test_a_store_waits_for_the_last_of_its_hosts(self, fleet: Fleet, shared: CacheTree) -> None:
-        run = fleet.run(play={"serial": 1})
-        assert run.status == 0, run.output
-        assert run.changed == {"b", "c"}
-        assert cached(shared) == USED
-        assert alone(fleet) == names("image-c")
-
-    def test_a_host_that_failed_earlier_still_counts(self, fleet: Fleet, shared: CacheTree) -> None:
-        fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
-        fleet.hosts["a"].update(UNREACHABLE)
+    def test_a_store_waits_for_the_last_of_its_hosts_and_one_that_failed_earlier_still_counts(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        other, whole = pair(fleet, "d", "e")
+        fleet.hosts = {name: fleet.hosts[name] for name in "adceb"}
+        fleet.hosts["d"].update(UNREACHABLE)
         run = fleet.run(play={"serial": 2})
-        assert (run.failed, run.unreachable) == ({"b"}, {"a"})
-        assert "a shares this storage" in run.messages["b"]
-        assert cached(shared) == ALL
-
-    def test_it_does_not_matter_how_many_at_a_time(self, fleet: Fleet, shared: CacheTree) -> None:
-        assert fleet.run("--forks", "1").status == 0
-        assert cached(shared) == USED
-
-    def test_the_role_may_run_twice_in_a_playbook(self, fleet: Fleet, shared: CacheTree) -> None:
-        """What one play found out is not taken for what the next has to know."""
-        first = {"hosts": "compute", "gather_facts": False, "roles": [{"role": "stackops.nova.image_cache"}]}
-        fleet.run(play=first)
-        fleet.hosts["c"].update(UNREACHABLE)
-        run = fleet.run(play={"hosts": "compute"})
-        assert (run.failed, run.unreachable, cached(shared)) == (set(), {"c"}, USED)
+        assert (run.failed, run.unreachable, run.changed) == ({"e"}, {"d"}, {"b", "c"}), run.output
+        assert "d shares this storage" in run.messages["e"]
+        assert cached(other) == whole
+        assert (cached(shared), alone(fleet)) == (USED, names("image-c"))
 
 
 class TestTags:
@@ -230,27 +206,19 @@ class TestTheBrake:
 
 
 class TestWhereInstancesComeFrom:
-    def test_provided_ones_must_be_there(self, fleet: Fleet, shared: CacheTree) -> None:
-        run = fleet.run(image_cache_instance_source="provided")
+    def test_variables_that_cannot_be_meant_are_refused(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts["a"]["image_cache_instance_source"] = "provided"
+        fleet.hosts["b"]["image_cache_instance_source"] = "nova"
+        fleet.hosts["c"]["image_cache_storage_group"] = "shraing"
+        run = fleet.run()
         assert run.failed == {"a", "b", "c"}
         assert "image_cache_instances" in run.messages["a"]
-        assert cached(shared) == ALL
+        assert "openstack" in run.messages["b"]
+        assert "shraing" in run.messages["c"]
+        assert (cached(shared), len(alone(fleet))) == (ALL, 2)
 
-    def test_and_are_enough(self, fleet: Fleet, shared: CacheTree) -> None:
+    def test_provided_ones_are_enough(self, fleet: Fleet, shared: CacheTree) -> None:
         given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b"}]
         run = fleet.run(image_cache_instance_source="provided", image_cache_instances=given, image_cache_libvirt=False)
         assert run.status == 0, run.output
         assert cached(shared) == names("unused-a")
-
-    def test_another_source_than_there_is(self, fleet: Fleet, shared: CacheTree) -> None:
-        run = fleet.run(image_cache_instance_source="nova")
-        assert run.failed == {"a", "b", "c"}
-        assert "openstack" in run.messages["a"]
-        assert cached(shared) == ALL
-
-    def test_a_group_that_does_not_exist(self, fleet: Fleet, shared: CacheTree) -> None:
-        fleet.hosts["c"]["image_cache_storage_group"] = "shraing"
-        run = fleet.run()
-        assert run.failed == {"c"}
-        assert "shraing" in run.messages["c"]
-        assert cached(shared) == USED
