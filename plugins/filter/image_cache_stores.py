@@ -163,6 +163,7 @@ class Host(NamedTuple):
     :param facts: what its audit in this run found; None if there is none.
     :param is_later: whether a later batch of the play audits it.
     :param group: the hosts that share its store by the operator's word, itself among them; empty without such a word.
+    :param foreign_group: a group that it names and is not in, though it is not named for the whole play.
     :param was_pruner: whether it has pruned its store in an earlier batch, or would have.
     :param has_waited: whether its store waited for others in an earlier batch.
     :param instances: what the operator gave for it, as are the next two.
@@ -173,6 +174,7 @@ class Host(NamedTuple):
     is_later: bool = False
     group_name: str = ""
     group: tuple[str, ...] = ()
+    foreign_group: str = ""
     was_pruner: bool = False
     has_waited: bool = False
     nova_name: str = ""
@@ -246,9 +248,16 @@ def _with_groups(hosts: Sequence[Host], groups: Mapping[str, Sequence[str]]) -> 
     for group_name in dict.fromkeys(host.group_name for host in hosts):
         for name in groups.get(group_name, ()):
             group_of.setdefault(name, group_name)
-    group_of.update({host.name: host.group_name for host in hosts if host.name in groups.get(host.group_name, ())})
+    outside = {host.name for host in hosts if host.group_name and host.name not in groups.get(host.group_name, ())}
+    group_of.update({host.name: host.group_name for host in hosts if host.group_name and host.name not in outside})
+    if len({host.group_name for host in hosts}) == 1:
+        outside = set()
     return [
-        host._replace(group_name=group_of.get(host.name, ""), group=tuple(groups.get(group_of.get(host.name, ""), ())))
+        host._replace(
+            group_name=group_of.get(host.name, ""),
+            group=tuple(groups.get(group_of.get(host.name, ""), ())),
+            foreign_group=host.group_name if host.name in outside else "",
+        )
         for host in hosts
     ]
 
@@ -397,6 +406,12 @@ class _Store:
             f"in this play: bring it back, and run the play on it as well. {_INSTEAD}"
             for host in self.absent
             if not host.is_later
+        ]
+        reasons += [
+            f"{host.name} has {host.foreign_group} as its image_cache_storage_group, and is not in that group: add it "
+            f"there, or take the variable from it."
+            for host in self.covered
+            if host.foreign_group
         ]
         if self.limit and self.is_shared and not self.group and not self.is_registered:
             reasons.append(

@@ -300,6 +300,20 @@ class TestRefusals:
         for play in (registered, Play(a=facts("a")).group("disk", "a"), Play(a=local("a"))):
             assert play.store(limit="a")["state"] == "audited"
 
+    def test_a_host_that_names_a_group_without_being_in_it_is_named(self) -> None:
+        play = Play(a=local("a"), b=local("b")).group("disk", "a")
+        play.hostvars["b"]["image_cache_storage_group"] = "disk"
+        assert said(play.stores()) == {"a": "audited by a", "b": "audited by b"}  # as for the whole play
+        play = Play(a=local("a"), b=local("b"))
+        play.groups["disk"] = ["x", "y"]
+        play.hostvars["b"]["image_cache_storage_group"] = "disk"
+        _alone, store = play.stores()
+        assert store["refused"] == [
+            "b has disk as its image_cache_storage_group, and is not in that group: add it there, or take the variable "
+            "from it."
+        ]
+        assert store["told"]["b"]["state"] == "refused"
+
     def test_hosts_that_would_not_prune_alike_are_named(self) -> None:
         audits = {
             name: facts(name, shared_use=use(policy={"orphans": kept})) for name, kept in {"a": "x", "b": "y"}.items()
