@@ -163,7 +163,7 @@ class Host(NamedTuple):
     :param facts: what its audit in this run found; None if there is none.
     :param is_later: whether a later batch of the play audits it.
     :param group: the hosts that share its store by the operator's word, itself among them; empty without such a word.
-    :param foreign_group: a group that it names and is not in, though it is not named for the whole play.
+    :param foreign_group: a group that its own variable names and that it is not in, unless all hosts name it.
     :param was_pruner: whether it has pruned its store in an earlier batch, or would have.
     :param has_waited: whether its store waited for others in an earlier batch.
     :param instances: what the operator gave for it, as are the next two.
@@ -222,6 +222,7 @@ def image_cache_stores(
                 facts=facts,
                 is_later=is_later,
                 group_name=variables.get("image_cache_storage_group", storage_group) or "",
+                foreign_group=variables.get("image_cache_storage_group") or "",
                 was_pruner="image_cache" in pruned or told.get("pruner") == name,
                 has_waited=told.get("state") == "waits",
                 nova_name=facts["host"] if facts else variables.get("image_cache_host", ""),
@@ -248,15 +249,13 @@ def _with_groups(hosts: Sequence[Host], groups: Mapping[str, Sequence[str]]) -> 
     for group_name in dict.fromkeys(host.group_name for host in hosts):
         for name in groups.get(group_name, ()):
             group_of.setdefault(name, group_name)
-    outside = {host.name for host in hosts if host.group_name and host.name not in groups.get(host.group_name, ())}
-    group_of.update({host.name: host.group_name for host in hosts if host.group_name and host.name not in outside})
-    if len({host.group_name for host in hosts}) == 1:
-        outside = set()
+    group_of.update({host.name: host.group_name for host in hosts if host.name in groups.get(host.group_name, ())})
+    is_for_all = len({host.foreign_group for host in hosts}) == 1
     return [
         host._replace(
             group_name=group_of.get(host.name, ""),
             group=tuple(groups.get(group_of.get(host.name, ""), ())),
-            foreign_group=host.group_name if host.name in outside else "",
+            foreign_group="" if is_for_all or host.name in groups.get(host.foreign_group, ()) else host.foreign_group,
         )
         for host in hosts
     ]
@@ -287,8 +286,10 @@ def group_hosts(
             members.setdefault(_key(host), []).append(host)
     vouched = ignored.union(*(host.names for host in hosts if host.names & ignored))
     without_answer = [host for host in hosts if host.facts is None and host.name not in vouched]
+    outsiders = [host for host in hosts if host.foreign_group]
     stores = [
-        _Store(_id(covered[0]), covered, without_answer, batch, vouched, cloud, limit) for covered in members.values()
+        _Store(_id(covered[0]), covered, without_answer, batch, vouched, cloud, limit, outsiders)
+        for covered in members.values()
     ]
     alike: dict[frozenset[int], list[_Store]] = {}
     for store in stores:
@@ -313,6 +314,7 @@ class _Store:
 
     :param covered: its hosts, all of which answered.
     :param without_answer: the hosts of the play that did not, and may share it.
+    :param outsiders: the hosts of the play that name a group without being in it.
     """
 
     def __init__(
@@ -324,12 +326,15 @@ class _Store:
         ignored: frozenset[str],
         cloud: Mapping[str, Any] | None,
         limit: str,
+        outsiders: Sequence[Host],
     ) -> None:
         self.identity = identity
         self.covered = covered
         self.batch = batch
         self.cloud = cloud
         self.limit = limit
+        groups = {covered[0].group_name} - {""}
+        self.outsiders = [host for host in outsiders if host in covered or host.foreign_group in groups]
         self.facts = [host.facts or {} for host in covered]
         self.group = covered[0].group
         self.is_shared = len(self.group or covered) > 1 or any(facts["store"]["shared"] for facts in self.facts)
@@ -410,8 +415,7 @@ class _Store:
         reasons += [
             f"{host.name} has {host.foreign_group} as its image_cache_storage_group, and is not in that group: add it "
             f"there, or take the variable from it."
-            for host in self.covered
-            if host.foreign_group
+            for host in self.outsiders
         ]
         if self.limit and self.is_shared and not self.group and not self.is_registered:
             reasons.append(

@@ -313,6 +313,14 @@ class TestRefusals:
             "from it."
         ]
         assert store["told"]["b"]["state"] == "refused"
+        play = Play(a=local("a"), b=local("b"), c=local("c")).group("disk", "a")
+        play.hostvars["b"]["image_cache_storage_group"] = "disk"
+        assert [store["state"] for store in play.stores()] == ["refused", "refused", "audited"]
+        # The role passes on the variable of whichever host is the first.
+        assert said(Play(a=local("a"), b=local("b")).group("disk", "a").stores(storage_group="disk")) == {
+            "a": "audited by a",
+            "b": "audited by b",
+        }
 
     def test_hosts_that_would_not_prune_alike_are_named(self) -> None:
         audits = {
