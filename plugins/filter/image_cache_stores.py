@@ -15,7 +15,7 @@ description:
     or if O(storage_group) says so.
   - A store is refused while it is not known what all its hosts need, and waits while a host that shares it is in a
     later batch of the play.
-  - The audit must be registered as C(__image_cache_audit): what Ansible has cached of an earlier one does not count.
+  - The audit must be registered as C(__image_cache_audit). What Ansible has cached of an earlier one does not count.
   - It is what the role P(stackops.nova.image_cache#role) uses, which knows all that is to be passed.
 positional: hostvars
 author:
