@@ -25,13 +25,14 @@ FILES = ["image_cache.prom", "report.html", "report.json"]
 def report(folder: Path, *arguments: str, **options: Any) -> subprocess.CompletedProcess[str]:
     """Run the action on a fleet that Ansible read from a file, and so does not trust any more than a host's answer."""
     folder.mkdir(exist_ok=True)
-    source = folder / "fleet.json"
-    source.write_text(json.dumps(options.pop("fleet", None)))
-    fleet = f"{{{{ lookup('ansible.builtin.file', '{source}') | from_json }}}}"
+    if "fleet" in options:
+        source = folder / "fleet.json"
+        source.write_text(json.dumps(options["fleet"]))
+        options["fleet"] = f"{{{{ lookup('ansible.builtin.file', '{source}') | from_json }}}}"
     play = {
         "hosts": "localhost",
         "gather_facts": False,
-        "tasks": [{"name": "Report", "stackops.nova.image_cache_report": {"fleet": fleet, **options}}],
+        "tasks": [{"name": "Report", "stackops.nova.image_cache_report": options}],
     }
     playbook = folder / "play.yml"
     playbook.write_text(yaml.safe_dump([play]))
