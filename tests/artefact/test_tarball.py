@@ -17,7 +17,7 @@ ALLOWED = re.compile(
     r"|changelogs/changelog\.yaml|meta/(runtime|execution-environment)\.yml|meta/ee-requirements\.txt"
     r"|plugins/\w+/(\w+/)?[\w.]+\.(py|yml|j2|css|js)|playbooks/\w+\.yml"
     r"|roles/\w+/(README\.md|(defaults|meta|tasks|vars|handlers)/\w+\.yml|templates/[\w.]+\.j2)"
-    r"|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/\w+\.rst"
+    r"|docs/[\w-]+\.md|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/\w+\.rst"
 )
 NEEDED = ("plugins", "roles", "playbooks", "meta", "docs/docsite", "LICENSES", "README.md", "COPYING")
 

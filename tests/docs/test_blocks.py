@@ -29,7 +29,7 @@ def blocks() -> dict[str, str]:
     """Every YAML block of the documentation, by its place."""
     found = {}
     for paths, expression in (
-        ([*ROOT.glob("*.md"), *ROOT.glob("roles/*/*.md")], FENCED),
+        ([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("roles/*/*.md")], FENCED),
         ((ROOT / "docs").rglob("*.rst"), DIRECTIVE),
         ((ROOT / "plugins").rglob("*.py"), EXAMPLES),
     ):
