@@ -226,15 +226,25 @@ def image_cache_stores(
                 was_pruner="image_cache" in pruned or told.get("pruner") == name,
                 has_waited=told.get("state") == "waits",
                 nova_name=facts["host"] if facts else variables.get("image_cache_host", ""),
-                instances=variables.get("image_cache_instances", instances),
-                instance_hosts=variables.get("image_cache_instance_hosts", instance_hosts),
-                keep_files=variables.get("image_cache_keep_files", keep_files),
+                instances=_list(variables, "image_cache_instances", instances, name),
+                instance_hosts=_list(variables, "image_cache_instance_hosts", instance_hosts, name),
+                keep_files=_list(variables, "image_cache_keep_files", keep_files, name),
             )
         )
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
     return group_hosts(known, present, frozenset(ignore_storage_users), cloud, limit or "")
+
+
+def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], host: str) -> Sequence[Any]:
+    """Return a host's own list, else that of all. ansible-core 2.18 gives a template without a value as its text."""
+    value = variables.get(variable, default)
+    if not isinstance(value, str):
+        return value
+    if "{{" in value:
+        raise AnsibleFilterError(f"{variable} of host {host} has no value: '{value}' cannot be told.")
+    return [part.strip() for part in value.split(",")]  # as a module takes it
 
 
 def _audited(variables: Mapping[str, Any]) -> Mapping[str, Any] | None:

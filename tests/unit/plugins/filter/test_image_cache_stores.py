@@ -155,6 +155,18 @@ class TestWhoShares:
 
 
 class TestWhatThePrunerIsTold:
+    def test_files_to_keep_that_a_host_names_as_text_are_those_of_a_list(self) -> None:
+        play = Play(a=facts("a"), b=facts("b"))
+        play.hostvars["b"]["image_cache_keep_files"] = "x, y"
+        assert play.store()["told"]["a"]["keep_files"] == ["x", "y"]
+
+    def test_a_variable_that_cannot_be_told_is_refused_and_not_left_out(self) -> None:
+        """ansible-core 2.18 gives a template that leads to something undefined as its text."""
+        play = Play(a=facts("a"), b=facts("b"))
+        play.hostvars["b"]["image_cache_keep_files"] = "{{ not_there }}"
+        with pytest.raises(AnsibleFilterError, match="image_cache_keep_files of host b"):
+            play.stores()
+
     def test_the_instances_of_the_others(self) -> None:
         told = Play(a=facts("nova-a"), b=facts("nova-b"), c=facts("nova-c")).store()["told"]
         assert told["a"]["instances"] == [{"uuid": "uuid-nova-b"}, {"uuid": "uuid-nova-c"}]
