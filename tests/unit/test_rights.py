@@ -240,7 +240,10 @@ class TestSecrets:
         assert all(f"instance-{disk}/disk" in told for disk in disks if disk in ("vmdk", "features", "rbd", "json"))
 
     @pytest.mark.parametrize("module", ["image_cache_facts", "image_cache_prune"])
-    def test_nor_does_ansible_tell_the_records_at_its_most_talkative(self, host: Host, module: str) -> None:
+    def test_nor_does_ansible_tell_the_records_at_its_most_talkative(
+        self, host: Host, module: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("ANSIBLE_INJECT_INVOCATION", "true")  # ansible-core 2.21 leaves it out otherwise
         host.base(BASE, age=OLD)
         host.instance(UUID, {"disk": BASE})
         run = run_ansible(module, host.options(instances=[SERVER]), "-vvv", "--diff", "--check")

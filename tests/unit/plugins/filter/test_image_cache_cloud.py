@@ -10,7 +10,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter.image_cache_cloud import FilterModule, image_cache_cloud
@@ -133,6 +133,8 @@ anything = st.recursive(
 results = st.dictionaries(st.sampled_from(["resources", "images", "msg", "exception", "module_stderr"]), anything)
 
 
+# The first text that is drawn makes Hypothesis's tables of Unicode, which takes a second or two.
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(results, results, results)
 def test_any_answer_is_understood_or_a_problem(servers: Any, soft_deleted: Any, images: Any) -> None:
     answer = image_cache_cloud(servers, soft_deleted, images)
