@@ -25,6 +25,9 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import start_child
 
 COMPUTES = 6
 IN_DELETE = 0x200
+# Two equal events, one after the other, become one: what comes between two deletions of a name is to be told too.
+IN_MOVED_TO_OR_CREATE = 0x180
+IN_Q_OVERFLOW = 0x4000
 INOTIFY_EVENT = struct.Struct("iIII")
 INSPECTION_SECONDS = 0.04
 # So that what a prune lacks matters soon: it dawdles there, and nova is slower between looking for a file and using it.
@@ -164,7 +167,7 @@ class _Deletions:
     def __init__(self, directory: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)
         self._descriptor = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
-        if libc.inotify_add_watch(self._descriptor, os.fsencode(directory), IN_DELETE) < 0:
+        if libc.inotify_add_watch(self._descriptor, os.fsencode(directory), IN_DELETE | IN_MOVED_TO_OR_CREATE) < 0:
             raise OSError(ctypes.get_errno(), "inotify_add_watch")
         self.by_name: Counter[str] = Counter()
 
@@ -175,10 +178,11 @@ class _Deletions:
             except BlockingIOError:
                 return
             while events:
-                _watch, _mask, _cookie, length = INOTIFY_EVENT.unpack_from(events)
+                _watch, mask, _cookie, length = INOTIFY_EVENT.unpack_from(events)
                 name = os.fsdecode(events[INOTIFY_EVENT.size :][:length].rstrip(b"\0"))
                 events = events[INOTIFY_EVENT.size + length :]
-                if not name.endswith((".info", ".info.new")):
+                assert not mask & IN_Q_OVERFLOW
+                if mask & IN_DELETE and not name.endswith((".info", ".info.new")):
                     self.by_name[name] += 1
 
 

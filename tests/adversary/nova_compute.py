@@ -233,7 +233,16 @@ class NovaCompute:
     def die_while_converting(self) -> None:
         part = self._tree.cache_path / f"{fingerprint(f'dead-{self._number}')}.part"
         image = self._image_with_data()
-        qemu_img = self._die_at(part.stem, lambda: self._convert(shutil.copy(image, part), "-r", "4M").pid)
+
+        def convert() -> int:
+            process = self._convert(shutil.copy(image, part), "-r", "4M")
+            # Before it has both files open, nobody can know that it will need them.
+            files = {str(part), str(part.with_suffix(".converted"))}
+            while process.poll() is None and not files.issubset(_links(Path(f"/proc/{process.pid}/fd"))):
+                time.sleep(0.001)
+            return process.pid
+
+        qemu_img = self._die_at(part.stem, convert)
         # Nobody holds nova's lock any more, and qemu-img goes on.
         files = Path(f"/proc/{qemu_img}/fd")
         while descriptors := _links(files):
