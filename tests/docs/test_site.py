@@ -25,8 +25,8 @@ class Page(HTMLParser):
         self.places: set[str] = set()
         self.feed(path.read_text())
 
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        for name, value in attributes:
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        for name, value in attrs:
             if name in ("id", "name") and value and tag != "meta":
                 self.places.add(value)
             elif name in ("href", "src") and value:
