@@ -104,6 +104,7 @@ def alone() -> None:
     host.image("unused")
     for suffix in (".part", ".converted"):
         host.base(fingerprint("interrupted") + suffix, age=30 * DAY)
+    host.lock_file(fingerprint("interrupted"))
     host.base("README", age=30 * DAY)
     (host.cache_path / fingerprint("a-link")).symlink_to(whole)
     host.give_to_nova()

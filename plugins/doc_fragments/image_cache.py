@@ -133,8 +133,8 @@ options:
     elements: str
   shared_storage:
     description:
-      - Whether other hosts use this storage too. Then lock files stay, and RV(ignore:shared_use) says what those hosts
-        have to be told about this one.
+      - Whether other hosts use this storage too. Then RV(ignore:shared_use) says what those hosts have to be told about
+        this one.
       - If not given, it is shared if it is a network or cluster file system.
     type: bool
   max_used_space:

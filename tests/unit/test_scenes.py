@@ -510,20 +510,10 @@ class TestPruneBeforeNovaDid:
         assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
         assert names_in(scene.instances_path / "_base") == names
 
-    def test_lock_files_go_with_their_file_and_no_new_one_stays(self, scene: scenes.Scene, now: float) -> None:
+    def test_lock_files_stay_for_whoever_is_about_to_open_one(self, scene: scenes.Scene, now: float) -> None:
+        before = names_in(scene.instances_path / "locks")
         prune(options(scene, API), now, run_command, False)
-        assert names_in(scene.instances_path / "locks") == {
-            f"nova-{LAB_RAW}",
-            f"nova-{LAB_QCOW2}",
-            f"nova-{LAB_SPARSE}",
-            f"nova-{LAB_GONE}",
-            f"nova-{EPHEMERAL_1}",
-            f"nova-{EPHEMERAL_2}",
-            "nova-swap_32",
-            # Nova's own leftover: its file was gone before we came.
-            f"nova-{BIG_RAW}",
-            "nova-storage-registry-lock",
-        }
+        assert names_in(scene.instances_path / "locks") >= before
 
     def test_what_is_in_use_is_marked_as_used_now(self, scene: scenes.Scene, now: float) -> None:
         prune(options(scene, API), now, run_command, False)

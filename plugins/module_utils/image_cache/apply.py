@@ -67,8 +67,7 @@ def apply_plan(plan: Plan, settings: Settings, shared: bool, read_disks: Callabl
 
     :param plan: what to do.
     :param settings: the options that it was made from.
-    :param shared: whether other hosts may have the same files; then lock files stay, because
-        nobody can tell whether another host waits on them.
+    :param shared: whether other hosts may have the same files: then this host's kernel cannot say who has one open.
     :param read_disks: looks at all disks again; it may raise ImageCacheError.
     :return: what was done. An error on one file is recorded against it, and the rest goes on.
     :raises ImageCacheError: the cache cannot be opened any more; nothing was done.
@@ -172,7 +171,6 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
     between this look and the removal.
     """
     locks, files = _take_locks(files, place, tally)
-    gone: set[str] = set()
     try:
         use = _look_again(place) if files else _NO_USE
         for file in files:
@@ -185,8 +183,6 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
             except OSError as exc:
                 tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
                 continue
-            if reason is None or reason is KeptReason.GONE:
-                gone.add(file.name)
             if reason is not None:
                 tally.kept.append(Kept(file.name, reason))
                 continue
@@ -197,9 +193,9 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
                 error = f"it was removed, but its info file was not: {exc.strerror}"
                 tally.failed.append(Failure(file.name, error))
     finally:
-        still_there = {lock_name(file.name) for file in files if file.name not in gone}
-        for name, lock in locks.items():
-            release(lock, remove_file=name not in still_there and not place.shared)
+        for lock in locks.values():
+            # The lock file stays. Who opens it while it goes gets a lock that the next newcomer cannot see.
+            release(lock, remove_file=False)
 
 
 def _take_locks(
