@@ -65,9 +65,9 @@ def find_store(path: str) -> Store:
         local one by the machine and the device as well.
     :raises ImageCacheError: the mounts of this host cannot be read.
     """
-    real_path = os.path.realpath(path)
     device = filesystem = source = location = ""
     try:
+        real_path = os.path.realpath(path)
         with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             longest = -1
             for line in stream:
