@@ -60,8 +60,10 @@ while True:
         time.sleep(random.uniform(0, 0.0005))
         if libc.renameat2(AT_FDCWD, path, AT_FDCWD, link, RENAME_EXCHANGE) != 0:
             os.rename(link, path)
-    if os.path.islink(link):
-        os.unlink(link)
+    try:
+        os.unlink(link)  # or what a pass put in its place
+    except FileNotFoundError:
+        pass
     time.sleep(random.uniform(0, 0.002))
 """
 

@@ -80,14 +80,14 @@ def test_no_name_changes_the_page(name: str, check_mode: bool) -> None:
     assert hostile.inside == harmless.inside
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(st.characters() | st.sampled_from("<>&\"'{}%#/\\-!"), min_size=1))
 def test_neither_does_any_other(name: str) -> None:
     harmless = Page(render_html(troubled("name"), selection_of("name")))
     assert Page(render_html(troubled(name), selection_of(name))).structure() == harmless.structure()
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.text(st.characters()))
 def test_only_what_can_be_seen_is_shown(name: str) -> None:
     page = render_html(troubled(name), selection_of(name))
@@ -238,7 +238,7 @@ class TestBars:
         assert small_bar == [("active", 0.0, 10.0)]
         assert len(fleet) == 4
 
-    @settings(deadline=None, max_examples=50)
+    @settings(max_examples=50)
     @given(st.dictionaries(st.sampled_from(["active", "removable", "too_young", "corrupt"]), st.integers(0, 1 << 62)))
     def test_no_bar_leaves_its_frame(self, size: dict[str, int]) -> None:
         image_cache = answer()

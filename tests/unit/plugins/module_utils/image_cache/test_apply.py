@@ -116,7 +116,7 @@ class TestWhatChangesBetweenPlanAndExecution:
             nova.take(BASE, three.locks_path)
             start = time.monotonic()
             self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "locked")
-            assert time.monotonic() - start < 3
+            assert time.monotonic() - start < 10
 
     def test_a_file_that_became_a_link(self, three: Host) -> None:
         target = three.root / "target"

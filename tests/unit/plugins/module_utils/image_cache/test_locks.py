@@ -80,7 +80,7 @@ class TestSideBySideWithNova:
         assert is_locked(directory, LOCK)
         start = time.monotonic()
         assert acquire(directory, LOCK, wait_seconds=0.3) is None
-        assert 0.3 <= time.monotonic() - start < 2
+        assert 0.3 <= time.monotonic() - start < 10
         nova.release()
         assert not is_locked(directory, LOCK)
 

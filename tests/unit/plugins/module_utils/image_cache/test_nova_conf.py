@@ -339,7 +339,7 @@ any_lines = st.one_of(assignments, sections, continuations, odd_lines)
 files = st.one_of(st.lists(good_lines, min_size=5, max_size=20), st.lists(any_lines, max_size=8)).map("\n".join)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(text=files)
 def test_any_file_says_the_same_to_us_and_to_oslo_config(path: Path, text: str) -> None:
     path.write_text(ELSEWHERE + text)
