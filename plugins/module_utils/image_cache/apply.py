@@ -263,6 +263,8 @@ def _remove(file: CacheFile, place: _Place) -> KeptReason | None:
         if os.stat(file.name, dir_fd=place.cache, follow_symlinks=False).st_ino != file.inode:
             return KeptReason.REPLACED
         os.unlink(file.name, dir_fd=place.cache)
+    except FileNotFoundError:
+        return KeptReason.GONE
     finally:
         os.close(descriptor)
     return None

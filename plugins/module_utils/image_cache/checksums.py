@@ -244,10 +244,11 @@ def order(files: Sequence[CacheFile], records: Mapping[str, Record]) -> list[Cac
 
 
 def _in_scope(plan: Plan, settings: ChecksumSettings, removed: frozenset[str]) -> list[CacheFile]:
+    active = State.ACTIVE
     return [
         verdict.file
         for verdict in plan.verdicts
-        if (verdict.state is State.ACTIVE or settings.all_files)
+        if (verdict.state is active or settings.all_files)
         and verdict.file.kind in INFO_KINDS
         and verdict.file.name not in removed
     ]
@@ -275,6 +276,7 @@ def _sort_out(
     """
     checksums = settings.checksums
     pattern = os.path.basename(settings.image_info_filename_pattern)
+    trusted = Checksum.TRUSTED
     checked = []
     records = {}
     due = []
@@ -283,7 +285,7 @@ def _sort_out(
             info = read_info(info_path(pattern, file.name), directory)
             verified_at = _verified_at(info, checksums.algorithm)
             if _is_recent(verified_at, checksums.interval_seconds, now):
-                checked.append(Checked(file, Checksum.TRUSTED, None, None, verified_at))
+                checked.append(Checked(file, trusted, None, None, verified_at))
                 continue
             record = _make_record(info, file.name, settings, cache)
         except OSError as exc:
@@ -320,8 +322,9 @@ def _make_record(info: Info, name: str, settings: Settings, cache: int) -> Recor
 
 
 def _verified_at(info: Info, algorithm: str) -> float | None:
-    time = _time(info.fields.get(algorithm + TIMESTAMP))
-    return time if _is_checksum(algorithm, info.fields.get(algorithm)) else None
+    if not _is_checksum(algorithm, info.fields.get(algorithm)):
+        return None
+    return _time(info.fields.get(algorithm + TIMESTAMP))
 
 
 def _is_checksum(algorithm: str, value: object) -> bool:

@@ -254,9 +254,9 @@ def _dress(descriptor: int, model: _Model) -> None:
 
 
 def _read(name: str, directory: int) -> str:
-    """Read a small file, following no link and waiting for nobody.
+    """Read a small file, following no link and waiting for nobody; what a FIFO or device gives is as good.
 
-    :raises ValueError: it is no regular file, too large, or no UTF-8.
+    :raises ValueError: it is a link or directory, too large, or no UTF-8.
     """
     try:
         descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
@@ -265,11 +265,11 @@ def _read(name: str, directory: int) -> str:
             raise ValueError("it is a link") from exc
         raise
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
         data = os.read(descriptor, _SIZE_LIMIT + 1)
+    except (IsADirectoryError, BlockingIOError) as exc:  # the second is of a FIFO that somebody has open
+        raise ValueError("it is no regular file") from exc
     finally:
         os.close(descriptor)
     if len(data) > _SIZE_LIMIT:
         raise ValueError("it is too large")
-    return data.decode("utf-8")
+    return data.decode()

@@ -99,6 +99,20 @@ class TestWhatChangesBetweenPlanAndExecution:
         (three.cache_path / BASE).unlink()
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
 
+    def test_a_file_that_somebody_removes_at_the_same_moment(
+        self, three: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        plan, settings = three.plan()
+        unlink = os.unlink
+
+        def unlink_second(name: str, **where: int) -> None:
+            if name == BASE:
+                unlink(name, **where)
+            unlink(name, **where)
+
+        monkeypatch.setattr(os, "unlink", unlink_second)
+        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
+
     def test_a_file_that_a_guest_was_started_on(self, three: Host) -> None:
         plan, settings = three.plan()
         disk = create_image(three.root / "disk", over=three.cache_path / BASE, over_format="raw")

@@ -166,7 +166,10 @@ class TestReading:
 
     def test_a_fifo_is_not_waited_for(self, facts: Facts) -> None:
         os.mkfifo(facts.path)
+        assert facts.read().fields == {}
+        descriptor = os.open(facts.path, os.O_RDWR)
         assert facts.read() == Info({}, "it is no regular file")
+        os.close(descriptor)
 
     def test_a_directory(self, facts: Facts) -> None:
         facts.path.mkdir()
