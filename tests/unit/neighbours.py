@@ -172,6 +172,21 @@ def as_user(user: int, body: Callable[[], Any]) -> Any:
     return in_a_child(drop_and_run)
 
 
+def whenever(event: str, act: Callable[..., object]) -> None:
+    """From now on do something each time before this process raises an audit event of Python, such as `os.link`.
+
+    So what another process may do between two system calls happens just there. It cannot be undone: for a child.
+
+    :param act: takes what the event tells.
+    """
+
+    def hook(name: str, told: tuple[Any, ...]) -> None:
+        if name == event:
+            act(*told)
+
+    sys.addaudithook(hook)
+
+
 def with_own_mounts(body: Callable[[], Any]) -> Any:
     """Run `body` where it may mount what it likes and nobody else sees it."""
 

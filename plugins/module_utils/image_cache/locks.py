@@ -62,6 +62,8 @@ def open_locks_directory(instances_path: str, name: str) -> int:
             os.fchown(directory, owner.st_uid, owner.st_gid)
         except OSError:
             os.close(directory)
+            with suppress(OSError):
+                os.rmdir(path)  # nova could make no lock file in it
             raise
     return directory
 

@@ -24,14 +24,17 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks im
     open_locks_directory,
     release,
 )
+from ansible_collections.stackops.nova.tests.unit.host import Host
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NovaCompute,
+    as_nobody,
     in_a_child,
     make_socket,
     needs_root,
     nova_compute,
     reader,
     wait_until,
+    whenever,
 )
 
 BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
@@ -143,6 +146,43 @@ class TestTheLockFile:
         assert (made.st_mode, made.st_size) == (0o100644, 0)
         assert os.listdir(locks) == [LOCK]
 
+    def test_where_nova_makes_it_in_the_same_moment_novas_is_taken(self, locks: Path, directory: int) -> None:
+        def acquire_meanwhile() -> int:
+            whenever("os.link", lambda *_paths: (locks / LOCK).touch(mode=0o640))
+            lock = acquire(directory, LOCK, wait_seconds=0)
+            assert lock is not None
+            return os.fstat(lock.descriptor).st_ino
+
+        assert in_a_child(acquire_meanwhile) == (locks / LOCK).stat().st_ino
+        assert os.listdir(locks) == [LOCK]
+        assert (locks / LOCK).stat().st_mode == 0o100640
+
+    def test_one_that_is_removed_while_it_is_locked_is_no_lock(self, locks: Path, directory: int) -> None:
+        removed = []
+
+        def remove_once(*_lock: object) -> None:
+            if not removed:
+                removed.append((locks / LOCK).stat().st_ino)
+                (locks / LOCK).unlink()
+
+        def acquire_meanwhile() -> bool:
+            whenever("fcntl.lockf", remove_once)
+            lock = acquire(directory, LOCK, wait_seconds=10)
+            assert lock is not None
+            return os.path.samestat(os.fstat(lock.descriptor), (locks / LOCK).stat())
+
+        assert in_a_child(acquire_meanwhile)
+
+    @needs_root
+    def test_one_that_could_not_be_its_folders_owners_is_not_made(self, public_host: Host) -> None:
+        locks = public_host.locks_path
+        locks.chmod(0o777)
+        directory = os.open(locks, os.O_RDONLY | os.O_DIRECTORY)
+        with pytest.raises(PermissionError):
+            as_nobody(lambda: acquire(directory, LOCK, wait_seconds=0))
+        os.close(directory)
+        assert os.listdir(locks) == []
+
     def test_one_that_nova_made_stays_as_it_is(self, locks: Path, directory: int) -> None:
         (locks / LOCK).write_text("nova's")
         (locks / LOCK).chmod(0o600)
@@ -233,6 +273,16 @@ class TestTheLocksDirectory:
         os.close(open_locks_directory(str(tmp_path), "locks"))
         made = (tmp_path / "locks").stat()
         assert (made.st_uid, made.st_gid, made.st_mode) == (NOVA, NOVA, 0o040755)
+
+    @needs_root
+    def test_one_that_could_not_be_its_owners_is_not_left_there_for_nova_to_stumble_over(
+        self, public_host: Host
+    ) -> None:
+        public_host.locks_path.rmdir()
+        public_host.instances_path.chmod(0o777)
+        with pytest.raises(PermissionError):
+            as_nobody(lambda: open_locks_directory(str(public_host.instances_path), "locks"))
+        assert not public_host.locks_path.exists()
 
     def test_a_link_in_its_place_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
