@@ -14,6 +14,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, rehearse_plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import read_disks, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
@@ -25,8 +26,10 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     in_a_child,
     needs_root,
     nova_compute,
+    opened_in,
     reader,
     start_child,
+    whenever,
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 
@@ -82,6 +85,20 @@ class TestWhatChangesBetweenPlanAndExecution:
         new.rename(three.cache_path / BASE)
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
+    def test_a_file_that_is_replaced_in_the_very_moment_before_it_goes(self, three: Host) -> None:
+        plan, settings = three.plan()
+        old, new = (three.cache_path / BASE).stat().st_ino, three.base("new", age=OLD)
+
+        def replace(descriptor: int, *_question: object) -> None:
+            if os.fstat(descriptor).st_ino == old and new.exists():
+                new.rename(three.cache_path / BASE)
+
+        def apply_meanwhile() -> Outcome:
+            whenever("fcntl.fcntl", replace)  # the kernel is asked who holds the file, once it has been looked at
+            return apply_plan(plan, settings, False, nothing_new)
+
+        self.expect_kept(three, in_a_child(apply_meanwhile), "replaced")
+
     def test_a_file_that_became_a_directory(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
@@ -124,6 +141,13 @@ class TestWhatChangesBetweenPlanAndExecution:
         with reader(three.cache_path / BASE):
             self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "open")
 
+    def test_a_file_that_another_prune_is_about_to_remove(self, three: Host) -> None:
+        plan, settings = three.plan()
+        with (three.cache_path / BASE).open("rb") as file:
+            assert is_open_elsewhere(file.fileno()) is False
+            outcome = in_a_child(lambda: apply_plan(plan, settings, False, nothing_new))
+        self.expect_kept(three, outcome, "open")
+
     def test_a_file_that_nova_locked(self, three: Host) -> None:
         plan, settings = three.plan()
         with nova_compute() as nova:
@@ -133,12 +157,15 @@ class TestWhatChangesBetweenPlanAndExecution:
             assert time.monotonic() - start < 10
 
     def test_a_file_that_became_a_link(self, three: Host) -> None:
-        target = three.root / "target"
+        elsewhere = three.root / "elsewhere"
+        elsewhere.mkdir()
         plan, settings = three.plan()
-        (three.cache_path / BASE).rename(target)
-        (three.cache_path / BASE).symlink_to(target)
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
-        assert target.exists()
+        (three.cache_path / BASE).rename(elsewhere / BASE)
+        (three.cache_path / BASE).symlink_to(elsewhere / BASE)
+        with opened_in(elsewhere) as opened:
+            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
+            assert opened() == set()
+        assert (elsewhere / BASE).exists()
 
     def test_the_whole_cache_directory(self, three: Host) -> None:
         plan, settings = three.plan()
@@ -182,6 +209,19 @@ class TestAFailure:
         assert failed(outcome) == {BASE: "it could not be removed: Operation not permitted"}
         assert public_host.cached() == [BASE]
 
+    @needs_root
+    def test_a_file_that_may_not_be_looked_at(self, public_host: Host) -> None:
+        for name in (FIRST, BASE, LAST):
+            os.chown(public_host.base(name, age=OLD), NOBODY, NOBODY)
+        for path in (public_host.cache_path, public_host.locks_path):
+            os.chown(path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        os.chown(public_host.cache_path / BASE, 0, 0)
+        (public_host.cache_path / BASE).chmod(0o600)
+        outcome = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))
+        assert removed(outcome) == [FIRST, LAST]
+        assert failed(outcome) == {BASE: "it could not be removed: Permission denied"}
+
     def test_an_info_file_that_cannot_be_removed(self, three: Host) -> None:
         (three.cache_path / f"{BASE}.info").mkdir()
         plan, settings = three.plan()
@@ -211,17 +251,52 @@ class TestAFailure:
         assert three.cached() == [FIRST, BASE, LAST]
 
     @needs_root
-    @pytest.mark.parametrize("writable", ["neither", "cache"])
-    def test_a_rehearsal_foresees_what_the_user_may_not_do(self, public_host: Host, writable: str) -> None:
+    @pytest.mark.parametrize(
+        ("has_locks", "mode", "why"),
+        [
+            (False, 0o755, "_base may not be written by this user"),
+            (True, 0o755, "_base may not be written by this user"),
+            (True, 0o766, "_base may not be written by this user"),
+            (False, 0o777, "this user may not make that directory"),
+        ],
+    )
+    def test_a_rehearsal_foresees_what_the_user_may_not_do(
+        self, public_host: Host, has_locks: bool, mode: int, why: str
+    ) -> None:
         public_host.base(BASE, age=OLD)
-        public_host.locks_path.rmdir()
-        if writable == "cache":
-            os.chown(public_host.cache_path, NOBODY, NOBODY)
+        if not has_locks:
+            public_host.locks_path.rmdir()
+        public_host.cache_path.chmod(mode)
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
         assert list(failed(rehearsal)) == [BASE]
+        assert failed(rehearsal)[BASE].endswith(why)
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert public_host.cached() == [BASE]
+
+
+class TestRehearsal:
+    def test_it_tells_what_would_go_and_lets_it_stay(self, three: Host) -> None:
+        with nova_compute() as nova:
+            nova.take(BASE, three.locks_path)
+            plan, settings = three.plan()
+        outcome = rehearse_plan(plan, settings)
+        assert outcome == Outcome(plan.removals, plan.kept, (), ())
+        assert (removed(outcome), kept(outcome)) == ([FIRST, LAST], {BASE: "locked"})
+        assert three.cached() == [FIRST, BASE, LAST]
+
+    def test_where_nothing_would_go_it_does_not_matter_whether_it_could(self, host: Host) -> None:
+        host.base(BASE)
+        plan, settings = host.plan()
+        host.cache_path.rename(host.root / "saved")
+        assert rehearse_plan(plan, settings) == Outcome((), (), (), ())
+
+
+def test_nothing_stays_open(three: Host) -> None:
+    plan, settings = three.plan()
+    before = os.listdir("/proc/self/fd")
+    apply_plan(plan, settings, False, nothing_new)
+    assert os.listdir("/proc/self/fd") == before
 
 
 class TestWhatGoesWithAFile:

@@ -18,11 +18,12 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import (
     Inode,
+    OpenFiles,
     find_open_files,
     is_open_elsewhere,
     qemu_holds,
 )
-from ansible_collections.stackops.nova.tests.unit.host import create_image
+from ansible_collections.stackops.nova.tests.unit.host import Host, create_image
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
     guest,
@@ -145,10 +146,35 @@ class TestFindOpenFiles:
         assert with_own_mounts(open_in_a_container) == {BASE}
 
     @needs_root
+    def test_a_file_behind_a_loop_device_is_open_though_no_process_has_it(self, base: Path) -> None:
+        attach = ["losetup", "--find", "--show", "--read-only", str(base)]
+        device = subprocess.run(attach, check=True, capture_output=True, text=True).stdout.strip()
+        try:
+            assert find(base) == {BASE}
+        finally:
+            subprocess.run(["losetup", "--detach", device], check=True)
+
+    @needs_root
     def test_processes_that_cannot_be_seen_into_are_counted(self, base: Path) -> None:
         files = inodes(base)
         hidden_from_nobody = as_nobody(lambda: find_open_files(files)).hidden_processes
         assert hidden_from_nobody > find_open_files(files).hidden_processes
+
+    def test_one_that_is_closed_meanwhile_is_not_open(self, tmp_path: Path, base: Path) -> None:
+        (tmp_path / "proc/1/fd").mkdir(parents=True)
+        (tmp_path / "proc/1/fd/3").symlink_to(tmp_path / "closed" / BASE)
+        assert find_open_files(inodes(base), proc=str(tmp_path / "proc")) == OpenFiles(set(), 0)
+
+    @needs_root
+    def test_a_process_whose_file_may_not_be_looked_at_is_counted(self, public_host: Host) -> None:
+        base, descriptors = public_host.base(BASE), public_host.root / "proc/1/fd"
+        descriptors.mkdir(parents=True)
+        for number in "34":
+            (descriptors / number).symlink_to(base)
+        files = inodes(base)
+        public_host.cache_path.chmod(0o700)
+        found = as_nobody(lambda: find_open_files(files, proc=str(public_host.root / "proc")))
+        assert found == OpenFiles(set(), 1)
 
     def test_without_the_processes_nobody_knows(self, tmp_path: Path, base: Path) -> None:
         with pytest.raises(ImageCacheError, match="nobody knows who has a file open"):

@@ -27,11 +27,13 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import (
     Info,
+    info_directory,
     info_lock_name,
     is_valid_info_file,
     read_essex_checksum,
     read_info,
     remove_essex_checksum,
+    remove_info,
     store_facts,
 )
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
@@ -291,6 +293,19 @@ class TestStoring:
         assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (4321, NOBODY, 0o664)
 
 
+@pytest.mark.parametrize("folder", ["_base/facts", "facts"], ids=["in the cache", "elsewhere"])
+def test_where_their_directory_is_not_there_nothing_is_stored_and_nothing_made(facts: Facts, folder: str) -> None:
+    root = facts.cache_path.parent
+    facts.pattern = f"{root}/{folder}/%(image)s.info"
+    with facts.directory() as cache, info_directory(facts.pattern, str(facts.cache_path), cache) as directory:
+        assert directory is None
+        assert read_info(f"{NAME}.info", directory) == Info({})
+        remove_info(f"{NAME}.info", directory)
+        with pytest.raises(ImageCacheError, match=f"there is no directory {root}/{folder}"):
+            store_facts(facts.pattern, NAME, {"sha1": SHA1}, directory=directory, locks=-1, keep_lock_file=False)
+    assert not (root / folder).exists()
+
+
 class TestLocking:
     def test_it_waits_for_nova(self, facts: Facts) -> None:
         with nova_compute() as nova:
@@ -306,6 +321,12 @@ class TestLocking:
             nova.take(f"info-{NAME}", facts.locks_path)
             with pytest.raises(ImageCacheError, match=f"keeps the lock nova-info-{NAME}"):
                 facts.store(sha1=SHA1)
+        assert facts.names() == []
+
+    def test_nor_without_a_lock_that_can_be_had(self, facts: Facts) -> None:
+        (facts.locks_path / info_lock_name(NAME)).symlink_to("elsewhere")
+        with pytest.raises(ImageCacheError, match=f"its lock nova-info-{NAME} cannot be used: Too many levels"):
+            facts.store(sha1=SHA1)
         assert facts.names() == []
 
     def test_two_at_once_lose_nothing(self, facts: Facts) -> None:

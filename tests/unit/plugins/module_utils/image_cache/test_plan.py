@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -64,7 +65,8 @@ NOBODY_ASKED = Inventory(asked=False, hosts=frozenset({"here"}))
 
 
 def options(**given_options: Any) -> Settings:
-    return make_settings({"instances_path": "/instances", **given_options}, {}, hostname="here")
+    hostname = os.fsdecode(b"here")  # equal to what an instance has, and another object
+    return make_settings({"instances_path": "/instances", **given_options}, {}, hostname)
 
 
 def decide(snapshot: Snapshot, inventory: Inventory = NOBODY_ASKED, **given_options: Any) -> Plan:
@@ -125,9 +127,10 @@ class TestInstances:
             GUEST,
             Instance("uuid-2", "", "here", image_ids=(IMAGE, KERNEL)),
             Instance("uuid-3", "instance-3", "there", image_ids=(IMAGE,)),
+            Instance("uuid-4", "instance-4", "elsewhere", image_ids=(IMAGE,)),
         ]
         assert decide(found(), known(*guests)).usage.images == {
-            IMAGE: ImageUse(local=2, remote=1, instances=("instance-1", "instance-3", "uuid-2")),
+            IMAGE: ImageUse(local=2, remote=2, instances=("instance-1", "instance-3", "instance-4", "uuid-2")),
             KERNEL: ImageUse(local=1, remote=0, instances=("uuid-2",)),
         }
 
@@ -250,9 +253,13 @@ class TestAge:
         assert plan.verdicts[0].removable_in == 0
         assert removed(plan) == [name]
 
+    def test_ever_after_it_can_go_at_once(self) -> None:
+        assert decide(found(cached(BASE, age=9 * DAY))).verdicts[0].removable_in == 0
+
+    @pytest.mark.parametrize("early", [0.01, 0.5, 0.99])
     @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
-    def test_not_a_second_earlier(self, name: str, limit: int) -> None:
-        plan = decide(found(cached(name, age=limit - 0.5)), remove_unused_kernels=True)
+    def test_not_a_second_earlier(self, name: str, limit: int, early: float) -> None:
+        plan = decide(found(cached(name, age=limit - early)), remove_unused_kernels=True)
         assert said(plan)[name].startswith("too_young")
         assert plan.verdicts[0].removable_in == 1
         assert removed(plan) == []
@@ -333,8 +340,9 @@ class TestStorageUsers:
         assert removed(plan) == []
         assert plan.kept == ()
 
-    def test_a_host_of_the_day_before_need_not(self) -> None:
-        plan = self.seen("there", DAY, known(GUEST))
+    @pytest.mark.parametrize("ago", [DAY, 9 * DAY])
+    def test_a_host_of_the_day_before_need_not(self, ago: float) -> None:
+        plan = self.seen("there", ago, known(GUEST))
         assert (plan.unknown_use, plan.users) == ((), ())
 
     def test_nor_one_that_is_spoken_for(self) -> None:
@@ -388,9 +396,11 @@ class TestBrakes:
     @pytest.mark.parametrize(
         ("limit", "braked"),
         [
+            ({"max_removals": 4}, False),
             ({"max_removals": 3}, False),
             ({"max_removals": 2}, True),
             ({"max_removals": 0}, True),
+            ({"max_removal_percent": 100}, False),
             ({"max_removal_percent": 75}, False),
             ({"max_removal_percent": 74}, True),
             ({"max_removal_percent": 0}, True),
@@ -407,6 +417,13 @@ class TestBrakes:
     def test_it_says_what_it_would_have_removed(self) -> None:
         (sentence,) = decide(found(*self.FILES), max_removals=1).unknown_use
         assert "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1)" in sentence
+
+    def test_files_in_use_count_among_all(self) -> None:
+        snapshot = found(*self.FILES, held_by_qemu=frozenset({BASE}))
+        assert decide(snapshot, max_removal_percent=75).unknown_use == ()
+
+    def test_all_are_more_than_99_percent(self) -> None:
+        assert removed(decide(found(cached("swap_1")), max_removal_percent=99)) == []
 
     @pytest.mark.parametrize("limit", ["max_removals", "max_removal_percent"])
     def test_where_nothing_would_go_there_is_nothing_to_stop(self, limit: str) -> None:
@@ -449,6 +466,9 @@ class TestSpace:
             Kept(name, KeptReason.SPACE_TARGET_MET) for name in ["swap_2", "swap_3", "swap_1"] if name not in goes
         )
 
+    def test_files_in_use_take_space_too(self) -> None:
+        assert removed(decide(found(*self.FILES, held_by_qemu=frozenset({BASE})), max_used_space=800)) == ["swap_2"]
+
     def test_what_is_locked_is_passed_over(self) -> None:
         plan = decide(found(*self.FILES, locked=frozenset({"swap_2"})), max_used_space=999)
         assert removed(plan) == ["swap_3"]
@@ -472,13 +492,21 @@ def test_without_a_cache_there_is_nothing_to_do() -> None:
 
 
 class TestUsedBy:
-    SNAPSHOT = found(cached(BASE), cached(f"{BASE}.part"), backing={BASE: ["lost", "uuid-2"]})
-    GUESTS = known(GUEST, Instance("uuid-2", "instance-2", "here"))
+    SNAPSHOT = found(backing={BASE: ["lost", "uuid-2"]})
+    GUESTS = known(GUEST, Instance("uuid-2", "instance-2", "here", swap_mb=(64,)))
 
-    @pytest.mark.parametrize(("number", "users"), [(0, ("instance-1", "instance-2", "lost")), (1, ())])
-    def test_by_disk_and_by_image(self, number: int, users: tuple[str, ...]) -> None:
+    @pytest.mark.parametrize(
+        ("name", "users"),
+        [
+            (BASE, ("instance-1", "instance-2", "lost")),
+            (f"{BASE}_10", ("instance-1",)),
+            (f"{BASE}.part", ()),
+            ("swap_64", ("instance-2",)),
+        ],
+    )
+    def test_by_disk_and_by_image(self, name: str, users: tuple[str, ...]) -> None:
         usage = decide(self.SNAPSHOT, self.GUESTS).usage
-        assert used_by(self.SNAPSHOT.files[number], self.SNAPSHOT, usage) == users
+        assert used_by(cached(name), self.SNAPSHOT, usage) == users
 
 
 # From here on, a host as it may be: few names, so that they meet.

@@ -22,16 +22,18 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, take_snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks, take_snapshot
 from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
     guest,
+    in_a_child,
     mount,
     needs_root,
     nova_compute,
     reader,
     start_child,
+    whenever,
     with_own_mounts,
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
@@ -128,6 +130,36 @@ class TestTheCache:
         host.cache_path.symlink_to(host.root / target)
         with pytest.raises(ImageCacheError, match=rf"cache directory {host.cache_path} is a link"):
             scan(host)
+
+    def test_nor_with_a_file_in_the_place_of_that(self, host: Host) -> None:
+        path = host.base(BASE)
+        with pytest.raises(ImageCacheError, match=f"instances_path {path} does not exist, or is no directory"):
+            scan(host, instances_path=str(path))
+
+    def test_a_file_that_goes_meanwhile_is_no_matter(self, host: Host) -> None:
+        host.base(OTHER_BASE)
+        path = host.base(BASE)
+
+        def scan_meanwhile() -> list[str]:
+            whenever("open", lambda name, *_how: name == BASE and path.unlink(missing_ok=True))
+            return [file.name for file in scan(host).files]
+
+        assert in_a_child(scan_meanwhile) == [OTHER_BASE]
+
+    def test_when_it_has_gone_no_disk_can_be_said_to_need_nothing_of_it(self, host: Host) -> None:
+        settings = settings_from_params(host.options())
+        host.cache_path.rmdir()
+        with pytest.raises(ImageCacheError, match=f"{host.cache_path} is gone"):
+            read_disks(settings, (), (), run_command)
+
+    @needs_root
+    def test_shared_without_the_instances_beside_it_nobody_knows_who_needs_it(self, host: Host) -> None:
+        def scan_a_mounted_cache() -> Snapshot:
+            mount("-t", "tmpfs", "tmpfs", host.cache_path)
+            return scan(host, shared_storage=True)
+
+        [problem] = with_own_mounts(scan_a_mounted_cache).problems
+        assert problem.startswith(f"{host.cache_path} is shared with other hosts (tmpfs), and the instances beside it")
 
     def test_a_file_in_its_place_is_refused(self, host: Host) -> None:
         host.cache_path.rmdir()
@@ -384,6 +416,16 @@ class TestAsAnotherUser:
         assert str(path) in problem
         assert "Permission denied" in problem
 
+    def test_the_cache_may_not_be_opened(self, public_host: Host) -> None:
+        public_host.cache_path.chmod(0o700)
+        with pytest.raises(ImageCacheError, match=f"{public_host.cache_path} cannot be opened: Permission denied"):
+            as_nobody(lambda: scan(public_host))
+
+    def test_directories_that_cannot_be_listed_are_a_problem(self, public_host: Host) -> None:
+        public_host.instances_path.chmod(0o711)
+        problems = as_nobody(lambda: scan(public_host)).problems
+        assert f"instances_path {public_host.instances_path} cannot be read: Permission denied." in problems
+
     def test_a_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         disk = public_host.instance(UUID, {"disk": public_host.base(BASE)}) / "disk"
         disk.chmod(0o600)
@@ -394,6 +436,13 @@ class TestAsAnotherUser:
         public_host.base(BASE).chmod(0o600)
         [problem] = as_nobody(lambda: scan(public_host)).problems
         assert str(public_host.cache_path / BASE) in problem
+
+    def test_a_backing_file_that_cannot_be_looked_at_is_a_problem(self, public_host: Host) -> None:
+        closed = public_host.root / "closed"
+        closed.mkdir(mode=0o700)
+        public_host.overlay(UUID, closed / "base")
+        [problem] = as_nobody(lambda: scan(public_host)).problems
+        assert problem.endswith(f"The backing file {closed}/base cannot be looked at: Permission denied.")
 
     def test_it_is_said_that_open_files_were_not_seen(self, public_host: Host) -> None:
         [warning] = as_nobody(lambda: scan(public_host)).warnings
@@ -412,3 +461,16 @@ class TestDirectoriesThatAreRenamed:
             snapshots = [scan(host) for _pass in range(200)]
         assert all(BASE in snapshot.backing or snapshot.problems for snapshot in snapshots)
         assert any(BASE in snapshot.backing for snapshot in snapshots)
+
+    def test_where_it_never_stops_use_is_unknown(self, host: Host) -> None:
+        def make_another(path: object) -> None:
+            if path == str(host.instances_path):
+                host.instance(f"{len(os.listdir(path)):08x}", {"disk": None})
+
+        def scan_meanwhile() -> Snapshot:
+            whenever("os.scandir", make_another)
+            return scan(host)
+
+        assert in_a_child(scan_meanwhile).problems == (
+            f"{host.instances_path} changes faster than it can be read: try again.",
+        )

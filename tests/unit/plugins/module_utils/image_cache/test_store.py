@@ -119,6 +119,16 @@ class TestFindStoreUnderAMount:
         here, there = with_own_mounts(look)
         assert here == there
 
+    def test_without_a_machine_id_a_local_disk_is_its_hosts_by_name(self, tmp_path: Path) -> None:
+        unreadable = tmp_path / "machine-id"
+        unreadable.write_bytes(b"\xff")
+
+        def look() -> str:
+            mount("--bind", unreadable, "/etc/machine-id")
+            return find_store(str(tmp_path)).store_id
+
+        assert f":{os.uname().nodename}:" in with_own_mounts(look)
+
 
 class TestReadStorageUsers:
     def test_hosts_and_their_times_are_read(self, tmp_path: Path) -> None:
