@@ -25,7 +25,9 @@ options:
     type: dict
     required: true
   max_removal_percent:
-    description: How much may go at most, in percent of the bytes. Any share if it is not given.
+    description:
+      - How much may go at most, in percent of the bytes. Any share if it is not given.
+      - If a host of the stores has a smaller C(image_cache_fleet_max_removal_percent) of its own, that counts.
     type: float
 seealso:
   - plugin: stackops.nova.image_cache_stores
@@ -46,6 +48,8 @@ _value:
 
 from typing import Any, Callable, Mapping, Sequence
 
+from ansible.errors import AnsibleFilterError
+
 _GIB = 1 << 30
 
 
@@ -62,7 +66,8 @@ def image_cache_brake(
     max_removal_percent: float | None = None,
 ) -> str:
     """Say why a fleet must not be pruned, because too much of it would go."""
-    if max_removal_percent is None:
+    limit = _strictest(stores, hostvars, max_removal_percent)
+    if limit is None:
         return ""
     cached = reclaimable = 0
     for store in stores:
@@ -70,10 +75,32 @@ def image_cache_brake(
         cached += summary["total"]["allocated_bytes"]
         if store["state"] == "audited":
             reclaimable += summary["reclaimable_bytes"]
-    if reclaimable * 100 <= cached * float(max_removal_percent):
+    if reclaimable * 100 <= cached * limit:
         return ""
     return (
         f"{reclaimable / _GIB:.1f} of {cached / _GIB:.1f} GiB ({reclaimable * 100 / cached:.0f} %) in the caches of "
-        f"the fleet would go, which is more than image_cache_fleet_max_removal_percent ({max_removal_percent}) allows, "
+        f"the fleet would go, which is more than image_cache_fleet_max_removal_percent ({limit:g}) allows, "
         f"so nothing is removed. If that is right, raise the limit; if not, the inventory is incomplete."
     )
+
+
+def _strictest(
+    stores: Sequence[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], given: float | None
+) -> float | None:
+    """Return the smallest limit of all hosts: a fleet has one brake, and whoever set one means it."""
+    limits = [] if given is None else [_number(given)]
+    for store in stores:
+        for host in store["hosts"]:
+            if "image_cache_fleet_max_removal_percent" in hostvars[host]:
+                limits.append(_number(hostvars[host]["image_cache_fleet_max_removal_percent"]))
+    return min(limits, default=None)
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as exc:
+        raise AnsibleFilterError(
+            f"image_cache_fleet_max_removal_percent must be a number of percent, and is {value!r} for a host: nothing "
+            f"is removed."
+        ) from exc

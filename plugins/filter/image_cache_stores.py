@@ -231,6 +231,7 @@ def image_cache_stores(
                 keep_files=_list(variables, "image_cache_keep_files", keep_files, name),
             )
         )
+    _refuse_one_audit_of_several(known)
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
@@ -251,6 +252,24 @@ def _audited(variables: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """Return what the audit of this run found. A host whose audit failed or was skipped may have older facts."""
     audit = variables.get("__image_cache_audit") or {}
     return (audit.get("ansible_facts") or {}).get("image_cache")
+
+
+def _refuse_one_audit_of_several(hosts: Iterable[Host]) -> None:
+    """Make sure that each host has an audit of its own.
+
+    ansible-core 2.21 gives all hosts of a play one dictionary for what they register if the first thing that is
+    registered, or set as a fact, is by a task with run_once. Then all have what the last one said.
+    """
+    names: dict[tuple[Any, ...], str] = {}
+    for host in hosts:
+        if host.facts is not None:
+            audit = (host.facts["now"], host.facts["host"], host.facts["store"]["id"])
+            if names.setdefault(audit, host.name) != host.name:
+                raise AnsibleFilterError(
+                    f"Ansible gives {names[audit]} and {host.name} one and the same audit, so it is not known what is "
+                    f"in use. ansible-core 2.21 does that if a task with run_once registers something, or sets a fact, "
+                    f"before each host has something of its own: let a set_fact without run_once come first."
+                )
 
 
 def _with_groups(hosts: Sequence[Host], groups: Mapping[str, Sequence[str]]) -> list[Host]:

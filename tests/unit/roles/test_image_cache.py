@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,13 @@ def test_each_variable_reaches_its_option() -> None:
     passed = load("vars/main.yml")["_image_cache_options"]
     plain = {option: f"{{{{ {variable_of(option)} | default(omit) }}}}" for option in argument_spec()}
     assert passed == {**plain, **MORE_THAN_THE_VARIABLE}
+
+
+def test_a_variable_is_known_if_it_is_documented() -> None:
+    """The role finds them by their looks, and refuses all others."""
+    pattern = re.search(r"regex_findall\('(.+?)'\)", load("vars/main.yml")["_image_cache_variables"])
+    assert pattern is not None
+    assert re.findall(pattern[1], (ROLE / "meta/argument_specs.yml").read_text()) == list(variables())
 
 
 def test_the_defaults_are_those_that_are_documented() -> None:

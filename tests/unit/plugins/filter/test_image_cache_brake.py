@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleFilterError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -26,7 +27,12 @@ def store(name: str, state: str = "audited") -> dict[str, Any]:
     return {"hosts": [name, "another"], "pruner": None if state == "waits" else name, "state": state}
 
 
-HOSTVARS = {"a": host(60 * GIB, 30 * GIB), "b": host(40 * GIB, 0), "empty": host(0, 0)}
+HOSTVARS: dict[str, dict[str, Any]] = {
+    "a": host(60 * GIB, 30 * GIB),
+    "b": host(40 * GIB, 0),
+    "empty": host(0, 0),
+    "another": {},
+}
 
 
 def test_the_filter_is_known_by_its_name() -> None:
@@ -60,12 +66,27 @@ def test_empty_caches_are_no_reason() -> None:
     assert image_cache_brake([], HOSTVARS, max_removal_percent=0) == ""
 
 
+@pytest.mark.parametrize("limit", [None, 90])
+def test_the_smallest_limit_of_any_host_counts(limit: float | None) -> None:
+    hostvars = {**HOSTVARS, "another": {"image_cache_fleet_max_removal_percent": "29"}}
+    assert "(29)" in image_cache_brake([store("a"), store("b")], hostvars, max_removal_percent=limit)
+    assert image_cache_brake([store("a"), store("b")], hostvars, max_removal_percent=30) != ""
+
+
+@pytest.mark.parametrize("value", ["{{ not_there }}", [], {}])
+def test_a_limit_that_is_no_number_is_an_error(value: Any) -> None:
+    hostvars = {**HOSTVARS, "another": {"image_cache_fleet_max_removal_percent": value}}
+    with pytest.raises(AnsibleFilterError, match="must be a number of percent"):
+        image_cache_brake([store("a")], hostvars, max_removal_percent=90)
+
+
 sizes = st.integers(0, 1 << 50)
 
 
 @given(st.lists(st.tuples(sizes, sizes).map(sorted), max_size=5), st.integers(0, 100))
 def test_it_is_the_share_of_all_bytes(caches: list[list[int]], limit: int) -> None:
     hostvars = {str(number): host(cached, freed) for number, (freed, cached) in enumerate(caches)}
-    refused = image_cache_brake([store(name) for name in hostvars], hostvars, max_removal_percent=limit) != ""
+    stores = [store(name) for name in hostvars]
+    refused = image_cache_brake(stores, {**hostvars, "another": {}}, max_removal_percent=limit) != ""
     freed, cached = (sum(column) for column in zip(*caches, strict=True)) if caches else (0, 0)
     assert refused == (freed * 100 > cached * limit)
