@@ -15,6 +15,8 @@ What it imitates, from nova's Zed release and its present one, and from what was
 * a resize on the same host: `migrate_disk_and_power_off`, `_cleanup_resize` and `finish_revert_migration` there. The
   directory is renamed to `_resize`, its disks but for swap are copied back; then `_resize` goes, or is renamed back;
 * deletion: `delete_instance_files` there. The directory is renamed to `_del`, and then removed;
+* soft deletion: `soft_delete` in `nova/virt/libvirt/driver.py`. Nothing touches the files until the instance is
+  restored, or reclaimed as any other is deleted;
 * a rescue: a disk over another image beside the instance's own;
 * a nova-compute that is killed while it fetches, and the `qemu-img convert` that lives on without it;
 * beside nova: a guest whose disk lies outside of the tree, so that QEMU's lock alone tells what it needs.
@@ -105,6 +107,7 @@ class NovaCompute:
         self._unlinked: Counter[str] = Counter()
         self._disks: dict[Path, Download] = {}
         self._instances: list[Path] = []
+        self._soft_deleted: list[Path] = []
         self._made = 0
 
     def run(self, is_over: Callable[[], bool]) -> Report:
@@ -112,6 +115,7 @@ class NovaCompute:
         weights = {
             self.build: 30,
             self.delete: 18,
+            self.soft_delete: 8,
             self.resize: 10,
             self.rescue: 8,
             self.start: 8,
@@ -135,7 +139,7 @@ class NovaCompute:
         return Report(self._operations, self._unlinked, self._disks, loss)
 
     def build(self) -> None:
-        if len(self._instances) == MOST_INSTANCES:
+        if len(self._instances) >= MOST_INSTANCES:
             self.delete()
         instance = self._new_directory()
         self._instances.append(instance)
@@ -154,6 +158,16 @@ class NovaCompute:
             instance = self._random.choice(self._instances)
             self._instances.remove(instance)
             self._delete_files(instance)
+
+    def soft_delete(self) -> None:
+        if self._soft_deleted:
+            instance = self._soft_deleted.pop()
+            if self._random.random() < 0.5:
+                self._instances.append(instance)
+                return
+            self._delete_files(instance)
+        if self._instances:
+            self._soft_deleted.append(self._instances.pop())
 
     def resize(self) -> None:
         if not self._instances:
