@@ -12,6 +12,7 @@ import resource
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
@@ -52,9 +53,9 @@ def _no_command(command: list[str]) -> tuple[int, str, str]:
     raise SystemExit(f"An audit of plain overlays must not run {command}")
 
 
-def seconds(function: object, path: str) -> float:
+def seconds(function: Callable[[str], None], path: str) -> float:
     started = time.perf_counter()
-    function(path)  # type: ignore[operator]
+    function(path)
     return time.perf_counter() - started
 
 

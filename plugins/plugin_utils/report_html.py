@@ -68,7 +68,7 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         summary=fleet["summary"],
         mode=_mode(fleet),
         generated=datetime.fromtimestamp(fleet["generated"], tz=timezone.utc),
-        alarms=list(_alarms(fleet)),
+        alarms=[alarm for alarm in _alarms(fleet) if alarm.count],
         fleet_parts=_parts(fleet["summary"]["bytes"], fleet["summary"]["cached_bytes"]),
         rows=sorted(_rows(fleet, widest), key=lambda row: (row.place, row.name)),
         shared=[store for store in fleet["stores"] if len(store["hosts"]) > 1],
@@ -127,67 +127,60 @@ class _Alarm(NamedTuple):
 
 
 def _alarms(fleet: Mapping[str, Any]) -> Iterator[_Alarm]:
-    """Tell what needs a person, the worst first."""
-
+    """Tell what may need a person, the worst first."""
     stores = fleet["stores"]
-    if fleet["summary"]["missing"]:
-        yield _alarm(
-            "critical",
-            "Missing backing files",
-            "Disks are built on these files, and the files do not exist. Restore them before anything else, from "
-            "another host's cache or from Glance: the instances cannot start without them.",
-            [
-                (_where(store), lost["backing_file"], _some(lost["instances"]))
-                for store, lost in _each(stores, "missing")
-            ],
-            omitted=_omitted(stores, "missing"),
-        )
-    if fleet["summary"]["corrupt"]:
-        yield _alarm(
-            "critical",
-            "Corrupt base files",
-            "They are not what they were. Compare them with another host's, and restore them before what uses them "
-            "starts again.",
-            [
-                (_where(store), file["name"], _some(file["used_by"]) or "no known instance")
-                for store, file in _each(stores, "corrupt")
-            ],
-            omitted=_omitted(stores, "corrupt"),
-        )
-    if fleet["summary"]["failed"]:
-        yield _alarm(
-            "warning",
-            "Removals that failed",
-            "The files are there still. The next run tries again.",
-            [(_where(store), failure["name"], failure["error"]) for store, failure in _each(stores, "failed")],
-        )
-    if fleet["summary"]["stores_refused"]:
-        yield _alarm(
-            "warning",
-            "Refusals",
-            "Not all that uses these caches is known, so nothing is removed from them.",
-            [(_where(store), reason, "") for store, reason in _each(stores, "refused")],
-            omitted=_omitted(stores, "unknown_use"),
-            names=False,
-        )
-    silent = [host for host in fleet["hosts"] if host["state"] in ("failed", "unreachable")]
-    if silent:
-        yield _alarm(
-            "warning",
-            "Hosts without answer",
-            "They failed or could not be reached.",
-            [(host["name"], _STATES[host["state"]], host["error"] or "") for host in silent],
-            names=False,
-        )
-    if fleet["summary"]["orphans"]:
-        yield _alarm(
-            "note",
-            "Orphans",
-            "These directories hold disks and belong to no known instance. Look whether they may go, or whether "
-            "an instance was forgotten.",
-            [(_where(store), name, "") for store, name in _each(stores, "orphans")],
-            omitted=_omitted(stores, "orphans"),
-        )
+    yield _alarm(
+        "critical",
+        "Missing backing files",
+        "Disks are built on these files, and the files do not exist. Restore them before anything else, from "
+        "another host's cache or from Glance: the instances cannot start without them.",
+        [(_where(store), lost["backing_file"], _some(lost["instances"])) for store, lost in _each(stores, "missing")],
+        omitted=_omitted(stores, "missing"),
+    )
+    yield _alarm(
+        "critical",
+        "Corrupt base files",
+        "They are not what they were. Compare them with another host's, and restore them before what uses them "
+        "starts again.",
+        [
+            (_where(store), file["name"], _some(file["used_by"]) or "no known instance")
+            for store, file in _each(stores, "corrupt")
+        ],
+        omitted=_omitted(stores, "corrupt"),
+    )
+    yield _alarm(
+        "warning",
+        "Removals that failed",
+        "The files are there still. The next run tries again.",
+        [(_where(store), failure["name"], failure["error"]) for store, failure in _each(stores, "failed")],
+    )
+    yield _alarm(
+        "warning",
+        "Refusals",
+        "Not all that uses these caches is known, so nothing is removed from them.",
+        [(_where(store), reason, "") for store, reason in _each(stores, "refused")],
+        omitted=_omitted(stores, "unknown_use"),
+        names=False,
+    )
+    yield _alarm(
+        "warning",
+        "Hosts without answer",
+        "They failed or could not be reached.",
+        [
+            (host["name"], _STATES[host["state"]], host["error"] or "")
+            for host in fleet["hosts"]
+            if host["state"] in ("failed", "unreachable")
+        ],
+        names=False,
+    )
+    yield _alarm(
+        "note",
+        "Orphans",
+        "These directories hold disks and belong to no known instance. Look whether they may go, or whether "
+        "an instance was forgotten.",
+        [(_where(store), name, "") for store, name in _each(stores, "orphans")],
+        omitted=_omitted(stores, "orphans"),
+    )
 
 
 def _alarm(

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,3 +37,17 @@ def public_host() -> Iterator[Host]:
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)
         yield Host(root)
+
+
+@pytest.fixture
+def patience() -> Iterator[None]:
+    """Ends a test that waits for a FIFO, or for somebody: it would wait forever."""
+
+    def lose_it(*_signal: object) -> None:
+        raise TimeoutError
+
+    usual = signal.signal(signal.SIGALRM, lose_it)
+    signal.alarm(30)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, usual)

@@ -59,7 +59,7 @@ IMAGE = {
 # Instances: the directory is the UUID.
 PLAIN, PLAIN_UUID = "instance-00000001", "b38dfd14-56ca-498e-a719-33ff1449d100"
 SWAP, SWAP_UUID = "instance-00000002", "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-EPH, EPH_UUID = "instance-00000003", "dbcd3710-0b3c-4a54-bd61-a54f527c69e1"
+EPH = "instance-00000003"
 DISK1 = "instance-00000004"
 LINEPH, LINEPH_UUID = "instance-00000007", "7099ad51-3f1e-4ce0-821f-2243d0bf0b33"
 EPH2, EPH2_UUID = "instance-00000008", "a9d7be4f-13f0-4438-8395-3c95d7e07770"

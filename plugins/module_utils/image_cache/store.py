@@ -119,10 +119,10 @@ def read_storage_users(instances_path: str) -> dict[str, float]:
         if len(text) > _USERS_SIZE_LIMIT:
             raise ValueError("it is too large")
         # Whole numbers as floats too: of millions of digits, int() would take minutes.
-        users = json.loads(text, parse_int=float)
+        users: dict[str, float] = json.loads(text, parse_int=float)
         if not all(isinstance(seen, float) and math.isfinite(seen) for seen in users.values()):
             raise ValueError("a time in it is not a number")
-        return users  # type: ignore[no-any-return]  # JSON's keys are text
+        return users
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:

@@ -46,7 +46,7 @@ class Page(HTMLParser):
         self.tags.append((tag, dict(attrs)))
         self._tag = tag
 
-    def handle_endtag(self, tag: str) -> None:  # noqa: ARG002
+    def handle_endtag(self, _tag: str) -> None:
         self._tag = ""
 
     def handle_data(self, data: str) -> None:

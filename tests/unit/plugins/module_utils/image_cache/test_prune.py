@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import struct
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -415,21 +414,9 @@ STOPS_NOTHING = {
 }
 
 
+@pytest.mark.usefixtures("patience")
 class TestBadInput:
     """Each gets a clear word that names the file and the cause, and costs nobody a file that may be in use."""
-
-    @pytest.fixture(autouse=True)
-    def patience(self) -> Iterator[None]:
-        """A pass that waits for a FIFO would wait forever."""
-
-        def lose_it(*_signal: object) -> None:
-            raise TimeoutError
-
-        usual = signal.signal(signal.SIGALRM, lose_it)
-        signal.alarm(30)
-        yield
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, usual)
 
     @pytest.mark.parametrize("name", STOPS_EVERYTHING)
     @pytest.mark.parametrize("check_mode", [False, True])

@@ -66,6 +66,17 @@ DEFAULTS = Settings(
     max_removal_percent=None,
 )
 
+# What both files say.
+CONFIGURED = DEFAULTS._replace(
+    instances_path="/srv/nova/guests",
+    image_cache_subdirectory_name="bases",
+    image_info_filename_pattern="/srv/nova/guests/bases/%(image)s.info",
+    remove_unused_base_images=False,
+    remove_unused_original_minimum_age_seconds=7200,
+    remove_unused_resized_minimum_age_seconds=600,
+    host="compute-1.example.org",
+)
+
 
 def settings(**given: Any) -> Settings:
     """The settings without a nova.conf."""
@@ -109,27 +120,12 @@ class TestWhereAValueComesFrom:
     def test_an_option_that_is_none_was_not_given(self) -> None:
         assert settings(**dict.fromkeys(DEFAULTS._fields), orphans=None) == DEFAULTS
 
-    def test_icehouse_names_are_known(self, conf: Path) -> None:
-        assert configured(conf, ICEHOUSE) == DEFAULTS._replace(
-            instances_path="/srv/nova/guests",
-            image_cache_subdirectory_name="bases",
-            image_info_filename_pattern="/srv/nova/info/%(image)s.json",
-            remove_unused_base_images=False,
-            remove_unused_original_minimum_age_seconds=7200,
-            remove_unused_resized_minimum_age_seconds=600,
-            remove_unused_kernels=True,
-            host="compute-1.example.org",
-        )
-
     def test_todays_names_are_known(self, conf: Path) -> None:
-        assert configured(conf, TODAY) == DEFAULTS._replace(
-            instances_path="/srv/nova/guests",
-            image_cache_subdirectory_name="bases",
-            image_info_filename_pattern="/srv/nova/guests/bases/%(image)s.info",
-            remove_unused_base_images=False,
-            remove_unused_original_minimum_age_seconds=7200,
-            remove_unused_resized_minimum_age_seconds=600,
-            host="compute-1.example.org",
+        assert configured(conf, TODAY) == CONFIGURED
+
+    def test_icehouses_names_are_known(self, conf: Path) -> None:
+        assert configured(conf, ICEHOUSE) == CONFIGURED._replace(
+            image_info_filename_pattern="/srv/nova/info/%(image)s.json", remove_unused_kernels=True
         )
 
     @pytest.mark.parametrize("text", [ICEHOUSE, TODAY], ids=["Icehouse", "today"])
@@ -154,26 +150,21 @@ class TestWhereAValueComesFrom:
         assert configured(conf, "[DEFAULT]\nmax_removals = 1\nkeep_images = a\norphans = ignore\n") == DEFAULTS
 
     def test_our_own_options_are_given(self) -> None:
+        as_given = {
+            "shared_storage": False,
+            "max_used_space": 0,
+            "min_free_space": 1 << 40,
+            "max_removals": 0,
+            "max_removal_percent": 100,
+        }
         assert settings(
-            orphans="ignore",
-            keep_images=["a", "b", "a"],
-            keep_files=["c", "c"],
-            shared_storage=False,
-            glance_images=[],
-            max_used_space=0,
-            min_free_space=1 << 40,
-            max_removals=0,
-            max_removal_percent=100,
+            orphans="ignore", keep_images=["a", "b", "a"], keep_files=["c", "c"], glance_images=[], **as_given
         ) == DEFAULTS._replace(
             protect_orphans=False,
             keep_images=frozenset({"a", "b"}),
             keep_files=frozenset({"c"}),
-            shared_storage=False,
             glance_images=frozenset(),
-            max_used_space=0,
-            min_free_space=1 << 40,
-            max_removals=0,
-            max_removal_percent=100,
+            **as_given,
         )
 
 
