@@ -27,8 +27,6 @@ __all__ = ["Failure", "Outcome", "apply_plan", "rehearse_plan"]
 _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-
-
 _NO_USE = DiskUse([], {}, {}, [], [], [])
 
 

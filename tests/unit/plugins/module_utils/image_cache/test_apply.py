@@ -6,9 +6,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import time
+from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -60,6 +63,21 @@ def three(host: Host) -> Host:
     return host
 
 
+def make_replacement(host: Host, kind: str) -> Path:
+    """What may come in the place of the file in the middle, which gets an inode that fits."""
+    path = host.cache_path / BASE
+    if kind == "a link to it":
+        link = host.root / "link"
+        link.symlink_to(host.root / "saved")
+        return link
+    files = sorted((path, host.base("other", age=OLD)), key=lambda file: file.stat().st_ino)
+    other, planned = files if kind == "an earlier inode" else reversed(files)
+    planned.rename(host.root / "planned")
+    other.rename(host.root / "other")
+    (host.root / "planned").rename(path)
+    return host.root / "other"
+
+
 class TestWhatChangesBetweenPlanAndExecution:
     """The file stays, the reason is told, and the files before and after it go."""
 
@@ -79,23 +97,29 @@ class TestWhatChangesBetweenPlanAndExecution:
         os.utime(three.cache_path / BASE, (1, 1))
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
 
-    def test_a_file_that_was_replaced(self, three: Host) -> None:
+    @pytest.mark.parametrize("by", ["an earlier inode", "a later inode"])
+    def test_a_file_that_was_replaced(self, three: Host, by: str) -> None:
+        other = make_replacement(three, by)
         plan, settings = three.plan()
-        new = three.base("new", age=OLD)
-        new.rename(three.cache_path / BASE)
+        os.utime(other)
+        other.rename(three.cache_path / BASE)
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
-    def test_a_file_that_is_replaced_in_the_very_moment_before_it_goes(self, three: Host) -> None:
+    @pytest.mark.parametrize("by", ["an earlier inode", "a later inode", "a link to it"])
+    def test_a_file_that_is_replaced_in_the_very_moment_before_it_goes(self, three: Host, by: str) -> None:
+        other = make_replacement(three, by)
+        path = three.cache_path / BASE
+        planned = path.stat().st_ino
         plan, settings = three.plan()
-        old, new = (three.cache_path / BASE).stat().st_ino, three.base("new", age=OLD)
 
         def replace(descriptor: int, *_question: object) -> None:
-            if os.fstat(descriptor).st_ino == old and new.exists():
-                new.rename(three.cache_path / BASE)
+            if os.fstat(descriptor).st_ino == planned and os.path.lexists(other):
+                path.rename(three.root / "saved")
+                other.rename(path)
 
         def apply_meanwhile() -> Outcome:
             whenever("fcntl.fcntl", replace)  # the kernel is asked who holds the file, once it has been looked at
-            return apply_plan(plan, settings, False, nothing_new)
+            return apply_plan(plan, settings, True, nothing_new)
 
         self.expect_kept(three, in_a_child(apply_meanwhile), "replaced")
 
@@ -184,6 +208,20 @@ class TestWhatChangesBetweenPlanAndExecution:
         assert len(os.listdir(three.root / "saved")) == 3
 
 
+def test_the_locks_of_many_files_are_waited_for_together(host: Host) -> None:
+    names = [f"swap_{number}" for number in range(10)]
+    for name in names:
+        host.base(name, age=OLD)
+    plan, settings = host.plan()
+    with ExitStack() as held:
+        for name in names:
+            fcntl.lockf(held.enter_context(host.lock_file(name).open("r+")), fcntl.LOCK_EX)
+        start = time.monotonic()
+        outcome = in_a_child(lambda: apply_plan(plan, settings, False, nothing_new))
+        assert 1 <= time.monotonic() - start < 5
+    assert kept(outcome) == dict.fromkeys(names, "locked")
+
+
 class TestAFailure:
     """One file's failure is told, and the rest goes on."""
 
@@ -247,7 +285,9 @@ class TestAFailure:
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
-        assert all(str(three.locks_path) in error for error in failed(outcome).values())
+        assert set(failed(outcome).values()) == {
+            f"nova's locks in {three.locks_path} cannot be used, and nothing is removed without them: Not a directory"
+        }
         assert three.cached() == [FIRST, BASE, LAST]
 
     @needs_root
@@ -356,11 +396,14 @@ class TestFilesInUse:
         assert times == {BASE: pytest.approx(time.time(), abs=10), "swap_1": pytest.approx(host.now - 60, abs=1)}
 
     def test_one_that_is_gone_is_no_matter(self, host: Host) -> None:
-        host.base(BASE)
-        host.instance(UUID, {"disk": BASE})
+        for name in (FIRST, BASE):
+            host.base(name, age=OLD)
+        host.instance(UUID, {"disk": FIRST, "disk.eph0": BASE})
         plan, settings = host.plan()
-        (host.cache_path / BASE).unlink()
+        gone, other = (host.cache_path / verdict.file.name for verdict in plan.verdicts)
+        gone.unlink()
         assert apply_plan(plan, settings, False, nothing_new) == Outcome((), (), (), ())
+        assert other.stat().st_mtime == pytest.approx(time.time(), abs=10)
 
     def test_one_that_became_a_link_does_not_lead_elsewhere(self, host: Host) -> None:
         host.base(BASE)
@@ -380,8 +423,7 @@ class TestFilesInUse:
         public_host.instance(UUID, {"disk": BASE, "disk.swap": LAST})
         plan, settings = public_host.plan()
         [warning] = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)).warnings
-        assert "2 files" in warning
-        assert "Permission denied" in warning
+        assert f"2 files in use, such as {plan.verdicts[0].file.name}: Permission denied." in warning
 
     def test_without_a_removal_no_lock_is_touched(self, host: Host) -> None:
         host.base(BASE)
@@ -473,6 +515,12 @@ class TestWhatDisksHaveComeToNeed:
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert all(UUID in error for error in failed(outcome).values())
+
+    def test_of_several_problems_the_first_is_told(self, three: Host) -> None:
+        plan, settings = three.plan()
+        outcome = apply_plan(plan, settings, False, lambda: nothing_new()._replace(problems=["One.", "Another."]))
+        error = "it was kept, for it is not known any more what is in use: One."
+        assert failed(outcome) == dict.fromkeys([FIRST, BASE, LAST], error)
 
     def test_all_stays_where_the_disks_cannot_be_read_again(self, three: Host) -> None:
         def fails() -> DiskUse:

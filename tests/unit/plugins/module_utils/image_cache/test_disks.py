@@ -10,6 +10,7 @@ import json
 import os
 import struct
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks im
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.unit.neighbours import make_socket
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
 
@@ -209,6 +211,22 @@ class TestHeader:
         assert read(head) == Image(told["backing-filename"], told["backing-filename-format"], None)
 
 
+class TestOpening:
+    def test_a_disk_that_was_moved_and_linked_is_read(self, tmp_path: Path, disk: Path) -> None:
+        overlay(tmp_path / "moved", "/base")
+        disk.symlink_to("moved")
+        assert read(disk) == Image("/base", "raw", None)
+
+    def test_nothing_stays_open(self, disk: Path) -> None:
+        overlay(disk, "/base")
+        before = os.listdir("/proc/self/fd")
+        read(disk)
+        disk.write_bytes(LIES["version 4"][0])
+        with pytest.raises(ImageCacheError):
+            read(disk)
+        assert os.listdir("/proc/self/fd") == before
+
+
 class TestFormat:
     def test_a_raw_disk_needs_nothing_whatever_its_guest_wrote(self, disk: Path) -> None:
         overlay(disk, "/etc/passwd")
@@ -300,11 +318,30 @@ class TestLies:
         assert "SECRET" not in str(error.value)
 
     @pytest.mark.parametrize("image_format", [None, "qcow2"])
-    def test_what_is_no_file_is_unknown_use_and_holds_nobody_up(self, tmp_path: Path, image_format: str | None) -> None:
-        os.mkfifo(tmp_path / "fifo")
-        for path in (tmp_path / "fifo", tmp_path, Path("/dev/null")):
-            with pytest.raises(ImageCacheError, match=str(path)):
-                read(path, image_format)
+    @pytest.mark.parametrize(
+        ("make", "complaint"),
+        [
+            (os.mkfifo, "cannot be read: it is no regular file"),
+            (os.mkdir, "cannot be read: Is a directory"),
+            (make_socket, "cannot be read: No such device or address"),
+            (lambda path: path.symlink_to("/dev/null"), "cannot be read: it is a link to what is no regular file"),
+            (lambda path: path.symlink_to("/"), "cannot be read: it is a link to what is no regular file"),
+            (lambda path: path.symlink_to(path), "cannot be read: Too many levels of symbolic links"),
+        ],
+        ids=["FIFO", "directory", "socket", "link to a device", "link to a directory", "circle"],
+    )
+    def test_what_is_no_file_is_unknown_use_and_holds_nobody_up(
+        self, disk: Path, make: Callable[[Path], None], complaint: str, image_format: str | None
+    ) -> None:
+        make(disk)
+        with pytest.raises(ImageCacheError) as error:
+            read(disk, image_format)
+        assert str(error.value).startswith(f"{disk} {complaint}")
+
+    @pytest.mark.parametrize("image_format", [None, "qcow2"])
+    def test_so_is_a_device_of_no_disk(self, image_format: str | None) -> None:
+        with pytest.raises(ImageCacheError, match=r"^/dev/null is not a regular file"):
+            read(Path("/dev/null"), image_format)
 
     @pytest.mark.parametrize("image_format", [None, "qcow2", "vmdk"])
     def test_a_disk_that_is_gone_is_none(self, disk: Path, image_format: str | None) -> None:
