@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overla
 
 HOUR = 3600
 DAY = 24 * HOUR
+OLD = 3 * DAY  # older than any limit
 NAME = "vm"
 
 

@@ -13,11 +13,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
 
 IMAGE_ID = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
 
 
 def qemu_img_info(path: Path) -> dict[str, Any]:

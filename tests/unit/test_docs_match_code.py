@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksum
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
 from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.unit.params import DEFAULTS
 from ansible_collections.stackops.nova.tests.unit.run_module import collections_path
 
@@ -30,9 +31,6 @@ TYPES = {str: "str", bool: "bool", int: "int", float: "float", list: "list", dic
 # Keys of a result that mean something to Ansible: what a module puts there is lost or misunderstood.
 RESERVED = {"changed", "diff", "exception", "failed", "invocation", "msg", "rc", "results", "skipped", "warnings"}
 
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
 ORPHAN = "b38dfd14-56ca-498e-a719-33ff1449d100"
 
 

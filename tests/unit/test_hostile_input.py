@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import DAY, NAME, Host, states, warnings
+from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, states, warnings
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     make_socket,
     mount,
@@ -33,14 +34,9 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 )
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
 
-OLD = 3 * DAY
 MIB = 1 << 20
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = fingerprint(IMAGE)
 LOWEST = fingerprint("lowest")
 UNUSED = fingerprint("unused")
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
 INSTANCE = "instance-0000000a"
 
 CONF = "[DEFAULT]\nhost = vm\n"

@@ -18,7 +18,8 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import DAY, NAME, Host, picture, states, warnings
+from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, picture, states, warnings
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NOBODY,
     as_user,
@@ -32,12 +33,7 @@ from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, over
 
 NOVA = 64060
 LIBVIRT_QEMU = 64055
-OLD = 3 * DAY
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = fingerprint(IMAGE)
 UNUSED = fingerprint("unused")
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
 INSTANCE = "instance-0000000a"
 
 

@@ -9,13 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, picture
+from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, picture
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.unit.run_module import run_module
-
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OLD = 3 * DAY
 
 
 def test_options_go_in_and_facts_come_out(host: Host) -> None:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, picture
+from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, picture
+from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
 from ansible_collections.stackops.nova.tests.unit.run_module import run_module
 
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OLD = 3 * DAY
 
 
 @pytest.fixture

@@ -21,7 +21,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import read_disks, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, create_image, nothing_new, picture
+from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, create_image, nothing_new, picture
+from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NOBODY,
     as_nobody,
@@ -36,11 +37,8 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 FIRST = "02c9f7e7130413742a28a31ba97617e9a56811be"
 LAST = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OLD = 3 * DAY
 
 
 def removed(outcome: Outcome) -> list[str]:

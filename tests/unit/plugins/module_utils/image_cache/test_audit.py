@@ -16,6 +16,7 @@ from ansible_collections.stackops.nova.tests.unit.host import (
     DAY,
     HOUR,
     NAME,
+    OLD,
     Host,
     create_image,
     picture,
@@ -23,16 +24,9 @@ from ansible_collections.stackops.nova.tests.unit.host import (
     users,
     warnings,
 )
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import guest, nova_compute, reader
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
-
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-OTHER_IMAGE = "f8cda50a-d7cd-4ebb-a55c-a081ab800866"
-OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
-OLD = 3 * DAY
 
 
 class TestWhoUsesAFile:

@@ -33,6 +33,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
 from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture, warnings
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     mount,
     needs_root,
@@ -43,9 +44,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 from ansible_collections.stackops.nova.tests.unit.run_module import run_module
 
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"  # the SHA-1 of IMAGE
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
 CONTENT = b"what Glance had" * 100_000
 
 

@@ -24,6 +24,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders 
     qemu_holds,
 )
 from ansible_collections.stackops.nova.tests.unit.host import Host, create_image
+from ansible_collections.stackops.nova.tests.unit.names import BASE
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
     guest,
@@ -33,8 +34,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     reader,
     with_own_mounts,
 )
-
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 
 
 @contextmanager

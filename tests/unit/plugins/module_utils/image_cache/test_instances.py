@@ -26,11 +26,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance
 )
 from ansible_collections.stackops.nova.tests.unit import scenes
 from ansible_collections.stackops.nova.tests.unit.host import Host
+from ansible_collections.stackops.nova.tests.unit.names import IMAGE, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import as_nobody, needs_root
 
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
 NAME = "instance-00000002"
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
 KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"
 RAMDISK = "0d9c8b7a-1111-4222-8333-444455556666"
 ROOT = scenes.CAPTURED_ROOT

@@ -25,6 +25,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks im
     release,
 )
 from ansible_collections.stackops.nova.tests.unit.host import Host
+from ansible_collections.stackops.nova.tests.unit.names import BASE
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     NovaCompute,
     as_nobody,
@@ -37,7 +38,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     whenever,
 )
 
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 LOCK = "nova-058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 NOVA = 64060
 

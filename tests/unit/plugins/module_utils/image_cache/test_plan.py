@@ -28,15 +28,12 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan imp
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 
 HOUR = 3600
 DAY = 24 * HOUR
 NOW = 1_795_334_208.5
 
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-OTHER_IMAGE = "f8cda50a-d7cd-4ebb-a55c-a081ab800866"
-OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"
 
 GUEST = Instance(uuid="uuid-1", name="instance-1", host="here", image_ids=(IMAGE,), resizing=False)

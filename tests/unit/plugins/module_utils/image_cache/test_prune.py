@@ -19,15 +19,16 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.unit.host import (
-    DAY,
     HOUR,
     NAME,
+    OLD,
     Host,
     create_image,
     picture,
     states,
     warnings,
 )
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
     guest,
@@ -38,13 +39,8 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 )
 from ansible_collections.stackops.nova.tools.cache_tree import CLUSTER_SIZE, overlay_bytes
 
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
 YOUNG = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
-OLD = 3 * DAY
 
 
 class TestAWholeCache:

@@ -27,12 +27,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.report i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE
 
 NOW = 1_795_334_208.5
 HOUR = 3600
 
-IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
 UNKNOWN_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 
 GUEST = Instance("uuid-1", "instance-1", "here", image_ids=(IMAGE,), resizing=False)

@@ -24,6 +24,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks, take_snapshot
 from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image
+from ansible_collections.stackops.nova.tests.unit.names import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
     guest,
@@ -38,11 +39,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
-
-BASE = "058d6f6126b0846e3d5636640cfbb53cf70a86a6"
-OTHER_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
-UUID = "9b29f995-642c-4e6b-a0bb-6fcc0f7fc924"
-OTHER_UUID = "b38dfd14-56ca-498e-a719-33ff1449d100"
 
 
 @contextmanager
