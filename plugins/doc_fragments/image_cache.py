@@ -219,7 +219,8 @@ options:
     default: false
   details:
     description:
-      - How much to return. V(summary) stays under 4 KiB for a cache of any size.
+      - How much to return. V(summary) stays under 4 KiB for a cache of any size, but for what a prune removes or may
+        not remove, which is always listed.
       - V(names) adds the names of the files by state, and the images in use.
       - V(files) adds an entry for each file as well.
     type: str

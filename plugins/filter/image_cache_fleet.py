@@ -127,7 +127,7 @@ _value:
       description:
         - One entry for each store, with what the modules return as C(cache_path), C(summary), C(missing), C(corrupt),
           C(orphans), C(unknown_use), C(checksums), C(omitted), C(removed), C(kept), C(failed), C(reclaimed_bytes) and,
-          with C(details=files), C(files).
+          with C(details=files) or from a prune, C(files).
       type: list
       elements: dict
       contains:
@@ -227,7 +227,7 @@ _FOUND = {
     "unknown_use": [str],
 }
 _OMITTED = dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use"), int)
-_FILES = [{"name": str, "state": str, "allocated_bytes": int}]
+_FILES = [{"name": str, "state": str, "reasons": [str], "allocated_bytes": int}]
 _DONE = {
     "removed": [str],
     "kept": [{"name": str, "reason": str}],

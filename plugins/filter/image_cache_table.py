@@ -12,10 +12,11 @@ description:
   - Makes a table for people from what the image cache modules return.
   - What needs a person comes first, then the cache in numbers, then what goes and what stays, with the reasons, and
     last how much disk space comes back.
-  - The more C(details) the modules were asked for, the more it says; with C(files), all.
+  - The more C(details) the modules were asked for, the more it says; with C(files), all. What a prune removes, or in
+    check mode would, is listed with its size and the reason in any case.
   - The largest files of a section come first, and of more than 20 the rest is counted. No line is longer than 100
     columns, but for one with a long path.
-positional: dry_run
+positional: dry_run, store
 author:
   - stackops.nova contributors (@stackops)
 options:
@@ -27,6 +28,11 @@ options:
     description: Whether it comes from M(stackops.nova.image_cache_prune) in check mode, so that nothing was removed.
     type: bool
     default: false
+  store:
+    description:
+      - What P(stackops.nova.image_cache_fleet#filter) says of the store, if the table is to name the hosts that share
+        it, and to refuse it for what only the whole play knows.
+    type: dict
 seealso:
   - module: stackops.nova.image_cache_facts
   - module: stackops.nova.image_cache_prune
@@ -98,7 +104,9 @@ class FilterModule:
         return {"image_cache_table": image_cache_table}
 
 
-def image_cache_table(image_cache: Mapping[str, Any], dry_run: bool = False) -> str:
+def image_cache_table(
+    image_cache: Mapping[str, Any], dry_run: bool = False, store: Mapping[str, Any] | None = None
+) -> str:
     """Say in plain text what is in an image cache, what goes, and why."""
     if not isinstance(image_cache, Mapping) or "summary" not in image_cache:
         raise AnsibleFilterError("image_cache_table takes the image_cache that the image cache modules return.")
@@ -106,12 +114,16 @@ def image_cache_table(image_cache: Mapping[str, Any], dry_run: bool = False) -> 
         image_cache,
         {file["name"]: file for file in image_cache.get("files", ())},
         "unused, old enough" if "removed" not in image_cache else "would go" if dry_run else "went",
+        image_cache["unknown_use"] if store is None else store["refused"],
     )
     lines = [f"IMAGE CACHE  {image_cache['host']}:{image_cache['cache_path']}"]
+    if store is not None and len(store["hosts"]) > 1:
+        lines += _wrap(", ".join(store["hosts"]), "SHARED BY    ")
     lines += _alarms(report)
     if image_cache["exists"]:
         lines += _numbers(report)
         lines += _sections(report)
+        lines += _unlisted(report)
         lines += ["", _space_back(report, dry_run)]
     else:
         lines += ["", "There is no such directory, so there is nothing to do."]
@@ -121,13 +133,15 @@ def image_cache_table(image_cache: Mapping[str, Any], dry_run: bool = False) -> 
 class _Report(NamedTuple):
     """What the parts of the table are made from.
 
-    :param files: the entries of ``details: files`` by name, else empty.
+    :param files: the entries of ``details: files`` by name: of all files, those that a prune is about, or none.
     :param fate: what becomes of the files that are removed.
+    :param refused: why nothing may be removed, a sentence each.
     """
 
     image_cache: Mapping[str, Any]
     files: Mapping[str, Mapping[str, Any]]
     fate: str
+    refused: Sequence[str]
 
     @property
     def is_audit(self) -> bool:
@@ -145,18 +159,14 @@ class _Report(NamedTuple):
         """What is removable and stays, as far as it is known by name."""
         if self.is_audit:
             return []
-        kept = [kept["name"] for kept in self.image_cache["kept"]]
-        return sorted({*kept, *self.names("removable")}.difference(self.removed))
-
-    def space(self, names: Iterable[str]) -> int | None:
-        """How much the files take, None where that is not known."""
-        return sum(self.files[name]["allocated_bytes"] for name in names) if "files" in self.image_cache else None
+        stayed = [stayed["name"] for stayed in (*self.image_cache["kept"], *self.image_cache["failed"])]
+        return sorted({*stayed, *self.names("removable")}.difference(self.removed))
 
 
 def _alarms(report: _Report) -> list[str]:
     image_cache = report.image_cache
     omitted = image_cache.get("omitted", {})
-    missing, unknown_use, orphans = (image_cache[name] for name in ("missing", "unknown_use", "orphans"))
+    missing, orphans = image_cache["missing"], image_cache["orphans"]
     alarms = []
     if missing:
         alarms.append(
@@ -173,9 +183,9 @@ def _alarms(report: _Report) -> list[str]:
         )
         texts = [f"{file['name']}: {_some(file['used_by']) or 'no known instance'}" for file in corrupt]
         alarms += _cut(texts, omitted.get("corrupt", 0))
-    if unknown_use:
+    if report.refused:
         alarms.append("REFUSED  Nothing may be removed:")
-        alarms += _cut(unknown_use, omitted.get("unknown_use", 0))
+        alarms += _cut(report.refused, omitted.get("unknown_use", 0))
     elif image_cache.get("failed"):
         alarms.append("FAILED   Not all that should have gone could be removed:")
         alarms += _cut([f"{failure['name']}: {failure['error']}" for failure in image_cache["failed"]], 0)
@@ -201,21 +211,23 @@ def _path(path: str, image_cache: Mapping[str, Any]) -> str:
 
 def _numbers(report: _Report) -> list[str]:
     summary = report.image_cache["summary"]
+    space = summary["bytes"]
     rows: list[tuple[str, int, int | None]] = [
-        ("in use", summary["active"], report.space(report.names("active"))),
-        ("unused, too young", summary["too_young"], report.space(report.names("too_young"))),
+        ("in use", summary["active"], space["active"]),
+        ("unused, too young", summary["too_young"], space["too_young"]),
     ]
     if report.is_audit:
-        rows.append((report.fate, summary["removable"], report.space(report.removed)))
+        rows.append((report.fate, summary["removable"], space["removable"]))
     else:
-        rows.append((f"unused, {report.fate}", len(report.removed), report.image_cache["reclaimed_bytes"]))
+        reclaimed = report.image_cache["reclaimed_bytes"]
+        rows.append((f"unused, {report.fate}", len(report.removed), reclaimed))
         staying = summary["removable"] - len(report.removed)
         if staying > 0:
-            rows.append(("unused, stays", staying, report.space(report.staying)))
+            rows.append(("unused, stays", staying, space["removable"] - reclaimed))
     rows.append(("all", summary["total"]["files"], summary["total"]["allocated_bytes"]))
     rows.append(("other, never touched", summary["other"], None))
     lines = ["", f"{'FOUND':<24}{'FILES':>8}{'ON DISK':>12}"]
-    lines += [f"  {label:<22}{count:>8}{'' if space is None else _size(space):>12}" for label, count, space in rows]
+    lines += [f"  {label:<22}{count:>8}{'' if size is None else _size(size):>12}" for label, count, size in rows]
     lines += _wrap(_storage(report.image_cache), "  ")
     if report.image_cache.get("checksums"):
         lines += _wrap(_verified(report.image_cache["checksums"]), "  ")
@@ -259,16 +271,28 @@ def _sections(report: _Report) -> list[str]:
     return lines
 
 
+def _unlisted(report: _Report) -> list[str]:
+    """Say how to see the files that a summary only counts."""
+    summary = report.image_cache["summary"]
+    counted = summary["active"] + summary["too_young"] + (summary["removable"] if report.is_audit else 0)
+    if "active" in report.image_cache or not counted:
+        return []
+    which = "each file" if report.is_audit else "each file that stays"
+    return ["", f"To list {which}: details: files, or with the role -e image_cache_details=files"]
+
+
 def _section(
     title: str, names: Sequence[str], files: Mapping[str, Mapping[str, Any]], reasons: Mapping[str, str]
 ) -> list[str]:
     """List files, the largest first.
 
-    :param files: what is known of each, empty where only the names are.
+    :param files: what is known of files; only the names are shown where it lacks any of them.
     :param reasons: why each is here, where its entry does not say it.
     """
     if not names:
         return []
+    if not files.keys() >= set(names):
+        files = {}
     total = f", {_space(names, files)}" if files else ""
     lines = ["", f"{title}: {len(names)} {'file' if len(names) == 1 else 'files'}{total}"]
     if files:
@@ -345,7 +369,7 @@ def _space_back(report: _Report, dry_run: bool) -> str:
         text = "DISK THAT WOULD COME BACK" if dry_run else "DISK BACK"
         text += f": {_size(report.image_cache['reclaimed_bytes'])}"
     text += f" of {_size(summary['total']['allocated_bytes'])}."
-    if report.image_cache["unknown_use"]:
+    if report.refused:
         return f"{text} Removal is refused: the reasons are at the top."
     return f"{text} Nothing was removed: this was a dry run." if dry_run else text
 

@@ -132,6 +132,14 @@ image_cache:
           description: What went wrong.
           returned: success
           type: str
+    files:
+      description:
+        - One entry for each file that is removable, whether it went or stayed, and with O(details=files) for all others
+          too.
+        - What an entry has is told at RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache.files).
+      returned: success
+      type: list
+      elements: dict
     reclaimed_bytes:
       description: How much space the removed files took.
       returned: success

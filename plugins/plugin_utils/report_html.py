@@ -72,7 +72,7 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         fleet_parts=_parts(fleet["summary"]["bytes"], fleet["summary"]["cached_bytes"]),
         rows=sorted(_rows(fleet, widest), key=lambda row: (row.place, row.name)),
         shared=[store for store in fleet["stores"] if len(store["hosts"]) > 1],
-        gone=[store for store in fleet["stores"] if store["removed"]],
+        gone=[_Gone.of(store) for store in fleet["stores"] if store["removed"]],
         selection=None if selection is None else _Selection.of(selection),
         items_open=_ITEMS_OPEN,
         names_shown=_NAMES,
@@ -260,6 +260,24 @@ def _parts(size: Mapping[str, int], whole: int) -> list[_Part]:
         parts.append(_Part(state, round(start, 2), round(width * scale, 2)))
         start += width * scale
     return parts
+
+
+class _Gone(NamedTuple):
+    """What was removed from a store.
+
+    :param files: the entries of those that are shown, in the order of their names.
+    """
+
+    host: str
+    count: int
+    freed: int
+    files: Sequence[Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, store: Mapping[str, Any]) -> _Gone:
+        known = {file["name"]: file for file in store.get("files", ())}
+        files = [known.get(name, {"name": name}) for name in store["removed"][:_NAMES]]
+        return cls(store["pruner"], len(store["removed"]), store["reclaimed_bytes"], files)
 
 
 class _Selection(NamedTuple):

@@ -115,7 +115,8 @@ class TestReturnValues:
     ) -> None:
         pages = copy.deepcopy(documented["image_cache_prune"]["return"])
         facts = documented["image_cache_facts"]["return"]["ansible_facts"]["contains"]["image_cache"]
-        pages["image_cache"]["contains"].update(facts["contains"])
+        own = pages["image_cache"]["contains"]
+        own.update({name: {**page, **own.get(name, {})} for name, page in facts["contains"].items()})
         result = busy.prune(**self.options(details=details, **limits))
         compare(pages, {"image_cache": {**result.facts, **result.done}}, details)
 

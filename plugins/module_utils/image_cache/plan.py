@@ -131,6 +131,7 @@ class Plan(NamedTuple):
     :param removals: the files to remove, least recently used first.
     :param kept: the removable files that stay.
     :param unknown_use: sentences; while there is one, nothing is removed.
+    :param unlisted_instances: those of them that say that instances were not given.
     :param users: the hosts that nova saw using this storage within 24 hours.
     :param inventory: the instances that it was made for.
     """
@@ -141,6 +142,7 @@ class Plan(NamedTuple):
     usage: Usage
     missing: tuple[Missing, ...]
     unknown_use: tuple[str, ...]
+    unlisted_instances: tuple[str, ...]
     users: tuple[str, ...]
     inventory: Inventory
 
@@ -162,10 +164,11 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         key=lambda file: (file.mtime_ns, file.name),
     )
     removals, kept = _choose(removable, verdicts, snapshot, settings)
+    unlisted_instances = _unlisted_instances(users, snapshot, inventory)
     unknown_use = (
         *sorted(snapshot.problems),
         *inventory.problems,
-        *_unlisted_instances(users, snapshot, inventory),
+        *unlisted_instances,
         *_brakes(removals, verdicts, settings),
     )
     if unknown_use:
@@ -179,6 +182,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
             Missing(path, _owners(directories, usage)) for path, directories in sorted(snapshot.missing.items())
         ),
         unknown_use=unknown_use,
+        unlisted_instances=unlisted_instances,
         users=users,
         inventory=inventory,
     )
@@ -275,7 +279,7 @@ def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
     return tuple(sorted(host for host, seen in snapshot.storage_users.items() if now - seen < _USER_SECONDS))
 
 
-def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inventory) -> list[str]:
+def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inventory) -> tuple[str, ...]:
     sentences = [
         f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not among "
         f"those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for this one, "
@@ -288,7 +292,7 @@ def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inv
             f"No source listed any instance, but {len(snapshot.instance_directories)} directories hold disks, "
             f"{some_names(snapshot.instance_directories)} among them: check instances, libvirt and libvirt_config_path."
         )
-    return sentences
+    return tuple(sentences)
 
 
 def _choose(

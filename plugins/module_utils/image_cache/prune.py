@@ -15,7 +15,7 @@ from .disks import RunCommand
 from .errors import ImageCacheError
 from .layout import printable
 from .plan import Plan, State
-from .report import describe, reasons_of, reclaimable_bytes, warnings
+from .report import describe, describe_files, reasons_of, reclaimable_bytes, warnings
 from .scan import read_disks
 from .settings import Settings
 
@@ -76,9 +76,14 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     except ImageCacheError as exc:
         failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
     errors = [_error(plan, outcome, settings), failure, corruption(verification, settings)]
+    done = _describe_outcome(outcome)
+    if params["details"] != "files":
+        # With any details, each file that goes is told with its size and its reasons.
+        removable = [verdict for verdict in plan.verdicts if verdict.state is State.REMOVABLE]
+        done["files"] = describe_files(removable, snapshot, plan, settings, now, verification)
     return PruneResult(
         facts=describe(snapshot, plan, settings, now, params["details"], verification),
-        done=_describe_outcome(outcome),
+        done=done,
         changed=bool(outcome.removed),
         diff=_listing_diff(plan, outcome, settings),
         warnings=[*warnings(snapshot, plan, verification), *outcome.warnings],

@@ -22,7 +22,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from .checksums import Verification
 
-__all__ = ["describe", "reasons_of", "reclaimable_bytes", "warnings"]
+__all__ = ["describe", "describe_files", "reasons_of", "reclaimable_bytes", "warnings"]
 
 # How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
 _SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 400, "unknown_use": 900, "corrupt": 500}
@@ -97,14 +97,29 @@ def describe(
         printable(image_id): use.local + use.remote for image_id, use in plan.usage.images.items()
     }
     if details == "files":
-        facts["files"] = [
-            {
-                **_file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now),
-                **_checksum(verdict.file, verification),
-            }
-            for verdict in sorted(plan.verdicts, key=lambda verdict: verdict.file.name)
-        ]
+        facts["files"] = describe_files(plan.verdicts, snapshot, plan, settings, now, verification)
     return facts
+
+
+def describe_files(
+    verdicts: Iterable[Verdict],
+    snapshot: Snapshot,
+    plan: Plan,
+    settings: Settings,
+    now: float,
+    verification: Verification | None,
+) -> list[dict[str, Any]]:
+    """Return one entry for each of these verdicts of the plan, as ``details: files`` has them.
+
+    The other parameters are those of :func:`describe`.
+    """
+    return [
+        {
+            **_file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now),
+            **_checksum(verdict.file, verification),
+        }
+        for verdict in sorted(verdicts, key=lambda verdict: verdict.file.name)
+    ]
 
 
 def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None = None) -> list[str]:
@@ -115,7 +130,10 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
         for lost in plan.missing
     ]
     sentences += verification.alarms if verification else ()
-    sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use]
+    # Of shared storage, one host alone never knows all, and the result says so.
+    is_shared = snapshot.store is not None and snapshot.store.shared
+    untold = plan.unlisted_instances if is_shared else ()
+    sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use if sentence not in untold]
     sentences += snapshot.warnings
     sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:

@@ -57,6 +57,18 @@ class TestSharedStorage:
         again = fleet.run()
         assert (again.status, again.changed, cached(shared)) == (0, set(), USED)
 
+    def test_it_is_shown_once_and_nobody_is_warned_of_what_the_other_host_knows(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        shared.compute_nodes({f"nova-{name}": shared.now for name in "ab"})
+        for arguments in (("--tags", "report"), ("--check",)):
+            output = fleet.run(*arguments).output
+            assert "SHARED BY    a, b" in output, output
+            assert (output.count("IMAGE CACHE  nova-a:"), output.count("IMAGE CACHE  nova-b:")) == (1, 0)
+            assert "Nothing may be removed" not in output
+        assert output.count(": unused; unknown image") == 3  # a file of each host would go
+        assert output.count("To list each file that stays:") == 2
+
 
 def pair(fleet: Fleet, one: str, other: str) -> tuple[CacheTree, set[str]]:
     """Two more hosts with one storage, and what is in its cache."""
@@ -98,8 +110,9 @@ class TestAHostThatDoesNotAnswer:
     def test_nor_may_it_be_left_out_of_the_play(self, fleet: Fleet, shared: CacheTree) -> None:
         run = fleet.run("--limit", "a,c")
         assert run.failed == {"a"}
-        assert "b shares this storage" in run.messages["a"]
+        assert run.messages["a"].startswith("Nothing was removed from this storage. b shares this storage")
         assert "not in this play" in run.messages["a"]
+        assert "REFUSED  Nothing may be removed:" in run.output
         assert cached(shared) == ALL
         assert alone(fleet) == names("image-c")
 

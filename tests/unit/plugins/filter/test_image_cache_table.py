@@ -63,6 +63,9 @@ def audit(*files: dict[str, Any], details: str = "files", **more: Any) -> dict[s
             **{state: len(names) for state, names in by_state.items()},
             "total": {"files": len(recognised), "allocated_bytes": sum(each["allocated_bytes"] for each in recognised)},
             "reclaimable_bytes": 0 if more.get("unknown_use") else removable,
+            "bytes": {
+                state: sum(each["allocated_bytes"] for each in files if each["state"] == state) for state in by_state
+            },
         },
         "missing": [],
         "orphans": [],
@@ -113,6 +116,10 @@ def removable(*but: str) -> list[str]:
     return sorted(each["name"] for each in FILES if each["state"] == "removable" and each["name"] not in but)
 
 
+def taken(names: list[str]) -> int:
+    return sum(each["allocated_bytes"] for each in FILES if each["name"] in names)
+
+
 def test_dry_run():
     """One of everything, but for failures."""
     image_cache = audit(
@@ -122,7 +129,7 @@ def test_dry_run():
     )
     result = pruned(
         removable("swap_1024"),
-        7_606_232_064,
+        taken(removable("swap_1024")),
         kept=[{"name": "swap_1024", "reason": "locked"}],
     )
     table = """\
@@ -333,10 +340,10 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !!          - swap_512: it could not be removed: Operation not permitted
 
 FOUND                      FILES     ON DISK
-  in use                       0
-  unused, too young            0
+  in use                       0       0 KiB
+  unused, too young            0       0 KiB
   unused, went                 0       0 KiB
-  unused, stays                1
+  unused, stays                1     1.0 GiB
   all                          1     1.0 GiB
   other, never touched         0
   20.0 GiB of 500.0 GiB are free there (ext4)
@@ -395,10 +402,10 @@ def test_names_alone():
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
 FOUND                      FILES     ON DISK
-  in use                       4
-  unused, too young            2
-  unused, would go             5     7.0 GiB
-  unused, stays                1
+  in use                       4     6.2 GiB
+  unused, too young            2     2.0 GiB
+  unused, would go             5     7.1 GiB
+  unused, stays                1     8.0 KiB
   all                         12    15.3 GiB
   other, never touched         1
   20.0 GiB of 500.0 GiB are free there (ext4)
@@ -423,9 +430,10 @@ STAYS, IN USE: 4 files
   e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77_21474836480
   swap_512
 
-DISK THAT WOULD COME BACK: 7.0 GiB of 15.3 GiB. Nothing was removed: this was a dry run."""
+DISK THAT WOULD COME BACK: 7.1 GiB of 15.3 GiB. Nothing was removed: this was a dry run."""
     image_cache = audit(*FILES, details="names")
-    result = pruned(removable("swap_1024"), 7 * GIB, kept=[{"name": "swap_1024", "reason": "space_target_met"}])
+    gone = removable("swap_1024")
+    result = pruned(gone, taken(gone), kept=[{"name": "swap_1024", "reason": "space_target_met"}])
     assert image_cache_table({**image_cache, **result}, dry_run=True) == table
 
 
@@ -441,12 +449,14 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! ORPHANS  a, b and 300 more have disks and belong to no known instance.
 
 FOUND                      FILES     ON DISK
-  in use                       4
-  unused, too young            2
-  unused, old enough           6
+  in use                       4     6.2 GiB
+  unused, too young            2     2.0 GiB
+  unused, old enough           6     7.1 GiB
   all                         12    15.3 GiB
   other, never touched         1
   20.0 GiB of 500.0 GiB are free there (ext4)
+
+To list each file: details: files, or with the role -e image_cache_details=files
 
 A PRUNE WOULD FREE: 7.1 GiB of 15.3 GiB."""
     image_cache = audit(
@@ -459,13 +469,48 @@ A PRUNE WOULD FREE: 7.1 GiB of 15.3 GiB."""
     assert image_cache_table(image_cache) == table
 
 
-def test_summary_of_a_prune_names_what_went():
-    lines = image_cache_table({**audit(*FILES, details="summary"), **pruned(removable(), 7 * GIB)}).splitlines()
-    assert lines[lines.index("UNUSED, WENT: 6 files") + 1 :] == [
-        *(f"  {name}" for name in removable()),
+def test_summary_of_a_prune_lists_what_went():
+    """A prune has the entries of what was removable, with any details."""
+    files = [each for each in FILES if each["state"] == "removable"]
+    result = pruned(removable(), taken(removable()), files=files)
+    lines = image_cache_table({**audit(*FILES, details="summary"), **result}).splitlines()
+    assert lines[lines.index("UNUSED, WENT: 6 files, 7.1 GiB") + 1 :] == [
+        "    ON DISK  LAST USED  FILE",
+        f"    4.4 GiB    40d ago  {FEDORA}",
+        f"                        unused; image {FEDORA_ID}, in Glance",
+        f"    1.0 GiB   200d ago  {'1' * 40}",
+        "                        unused; unknown image, not in Glance",
+        f"    1.0 GiB    40d ago  {UBUNTU}.part",
+        f"                        unused; interrupted download of {UBUNTU_ID}",
+        f"  700.0 MiB    40d ago  {FEDORA}_sm",
+        f"                        unused; small copy of {FEDORA_ID}",
+        "  132.0 KiB    40d ago  ephemeral_20_40d1d2c: unused; ephemeral disk template",
+        "    8.0 KiB    40d ago  swap_1024: unused; swap template",
         "",
-        "DISK BACK: 7.0 GiB of 15.3 GiB.",
+        "To list each file that stays: details: files, or with the role -e image_cache_details=files",
+        "",
+        "DISK BACK: 7.1 GiB of 15.3 GiB.",
     ]
+    kept = [{"name": name, "reason": "locked"} for name in removable()]
+    result = pruned([], 0, kept=kept, files=files)
+    lines = image_cache_table({**audit(*files, details="summary"), **result}).splitlines()
+    assert "    8.0 KiB    40d ago  swap_1024: nova or another prune holds its lock; swap template" in lines
+    assert not any(line.startswith("To list") for line in lines)
+
+
+def test_a_store_of_several_hosts_names_them_and_says_why_it_is_refused():
+    refused = ["c shares this storage and could not be audited."]
+    store = {"hosts": ["a", "b"], "refused": refused}
+    lines = image_cache_table(audit(*FILES), store=store).splitlines()
+    assert lines[1] == "SHARED BY    a, b"
+    assert lines[4:6] == ["!! REFUSED  Nothing may be removed:", f"!!          - {refused[0]}"]
+    assert "Removal is refused" in lines[-1]
+
+
+def test_what_one_host_alone_could_not_tell_is_no_matter_when_the_others_have():
+    image_cache = audit(*FILES, unknown_use=["nova saw host b"])
+    lines = image_cache_table(image_cache, store={"hosts": ["a", "b"], "refused": []}).splitlines()
+    assert not any("REFUSED" in line or "refused" in line for line in lines)
 
 
 def test_no_cache():

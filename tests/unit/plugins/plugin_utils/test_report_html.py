@@ -203,6 +203,11 @@ class TestContents:
         table = page.words.partition("Disk free")[2]
         assert table.index("b Unreachable not known") < table.index("a Audited")
 
+    def test_what_went_is_told_with_its_size_and_the_reason(self) -> None:
+        file = {"name": BASE, "state": "removable", "reasons": ["unknown"], "allocated_bytes": 3 * GIB}
+        fleet = fleet_of({"a": pruned(answer("a", **done(BASE, files=[file])))})
+        assert f"{BASE} 3.0 GiB, unknown" in Page(render_html(fleet)).words
+
     def test_what_is_left_out_is_counted(self) -> None:
         orphans = [f"orphan-{number}" for number in range(60)]
         words = Page(render_html(fleet_of({"a": audited(answer(orphans=orphans))}))).words

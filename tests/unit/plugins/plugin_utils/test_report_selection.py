@@ -12,8 +12,8 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report_selection imp
 from ansible_collections.stackops.nova.tests.unit.fleets import BASE, answer, audited, fleet_of
 
 FILES = [
-    {"name": BASE, "state": "removable", "allocated_bytes": 7},
-    {"name": "swap_64", "state": "active", "allocated_bytes": 8},
+    {"name": BASE, "state": "removable", "reasons": ["unused"], "allocated_bytes": 7},
+    {"name": "swap_64", "state": "active", "reasons": ["backing"], "allocated_bytes": 8},
 ]
 FLEET = fleet_of({"a": audited(answer("a", files=FILES)), "b": audited(answer("b"))})
 

@@ -234,6 +234,12 @@ class TestSharedStorage:
         assert len(facts["store"]["users"]) < 100
         assert facts["shared_use"]["users"] == names
 
+    def test_nobody_is_warned_of_what_only_the_other_hosts_can_tell(self, host: Host) -> None:
+        host.compute_nodes({"compute-9": host.now})
+        shared, alone = (host.audit(libvirt=True, shared_storage=shared) for shared in (True, False))
+        assert shared.facts["unknown_use"] == alone.facts["unknown_use"] != []
+        assert [len(warnings(result)) for result in (shared, alone)] == [0, 1]
+
     def test_what_would_be_removed_by_other_rules_is_said(self, host: Host) -> None:
         nova = {"remove_unused_original_minimum_age_seconds": 86400, "remove_unused_resized_minimum_age_seconds": 3600}
         other = {"remove_unused_base_images": True, "remove_unused_kernels": False, "orphans": "protect"}

@@ -94,6 +94,24 @@ class TestAWholeCache:
         assert rehearsal.diff == performance.diff
         assert rehearsal.facts["files"] == performance.facts["files"]
 
+    @pytest.mark.parametrize("details", ["summary", "names"])
+    def test_each_file_that_goes_is_told_with_its_size_and_the_reason_without_details_too(
+        self, cache: Host, details: str
+    ) -> None:
+        whole = {file["name"]: file for file in cache.prune(check_mode=True, libvirt=True).facts["files"]}
+        dry, run = (cache.prune(check_mode=check_mode, libvirt=True, details=details) for check_mode in (True, False))
+        assert [file["name"] for file in dry.done["files"]] == dry.done["removed"] == sorted(self.REMOVED)
+        for file in dry.done["files"]:
+            assert {**file, "age_seconds": None} == {**whole[file["name"]], "age_seconds": None}
+        assert "files" not in dry.facts
+        assert [file["name"] for file in run.done["files"]] == run.done["removed"] == dry.done["removed"]
+
+    def test_so_is_each_that_would_if_all_were_known(self, cache: Host) -> None:
+        cache.compute_nodes({"compute-9": cache.now})
+        result = cache.prune(check_mode=True, libvirt=True, details="summary")
+        assert [file["name"] for file in result.done["files"]] == sorted(self.REMOVED)
+        assert result.done["removed"] == []
+
     def test_a_dry_run_makes_no_locks_directory(self, cache: Host) -> None:
         for path in cache.locks_path.iterdir():
             path.unlink()
