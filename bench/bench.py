@@ -224,7 +224,7 @@ def measure_fleet(root: Path) -> Iterator[Row]:
             for details in ("summary", "files")
         )
         yield Row("the result of a host, at most", "<= 4 KiB", f"{small / 1024:.1f} KiB", "", "", small <= 4096)
-        yield Row("the same with details: files, as the role asks for it", "", f"{large / 1024:.1f} KiB", "", "", True)
+        yield Row("the same with details: files, if asked for", "", f"{large / 1024:.1f} KiB", "", "", True)
         growth, ping_growth = (
             (many.peak_bytes - some.peak_bytes) / 80 / 1e3 for many, some in ((audit, few_audit), (ping, few_ping))
         )
