@@ -154,6 +154,12 @@ class TestHeader:
         assert image == STANDALONE
         assert_qemu_agrees(disk, image)
 
+    @pytest.mark.parametrize(("place", "kind"), [(8, "Q"), (16, "I")], ids=["no place", "no length"])
+    def test_with_half_of_a_name_it_has_none(self, disk: Path, place: int, kind: str) -> None:
+        disk.write_bytes(field(place, kind, 0))
+        assert read(disk) == STANDALONE
+        assert_qemu_agrees(disk, STANDALONE)
+
     @pytest.mark.parametrize(
         "options",
         ["lazy_refcounts=on", "compression_type=zstd", "extended_l2=on", "cluster_size=512", "cluster_size=2M"],
@@ -183,6 +189,7 @@ class TestHeader:
             pytest.param([(BACKING_FORMAT, b"raw"), (0, b""), (BACKING_FORMAT, b"qcow2")], "raw", id="up to the end"),
             pytest.param([(BACKING_FORMAT, b"raw\0x")], "raw", id="up to a NUL byte"),
             pytest.param([(FEATURE_NAMES, b"a" * 9), (BACKING_FORMAT, b"raw")], "raw", id="behind padding"),
+            pytest.param([(BACKING_FORMAT, b"a" * 8), (FEATURE_NAMES, b"b")], "a" * 8, id="8 bytes, and no padding"),
             pytest.param([(BACKING_FORMAT, b"a" * 15)], "a" * 15, id="15 bytes"),
             pytest.param([(BACKING_FORMAT, b"")], None, id="empty"),
             pytest.param([(BACKING_FORMAT, b"raw"), (BACKING_FORMAT, b"")], None, id="empty after all"),
@@ -193,6 +200,14 @@ class TestHeader:
     ) -> None:
         disk.write_bytes(qcow2(b"/base", extensions=extensions))
         assert read(disk) == Image("/base", counts, None)
+        assert_qemu_agrees(disk, read(disk))
+
+    def test_the_extensions_may_end_where_the_name_begins(self, disk: Path) -> None:
+        image, place = bytearray(WHOLE), WHOLE.index(b"/base") - 8
+        image[place : place + 5] = b"/base"
+        struct.pack_into(">Q", image, 8, place)
+        disk.write_bytes(image)
+        assert read(disk) == Image("/base", "raw", None)
         assert_qemu_agrees(disk, read(disk))
 
     def test_a_name_that_is_not_utf8_is_kept_as_it_is(self, disk: Path) -> None:
@@ -271,6 +286,7 @@ LIES = {
     "short header": (field(100, "I", 103), "its header is 103 bytes long"),
     "header longer than its cluster": (field(100, "I", 65537), "its header is 65537 bytes long"),
     "extension into the name": (field(108, "I", 1000), "a header extension at 112 is 1000 bytes long"),
+    "extension one byte into the name": (field(108, "I", 17), "a header extension at 112 is 17 bytes long"),
     "endless extension": (field(108, "I", 2**32 - 1), "a header extension at 112 is 4294967295 bytes long"),
     "format of 16 bytes": (qcow2(b"/base", extensions=[(BACKING_FORMAT, b"a" * 16)]), "format has a name of 16 bytes"),
 }  # fmt: skip
@@ -556,9 +572,12 @@ class TestAskingQemuImg:
             f"{limits} qemu-img info -U --output=json -f qed {disk}",
         ]
 
-    def test_a_version_1_image_is_named_so(self, disk: Path) -> None:
-        create(disk, "-f", "qcow")
-        assert read_image(str(disk), None, lambda command: (0, "{}", " ".join(command[-3:]))) == STANDALONE
+    @pytest.mark.parametrize("image_format", ["qcow", "qcow2"])
+    def test_its_version_says_which_format_it_is(self, disk: Path, image_format: str) -> None:
+        commands = []
+        create(disk, "-f", image_format, *(["-o", f"data_file={disk}.raw"] if image_format == "qcow2" else []))
+        read_image(str(disk), None, lambda command: commands.append(command) or (0, "{}", ""))
+        assert [command[-3:] for command in commands] == [["-f", image_format, str(disk)]]
 
     def test_while_it_hangs_the_use_is_unknown(self, disk: Path) -> None:
         with pytest.raises(
