@@ -189,6 +189,7 @@ class TestHeader:
             pytest.param([(BACKING_FORMAT, b"raw"), (0, b""), (BACKING_FORMAT, b"qcow2")], "raw", id="up to the end"),
             pytest.param([(BACKING_FORMAT, b"raw\0x")], "raw", id="up to a NUL byte"),
             pytest.param([(FEATURE_NAMES, b"a" * 9), (BACKING_FORMAT, b"raw")], "raw", id="behind padding"),
+            pytest.param([(FEATURE_NAMES, bytes(9)), (BACKING_FORMAT, b"raw")], "raw", id="behind what looks like it"),
             pytest.param([(BACKING_FORMAT, b"a" * 8), (FEATURE_NAMES, b"b")], "a" * 8, id="8 bytes, and no padding"),
             pytest.param([(BACKING_FORMAT, b"a" * 15)], "a" * 15, id="15 bytes"),
             pytest.param([(BACKING_FORMAT, b"")], None, id="empty"),
@@ -246,6 +247,11 @@ class TestFormat:
     def test_a_raw_disk_needs_nothing_whatever_its_guest_wrote(self, disk: Path) -> None:
         overlay(disk, "/etc/passwd")
         assert read(disk, "raw") == STANDALONE
+
+    def test_four_bytes_are_a_raw_disk(self, disk: Path) -> None:
+        disk.write_bytes(b"disk")
+        assert read(disk) == STANDALONE
+        assert_qemu_agrees(disk, STANDALONE)
 
     def test_without_a_word_about_it_the_first_bytes_decide(self, disk: Path) -> None:
         image = read(raw(disk, b"QFI no image"))
@@ -368,7 +374,7 @@ class TestLies:
         disk.write_bytes(overlay_bytes(1 << 20, b"n\n\xff" + b"x" * 900 + b":", "raw"))
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
-        assert "'n\\n\\xffxxx" in str(error.value)
+        assert "'n\\n\\xff" + "x" * 17 + ":…'" in str(error.value)
         assert len(str(error.value)) < 300 + len(str(disk))
 
 
@@ -404,7 +410,7 @@ class TestChain:
             files.append(str(path))
         chain = follow_chain(str(below), None, here, no_command)
         assert [os.path.normpath(file) for file in chain.files] == files[-2::-1]
-        assert chain.missing is None
+        assert (chain.missing, chain.is_cut) == (None, False)
         assert list(chain.files) == [
             image["full-backing-filename"] for image in whole_chain(below) if "full-backing-filename" in image
         ]
@@ -450,6 +456,12 @@ class TestChain:
         overlay(tmp_path / "disk", "/base", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}/elsewhere{path}", no_command)
         assert chain == Chain((), f"{tmp_path}/elsewhere/base", is_cut=True)
+
+    def test_what_lies_above_it_is_needed_still(self, tmp_path: Path) -> None:
+        overlay(tmp_path / "middle", "/lost", "qcow2")
+        overlay(tmp_path / "disk", "/middle", "qcow2")
+        chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}{path}", no_command)
+        assert chain == Chain((f"{tmp_path}/middle",), f"{tmp_path}/lost", is_cut=True)
 
     def test_it_goes_on_where_a_file_is_found(self, tmp_path: Path) -> None:
         overlay(tmp_path / "found", "/lost/base")
@@ -579,11 +591,12 @@ class TestAskingQemuImg:
         read_image(str(disk), None, lambda command: commands.append(command) or (0, "{}", ""))
         assert [command[-3:] for command in commands] == [["-f", image_format, str(disk)]]
 
-    def test_while_it_hangs_the_use_is_unknown(self, disk: Path) -> None:
+    @pytest.mark.parametrize("status", [124, 137], ids=["ended", "killed"])
+    def test_while_it_hangs_the_use_is_unknown(self, disk: Path, status: int) -> None:
         with pytest.raises(
             ImageCacheError, match=f"{disk} .* only qemu-img can read, and it did not answer within 30 seconds"
         ):
-            read_image(str(disk), None, lambda _command: (124, "", ""))
+            read_image(str(disk), None, lambda _command: (status, "", ""))
 
     def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path) -> None:
         with pytest.raises(ImageCacheError) as error:
