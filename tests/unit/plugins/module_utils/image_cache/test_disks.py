@@ -187,6 +187,7 @@ class TestHeader:
         [
             pytest.param([(BACKING_FORMAT, b"raw"), (BACKING_FORMAT, b"qcow2")], "qcow2", id="the last of two"),
             pytest.param([(BACKING_FORMAT, b"raw"), (0, b""), (BACKING_FORMAT, b"qcow2")], "raw", id="up to the end"),
+            pytest.param([(BACKING_FORMAT, b"raw"), (0xFFFFFFFF, b"qcow2")], "raw", id="no other kind"),
             pytest.param([(BACKING_FORMAT, b"raw\0x")], "raw", id="up to a NUL byte"),
             pytest.param([(FEATURE_NAMES, b"a" * 9), (BACKING_FORMAT, b"raw")], "raw", id="behind padding"),
             pytest.param([(FEATURE_NAMES, bytes(9)), (BACKING_FORMAT, b"raw")], "raw", id="behind what looks like it"),
@@ -246,7 +247,7 @@ class TestOpening:
 class TestFormat:
     def test_a_raw_disk_needs_nothing_whatever_its_guest_wrote(self, disk: Path) -> None:
         overlay(disk, "/etc/passwd")
-        assert read(disk, "raw") == STANDALONE
+        assert read(disk, json.loads('"raw"')) == STANDALONE
 
     def test_four_bytes_are_a_raw_disk(self, disk: Path) -> None:
         disk.write_bytes(b"disk")
@@ -260,7 +261,7 @@ class TestFormat:
 
     def test_what_should_be_qcow2_and_is_not_is_unknown(self, disk: Path) -> None:
         with pytest.raises(ImageCacheError, match=f"{disk} should be a qcow2 image and does not begin like one"):
-            read(raw(disk), "qcow2")
+            read(raw(disk), json.loads('"qcow2"'))
 
 
 def field(offset: int, kind: str, value: int) -> bytes:
