@@ -147,11 +147,18 @@ class TestHostsThatDoNotFitTogether:
 
 class TestAPlayThatGoesOn:
     def test_where_it_cannot_be_found_out_who_shares_nothing_goes(self, fleet: Fleet, shared: CacheTree) -> None:
-        fleet.hosts["b"]["image_cache_keep_files"] = "{{ not_there }}"
+        fleet.hosts["b"]["image_cache_keep_files"] = 5  # the module takes it for a list, and the filter does not
         run = fleet.run(play={"ignore_errors": True})
         assert run.changed == set()
         assert "It was not found out who shares this storage" in run.messages["c"]
         assert (cached(shared), len(alone(fleet))) == (ALL, 2)
+
+    def test_a_host_without_an_audit_stops_its_storage_and_no_other(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts["b"]["image_cache_keep_files"] = "{{ not_there }}"
+        run = fleet.run(play={"ignore_errors": True})
+        assert run.changed == {"c"}
+        assert "not_there" in run.messages["b"]
+        assert cached(shared) == ALL
 
     def test_an_earlier_audit_of_a_host_that_was_not_reached_now_does_not_count(
         self, fleet: Fleet, shared: CacheTree

@@ -1,0 +1,109 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+name: image_cache_options
+short_description: Make the options of the image cache modules from the role's variables
+version_added: 0.1.0
+description:
+  - Says with which options the role C(stackops.nova.image_cache) runs the modules on a host.
+  - Variables that the role does not know, or that cannot be meant, are refused, so that no spelling mistake takes a
+    protection away.
+  - One filter for all of them, because on many hosts a template for each option takes about as long as the audit.
+positional: groups, host
+author:
+  - stackops.nova contributors (@stackops)
+options:
+  _input:
+    description: The variables whose names begin with C(image_cache_), as they are for the host.
+    type: dict
+    required: true
+  groups:
+    description: The groups of the inventory, C(groups).
+    type: dict
+    required: true
+  host:
+    description: The host's name in the inventory.
+    type: str
+    required: true
+seealso:
+  - plugin: stackops.nova.image_cache_stores
+    plugin_type: filter
+"""
+
+EXAMPLES = r"""
+- name: See with which options the role would run the modules
+  ansible.builtin.debug:
+    msg: "{{ variables | stackops.nova.image_cache_options(groups, inventory_hostname) }}"
+  vars:
+    variables:
+      image_cache_instance_source: libvirt
+      image_cache_instance_hosts: []
+      image_cache_ignore_storage_users: []
+      image_cache_max_removals: 10
+"""
+
+RETURN = r"""
+_value:
+  description: The options.
+  type: dict
+"""
+
+from typing import Any, Callable, Mapping, Sequence
+
+from ansible.errors import AnsibleFilterError
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+
+_SOURCES = ("libvirt", "openstack", "provided")
+_OPTIONS = {"image_cache_" + option.removeprefix("image_").removeprefix("cache_"): option for option in argument_spec()}
+_OF_THE_ROLE_ALONE = {
+    "image_cache_prune",
+    "image_cache_group",
+    "image_cache_instance_source",
+    "image_cache_openstack_cloud",
+    "image_cache_storage_group",
+    "image_cache_ignore_storage_users",
+    "image_cache_fleet_max_removal_percent",
+    "image_cache_report_path",
+    "image_cache_report_query",
+}
+
+
+class FilterModule:
+    """The filter, for Ansible."""
+
+    def filters(self) -> dict[str, Callable[..., dict[str, Any]]]:
+        return {"image_cache_options": image_cache_options}
+
+
+def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> dict[str, Any]:
+    """Make the options of the modules from the role's variables, and refuse what cannot be meant."""
+    mistake = _mistake(variables, groups)
+    if mistake:
+        raise AnsibleFilterError(mistake)
+    options = {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
+    # The operator vouches for those hosts, as for hosts whose instances are given.
+    options["instance_hosts"] = options["instance_hosts"] + variables["image_cache_ignore_storage_users"]
+    group = groups.get(variables.get("image_cache_storage_group", ""), ())
+    if host in group and len(group) > 1:
+        options["shared_storage"] = True
+    return options
+
+
+def _mistake(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> str:
+    unknown = sorted(set(variables) - set(_OPTIONS) - _OF_THE_ROLE_ALONE)
+    if unknown:
+        return f"The role image_cache has no variable {', '.join(unknown)}. Is it misspelt?"
+    source = variables["image_cache_instance_source"]
+    if source not in _SOURCES:
+        return f"It must be libvirt, openstack or provided, and image_cache_instance_source is {source}."
+    if source == "provided" and "image_cache_instances" not in variables:
+        return "There must be image_cache_instances where image_cache_instance_source is provided."
+    group = variables.get("image_cache_storage_group")
+    if group is not None and group not in groups:
+        return f"There is no group of the inventory for image_cache_storage_group: {group}."
+    return ""
