@@ -82,9 +82,7 @@ class FilterModule:
 
 def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> dict[str, Any]:
     """Make the options of the modules from the role's variables, and refuse what cannot be meant."""
-    mistake = _mistake(variables, groups)
-    if mistake:
-        raise AnsibleFilterError(mistake)
+    _refuse_mistakes(variables, groups)
     options = {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
     # The operator vouches for those hosts, as for hosts whose instances are given.
     options["instance_hosts"] = options["instance_hosts"] + variables["image_cache_ignore_storage_users"]
@@ -94,16 +92,17 @@ def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Seque
     return options
 
 
-def _mistake(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> str:
+def _refuse_mistakes(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:
     unknown = sorted(set(variables) - set(_OPTIONS) - _OF_THE_ROLE_ALONE)
     if unknown:
-        return f"The role image_cache has no variable {', '.join(unknown)}. Is it misspelt?"
+        raise AnsibleFilterError(f"The role image_cache has no variable {', '.join(unknown)}. Is it misspelt?")
     source = variables["image_cache_instance_source"]
     if source not in _SOURCES:
-        return f"It must be libvirt, openstack or provided, and image_cache_instance_source is {source}."
+        raise AnsibleFilterError(
+            f"It must be libvirt, openstack or provided, and image_cache_instance_source is {source}."
+        )
     if source == "provided" and "image_cache_instances" not in variables:
-        return "There must be image_cache_instances where image_cache_instance_source is provided."
+        raise AnsibleFilterError("There must be image_cache_instances where image_cache_instance_source is provided.")
     group = variables.get("image_cache_storage_group")
     if group is not None and group not in groups:
-        return f"There is no group of the inventory for image_cache_storage_group: {group}."
-    return ""
+        raise AnsibleFilterError(f"There is no group of the inventory for image_cache_storage_group: {group}.")
