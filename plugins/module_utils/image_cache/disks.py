@@ -259,7 +259,7 @@ def _read_qcow2(start: bytes, descriptor: int) -> Image | None:
     if name_offset == 0:
         return _STANDALONE
     end = name_offset + name_length
-    if name_offset > cluster_size or name_length > _BACKING_NAME_LIMIT or end > cluster_size:
+    if name_length > _BACKING_NAME_LIMIT or end > cluster_size:
         raise ValueError(f"its backing file's name has {name_length} bytes and stands at {name_offset}")
     header = start if end <= len(start) else os.pread(descriptor, end, 0)
     if len(header) < end:

@@ -205,12 +205,38 @@ class TestHeader:
         assert_qemu_agrees(disk, read(disk))
 
     def test_the_extensions_may_end_where_the_name_begins(self, disk: Path) -> None:
-        image, place = bytearray(WHOLE), WHOLE.index(b"/base") - 8
-        image[place : place + 5] = b"/base"
-        struct.pack_into(">Q", image, 8, place)
+        for backing_format in ("raw", "a" * 8):
+            image = bytearray(qcow2(b"/base", extensions=[(BACKING_FORMAT, backing_format.encode())]))
+            place = image.index(b"/base") - 8
+            image[place : place + 5] = b"/base"
+            struct.pack_into(">Q", image, 8, place)
+            disk.write_bytes(image)
+            assert read(disk) == Image("/base", backing_format, None)
+            assert_qemu_agrees(disk, read(disk))
+
+    def test_also_with_one_that_holds_nothing(self, disk: Path) -> None:
+        image = bytearray(WHOLE)
+        struct.pack_into(">II", image, WHOLE.index(b"/base") - 8, BACKING_FORMAT, 0)
         disk.write_bytes(image)
-        assert read(disk) == Image("/base", "raw", None)
+        assert read(disk) == Image("/base", None, None)
         assert_qemu_agrees(disk, read(disk))
+
+    def test_the_name_may_end_with_the_cluster(self, disk: Path) -> None:
+        disk.write_bytes(qcow2(b"/base", gap=65536 - 117))
+        assert read(disk) == Image("/base", None, None)
+        assert_qemu_agrees(disk, read(disk))
+
+    def test_so_may_the_header(self, disk: Path) -> None:
+        image = bytearray(qcow2(b""))
+        struct.pack_into(">I", image, 100, 65536)
+        disk.write_bytes(image)
+        assert read(disk) == STANDALONE
+        assert_qemu_agrees(disk, STANDALONE)
+
+    @pytest.mark.parametrize(("version", "length"), [(2, 72), (3, 104)])
+    def test_it_may_be_all_that_there_is(self, disk: Path, version: int, length: int) -> None:
+        disk.write_bytes(qcow2(b"", version=version)[:length])
+        assert read(disk) == STANDALONE
 
     def test_a_name_that_is_not_utf8_is_kept_as_it_is(self, disk: Path) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, b"/b\xffse", "raw"))
@@ -453,6 +479,14 @@ class TestChain:
             files, f"{tmp_path}/{lost}", is_cut=lost == "middle"
         )
 
+    @pytest.mark.parametrize("backing_format", [None, "qcow2", "vmdk"])
+    def test_what_it_may_have_needed_is_unknown_unless_it_is_raw(
+        self, tmp_path: Path, backing_format: str | None
+    ) -> None:
+        (tmp_path / "disk").write_bytes(overlay_bytes(1 << 20, "/lost", backing_format))
+        chain = follow_chain(str(tmp_path / "disk"), None, here, no_command)
+        assert chain == Chain((), "/lost", is_cut=True)
+
     def test_so_is_one_that_vanishes_while_it_is_looked_at(self, tmp_path: Path) -> None:
         overlay(tmp_path / "disk", "/base", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}/elsewhere{path}", no_command)
@@ -599,11 +633,12 @@ class TestAskingQemuImg:
         ):
             read_image(str(disk), None, lambda _command: (status, "", ""))
 
-    def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path) -> None:
+    @pytest.mark.parametrize("status", [1, -9], ids=["failed", "killed"])
+    def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path, status: int) -> None:
         with pytest.raises(ImageCacheError) as error:
-            read_image(str(disk), None, lambda _command: (1, "", f"Invalid extent line: SECRET of {disk}\n"))
+            read_image(str(disk), None, lambda _command: (status, "", f"Invalid extent line: SECRET of {disk}\n"))
         assert "SECRET" not in str(error.value)
-        assert f"run 'qemu-img info -U {disk}'" in str(error.value)
+        assert f"(exit status {status}): run 'qemu-img info -U {disk}'" in str(error.value)
 
     @pytest.mark.parametrize(
         "error", [FileNotFoundError(2, "No such file or directory"), PermissionError(13, "Denied")]
