@@ -122,9 +122,19 @@ def _obstacle(settings: Settings) -> str | None:
     """Say what stands in the way of any removal, as far as can be told without trying."""
     if not os.access(settings.cache_path, os.W_OK | os.X_OK):
         return f"{printable(settings.cache_path)} may not be written by this user"
-    if not os.path.lexists(settings.locks_path) and not os.access(settings.instances_path, os.W_OK | os.X_OK):
+    if not os.path.lexists(settings.locks_path) and not _may_make_for_nova(settings.instances_path):
         return _without_locks(settings, "this user may not make that directory")
     return None
+
+
+def _may_make_for_nova(instances_path: str) -> bool:
+    """Tell whether this user may make a directory there that belongs to whom that one does, as nova's must."""
+    try:
+        owner = os.stat(instances_path)
+    except OSError:
+        return False
+    is_ours = owner.st_uid == os.geteuid() and owner.st_gid in (os.getegid(), *os.getgroups())
+    return (is_ours or os.geteuid() == 0) and os.access(instances_path, os.W_OK | os.X_OK)
 
 
 def _without_locks(settings: Settings, reason: str) -> str:

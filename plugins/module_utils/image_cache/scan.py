@@ -135,12 +135,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    try:
-        open_files = find_open_files(_names_by_inode(files))
-    except OSError as exc:
-        raise ImageCacheError(
-            f"The processes of this host cannot be listed, so what they have open is unknown: {exc}."
-        ) from exc
+    open_files = find_open_files(_names_by_inode(files))
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}

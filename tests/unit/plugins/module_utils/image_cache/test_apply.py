@@ -312,6 +312,20 @@ class TestAFailure:
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert public_host.cached() == [BASE]
 
+    @needs_root
+    def test_nor_that_he_could_make_no_locks_directory_for_nova(self, public_host: Host) -> None:
+        public_host.base(BASE, age=OLD)
+        public_host.locks_path.rmdir()
+        public_host.instances_path.chmod(0o777)
+        os.chown(public_host.cache_path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
+        assert failed(rehearsal)[BASE].endswith("this user may not make that directory")
+        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
+        os.chown(public_host.instances_path, NOBODY, NOBODY)
+        assert as_nobody(lambda: rehearse_plan(plan, settings)).failed == ()
+        assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
+
 
 class TestRehearsal:
     def test_it_tells_what_would_go_and_lets_it_stay(self, three: Host) -> None:
