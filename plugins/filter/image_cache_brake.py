@@ -27,8 +27,14 @@ options:
   max_removal_percent:
     description:
       - How much may go at most, in percent of the bytes. Any share if it is not given.
-      - If a host of the stores has a smaller C(image_cache_fleet_max_removal_percent) of its own, that counts.
+      - If one of O(hosts) has a smaller C(image_cache_fleet_max_removal_percent) of its own, that counts.
     type: float
+  hosts:
+    description:
+      - The hosts of the play, C(ansible_play_hosts_all), those that failed included.
+      - Those of the stores if it is not given.
+    type: list
+    elements: str
 seealso:
   - plugin: stackops.nova.image_cache_stores
     plugin_type: filter
@@ -64,9 +70,12 @@ def image_cache_brake(
     stores: Sequence[Mapping[str, Any]],
     hostvars: Mapping[str, Mapping[str, Any]],
     max_removal_percent: float | None = None,
+    hosts: Sequence[str] | None = None,
 ) -> str:
     """Say why a fleet must not be pruned, because too much of it would go."""
-    limit = _strictest(stores, hostvars, max_removal_percent)
+    if hosts is None:
+        hosts = [host for store in stores for host in store["hosts"]]
+    limit = _strictest(hosts, hostvars, max_removal_percent)
     if limit is None:
         return ""
     cached = reclaimable = 0
@@ -84,15 +93,12 @@ def image_cache_brake(
     )
 
 
-def _strictest(
-    stores: Sequence[Mapping[str, Any]], hostvars: Mapping[str, Mapping[str, Any]], given: float | None
-) -> float | None:
+def _strictest(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], given: float | None) -> float | None:
     """Return the smallest limit of all hosts: a fleet has one brake, and whoever set one means it."""
     limits = [] if given is None else [_number(given)]
-    for store in stores:
-        for host in store["hosts"]:
-            if "image_cache_fleet_max_removal_percent" in hostvars[host]:
-                limits.append(_number(hostvars[host]["image_cache_fleet_max_removal_percent"]))
+    for host in hosts:
+        if "image_cache_fleet_max_removal_percent" in hostvars[host]:
+            limits.append(_number(hostvars[host]["image_cache_fleet_max_removal_percent"]))
     return min(limits, default=None)
 
 

@@ -59,7 +59,8 @@ from ansible.errors import AnsibleFilterError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 
 _SOURCES = ("libvirt", "openstack", "provided")
-_OPTIONS = {"image_cache_" + option.removeprefix("image_").removeprefix("cache_"): option for option in argument_spec()}
+_SPEC = argument_spec()
+_OPTIONS = {"image_cache_" + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
 _OF_THE_ROLE_ALONE = {
     "image_cache_prune",
     "image_cache_group",
@@ -83,19 +84,35 @@ class FilterModule:
 def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> dict[str, Any]:
     """Make the options of the modules from the role's variables, and refuse what cannot be meant."""
     _refuse_mistakes(variables, groups)
-    options = {_OPTIONS[name]: value for name, value in variables.items() if name in _OPTIONS}
+    options = {
+        option: _as_the_module_takes_it(option, variables[name])
+        for name, option in _OPTIONS.items()
+        if name in variables
+    }
     # The operator vouches for those hosts, as for hosts whose instances are given.
-    options["instance_hosts"] = options["instance_hosts"] + variables["image_cache_ignore_storage_users"]
-    group = groups.get(variables.get("image_cache_storage_group", ""), ())
+    options["instance_hosts"] = options["instance_hosts"] + _list(variables["image_cache_ignore_storage_users"])
+    group = groups[variables["image_cache_storage_group"]] if "image_cache_storage_group" in variables else ()
     if host in group and len(group) > 1:
         options["shared_storage"] = True
     return options
+
+
+def _as_the_module_takes_it(option: str, value: Any) -> Any:
+    return _list(value) if _SPEC[option]["type"] == "list" else value
+
+
+def _list(value: Any) -> list[Any]:
+    """Return a list as the modules take one, who accept a text with commas as well."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
 
 
 def _refuse_mistakes(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:
     unknown = sorted(set(variables) - set(_OPTIONS) - _OF_THE_ROLE_ALONE)
     if unknown:
         raise AnsibleFilterError(f"The role image_cache has no variable {', '.join(unknown)}. Is it misspelt?")
+    empty = sorted(name for name, value in variables.items() if value is None)
+    if empty:
+        raise AnsibleFilterError(f"There is no value in {', '.join(empty)}. Give one, or take the variable away.")
     source = variables["image_cache_instance_source"]
     if source not in _SOURCES:
         raise AnsibleFilterError(
@@ -103,6 +120,6 @@ def _refuse_mistakes(variables: Mapping[str, Any], groups: Mapping[str, Sequence
         )
     if source == "provided" and "image_cache_instances" not in variables:
         raise AnsibleFilterError("There must be image_cache_instances where image_cache_instance_source is provided.")
-    group = variables.get("image_cache_storage_group")
-    if group is not None and group not in groups:
+    group = variables.get("image_cache_storage_group", "all")
+    if group not in groups:
         raise AnsibleFilterError(f"There is no group of the inventory for image_cache_storage_group: {group}.")

@@ -144,6 +144,9 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from ansible.errors import AnsibleFilterError
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
+
 _INSTEAD = (
     "If it will not come back, name it in image_cache_ignore_storage_users. If it never shared this storage, "
     "say by image_cache_storage_group who does."
@@ -235,7 +238,7 @@ def image_cache_stores(
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
-    return group_hosts(known, present, frozenset(ignore_storage_users), cloud, limit or "")
+    return group_hosts(known, present, frozenset(_split(ignore_storage_users)), cloud, limit or "")
 
 
 def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], host: str) -> Sequence[Any]:
@@ -245,7 +248,21 @@ def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], h
         return value
     if "{{" in value:
         raise AnsibleFilterError(f"{variable} of host {host} has no value: '{value}' cannot be told.")
-    return [part.strip() for part in value.split(",")]  # as a module takes it
+    return _split(value)
+
+
+def _split(value: Iterable[Any]) -> list[Any]:
+    """Return a list as a module takes one: a text with commas is one as well."""
+    return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+
+
+def _plain(records: Iterable[Any]) -> list[dict[str, Any]]:
+    """Return given instances as plain records: what else a server has, such as passwords, is nobody's affair."""
+    try:
+        instances = [parse_record(record) for record in records]
+    except ImageCacheError as exc:
+        raise AnsibleFilterError(f"One of image_cache_instances cannot be understood: {exc}") from exc
+    return [record for instance in instances if instance is not None for record in records_of(instance)]
 
 
 def _audited(variables: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -556,7 +573,7 @@ class _Store:
                 keep_images.update(use.get("keep_images", ()))
             keep_files.update(host.keep_files)
         for records in self._given():
-            instances += records
+            instances += _plain(records)
         options: dict[str, Any] = {
             "instance_hosts": sorted(hosts),
             "keep_files": sorted(keep_files),

@@ -276,16 +276,22 @@ def _sort_out(
     """
     checksums = settings.checksums
     pattern = os.path.basename(settings.image_info_filename_pattern)
-    trusted = Checksum.TRUSTED
+    algorithm, interval_seconds, trusted = checksums.algorithm, checksums.interval_seconds, Checksum.TRUSTED
+    timestamp = algorithm + TIMESTAMP
     checked = []
     records = {}
     due = []
     for file in files:
         try:
             info = read_info(info_path(pattern, file.name), directory)
-            verified_at = _verified_at(info, checksums.algorithm)
-            if _is_recent(verified_at, checksums.interval_seconds, now):
-                checked.append(Checked(file, trusted, None, None, verified_at))
+            time = info.fields.get(timestamp)
+            # The quickest way to what judge() would say of most files on most days.
+            if (
+                isinstance(time, float)
+                and abs(now - time) < interval_seconds
+                and _is_checksum(algorithm, info.fields.get(algorithm))
+            ):
+                checked.append(Checked(file, trusted, None, None, time))
                 continue
             record = _make_record(info, file.name, settings, cache)
         except OSError as exc:

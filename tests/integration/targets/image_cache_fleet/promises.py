@@ -147,8 +147,7 @@ class TestHostsThatDoNotFitTogether:
 
 class TestAPlayThatGoesOn:
     def test_where_it_cannot_be_found_out_who_shares_nothing_goes(self, fleet: Fleet, shared: CacheTree) -> None:
-        fleet.hosts["b"]["image_cache_keep_files"] = 5  # the module takes it for a list, and the filter does not
-        run = fleet.run(play={"ignore_errors": True})
+        run = fleet.run(play={"ignore_errors": True, "vars": {"ansible_limit": "{{ 1 // 0 }}"}})
         assert run.changed == set()
         assert "It was not found out who shares this storage" in run.messages["c"]
         assert (cached(shared), len(alone(fleet))) == (ALL, 2)
@@ -205,6 +204,17 @@ class TestBatches:
         assert "d shares this storage" in run.messages["e"]
         assert cached(other) == whole
         assert (cached(shared), alone(fleet)) == (USED, names("image-c"))
+
+    def test_one_that_waited_in_vain_is_told_of(self, fleet: Fleet) -> None:
+        tree = fleet.add("a")
+        fleet.add("b", tree)
+        fleet.add("c")
+        for host in "ab":
+            fleet.hosts[host]["image_cache_shared_storage"] = True
+        run = fleet.run(play={"serial": [2, 1]})
+        assert run.failed == {"c"}, run.output
+        assert "Nothing was removed from the storage of a, b. Its hosts were in earlier batches" in run.messages["c"]
+        assert cached(tree) == ALL
 
 
 class TestTags:
@@ -267,6 +277,19 @@ class TestWhereInstancesComeFrom:
         assert "has no variable image_cache_keep_flies. Is it misspelt?" in run.messages["d"]
         assert (cached(shared), len(alone(fleet)), len(cached(misspelt))) == (ALL, 2, 2)
 
+    def test_a_group_without_a_value_is_not_as_good_as_none(self, fleet: Fleet, shared: CacheTree) -> None:
+        for host in "ab":
+            fleet.hosts[host]["image_cache_storage_group"] = None
+        run = fleet.run()
+        assert run.failed >= {"a", "b"}, run.output
+        assert cached(shared) == ALL
+
+    def test_a_list_as_text_protects_in_a_prune_as_in_an_audit(self, fleet: Fleet, shared: CacheTree) -> None:
+        run = fleet.run(image_cache_keep_images="unused-a,unused-c")
+        assert run.status == 0, run.output
+        assert cached(shared) == USED | names("unused-a")
+        assert len(alone(fleet)) == 2
+
     def test_nor_is_an_audit_made_with_them(self, fleet: Fleet) -> None:
         fleet.add("a")
         fleet.add("b")
@@ -283,6 +306,13 @@ class TestWhereInstancesComeFrom:
         run = fleet.run(play={"vars": {"image_cache_storage_group": group}})
         assert "shraing" in run.messages["a"]
         assert len(cached(tree)) == 2
+
+    def test_nothing_that_a_server_has_besides_is_shown(self, fleet: Fleet, shared: CacheTree) -> None:
+        given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b", "adminPass": "SEKRIT"}]
+        run = fleet.run("-v", image_cache_instances=given)
+        assert run.status == 0, run.output
+        assert cached(shared) == USED | names("unused-a")
+        assert "SEKRIT" not in run.output
 
     def test_provided_ones_are_enough(self, fleet: Fleet, shared: CacheTree) -> None:
         given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b"}]

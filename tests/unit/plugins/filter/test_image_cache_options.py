@@ -36,7 +36,20 @@ def test_each_variable_of_the_role_is_known_and_each_option_of_the_modules_gets_
     assert passed["max_removals"] == "the value of image_cache_max_removals"
     assert passed["image_cache_subdirectory_name"] == "the value of image_cache_subdirectory_name"
     assert passed["image_info_filename_pattern"] == "the value of image_cache_info_filename_pattern"
-    assert len(set(passed.values())) == len(passed)
+    assert passed["keep_files"] == ["the value of image_cache_keep_files"]
+    assert len(set(map(str, passed.values()))) == len(passed)
+
+
+@pytest.mark.parametrize(
+    "option", [name for name, spec in argument_spec().items() if spec["type"] == "list" and name != "instances"]
+)
+def test_a_text_with_commas_is_a_list_as_it_is_to_a_module(option: str) -> None:
+    assert options(**{f"image_cache_{option}": "one, two"})[option] == ["one", "two"]
+
+
+def test_hosts_that_are_vouched_for_are_a_list_as_well() -> None:
+    vouched = options(image_cache_instance_hosts="one", image_cache_ignore_storage_users="two,three")
+    assert vouched["instance_hosts"] == ["one", "two", "three"]
 
 
 def test_what_is_not_set_is_left_to_nova() -> None:
@@ -59,6 +72,14 @@ def test_who_is_in_a_storage_group_with_others_shares_its_storage(host: str, gro
             "The role image_cache has no variable image_cache_dry_run, image_cache_max_removal. Is it misspelt?",
         ),
         ({"image_cache_instance_source": "nova"}, "libvirt, openstack or provided, and image_cache_instance_source is"),
+        (
+            {"image_cache_storage_group": None, "image_cache_max_removals": None},
+            "no value in image_cache_max_removals, image_cache_storage_group. Give one",
+        ),
+        (
+            {"image_cache_instance_source": "provided", "image_cache_instances": None},
+            "no value in image_cache_instances",
+        ),
         ({"image_cache_instance_source": "provided"}, "There must be image_cache_instances where"),
         ({"image_cache_storage_group": "shraing"}, "no group of the inventory for image_cache_storage_group: shraing"),
     ],

@@ -96,6 +96,10 @@ class Play:
         return store
 
 
+def uuids(store: dict[str, Any]) -> list[str]:
+    return [instance["uuid"] for instance in store["told"]["a"]["instances"]]
+
+
 def said(stores: list[dict[str, Any]]) -> dict[str, str]:
     return {" ".join(store["hosts"]): f"{store['state']} by {store['pruner']}" for store in stores}
 
@@ -197,9 +201,17 @@ class TestWhatThePrunerIsTold:
     def test_what_the_operator_gave_is_told_once(self) -> None:
         given = [{"uuid": "given"}]
         play = Play(a=facts("a", shared_use=use()), b=facts("b", shared_use=use()))
-        assert play.store(instances=given)["told"]["a"]["instances"] == given
+        assert uuids(play.store(instances=given)) == ["given"]
         play.hostvars["b"]["image_cache_instances"] = [{"uuid": "given for b"}]
-        assert play.store(instances=given)["told"]["a"]["instances"] == [*given, {"uuid": "given for b"}]
+        assert uuids(play.store(instances=given)) == ["given", "given for b"]
+
+    def test_of_a_server_that_the_operator_gave_it_is_told_what_it_needs_and_no_more(self) -> None:
+        server = {"id": "1", "image": {"id": "i"}, "flavor": {"swap": 64}, "compute_host": "b", "adminPass": "secret"}
+        play = Play(a=facts("a", shared_use=use()), b=facts("b", shared_use=use()))
+        [told] = play.store(instances=[server])["told"]["a"]["instances"]
+        assert told == {"uuid": "1", "name": "", "host": "b", "image_ref": "i", "swap_mb": 64}
+        with pytest.raises(AnsibleFilterError, match=r"image_cache_instances cannot be understood: it has neither"):
+            play.store(instances=[{"adminPass": "secret"}])
 
     def test_it_is_what_the_module_takes(self, host: RealHost) -> None:
         base = host.base("swap_64", age=1 << 20)
