@@ -6,12 +6,16 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.unit.host import (
     DAY,
     HOUR,
@@ -292,6 +296,20 @@ class TestStrangeNames:
 
 
 class TestItLeavesNoTrace:
+    @pytest.mark.parametrize("was_enabled", [True, False])
+    def test_of_python_either(self, host: Host, was_enabled: bool) -> None:
+        enabled_before = gc.isenabled()
+        try:
+            gc.enable() if was_enabled else gc.disable()
+            host.audit()
+            assert gc.isenabled() is was_enabled
+            host.instances_path.rename(host.root / "elsewhere")
+            with pytest.raises(ImageCacheError):
+                host.audit()
+            assert gc.isenabled() is was_enabled
+        finally:
+            gc.enable() if enabled_before else gc.disable()
+
     def test_nothing_is_written_or_made(self, host: Host) -> None:
         for name, age in ((BASE, OLD), (OTHER_BASE, OLD), (fingerprint("young"), HOUR), ("swap_64", OLD)):
             host.base(name, age=age, content=b"content")
