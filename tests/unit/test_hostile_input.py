@@ -326,7 +326,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(file=st.sampled_from(FILES), content=documents)
 def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> None:
     shutil.rmtree(place)
@@ -336,7 +336,7 @@ def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> No
     assert {BASE, LOWEST} <= set(host.cached())
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(cached=st.lists(file_names, max_size=3), directories=st.lists(file_names, max_size=3))
 def test_any_names(place: Path, cached: list[bytes], directories: list[bytes]) -> None:
     shutil.rmtree(place)

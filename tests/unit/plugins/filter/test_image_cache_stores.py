@@ -492,7 +492,7 @@ def plays(draw: st.DrawFn) -> Play:
     return play
 
 
-@hypothesis_settings(deadline=None, max_examples=400)
+@hypothesis_settings(max_examples=400)
 @given(plays(), st.sets(names))
 def test_whatever_the_fleet_is_like(play: Play, ignored: set[str]) -> None:
     stores = play.stores(ignore_storage_users=sorted(ignored))

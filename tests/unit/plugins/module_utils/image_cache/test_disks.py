@@ -717,7 +717,7 @@ def changed(image: bytes, edits: list[tuple[int, int]]) -> bytes:
     return bytes(made)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(image=st.builds(changed, images, st.one_of(st.just([]), changes)))
 def test_where_qemu_reads_a_header_we_read_the_same(any_disk: Path, image: bytes) -> None:
     any_disk.write_bytes(image)
@@ -736,7 +736,7 @@ def test_where_qemu_reads_a_header_we_read_the_same(any_disk: Path, image: bytes
         assert ours._replace(data_file=None) in (theirs, whole)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     content=st.one_of(st.binary(), st.binary().map(WHOLE[:4].__add__), st.builds(changed, images, changes)),
     length=st.one_of(st.none(), st.integers(0, 300)),

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
@@ -187,12 +187,10 @@ class TestReading:
             with pytest.raises(PermissionError):
                 as_nobody(facts.read)
 
-    @settings(deadline=None)
     @given(st.binary(max_size=200))
     def test_whatever_the_bytes(self, content: bytes) -> None:
         check_reading(content)
 
-    @settings(deadline=None)
     @given(
         st.dictionaries(
             st.sampled_from(["sha1", "sha1-timestamp", "other"]),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
@@ -520,7 +520,6 @@ markup = st.sampled_from([
 documents = st.one_of(st.binary(), st.lists(markup, max_size=30).map(b"".join))
 
 
-@settings(deadline=None)
 @given(st.one_of(anything, records))
 @example({"uuid": "x", "swap_mb": float("inf")})
 def test_any_record_is_understood_or_refused(record: Any) -> None:
@@ -531,7 +530,6 @@ def test_any_record_is_understood_or_refused(record: Any) -> None:
     assert instance is None or instance.uuid in (record.get("uuid"), record.get("id"))
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(anything, records), max_size=4))
 def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
     inventory = collect(given_instances, [], None, "vm")
@@ -559,7 +557,6 @@ def test_any_instance_survives_being_written_as_records(instance: Instance) -> N
     assert collect(records_of(instance), [], None, "vm").instances == (instance,)
 
 
-@settings(deadline=None)
 @given(documents)
 @example(b"<?xml version='1.0' encoding='nonsense'?>")
 def test_any_document_is_understood_or_refused(document: bytes) -> None:

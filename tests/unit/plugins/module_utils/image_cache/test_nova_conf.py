@@ -350,7 +350,6 @@ def test_any_file_says_the_same_to_us_and_to_oslo_config(path: Path, text: str) 
     assert ourselves == oslo_config
 
 
-@settings(deadline=None)
 @given(content=st.one_of(st.binary(), st.text().map(str.encode), files.map(str.encode)))
 def test_any_file_is_read_or_refused(path: Path, content: bytes) -> None:
     path.write_bytes(content)

@@ -613,7 +613,7 @@ def removable(plan: Plan) -> set[str]:
     return {name for name, state in said(plan).items() if state.startswith("removable")}
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, space_targets, brakes)
 def test_what_goes_is_old_and_needed_by_nobody(
     snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
@@ -627,7 +627,7 @@ def test_what_goes_is_old_and_needed_by_nobody(
         assert not is_needed(file.name, snapshot, inventory, policy_settings)
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies)
 def test_whatever_is_old_and_needed_by_nobody_is_removable(
     snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any]
@@ -642,7 +642,7 @@ def test_whatever_is_old_and_needed_by_nobody_is_removable(
     }
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, space_targets, brakes)
 def test_each_removable_file_goes_or_is_kept_for_a_reason(
     snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
@@ -659,7 +659,7 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
         assert len(plan.removals) <= brake.get("max_removals", 99)
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(snapshots, policies, space_targets)
 def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
     snapshot: Snapshot, policy: dict[str, Any], space: dict[str, int]
@@ -687,7 +687,7 @@ def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
         assert count == len(candidates)
 
 
-@hypothesis_settings(deadline=None, max_examples=300)
+@hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, guests, disk_uses)
 def test_one_more_user_never_costs_a_file(
     snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]

@@ -366,7 +366,7 @@ def all_corrupt(names: list[str], users: list[str]) -> tuple[Verification, dict[
     return Verification({}, files, summary, [], []), dict.fromkeys(names, users)
 
 
-@hypothesis_settings(deadline=None, max_examples=200)
+@hypothesis_settings(max_examples=200)
 @given(snapshots, st.builds(all_corrupt, repeated(hostile), repeated(hostile)))
 def test_a_summary_stays_under_four_kibibytes(
     snapshot: Snapshot, corrupt: tuple[Verification, dict[str, list[str]]]
@@ -387,7 +387,7 @@ def test_a_summary_stays_under_four_kibibytes(
         assert bool(shown) == bool(all_of_it)
 
 
-@hypothesis_settings(deadline=None, max_examples=200)
+@hypothesis_settings(max_examples=200)
 @given(snapshots, hostile, hostile, st.sampled_from(["summary", "names", "files"]))
 def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str, image: str, details: str) -> None:
     snapshot = snapshot._replace(problems=())

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 from hypothesis import assume, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from oslo_config import types
 
@@ -287,12 +286,10 @@ class TestValuesInTheFile:
         with pytest.raises(ImageCacheError, match=f"minimum_age_seconds to '{number}', which is not a whole number"):
             configured(conf, f"[image_cache]\nremove_unused_original_minimum_age_seconds = {number}\n")
 
-    @hypothesis_settings(deadline=None)
     @given(st.one_of(st.text(), st.sampled_from(["TRUE", "No", " 1", "on\n"])))
     def test_yes_and_no_are_what_nova_takes_for_them(self, word: str) -> None:
         assert understood("remove_unused_kernels", word) == by_oslo(types.Boolean(), word)
 
-    @hypothesis_settings(deadline=None)
     @given(st.one_of(st.text(min_size=1), st.integers().map(str), st.sampled_from(["1_000", " 7 ", "+1", "٣", "007"])))
     def test_numbers_too(self, number: str) -> None:
         assume(number.strip() and not number.strip().startswith("-") and len(number) < 19)
