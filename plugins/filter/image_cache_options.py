@@ -57,6 +57,7 @@ from typing import Any, Callable, Mapping, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.plugin_utils.lists import as_list
 
 _SOURCES = ("libvirt", "openstack", "provided")
 _SPEC = argument_spec()
@@ -90,7 +91,7 @@ def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Seque
         if name in variables
     }
     # The operator vouches for those hosts, as for hosts whose instances are given.
-    options["instance_hosts"] = options["instance_hosts"] + _list(variables["image_cache_ignore_storage_users"])
+    options["instance_hosts"] = options["instance_hosts"] + as_list(variables["image_cache_ignore_storage_users"])
     group = groups[variables["image_cache_storage_group"]] if "image_cache_storage_group" in variables else ()
     if host in group and len(group) > 1:
         options["shared_storage"] = True
@@ -98,12 +99,7 @@ def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Seque
 
 
 def _as_the_module_takes_it(option: str, value: Any) -> Any:
-    return _list(value) if _SPEC[option]["type"] == "list" else value
-
-
-def _list(value: Any) -> list[Any]:
-    """Return a list as the modules take one, who accept a text with commas as well."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    return as_list(value) if _SPEC[option]["type"] == "list" else value
 
 
 def _refuse_mistakes(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:

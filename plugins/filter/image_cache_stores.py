@@ -146,6 +146,7 @@ from ansible.errors import AnsibleFilterError
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
+from ansible_collections.stackops.nova.plugins.plugin_utils.lists import as_list
 
 _INSTEAD = (
     "If it will not come back, name it in image_cache_ignore_storage_users. If it never shared this storage, "
@@ -238,7 +239,7 @@ def image_cache_stores(
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
-    return group_hosts(known, present, frozenset(_split(ignore_storage_users)), cloud, limit or "")
+    return group_hosts(known, present, frozenset(as_list(ignore_storage_users)), cloud, limit or "")
 
 
 def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], host: str) -> Sequence[Any]:
@@ -248,12 +249,7 @@ def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], h
         return value
     if "{{" in value:
         raise AnsibleFilterError(f"{variable} of host {host} has no value: '{value}' cannot be told.")
-    return _split(value)
-
-
-def _split(value: Iterable[Any]) -> list[Any]:
-    """Return a list as a module takes one: a text with commas is one as well."""
-    return [part.strip() for part in value.split(",")] if isinstance(value, str) else list(value)
+    return as_list(value)
 
 
 def _plain(records: Iterable[Any]) -> list[dict[str, Any]]:
