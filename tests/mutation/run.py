@@ -33,8 +33,10 @@ Known = dict[str, str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="See each mutant fail a test.")
-    parser.add_argument("file", nargs="*", choices=FILES, help="only these")
+    parser.add_argument("file", nargs="*", help=f"only these of {', '.join(FILES)}")
     files = parser.parse_args().file or FILES
+    if unknown := set(files) - set(FILES):
+        parser.error(f"there are no mutants of {', '.join(sorted(unknown))}")
     equivalent = tomllib.loads((Path(__file__).parent / "equivalent.toml").read_text())
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # it takes half of the time
     return 1 if sum(examine(name, equivalent[name]) for name in files) else 0
