@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, 
 from .disks import RunCommand
 from .errors import ImageCacheError
 from .info_files import (
+    DIGITS,
     INFO_KINDS,
     TIMESTAMP,
     Info,
@@ -30,6 +31,7 @@ from .info_files import (
     info_lock_name,
     read_essex_checksum,
     read_info,
+    read_timestamp,
     remove_essex_checksum,
     store_facts,
 )
@@ -46,10 +48,7 @@ __all__ = ["Checked", "Checksum", "ChecksumReason", "Record", "Verification", "j
 
 Reading = Tuple["Checked", Optional[Mapping[str, str]]]
 
-_DIGESTS = {
-    algorithm: re.compile(f"[0-9a-f]{{{digits}}}")
-    for algorithm, digits in (("sha1", 40), ("sha256", 64), ("sha512", 128))
-}
+_DIGESTS = {algorithm: re.compile(f"[0-9a-f]{{{digits}}}") for algorithm, digits in DIGITS.items()}
 # When a file was last read in vain: so that it lets the others go first in a run with little time.
 _ATTEMPT = "-attempt"
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -277,23 +276,19 @@ def _sort_out(
     checksums = settings.checksums
     pattern = os.path.basename(settings.image_info_filename_pattern)
     algorithm, interval_seconds, trusted = checksums.algorithm, checksums.interval_seconds, Checksum.TRUSTED
-    timestamp = algorithm + TIMESTAMP
     checked = []
     records = {}
     due = []
     for file in files:
-        try:
-            info = read_info(info_path(pattern, file.name), directory)
-            time = info.fields.get(timestamp)
-            # The quickest way to what judge() would say of most files on most days.
-            if (
-                isinstance(time, float)
-                and abs(now - time) < interval_seconds
-                and _is_checksum(algorithm, info.fields.get(algorithm))
-            ):
+        info_file = info_path(pattern, file.name)
+        # The quickest way to what judge() would say of most files on most days.
+        if directory is not None:
+            time = read_timestamp(info_file, directory, algorithm)
+            if time is not None and abs(now - time) < interval_seconds:
                 checked.append(Checked(file, trusted, None, None, time))
                 continue
-            record = _make_record(info, file.name, settings, cache)
+        try:
+            record = _make_record(read_info(info_file, directory), file.name, settings, cache)
         except OSError as exc:
             checked.append(_unreadable(file, f"its info file: {exc.strerror}"))
             continue

@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import stat
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
@@ -24,6 +25,7 @@ from .layout import Kind, info_path, lock_name, parse_name, printable
 from .locks import acquire, release
 
 __all__ = [
+    "DIGITS",
     "INFO_KINDS",
     "TIMESTAMP",
     "Info",
@@ -32,11 +34,13 @@ __all__ = [
     "is_valid_info_file",
     "read_essex_checksum",
     "read_info",
+    "read_timestamp",
     "remove_essex_checksum",
     "remove_info",
     "store_facts",
 ]
 
+DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
 INFO_KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
 TIMESTAMP = "-timestamp"
 _ESSEX_SUFFIX = ".sha1"
@@ -48,6 +52,14 @@ _DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o644
 _WHITESPACE = " \t\n\r"  # JSON's own
 _decode = json.JSONDecoder().raw_decode
+# What is written here about a file with one checksum, to the byte.
+_ONE_CHECKSUM = {
+    algorithm: re.compile(
+        rb'\{"%(algorithm)s": "[0-9a-f]{%(digits)d}", "%(algorithm)s-timestamp": ([1-9][0-9]*\.[0-9]+)\}'
+        % {b"algorithm": algorithm.encode(), b"digits": digits}
+    )
+    for algorithm, digits in DIGITS.items()
+}
 
 
 class Info(NamedTuple):
@@ -119,7 +131,7 @@ def read_info(file: str, directory: int | None) -> Info:
     if directory is None:
         return Info({})
     try:
-        text = _read(file, directory).strip(_WHITESPACE)
+        text = _read(file, directory).decode().strip(_WHITESPACE)
         fields, end = _decode(text)
     except FileNotFoundError:
         return Info({})
@@ -128,6 +140,23 @@ def read_info(file: str, directory: int | None) -> Info:
     if end != len(text) or not isinstance(fields, dict):
         return Info({}, "it does not hold one JSON object")
     return Info(fields)
+
+
+def read_timestamp(file: str, directory: int, algorithm: str) -> float | None:
+    """Read when a checksum was verified, from an info file that holds that checksum and nothing else.
+
+    So do most files on most days, and this takes two thirds of the time of :func:`read_info`.
+
+    :param file: its bare name.
+    :param directory: descriptor of the directory of the info files.
+    :param algorithm: whose checksum.
+    :return: unix seconds; None where it holds anything else, or cannot be read.
+    """
+    try:
+        found = _ONE_CHECKSUM[algorithm].fullmatch(_read(file, directory))
+    except (OSError, ValueError):
+        return None
+    return None if found is None else float(found[1])
 
 
 def remove_info(file: str, directory: int | None) -> None:
@@ -150,7 +179,7 @@ def read_essex_checksum(name: str, cache: int) -> str | None:
     :raises OSError: it is there and cannot be read.
     """
     try:
-        return _read(name + _ESSEX_SUFFIX, cache).strip()
+        return _read(name + _ESSEX_SUFFIX, cache).decode().strip()
     except (FileNotFoundError, ValueError):
         return None
 
@@ -253,10 +282,10 @@ def _dress(descriptor: int, model: _Model) -> None:
         os.fchown(descriptor, model.uid, model.gid)
 
 
-def _read(name: str, directory: int) -> str:
+def _read(name: str, directory: int) -> bytes:
     """Read a small file, following no link and waiting for nobody; what a FIFO or device gives is as good.
 
-    :raises ValueError: it is a link or directory, too large, or no UTF-8.
+    :raises ValueError: it is a link or directory, or too large.
     """
     try:
         descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
@@ -272,4 +301,4 @@ def _read(name: str, directory: int) -> str:
         os.close(descriptor)
     if len(data) > _SIZE_LIMIT:
         raise ValueError("it is too large")
-    return data.decode()
+    return data

@@ -32,6 +32,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_fil
     is_valid_info_file,
     read_essex_checksum,
     read_info,
+    read_timestamp,
     remove_essex_checksum,
     remove_info,
     store_facts,
@@ -96,6 +97,10 @@ class Facts:
     def read(self) -> Info:
         with self.directory() as directory:
             return read_info(self.path.name, directory)
+
+    def timestamp(self, algorithm: str) -> float | None:
+        with self.directory() as directory:
+            return read_timestamp(self.path.name, directory, algorithm)
 
     def content(self) -> Any:
         return json.loads(self.path.read_text())
@@ -201,6 +206,36 @@ class TestReading:
         info = check_reading(json.dumps(fields).encode())
         assert info.damaged is None
         assert json.dumps(info.fields) == json.dumps(fields)
+
+    @pytest.mark.parametrize(("algorithm", "digits"), [("sha1", 40), ("sha256", 64), ("sha512", 128)])
+    def test_the_time_of_the_only_checksum(self, facts: Facts, algorithm: str, digits: int) -> None:
+        facts.store(**{algorithm: "0" * digits, f"{algorithm}-timestamp": 1386155535.41})
+        assert facts.timestamp(algorithm) == 1386155535.41
+
+    @pytest.mark.parametrize(
+        "fields", [{"sha1": "x"}, {"sha1": SHA1, "mine": 1}, {"sha256": SHA1, "sha256-timestamp": 1386155535.41}, {}]
+    )
+    def test_no_time_where_something_else_is_stored(self, facts: Facts, fields: dict[str, Any]) -> None:
+        facts.store(**fields)
+        assert facts.timestamp("sha1") is None
+
+    def test_no_time_where_nothing_can_be_read(self, facts: Facts) -> None:
+        assert facts.timestamp("sha1") is None
+        facts.path.mkdir()
+        assert facts.timestamp("sha1") is None
+
+    @given(
+        st.from_regex(
+            r'\{"sha1": "[0-9a-f]{39,41}", "sha1-timestamp": -?[0-9]{1,12}(\.[0-9]{0,3})?(e5)?\}\n?', fullmatch=True
+        )
+    )
+    def test_the_short_way_to_the_time_leads_where_the_long_one_does(self, content: str) -> None:
+        with tempfile.TemporaryDirectory() as root:
+            facts = Facts(Path(root))
+            facts.path.write_text(content)
+            time = facts.timestamp("sha1")
+            if time is not None:
+                assert facts.read() == Info({"sha1": content[10:50], "sha1-timestamp": time})
 
     def test_what_essex_left(self, facts: Facts) -> None:
         with facts.directory() as cache:
