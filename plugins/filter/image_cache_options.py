@@ -13,7 +13,7 @@ description:
   - Variables that the role does not know, or that cannot be meant, are refused, so that no spelling mistake takes a
     protection away.
   - One filter for all of them, because on many hosts a template for each option takes about as long as the audit.
-positional: groups, host
+positional: groups, host, told
 author:
   - stackops.nova contributors (@stackops)
 options:
@@ -29,6 +29,12 @@ options:
     description: The host's name in the inventory.
     type: str
     required: true
+  told:
+    description:
+      - What P(stackops.nova.image_cache_stores#filter) told the host, if it speaks for all that share its storage.
+        It goes before the host's own variables; C(keep_images) are united.
+    type: dict
+    default: {}
 seealso:
   - plugin: stackops.nova.image_cache_stores
     plugin_type: filter
@@ -52,6 +58,7 @@ _value:
   type: dict
 """
 
+from types import MappingProxyType
 from typing import Any, Callable, Mapping, Sequence
 
 from ansible.errors import AnsibleFilterError
@@ -62,6 +69,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.lists import as_list
 _SOURCES = ("libvirt", "openstack", "provided")
 _SPEC = argument_spec()
 _OPTIONS = {"image_cache_" + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
+_TOLD = ("instances", "instance_hosts", "keep_files", "glance_images")
 _OF_THE_ROLE_ALONE = {
     "image_cache_prune",
     "image_cache_group",
@@ -82,7 +90,12 @@ class FilterModule:
         return {"image_cache_options": image_cache_options}
 
 
-def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> dict[str, Any]:
+def image_cache_options(
+    variables: Mapping[str, Any],
+    groups: Mapping[str, Sequence[str]],
+    host: str,
+    told: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
     """Make the options of the modules from the role's variables, and refuse what cannot be meant."""
     _refuse_mistakes(variables, groups)
     options = {
@@ -95,6 +108,9 @@ def image_cache_options(variables: Mapping[str, Any], groups: Mapping[str, Seque
     group = groups[variables["image_cache_storage_group"]] if "image_cache_storage_group" in variables else ()
     if host in group and len(group) > 1:
         options["shared_storage"] = True
+    options.update({option: told[option] for option in _TOLD if option in told})
+    if "keep_images" in told:
+        options["keep_images"] = list(dict.fromkeys([*options["keep_images"], *told["keep_images"]]))
     return options
 
 

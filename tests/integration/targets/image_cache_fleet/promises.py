@@ -156,7 +156,7 @@ class TestAPlayThatGoesOn:
         fleet.hosts["b"]["image_cache_keep_files"] = "{{ not_there }}"
         run = fleet.run(play={"ignore_errors": True})
         assert run.changed <= {"c"}
-        assert "not_there" in run.messages["b"]
+        assert "not_there" in run.output
         assert cached(shared) == ALL
 
     def test_an_earlier_audit_of_a_host_that_was_not_reached_now_does_not_count(
@@ -306,6 +306,15 @@ class TestWhereInstancesComeFrom:
         run = fleet.run(play={"vars": {"image_cache_storage_group": group}})
         assert "shraing" in run.messages["a"]
         assert len(cached(tree)) == 2
+
+    def test_options_that_a_play_has_for_the_modules_do_not_come_between(self, fleet: Fleet, shared: CacheTree) -> None:
+        nobody = {"instances": [], "instance_hosts": ["nova-a", "nova-b", "nova-c"], "libvirt": False}
+        modules = [f"stackops.nova.image_cache_{module}" for module in ("facts", "prune")]
+        for names_of_the_modules in (modules, ["group/stackops.nova.image_cache"]):
+            run = fleet.run("--check", play={"module_defaults": dict.fromkeys(names_of_the_modules, nobody)})
+            assert run.status == 0, run.output
+            run = fleet.run(play={"module_defaults": dict.fromkeys(names_of_the_modules, nobody)})
+            assert (run.status, cached(shared), alone(fleet)) == (0, USED, names("image-c")), run.output
 
     def test_nothing_that_a_server_has_besides_is_shown(self, fleet: Fleet, shared: CacheTree) -> None:
         given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b", "adminPass": "SEKRIT"}]

@@ -52,6 +52,39 @@ def test_hosts_that_are_vouched_for_are_a_list_as_well() -> None:
     assert vouched["instance_hosts"] == ["one", "two", "three"]
 
 
+def test_what_all_need_who_share_the_storage_goes_first() -> None:
+    told = {
+        "state": "audited",
+        "instances": [{"uuid": "theirs"}],
+        "instance_hosts": ["a", "b"],
+        "keep_files": ["theirs"],
+        "keep_images": ["shared", "theirs"],
+        "glance_images": ["known"],
+    }
+    given: dict[str, Any] = {
+        "image_cache_instances": [{"uuid": "own"}],
+        "image_cache_instance_hosts": ["a"],
+        "image_cache_keep_files": ["own"],
+        "image_cache_keep_images": ["own", "shared"],
+        "image_cache_max_removals": 10,
+    }
+    passed = image_cache_options({**DEFAULTS, **given}, GROUPS, "a", told)
+    assert passed == {
+        **options(),
+        "max_removals": 10,
+        "instances": [{"uuid": "theirs"}],
+        "instance_hosts": ["a", "b"],
+        "keep_files": ["theirs"],
+        "keep_images": ["own", "shared", "theirs"],
+        "glance_images": ["known"],
+    }
+
+
+def test_who_is_alone_with_its_storage_is_told_nothing() -> None:
+    assert image_cache_options(DEFAULTS, GROUPS, "a", {}) == options()
+    assert image_cache_options(DEFAULTS, GROUPS, "a", {"state": "waits", "pruner": "b", "refused": []}) == options()
+
+
 def test_what_is_not_set_is_left_to_nova() -> None:
     defaults = {option: spec["default"] for option, spec in argument_spec().items() if "default" in spec}
     assert options() == {**defaults, "instance_hosts": []}
