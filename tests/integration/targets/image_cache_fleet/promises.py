@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fleet import UNREACHABLE, Fleet, cached, names, picture
 
-from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 FAILING = {"image_cache_instances_path": "/no/such/path"}
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -68,6 +68,15 @@ class TestSharedStorage:
             assert "Nothing may be removed" not in output
         assert output.count(": unused; unknown image") == 3  # a file of each host would go
         assert output.count("To list each file that stays:") == 2
+
+
+def test_a_name_that_looks_like_a_template_is_shown_and_not_evaluated(fleet: Fleet) -> None:
+    tree = fleet.add("a")
+    fleet.add("b")
+    tree.instance("{{ 7919 * 7919 }}", {"disk": fingerprint("image-a")})
+    output = fleet.run("--check").output
+    assert "{{ 7919 * 7919 }}" in output
+    assert "62710561" not in output
 
 
 def pair(fleet: Fleet, one: str, other: str) -> tuple[CacheTree, set[str]]:
@@ -298,6 +307,7 @@ class TestWhereInstancesComeFrom:
         run = fleet.run(play={"roles": [], "tasks": [LOOK]})
         assert "has no variable image_cache_instances_paht" in run.messages["a"]
         assert "It must be libvirt, openstack or provided, and image_cache_instance_source is nova" in run.messages["b"]
+        assert "There is no image cache to show: no host of this batch answered" in run.output
 
     def test_nor_what_only_the_play_makes_different_by_host(self, fleet: Fleet) -> None:
         tree = fleet.add("a")
