@@ -336,5 +336,5 @@ def _mapping(value: Any) -> Any:
 
 def _name(value: Any) -> str | None:
     if value is not None and not isinstance(value, str):
-        raise ValueError("a name is not a string")
+        raise ValueError  # what is wrong with an image's name is not told
     return value
