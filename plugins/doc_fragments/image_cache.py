@@ -28,8 +28,7 @@ options:
         C($instances_path) and C($image_cache_subdirectory_name) may be used.
       - A base file's info file is removed together with it.
       - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where
-        neither
-        this nor O(config_file) says it.
+        neither this nor O(config_file) says it.
     type: str
   remove_unused_base_images:
     description:
@@ -39,12 +38,10 @@ options:
   remove_unused_original_minimum_age_seconds:
     description:
       - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have
-        been
-        used last before it may go, if it is unused now. Counted from its modification time, which nova sets on each
-        use.
+        been used last before it may go, if it is unused now. Counted from its modification time, which nova sets on
+        each use.
       - V(86400) where neither this nor O(config_file) says it. A much smaller value takes away the time in which an
-        instance that
-        is being built holds nothing but its base file.
+        instance that is being built holds nothing but its base file.
     type: int
   remove_unused_resized_minimum_age_seconds:
     description:
@@ -60,8 +57,7 @@ options:
   host:
     description:
       - The name by which nova knows this host (C(host) in C(nova.conf)). It tells local from remote use, and is the
-        host that
-        O(libvirt) speaks for.
+        host that O(libvirt) speaks for.
       - The host's own name where neither this nor O(config_file) says it.
     type: str
   config_file:
@@ -73,8 +69,7 @@ options:
     description:
       - Instances that may use the cache, as dictionaries. All hosts that share the storage count, not this one alone.
       - Either plain records with C(uuid) and, where known, C(name), C(image_ref), C(kernel_id), C(ramdisk_id),
-        C(host), C(vm_state),
-        C(task_state), C(swap_mb) and C(ephemeral_gb).
+        C(host), C(vm_state), C(task_state), C(swap_mb) and C(ephemeral_gb).
       - Or servers just as the Compute API or M(openstack.cloud.server_info) gives them.
       - While one of them cannot be understood, nothing is removed.
       - Nothing else of them is used. The log of the host and the result do not repeat them, but they are sent to the
@@ -85,8 +80,7 @@ options:
     description:
       - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
       - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in
-        O(instances),
-        nor the host that O(libvirt) speaks for, nothing is removed.
+        O(instances), nor the host that O(libvirt) speaks for, nothing is removed.
     type: list
     elements: str
     default: []
@@ -107,8 +101,7 @@ options:
       - What to do about an orphan, a directory with disks that belongs to no instance of O(instances) or libvirt.
       - V(protect) keeps the files that back its disks.
       - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers
-        are orphans where
-        the Compute API was asked for its usual list.
+        are orphans where the Compute API was asked for its usual list.
     type: str
     choices: [protect, ignore]
     default: protect
@@ -127,8 +120,7 @@ options:
   glance_images:
     description:
       - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was
-        deleted there from one that
-        can be downloaded again, and unused images are known by their id.
+        deleted there from one that can be downloaded again, and unused images are known by their id.
     type: list
     elements: str
   shared_storage:
@@ -228,15 +220,12 @@ options:
     default: summary
 requirements:
   - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or
-    has an external data file.
-    While such a disk cannot be read, nothing is removed.
+    has an external data file. While such a disk cannot be read, nothing is removed.
 notes:
   - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users
-    have open, nor mark
-    files as used that belong to QEMU.
+    have open, nor mark files as used that belong to QEMU.
   - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of
-    O(instances_path), and
-    followed to its end, whatever an inventory says.
+    O(instances_path), and followed to its end, whatever an inventory says.
   - A base file that rots harms every guest on top of it, and nothing tells, for nova stopped verifying them in 2019.
     With O(checksum_base_images) they are read and compared with checksums that lie beside them, in nova's own info
     files and under nova's own locks, so that hosts with shared storage share the work. Corrupt files are returned as

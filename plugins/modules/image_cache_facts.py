@@ -11,8 +11,7 @@ short_description: Audit the image cache of an OpenStack compute host
 version_added: 0.1.0
 description:
   - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
-    that would free,
-    and what needs a person, such as a backing file that is missing.
+    that would free, and what needs a person, such as a backing file that is missing.
   - With O(checksum_base_images) it also verifies base files against the checksums that are stored beside them.
   - Writes nothing, starts no process for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
@@ -87,9 +86,8 @@ ansible_facts:
           contains:
             id:
               description:
-                - The same for two hosts only if they see the same directory, by file system type, source and path
-                  for a network or cluster file
-                  system, and by machine, device and path for a local one.
+                - The same for two hosts only if they see the same directory, by file system type, source and path for
+                  a network or cluster file system, and by machine, device and path for a local one.
               returned: success
               type: str
             filesystem:
@@ -362,8 +360,7 @@ ansible_facts:
           elements: str
         used_images:
           description: The images that instances use, by image id, with the number of instances on this host
-            (C(local)) and on
-            others (C(remote)), and their names (C(instances)).
+            (C(local)) and on others (C(remote)), and their names (C(instances)).
           returned: if O(details=names) or O(details=files)
           type: dict
         image_popularity:
@@ -383,8 +380,7 @@ ansible_facts:
             kind:
               description:
                 - What its name says it is, one of V(original), V(resized), V(small), V(swap), V(ephemeral),
-                  V(kernel), V(partial) (an interrupted
-                  download) and V(other).
+                  V(kernel), V(partial) (an interrupted download) and V(other).
               returned: success
               type: str
             image_id:
@@ -403,9 +399,8 @@ ansible_facts:
             reasons:
               description:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
-                  it),
-                  V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has it
-                  open), V(keep_images) or V(keep_files).
+                  it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
+                  it open), V(keep_images) or V(keep_files).
                 - An unused one has V(unused), or V(unknown) if no inventory names its image.
               returned: success
               type: list
