@@ -293,7 +293,8 @@ def note(figure: str, value: float, ours: str, peer: str) -> Row:
 
 
 def line(figure: str, target: str, measured: str, ours: str, peer: str) -> str:
-    return f"{figure:<72} {target:>9} {measured:>9} {ours:>9} {peer:>10}"
+    """A line of a table in Markdown, as the documentation has it."""
+    return f"| {figure:<72} | {target:>9} | {measured:>9} | {ours:>8} | {peer:>8} |"
 
 
 def ms(seconds: float) -> str:
@@ -319,11 +320,13 @@ def main(parts: list[str]) -> int:
     rows = []
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
     print(line("figure", "target", "measured", "ours", "peer"))
+    print(line(*["---"] * 5))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_ROOT")) as directory:
         for part in parts or PARTS:
             for row in PARTS[part](Path(directory)):
                 rows.append(row)
-                print(line(*row[:5]) + ("" if row.met else "  missed"), flush=True)
+                measured = row.measured if row.met else f"**{row.measured}**"
+                print(line(row.figure, row.target, measured, row.ours, row.peer), flush=True)
     return 0 if all(row.met for row in rows) else 1
 
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import _PLACES
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import PLACES
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -101,8 +101,8 @@ def _nova_options() -> str:
     """The options that a `nova.conf` has too."""
     rows = [("Option, and the role's variable", "Type", "Group in nova.conf, the first that has it", "Default")]
     for option, spec in argument_spec().items():
-        if option in _PLACES:
-            places = _lines(*(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in _PLACES[option]))
+        if option in PLACES:
+            places = _lines(*(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in PLACES[option]))
             rows.append((_names(option), _type(option, spec), places, _nova_default(option)))
     return _table(rows)
 
@@ -111,7 +111,7 @@ def _more_options() -> str:
     """The options that nova has not."""
     rows = [("Option, and the role's variable", "Type", "Default")]
     for option, spec in argument_spec().items():
-        if option not in _PLACES:
+        if option not in PLACES:
             default = spec.get("default")
             shown = "none" if default in (None, []) else f"``{json.dumps(default).strip(chr(34))}``"
             rows.append((_names(option), _type(option, spec), shown))

@@ -19,7 +19,7 @@ LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 
 def test_there_are_links() -> None:
-    assert sum(len(LINK.findall((ROOT / page).read_text())) for page in PAGES) > 10
+    assert any(LINK.search((ROOT / page).read_text()) for page in PAGES)
 
 
 @pytest.mark.parametrize("page", PAGES)

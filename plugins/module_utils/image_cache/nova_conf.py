@@ -30,7 +30,7 @@ Place = Tuple[str, str]
 Sections = Dict[str, Dict[str, str]]
 
 # Where each option stands, today's place first: oslo.config prefers it to a deprecated one.
-_PLACES: dict[str, tuple[Place, ...]] = {
+PLACES: dict[str, tuple[Place, ...]] = {
     "instances_path": (("DEFAULT", "instances_path"),),
     "image_cache_subdirectory_name": (
         ("image_cache", "subdirectory_name"),
@@ -72,7 +72,7 @@ _PLACES: dict[str, tuple[Place, ...]] = {
 }
 
 # References count from an option's present group, wherever it stands.
-_PRESENT_GROUPS: dict[Place, str] = {place: places[0][0] for places in _PLACES.values() for place in places}
+_PRESENT_GROUPS: dict[Place, str] = {place: places[0][0] for places in PLACES.values() for place in places}
 
 # What a reference may name without its being in the file: nova's own defaults, as packages set them.
 _REFERENCE_DEFAULTS: dict[str, str] = {
@@ -108,7 +108,7 @@ def read_nova_conf(path: str) -> dict[str, str]:
         sections = _parse(text)
         found = {}
         known: dict[Place, str] = {}
-        for option, places in _PLACES.items():
+        for option, places in PLACES.items():
             for group, name in places:
                 if name in sections.get(group, {}):
                     found[option] = _resolve(sections, (group, name), (), known)
@@ -187,7 +187,7 @@ class _References(Dict[str, str]):
         raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
 
     def _candidates(self, reference: str) -> list[Place]:
-        places = [(self._group, reference), ("DEFAULT", reference), *_PLACES.get(reference, ())]
+        places = [(self._group, reference), ("DEFAULT", reference), *PLACES.get(reference, ())]
         group, dot, name = reference.partition(".")
         if dot:
             places.insert(0, (group, name))
