@@ -112,6 +112,8 @@ def _answered(result: Mapping[str, Any], key: str, what: str) -> Sequence[Mappin
 
 
 def _understood(server: Mapping[str, Any]) -> Instance | None:
+    if server.get("status") == "UNKNOWN":
+        _refuse(f"The Compute API cannot reach the cell of server {server['id']}, and does not tell what it uses", "")
     try:
         return parse_record(server)
     except ImageCacheError as exc:

@@ -42,7 +42,8 @@ options:
     elements: dict
     default: []
   check_mode:
-    description: Whether the play runs in check mode, so that nothing was removed.
+    description:
+      - Whether the play runs in check mode, so that nothing was removed. What a prune says of itself goes first.
     type: bool
     default: false
   now:
@@ -261,9 +262,15 @@ def image_cache_fleet(
     described = [store for group in groups for store in _store(group, answers)]
     store_of = {name: store for store in described for name in store["hosts"]}
     entries = [_host(name, answers[name], store_of.get(name)) for name in hosts]
+    # A role, block or task may have a check mode of its own.
+    rehearsed = [
+        bool(answer.image_cache["check_mode"])
+        for answer in answers.values()
+        if answer.image_cache is not None and "check_mode" in answer.image_cache
+    ]
     return {
         "generated": time.time() if now is None else now,
-        "check_mode": check_mode,
+        "check_mode": all(rehearsed) if rehearsed else check_mode,
         "pruned": any(answer.was_pruned for answer in answers.values()),
         "summary": _summary(entries, described),
         "stores": described,
@@ -291,6 +298,8 @@ class _Answer(NamedTuple):
 def _answer(variables: Mapping[str, Any], in_play: bool) -> _Answer:
     audit = variables.get("__image_cache_audit") or {}
     prune = variables.get("__image_cache_pruned") or {}
+    if _is_earlier(prune, audit):
+        prune = {}
     was_pruned = bool(prune) and not prune.get("skipped")
     brake = variables.get("__image_cache_brake") or ""
     state = error = None
@@ -314,6 +323,13 @@ def _answer(variables: Mapping[str, Any], in_play: bool) -> _Answer:
     if problem is not None:
         return _Answer(None, "failed", f"Its answer cannot be understood: {problem}.", was_pruned)
     return _Answer(image_cache, state, error, was_pruned or bool(brake), str(brake))
+
+
+def _is_earlier(prune: Mapping[str, Any], audit: Mapping[str, Any]) -> bool:
+    """Tell whether a prune is of an earlier play, and its host was audited anew since."""
+    found = prune.get("image_cache"), (audit.get("ansible_facts") or {}).get("image_cache")
+    pruned, audited = (one.get("now") if isinstance(one, Mapping) else None for one in found)
+    return isinstance(pruned, float) and isinstance(audited, float) and pruned < audited
 
 
 def _mismatch(value: Any, shape: Any, path: str) -> str | None:

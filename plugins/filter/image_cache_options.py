@@ -32,7 +32,7 @@ options:
   told:
     description:
       - What P(stackops.nova.image_cache_stores#filter) told the host, if it speaks for all that share its storage.
-        It goes before the host's own variables; C(keep_images) are united.
+        It goes before the host's own variables; C(instances), C(keep_images) and C(keep_files) are united with them.
     type: dict
     default: {}
 seealso:
@@ -58,6 +58,7 @@ _value:
   type: dict
 """
 
+from datetime import date
 from types import MappingProxyType
 from typing import Any, Callable, Mapping, Sequence
 
@@ -69,7 +70,9 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.lists import as_list
 _SOURCES = ("libvirt", "openstack", "provided")
 _SPEC = argument_spec()
 _OPTIONS = {"image_cache_" + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
-_TOLD = ("instances", "instance_hosts", "keep_files", "glance_images")
+# What goes before the host's own, and what is united with it: a play may tell a host more than the inventory has.
+_TOLD = ("instance_hosts", "glance_images")
+_UNITED = ("keep_images", "keep_files")
 _OF_THE_ROLE_ALONE = {
     "image_cache_prune",
     "image_cache_group",
@@ -109,13 +112,25 @@ def image_cache_options(
     if host in group and len(group) > 1:
         options["shared_storage"] = True
     options.update({option: told[option] for option in _TOLD if option in told})
-    if "keep_images" in told:
-        options["keep_images"] = list(dict.fromkeys([*options["keep_images"], *told["keep_images"]]))
+    options.update(
+        {option: list(dict.fromkeys([*options[option], *told[option]])) for option in _UNITED if option in told}
+    )
+    if "instances" in told:
+        options["instances"] = [*told["instances"], *options.get("instances", ())]
     return options
 
 
 def _as_the_module_takes_it(option: str, value: Any) -> Any:
-    return as_list(value) if _SPEC[option]["type"] == "list" else value
+    return _without_dates(as_list(value) if _SPEC[option]["type"] == "list" else value)
+
+
+def _without_dates(value: Any) -> Any:
+    """Write dates as text. YAML makes them of what has no quotes, and ansible-core 2.18 cannot pass them on."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {key: _without_dates(inner) for key, inner in value.items()}
+    return [_without_dates(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _refuse_mistakes(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> None:

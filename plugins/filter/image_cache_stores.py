@@ -145,7 +145,11 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from ansible.errors import AnsibleFilterError
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
+    collect,
+    parse_record,
+    records_of,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.lists import as_list
 
 _INSTEAD = (
@@ -239,7 +243,11 @@ def image_cache_stores(
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
-    return group_hosts(known, present, frozenset(as_list(ignore_storage_users)), cloud, limit or "")
+    # Hosts that need nothing of any store, whoever says so: the variable may be that of a group.
+    ignored = frozenset(as_list(ignore_storage_users)).union(
+        *(_list(hostvars[name], "image_cache_ignore_storage_users", (), name) or () for name in hosts)
+    )
+    return group_hosts(known, present, ignored, cloud, limit or "")
 
 
 def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], host: str) -> Sequence[Any]:
@@ -509,8 +517,7 @@ class _Store:
                 )
             elif first_facts["shared_use"]:
                 reasons += self._disagreements(host, facts["shared_use"], first_facts["shared_use"])
-        digests = {facts["shared_use"]["given"] for facts in self.facts if facts["shared_use"]}
-        if len(digests) > len(self._given()):
+        if not self._are_given_known():
             reasons.append(
                 f"{', '.join(host.name for host in self.covered)} share this storage, and image_cache_instances is not "
                 f"the same on them in a way that no other host can see: set it in the inventory, or give all the same."
@@ -525,6 +532,17 @@ class _Store:
             for option, value in use["policy"].items()
             if value != first_use["policy"][option]
         ]
+
+    def _are_given_known(self) -> bool:
+        """Tell whether what each host was given is known here, or to the host that prunes: a play may give others."""
+        pruner = next((host for host in self.covered if host.name in self.batch), self.covered[0])
+        of_pruner = ((pruner.facts or {})["shared_use"] or {}).get("given", 0)
+        numbers = [(given, collect(given, (), None, "").given) for given in self._given()]
+        number_of = [next(number for given, number in numbers if given == host.instances) for host in self.covered]
+        return all(
+            (facts["shared_use"] or {}).get("given", 0) in {0, of_pruner, number}
+            for facts, number in zip(self.facts, number_of)
+        )
 
     def _given(self) -> list[Sequence[Any]]:
         """Return the lists of instances that the operator gave: as a rule, one for all."""
@@ -567,6 +585,7 @@ class _Store:
                 instances += use.get("instances", ())
                 keep_files.update(use.get("held", ()))
                 keep_images.update(use.get("keep_images", ()))
+                keep_files.update(use.get("keep_files", ()))
             keep_files.update(host.keep_files)
         for records in self._given():
             instances += _plain(records)

@@ -305,6 +305,11 @@ ansible_facts:
               returned: success
               type: list
               elements: str
+            keep_files:
+              description: The option O(keep_files).
+              returned: success
+              type: list
+              elements: str
             given:
               description: A number made from the ids of O(instances). Hosts that were given the same have the same.
               returned: success

@@ -92,6 +92,11 @@ image_cache:
   returned: success, and failure after the cache was looked at
   type: dict
   contains:
+    check_mode:
+      description:
+        - Whether this was a dry run. C(ansible_check_mode) does not tell where a task or play has C(check_mode).
+      returned: success
+      type: bool
     removed:
       description:
         - The files that were removed, in check mode those that would be. Always whole, for it is what changed.
@@ -173,7 +178,8 @@ def main() -> None:
         module.fail_json(msg=str(exc))
     for warning in result.warnings:
         module.warn(warning)
-    answer = {"changed": result.changed, "image_cache": {**result.facts, **result.done}}
+    image_cache = {**result.facts, **result.done, "check_mode": module.check_mode}
+    answer = {"changed": result.changed, "image_cache": image_cache}
     if module._diff:
         answer["diff"] = result.diff
     if result.error is not None:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -45,7 +46,8 @@ def compile_query(expression: str) -> Callable[[Mapping[str, Any]], Selection]:
         files = [{"host": store["pruner"], **file} for store in fleet["stores"] for file in store.get("files", ())]
         try:
             result, error = compiled.search({**fleet, "files": files}), None
-        except (jmespath.exceptions.JMESPathError, TypeError, ValueError) as exc:
+            json.dumps(result)  # a reference such as &name is no data
+        except (jmespath.exceptions.JMESPathError, ArithmeticError, RecursionError, TypeError, ValueError) as exc:
             result, error = None, str(exc)
         return {"expression": expression, "result": result, "error": error}
 

@@ -192,6 +192,7 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "users": _names(plan.users),
         "marks": _marks(snapshot),
         "keep_images": _names(settings.keep_images),
+        "keep_files": _names(settings.keep_files),
         "given": plan.inventory.given,
         "policy": {
             "remove_unused_base_images": settings.remove_unused_base_images,

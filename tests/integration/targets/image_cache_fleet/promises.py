@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -201,6 +202,26 @@ class TestAPlayWithOtherTasks:
         assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output
 
 
+class TestDryRuns:
+    """A role's own check mode counts, not what was said on the command line."""
+
+    @pytest.mark.parametrize(("argument", "is_dry"), [("--diff", True), ("--check", False)])
+    def test_the_report_says_what_was_done(self, fleet: Fleet, shared: CacheTree, argument: str, is_dry: bool) -> None:
+        report = fleet.root / "report"
+        run = fleet.run(argument, play={"check_mode": is_dry}, image_cache_report_path=str(report))
+        assert (run.status, cached(shared)) == (0, ALL if is_dry else USED), run.output
+        assert json.loads((report / "report.json").read_text())["check_mode"] is is_dry
+        assert ("UNUSED, WOULD GO" in run.output, "UNUSED, WENT" in run.output) == (is_dry, not is_dry)
+
+    def test_hosts_that_do_not_all_prune_are_told_so(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
+        for host in "ab":
+            fleet.hosts[host]["image_cache_prune"] = True
+        run = fleet.run(play={"roles": ["stackops.nova.image_cache"]})
+        assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
+        assert "Give image_cache_prune the same value for all hosts" in run.messages["b"]
+
+
 class TestBatches:
     def test_a_store_waits_for_the_last_of_its_hosts_and_one_that_failed_earlier_still_counts(
         self, fleet: Fleet, shared: CacheTree
@@ -325,6 +346,36 @@ class TestWhereInstancesComeFrom:
             assert run.status == 0, run.output
             run = fleet.run(play={"module_defaults": dict.fromkeys(names_of_the_modules, nobody)})
             assert (run.status, cached(shared), alone(fleet)) == (0, USED, names("image-c")), run.output
+
+    def test_what_a_play_says_besides_the_inventory_counts_where_storage_is_shared(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        for host in "ab":
+            fleet.hosts[host]["image_cache_instances"] = [{"uuid": "old", "image_ref": "old", "host": "nova-b"}]
+            fleet.hosts[host]["image_cache_keep_files"] = []
+        given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b"}]
+        (kept,) = names("unused-b")
+        keep = f"{{{{ ['{kept}'] if inventory_hostname == 'b' else [] }}}}"
+        run = fleet.run(play={"vars": {"image_cache_instances": given, "image_cache_keep_files": keep}})
+        assert (run.status, cached(shared)) == (0, ALL), run.output
+
+    def test_what_another_host_needs_stays_if_nobody_found_out_who_shares(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
+        role = {"role": "stackops.nova.image_cache", "vars": {"image_cache_prune": True}}
+        roles = [{**role, "check_mode": True}, {**role, "when": "inventory_hostname != 'c'"}]
+        run = fleet.run(play={"roles": roles})
+        assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
+        assert "a condition (when) of the role" in run.messages["b"]
+
+    def test_a_group_may_say_which_of_its_hosts_is_gone(self, fleet: Fleet) -> None:
+        fleet.add("c")
+        other, _whole = pair(fleet, "d", "gone")
+        fleet.hosts["gone"].update(UNREACHABLE)
+        fleet.hosts["d"]["image_cache_ignore_storage_users"] = ["gone"]
+        assert "d" in fleet.run().changed
+        assert cached(other) == names("image-d")
 
     def test_nothing_that_a_server_has_besides_is_shown(self, fleet: Fleet, shared: CacheTree) -> None:
         given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b", "adminPass": "SEKRIT"}]

@@ -121,6 +121,19 @@ class TestProblems:
         problem = told(server("1"), server("2", flavor="small"))["problem"]
         assert "server 2 cannot be understood: its flavor is not a dictionary." in problem
 
+    def test_a_server_in_a_cell_that_is_down_is_named(self) -> None:
+        unknown = {
+            "id": "2",
+            "status": "UNKNOWN",
+            "compute_host": None,
+            "vm_state": None,
+            "flavor": None,
+            "image": None,
+        }
+        problem = told(server("1"), unknown)["problem"]
+        assert "cannot reach the cell of server 2" in problem
+        assert "nothing is removed" in problem
+
     def test_an_account_that_is_not_told_the_hosts_may_not_see_all_servers(self) -> None:
         assert "names the host of no server" in told(server("1", None))["problem"]
 

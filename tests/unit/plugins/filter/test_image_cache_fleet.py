@@ -55,6 +55,16 @@ class TestHosts:
         assert states(fleet) == {"a": "audited"}
         assert not fleet["pruned"]
 
+    def test_a_prune_before_the_audit_is_of_an_earlier_play(self) -> None:
+        earlier, now = ({**answer(), "now": time} for time in (1.0, 2.0))
+        fleet = fleet_of({"a": {**pruned({**earlier, **done("gone")}), **audited(now)}})
+        assert (fleet["pruned"], fleet["summary"]["removed"], fleet["stores"][0]["state"]) == (False, 0, "audited")
+
+    @pytest.mark.parametrize("was_rehearsed", [True, False])
+    def test_a_prune_says_itself_whether_it_was_rehearsed(self, was_rehearsed: bool) -> None:
+        hostvars = {"a": pruned({**answer(), **done("gone"), "check_mode": was_rehearsed})}
+        assert fleet_of(hostvars, check_mode=not was_rehearsed)["check_mode"] is was_rehearsed
+
     def test_a_refusal_is_told_with_its_reasons(self) -> None:
         refused = pruned(answer(unknown_use=["A disk cannot be read."], **done()), msg="Nothing was removed.")
         fleet = fleet_of({"a": refused})

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -72,12 +73,19 @@ def test_what_all_need_who_share_the_storage_goes_first() -> None:
     assert passed == {
         **options(),
         "max_removals": 10,
-        "instances": [{"uuid": "theirs"}],
+        "instances": [{"uuid": "theirs"}, {"uuid": "own"}],
         "instance_hosts": ["a", "b"],
-        "keep_files": ["theirs"],
+        "keep_files": ["own", "theirs"],
         "keep_images": ["own", "shared", "theirs"],
         "glance_images": ["known"],
     }
+
+
+def test_dates_are_text() -> None:
+    servers = [{"id": "1", "launched": [date(2026, 1, 2)], "created": datetime(2026, 1, 2, 3, 4)}]
+    assert options(image_cache_instances=servers)["instances"] == [
+        {"id": "1", "launched": ["2026-01-02"], "created": "2026-01-02T03:04:00"}
+    ]
 
 
 def test_who_is_alone_with_its_storage_is_told_nothing() -> None:

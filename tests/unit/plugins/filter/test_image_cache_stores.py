@@ -15,6 +15,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter.image_cache_stores import FilterModule, image_cache_stores
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import collect
 from ansible_collections.stackops.nova.tests.unit.host import Host as RealHost
 
 NFS = "nfs4:filer:/instances:/_base"
@@ -29,6 +30,7 @@ def use(*instances: str, **more: Any) -> dict[str, Any]:
         "users": [],
         "marks": [1, 2, 3],
         "keep_images": [],
+        "keep_files": [],
         "given": 0,
         "policy": {},
     }
@@ -362,10 +364,36 @@ class TestRefusals:
         assert "b and a share this storage, and disagree about orphans (y and x)" in self.reason(Play(**audits))
 
     def test_instances_that_were_given_to_a_host_and_are_not_seen_here_are_told(self) -> None:
-        play = Play(a=facts("a", shared_use=use(given=1)), b=facts("b", shared_use=use(given=2)))
-        assert "image_cache_instances is not the same" in self.reason(play, instances=[{"uuid": "1"}])
-        play.hostvars["b"]["image_cache_instances"] = [{"uuid": "2"}]
+        one, two = ([{"uuid": uuid}] for uuid in "12")
+        of_one, of_two = (collect(given, (), None, "").given for given in (one, two))
+        play = Play(a=facts("a", shared_use=use(given=of_one)), b=facts("b", shared_use=use(given=of_two)))
+        assert "image_cache_instances is not the same" in self.reason(play, instances=one)
+        play.hostvars["b"]["image_cache_instances"] = two
+        assert play.store(instances=one)["state"] == "audited"
+        # As many lists as numbers, and another one: a play's variables go before those of the inventory.
+        play.hostvars["b"]["image_cache_instances"] = [{"uuid": "3"}]
+        assert "image_cache_instances is not the same" in self.reason(play, instances=one)
+
+    def test_it_is_enough_that_the_host_that_prunes_was_given_the_same(self) -> None:
+        given = collect([{"uuid": "1"}], (), None, "").given
+        play = Play(a=facts("a", shared_use=use(given=given)), b=facts("b", shared_use=use(given=given)))
+        assert play.store(instances=[{"uuid": "old"}])["state"] == "audited"
+
+    def test_a_host_that_was_given_none_has_none_that_could_be_lost(self) -> None:
+        given = collect([{"uuid": "1"}], (), None, "").given
+        play = Play(a=facts("a", shared_use=use(given=given)), b=facts("b", shared_use=use()))
+        play.hostvars["a"]["image_cache_instances"] = [{"uuid": "1"}]
         assert play.store(instances=[{"uuid": "1"}])["state"] == "audited"
+
+    def test_whoever_says_that_a_host_is_gone_says_it_for_all(self) -> None:
+        play = Play(a=local("a"), b=facts("b"), gone=None)
+        assert play.stores()[1]["state"] == "refused"
+        play.hostvars["b"]["image_cache_ignore_storage_users"] = ["gone"]
+        assert play.stores()[1]["state"] == "audited"
+
+    def test_files_stay_that_only_another_hosts_play_keeps(self) -> None:
+        play = Play(a=facts("a"), b=facts("b", shared_use=use(keep_files=["swap_64"])))
+        assert play.store()["told"]["a"]["keep_files"] == ["swap_64"]
 
     def test_hosts_that_see_one_cache_at_several_addresses_are_named(self) -> None:
         play = Play(a=facts("a"), b=facts("b", "nfs4:10.0.0.1:/instances:/_base"))

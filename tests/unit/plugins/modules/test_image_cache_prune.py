@@ -29,6 +29,7 @@ def test_check_mode_is_the_dry_run_and_the_difference_shows_it(cache: Host) -> N
     assert picture(cache.root) == before
     assert run.result["changed"] is True
     assert run.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
+    assert run.result["image_cache"]["check_mode"] is True
     assert [line for line in run.diff.splitlines() if line.startswith("-")][1:] == [
         f"-{UNUSED} {1 << 20} unknown",
         f"-swap_64 {1 << 20} unused",
@@ -40,6 +41,7 @@ def test_a_run_removes_what_the_dry_run_said_and_a_second_run_nothing(cache: Hos
     assert first.result["changed"] is True
     assert first.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
     assert first.result["image_cache"]["active"] == [BASE]
+    assert first.result["image_cache"]["check_mode"] is False
     assert first.diff == ""
     assert cache.cached() == [BASE]
 

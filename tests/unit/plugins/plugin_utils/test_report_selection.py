@@ -39,7 +39,18 @@ def test_one_that_does_not_parse_is_refused_by_name(expression: str) -> None:
     assert repr(expression) in str(caught.value)
 
 
-@pytest.mark.parametrize("expression", ["sum(hosts)", "unknown(@)", "sort_by(hosts, &summary)", "hosts[::0]"])
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "sum(hosts)",
+        "unknown(@)",
+        "sort_by(hosts, &summary)",
+        "hosts[::0]",
+        "&name",
+        "hosts[].{a: &b}",
+        "floor(`1e999`)",
+    ],
+)
 def test_one_that_cannot_be_applied_does_not_cost_the_report(expression: str) -> None:
     selection = compile_query(expression)(FLEET)
     assert selection["result"] is None
