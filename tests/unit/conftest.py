@@ -32,6 +32,18 @@ def host(tmp_path: Path) -> Host:
 
 
 @pytest.fixture
+def used(host: Host) -> Host:
+    """A host whose one guest has a disk on BASE."""
+    from ansible_collections.stackops.nova.tests.unit.host import DAY
+    from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
+    from ansible_collections.stackops.nova.tests.unit.verification import CONTENT
+
+    host.base(BASE, content=CONTENT, age=3 * DAY)
+    host.instance(UUID, {"disk": BASE})
+    return host
+
+
+@pytest.fixture
 def public_host() -> Iterator[Host]:
     """A host that other users can look into, as they cannot into `tmp_path`."""
     from ansible_collections.stackops.nova.tests.unit.host import Host

@@ -12,10 +12,12 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import settings_from_params
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult, audit, look
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
 from ansible_collections.stackops.nova.tests.unit.params import params, run_command
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
@@ -72,6 +74,11 @@ def create_image(path: Path, *, over: Path | str | None = None, over_format: str
     backing = [] if over is None else ["-b", str(over), "-F", over_format]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1M"], check=True)
     return path
+
+
+def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:
+    """What a pass finds on a host, and on disks that an inventory names."""
+    return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)
 
 
 def states(result: AuditResult | PruneResult) -> dict[str, str]:

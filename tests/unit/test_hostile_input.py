@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, states, warnings
+from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, states
 from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     make_socket,
@@ -292,17 +292,6 @@ def test_without_proc_nothing_goes(host: Host) -> None:
 
     with_own_mounts(prune_without_proc)
     assert host.cached() == [UNUSED]
-
-
-def test_a_disk_that_two_paths_give_two_formats_is_asked_itself(host: Host) -> None:
-    host.base(BASE, age=OLD)
-    host.overlay(UUID, host.cache_path / BASE)
-    info = {f"/old/{UUID}/disk": "qcow2", f"/new/{UUID}/disk": "raw"}
-    (host.instances_path / UUID / "disk.info").write_text(json.dumps(info))
-    result = host.prune()
-    assert states(result) == {BASE: "active: backing"}
-    [warning] = warnings(result)
-    assert "two formats" in warning
 
 
 # What a JSON file of ours may hold, and what it may not.

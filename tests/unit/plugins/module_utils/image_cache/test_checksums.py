@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -19,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult, look, verify
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import look, verify
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import (
     Checksum,
     Record,
@@ -27,13 +26,12 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksum
     order,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.known_checksums import parse_known_checksums
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
 from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture, warnings
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
+from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     mount,
     needs_root,
@@ -43,55 +41,16 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
 from ansible_collections.stackops.nova.tests.unit.run_module import run_module
-
-CONTENT = b"what Glance had" * 100_000
-
-
-@pytest.fixture
-def used(host: Host) -> Host:
-    """A host whose one guest has a disk on BASE."""
-    host.base(BASE, content=CONTENT, age=3 * DAY)
-    host.instance(UUID, {"disk": BASE})
-    return host
-
-
-def digest(host: Host, name: str = BASE, algorithm: str = "sha1") -> str:
-    return hashlib.new(algorithm, (host.cache_path / name).read_bytes()).hexdigest()
-
-
-def info(host: Host, name: str = BASE) -> dict[str, Any]:
-    return json.loads((host.cache_path / f"{name}.info").read_text())
-
-
-def write_info(host: Host, name: str = BASE, **fields: Any) -> None:
-    fields = {key.replace("_", "-"): value for key, value in fields.items()}
-    (host.cache_path / f"{name}.info").write_text(json.dumps(fields))
-
-
-def rot(host: Host, name: str = BASE) -> None:
-    """Flip one bit in the middle, as a disk does: nothing else tells."""
-    path = host.cache_path / name
-    status = path.stat()
-    with path.open("r+b") as file:
-        file.seek(status.st_size // 2)
-        byte = file.read(1)[0]
-        file.seek(-1, os.SEEK_CUR)
-        file.write(bytes([byte ^ 1]))
-    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def checksum(result: AuditResult | PruneResult, name: str = BASE) -> str | None:
-    """The state of a file, and its reason."""
-    file = next(file for file in result.facts["files"] if file["name"] == name)
-    return f"{file['checksum']} {file['checksum_reason']}" if file["checksum_reason"] else file["checksum"]
-
-
-def prune(host: Host, **options: Any) -> PruneResult:
-    return host.prune(**{"checksum_base_images": True, **options})
-
-
-def audit(host: Host, **options: Any) -> AuditResult:
-    return host.audit(**{"checksum_base_images": True, **options})
+from ansible_collections.stackops.nova.tests.unit.verification import (
+    CONTENT,
+    audit,
+    checksum,
+    digest,
+    info,
+    prune,
+    rot,
+    write_info,
+)
 
 
 class TestWhatAPruneSays:
@@ -447,11 +406,6 @@ class TestBudget:
         assert checksum(result) == "skipped gone"
         assert used.cached() == []
 
-    def test_the_rate_is_kept(self, used: Host) -> None:
-        started = time.monotonic()
-        prune(used, checksum_max_rate=3_000_000)
-        assert time.monotonic() - started > 0.4
-
     def test_of_what_is_old_the_oldest_counts(self, host: Host) -> None:
         for number, name in enumerate(self.names(host, 3)):
             write_info(host, name, sha1=digest(host, name), sha1_timestamp=host.now - number * HOUR)
@@ -484,60 +438,6 @@ def test_trust_lasts_for_the_interval(verified_at: float | None, interval: int, 
     state = judge(Record({"sha1": "0" * 40}, verified_at), False, settings, now, may_store=True)
     is_recent = verified_at is not None and abs(now - verified_at) < interval
     assert state is (Checksum.TRUSTED if is_recent else None)
-
-
-class TestKnownChecksums:
-    def test_a_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
-        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512").upper()}}
-        assert checksum(prune(used, known_checksums=known)) == "ok"
-        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
-
-    def test_one_that_is_not_is_corrupt_whatever_is_stored(self, used: Host) -> None:
-        known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(used, algorithm="sha512")}}
-        rot(used)
-        write_info(used, sha1=digest(used))
-        result = prune(used, known_checksums=known)
-        assert checksum(result) == "corrupt known"
-        assert "known_checksums" in warnings(result)[0]
-        assert "sha1-timestamp" not in info(used)
-
-    def test_an_audit_compares_with_it_too(self, used: Host) -> None:
-        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512")}}
-        before = picture(used.root)
-        assert checksum(audit(used, known_checksums=known)) == "ok"
-        assert picture(used.root) == before
-
-    def test_a_resized_copy_is_not_the_image(self, used: Host) -> None:
-        used.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
-        known = {IMAGE: {"algorithm": "sha1", "value": digest(used)}}
-        result = prune(used, known_checksums=known, checksum_scope="all")
-        assert checksum(result, f"{BASE}_2000000") == "unverified"
-
-    def test_images_as_glance_gives_them(self) -> None:
-        value = "ab" * 64
-        images = {
-            "raw": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "raw"},
-            "converted": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "qcow2"},
-            "by the SDK": {"hash_algo": "sha512", "hash_value": value},
-            "queued": {"os_hash_algo": None, "os_hash_value": None},
-        }
-        assert list(parse_known_checksums(images).values()) == [("sha512", value), ("sha512", value)]
-
-    @pytest.mark.parametrize(
-        "entry",
-        [
-            "ab" * 20,
-            {},
-            {"algorithm": "sha1"},
-            {"algorithm": "sha1", "value": "ab" * 32},
-            {"algorithm": "sha1", "value": "zz" * 20},
-            {"algorithm": "sha3000", "value": "ab" * 20},
-            {"algorithm": "shake_128", "value": "ab" * 20},
-        ],
-    )
-    def test_an_entry_that_cannot_be_meant_is_refused(self, entry: Any) -> None:
-        with pytest.raises(ImageCacheError, match="known_checksums"):
-            parse_known_checksums({IMAGE: entry})
 
 
 class TestOptions:
@@ -602,24 +502,6 @@ class TestNoRoom:
         assert state == "ok"
         assert any(f"nova-hash-{BASE} cannot be used: Read-only file system" in warning for warning in told)
         assert info(used) == {"sha1": digest(used)}
-
-
-def test_the_work_is_done_at_the_lowest_priority_and_this_process_keeps_its_own(used: Host) -> None:
-    before = os.nice(0)
-    seen = []
-
-    def run_command(command: list[str]) -> tuple[int, str, str]:
-        seen.append((command, os.nice(0)))
-        raise FileNotFoundError("a host without ionice")
-
-    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
-
-    prune(used.options(checksum_base_images=True), used.now, run_command, False)
-    [(command, niceness)] = seen
-    assert command[:4] == ["ionice", "-c", "3", "-p"]
-    assert niceness == 19
-    assert os.nice(0) == before
-    assert info(used)["sha1"] == digest(used)
 
 
 @pytest.mark.parametrize("details", ["summary", "names"])

@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -22,8 +21,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks, take_snapshot
-from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks
+from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image, scan
 from ansible_collections.stackops.nova.tests.unit.names import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.unit.neighbours import (
     as_nobody,
@@ -38,7 +37,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     with_own_mounts,
 )
 from ansible_collections.stackops.nova.tests.unit.params import run_command
-from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
 
 
 @contextmanager
@@ -56,39 +54,6 @@ def renaming(one: Path, other: Path) -> Iterator[None]:
             yield
         finally:
             process.kill()
-
-
-def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:
-    return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)
-
-
-class TestADiskThatIsBeingMade:
-    """`qemu-img create` and `cp` make an empty file first: for a moment, what a new disk needs cannot be known."""
-
-    def test_is_waited_for(self, host: Host) -> None:
-        host.base(BASE)
-        image = overlay_bytes(1 << 20, str(host.cache_path / BASE), "raw")
-        disk = host.disk(UUID, b"")
-        finish = start_child(lambda: (time.sleep(0.1), disk.write_bytes(image)))
-        snapshot = scan(host)
-        finish()
-        assert snapshot.problems == ()
-        assert snapshot.backing == {BASE: [UUID]}
-
-    def test_but_not_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        naps: list[float] = []
-        monkeypatch.setattr(time, "sleep", naps.append)
-        for number in range(30):
-            host.disk(f"instance-{number}", b"")
-        assert len(scan(host).problems) == 30
-        assert 0 < sum(naps) < 1
-
-    def test_and_not_at_all_where_it_has_been_so_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        naps: list[float] = []
-        monkeypatch.setattr(time, "sleep", naps.append)
-        os.utime(host.disk(UUID, b""), (0, 0))
-        assert len(scan(host).problems) == 1
-        assert naps == []
 
 
 class TestTheCache:
@@ -222,41 +187,7 @@ class TestBesideAPrune:
         assert scanned().problems == ()
 
 
-class TestDisks:
-    @pytest.mark.parametrize("disk", ["disk", "disk.eph0", "disk.swap", "disk.local", "disk.rescue", "disk_new"])
-    @pytest.mark.parametrize("directory", [UUID, f"{UUID}_resize", f"{UUID}_del", "instance-00000001"])
-    def test_every_disk_of_every_directory_needs_what_backs_it(self, host: Host, directory: str, disk: str) -> None:
-        host.base(BASE)
-        host.instance(directory, {disk: BASE})
-        snapshot = scan(host)
-        assert snapshot.backing == {BASE: [directory]}
-        assert snapshot.instance_directories == (directory,)
-
-    def test_a_chain_is_followed_to_its_end(self, host: Host) -> None:
-        host.base("swap_1")
-        create_image(host.cache_path / OTHER_BASE, over="swap_1", over_format="raw")
-        create_image(host.cache_path / BASE, over=OTHER_BASE)
-        host.overlay(UUID, host.cache_path / BASE, "qcow2")
-        assert scan(host).backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
-
-    def test_also_through_files_that_are_not_in_the_cache(self, host: Host) -> None:
-        host.base(BASE)
-        (host.instances_path / UUID).mkdir()
-        create_image(host.instances_path / UUID / "snapshot", over=host.cache_path / BASE, over_format="raw")
-        host.overlay(UUID, "snapshot", "qcow2")
-        assert scan(host).backing == {BASE: [UUID]}
-
-    def test_of_thousands_of_directories_none_is_lost(self, host: Host) -> None:
-        sizes = range(1, 2001)
-        for size in sizes:
-            host.base(f"swap_{size}")
-            host.disk(f"instance-{size:08x}", overlay_bytes(1 << 20, f"../_base/swap_{size}", "raw"))
-        host.disk("instance-broken \udcff", b"QFI\xfb")
-        snapshot = scan(host)
-        assert snapshot.backing == {f"swap_{size}": [f"instance-{size:08x}"] for size in sizes}
-        [problem] = snapshot.problems
-        assert "instance-broken \\xff/disk" in problem
-
+class TestInstanceDirectories:
     def test_what_is_not_a_disk_or_no_instances_directory_is_passed_over(self, host: Host) -> None:
         host.base(BASE)
         (host.instances_path / UUID).mkdir()
@@ -273,23 +204,10 @@ class TestDisks:
         (host.instances_path / UUID).symlink_to(host.root / "moved")
         assert scan(host).backing == {BASE: [UUID]}
 
-    def test_a_disk_that_was_moved_and_linked_counts(self, host: Host) -> None:
-        host.base(BASE)
-        disk = host.instance(UUID, {"disk": BASE}) / "disk"
-        disk.rename(host.root / "moved")
-        disk.symlink_to(host.root / "moved")
-        assert scan(host).backing == {BASE: [UUID]}
-
     def test_a_link_to_a_directory_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
         (host.instances_path / UUID).symlink_to(host.root / "not mounted" / UUID)
         [problem] = scan(host).problems
         assert str(host.instances_path / UUID) in problem
-
-    def test_a_link_to_a_disk_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
-        disk = host.instance(UUID, {}) / "disk"
-        disk.symlink_to(host.root / "not mounted" / "disk")
-        [problem] = scan(host).problems
-        assert str(disk) in problem
 
     def test_a_link_in_a_circle_is_named_and_hides_no_other_disk(self, host: Host) -> None:
         host.base(BASE)
@@ -301,117 +219,8 @@ class TestDisks:
         assert str(host.instances_path / OTHER_UUID) in problem
 
 
-class TestDisksElsewhere:
-    def test_a_disk_that_an_inventory_names_is_looked_at(self, host: Host) -> None:
-        base = host.base(BASE)
-        disk = create_image(host.root / "disk", over=base, over_format="raw")
-        snapshot = scan(host, (UUID, str(disk), "qcow2"))
-        assert snapshot.backing == {BASE: [UUID]}
-        assert snapshot.instance_directories == ()
-
-    def test_also_one_in_the_instances_path_that_is_not_called_disk(self, host: Host) -> None:
-        base = host.base(BASE)
-        (host.instances_path / UUID).mkdir()
-        disk = create_image(host.instances_path / UUID / "root.qcow2", over=base, over_format="raw")
-        assert scan(host, (UUID, str(disk), "qcow2")).backing == {BASE: [UUID]}
-
-    def test_a_raw_one_needs_nothing(self, host: Host) -> None:
-        disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
-        assert scan(host, (UUID, str(disk), "raw")).backing == {}
-
-    def test_one_that_is_not_there_stops_nothing(self, host: Host) -> None:
-        snapshot = scan(host, (UUID, str(host.root / "gone"), "qcow2"))
-        assert (snapshot.backing, snapshot.problems) == ({}, ())
-
-
-class TestNamesOfABackingFile:
-    """However a disk names it, a file of the cache is that file."""
-
-    @pytest.mark.parametrize("name", ["../_base/{}", "../../instances/_base/{}", "file:../_base/{}", ".././_base//{}"])
-    def test_relative_to_the_disk(self, host: Host, name: str) -> None:
-        host.base(BASE)
-        host.overlay(UUID, name.format(BASE))
-        assert scan(host).backing == {BASE: [UUID]}
-
-    def test_through_a_link_to_the_instances(self, host: Host) -> None:
-        host.base(BASE)
-        (host.root / "alias").symlink_to("instances")
-        host.overlay(UUID, host.root / "alias" / "_base" / BASE)
-        assert scan(host).backing == {BASE: [UUID]}
-
-    def test_through_a_link_to_the_instances_that_is_the_instances_path(self, host: Host) -> None:
-        host.base(BASE)
-        (host.root / "alias").symlink_to("instances")
-        host.overlay(UUID, host.cache_path / BASE)
-        assert scan(host, instances_path=str(host.root / "alias")).backing == {BASE: [UUID]}
-
-    def test_through_a_hard_link(self, host: Host) -> None:
-        (host.root / "alias").hardlink_to(host.base(BASE))
-        host.overlay(UUID, host.root / "alias")
-        assert scan(host).backing == {BASE: [UUID]}
-
-    @pytest.mark.parametrize("needed", [BASE, OTHER_BASE])
-    def test_by_its_own_name_where_two_files_of_the_cache_are_one(self, host: Host, needed: str) -> None:
-        (host.cache_path / OTHER_BASE).hardlink_to(host.base(BASE))
-        (host.root / "alias").symlink_to("instances")
-        host.overlay(UUID, host.root / "alias" / "_base" / needed)
-        assert needed in scan(host).backing
-
-    @needs_root
-    def test_through_a_bind_mount(self, host: Host) -> None:
-        host.base(BASE)
-        container = host.root / "container"
-        container.mkdir()
-        host.overlay(UUID, container / "_base" / BASE)
-
-        def scan_with_a_bind_mount() -> Snapshot:
-            mount("--bind", host.instances_path, container)
-            return scan(host)
-
-        assert with_own_mounts(scan_with_a_bind_mount).backing == {BASE: [UUID]}
-
-    def test_as_a_container_sees_it(self, host: Host) -> None:
-        host.base(BASE)
-        host.overlay(UUID, f"/var/lib/nova/of/a/container/_base/{BASE}")
-        snapshot = scan(host)
-        assert (snapshot.backing, snapshot.missing) == ({BASE: [UUID]}, {})
-
-    def test_through_a_link_in_the_cache(self, host: Host) -> None:
-        (host.cache_path / "link").symlink_to(host.base(BASE))
-        host.overlay(UUID, host.cache_path / "link")
-        assert BASE in scan(host).backing
-
-
-class TestAFileThatIsNotThere:
-    def test_it_is_missing_under_the_path_that_the_disk_says(self, host: Host) -> None:
-        host.instance(UUID, {"disk": BASE})
-        host.instance(OTHER_UUID, {"disk": BASE})
-        snapshot = scan(host)
-        assert {path: sorted(users) for path, users in snapshot.missing.items()} == {
-            str(host.cache_path / BASE): [UUID, OTHER_UUID]
-        }
-        assert snapshot.problems == ()
-
-    def test_what_lies_above_it_is_needed_still(self, host: Host) -> None:
-        host.base("gone")
-        create_image(host.cache_path / BASE, over=host.base(OTHER_BASE), over_format="raw")
-        (host.cache_path / OTHER_BASE).unlink()
-        host.overlay(UUID, host.cache_path / BASE, "qcow2")
-        snapshot = scan(host)
-        assert snapshot.backing == {BASE: [UUID]}
-        assert snapshot.missing == {str(host.cache_path / OTHER_BASE): [UUID]}
-
-
 @needs_root
 class TestAsAnotherUser:
-    def test_a_directory_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
-        public_host.base(BASE)
-        path = public_host.instance(UUID, {"disk": BASE})
-        path.chmod(0o700)
-        [problem] = as_nobody(lambda: scan(public_host)).problems
-        assert str(path) in problem
-        assert "Permission denied" in problem
-
     def test_the_cache_may_not_be_opened(self, public_host: Host) -> None:
         public_host.cache_path.chmod(0o700)
         with pytest.raises(ImageCacheError, match=f"{public_host.cache_path} cannot be opened: Permission denied"):
@@ -422,23 +231,10 @@ class TestAsAnotherUser:
         problems = as_nobody(lambda: scan(public_host)).problems
         assert f"instances_path {public_host.instances_path} cannot be read: Permission denied." in problems
 
-    def test_a_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
-        disk = public_host.instance(UUID, {"disk": public_host.base(BASE)}) / "disk"
-        disk.chmod(0o600)
-        [problem] = as_nobody(lambda: scan(public_host)).problems
-        assert str(disk) in problem
-
     def test_a_base_file_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         public_host.base(BASE).chmod(0o600)
         [problem] = as_nobody(lambda: scan(public_host)).problems
         assert str(public_host.cache_path / BASE) in problem
-
-    def test_a_backing_file_that_cannot_be_looked_at_is_a_problem(self, public_host: Host) -> None:
-        closed = public_host.root / "closed"
-        closed.mkdir(mode=0o700)
-        public_host.overlay(UUID, closed / "base")
-        [problem] = as_nobody(lambda: scan(public_host)).problems
-        assert problem.endswith(f"The backing file {closed}/base cannot be looked at: Permission denied.")
 
     def test_it_is_said_that_open_files_were_not_seen(self, public_host: Host) -> None:
         [warning] = as_nobody(lambda: scan(public_host)).warnings

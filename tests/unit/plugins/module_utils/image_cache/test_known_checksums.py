@@ -1,0 +1,80 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What Glance knows of an image is what its base file is held against."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.known_checksums import parse_known_checksums
+from ansible_collections.stackops.nova.tests.unit.host import Host, picture, warnings
+from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE
+from ansible_collections.stackops.nova.tests.unit.verification import (
+    CONTENT,
+    audit,
+    checksum,
+    digest,
+    info,
+    prune,
+    rot,
+    write_info,
+)
+
+
+class TestKnownChecksums:
+    def test_a_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512").upper()}}
+        assert checksum(prune(used, known_checksums=known)) == "ok"
+        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+
+    def test_one_that_is_not_is_corrupt_whatever_is_stored(self, used: Host) -> None:
+        known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(used, algorithm="sha512")}}
+        rot(used)
+        write_info(used, sha1=digest(used))
+        result = prune(used, known_checksums=known)
+        assert checksum(result) == "corrupt known"
+        assert "known_checksums" in warnings(result)[0]
+        assert "sha1-timestamp" not in info(used)
+
+    def test_an_audit_compares_with_it_too(self, used: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512")}}
+        before = picture(used.root)
+        assert checksum(audit(used, known_checksums=known)) == "ok"
+        assert picture(used.root) == before
+
+    def test_a_resized_copy_is_not_the_image(self, used: Host) -> None:
+        used.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
+        known = {IMAGE: {"algorithm": "sha1", "value": digest(used)}}
+        result = prune(used, known_checksums=known, checksum_scope="all")
+        assert checksum(result, f"{BASE}_2000000") == "unverified"
+
+    def test_images_as_glance_gives_them(self) -> None:
+        value = "ab" * 64
+        images = {
+            "raw": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "raw"},
+            "converted": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "qcow2"},
+            "by the SDK": {"hash_algo": "sha512", "hash_value": value},
+            "queued": {"os_hash_algo": None, "os_hash_value": None},
+        }
+        assert list(parse_known_checksums(images).values()) == [("sha512", value), ("sha512", value)]
+
+    @pytest.mark.parametrize(
+        "entry",
+        [
+            "ab" * 20,
+            {},
+            {"algorithm": "sha1"},
+            {"algorithm": "sha1", "value": "ab" * 32},
+            {"algorithm": "sha1", "value": "zz" * 20},
+            {"algorithm": "sha3000", "value": "ab" * 20},
+            {"algorithm": "shake_128", "value": "ab" * 20},
+        ],
+    )
+    def test_an_entry_that_cannot_be_meant_is_refused(self, entry: Any) -> None:
+        with pytest.raises(ImageCacheError, match="known_checksums"):
+            parse_known_checksums({IMAGE: entry})
