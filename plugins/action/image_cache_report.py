@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import tempfile
+from pathlib import PurePath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -30,6 +31,7 @@ class ActionModule(ActionBase):
         _validation, options = self.validate_argument_spec(
             {"path": {"type": "str", "required": True}, "query": {"type": "str"}, "fleet": {"type": "dict"}}
         )
+        _refuse_a_path_in_a_collection(options["path"], self._loader.get_basedir())
         folder = self._loader.path_dwim(options["path"])
         select = compile_query(options["query"]) if options["query"] else None
         fleet = options["fleet"]
@@ -53,6 +55,15 @@ class ActionModule(ActionBase):
                 f"the user who runs Ansible may write to, or give another one (image_cache_report_path)."
             ) from exc
         return {**result, "changed": False, "path": folder, "files": sorted(files)}
+
+
+def _refuse_a_path_in_a_collection(path: str, playbook_folder: str) -> None:
+    """Ansible takes a relative path from the playbook, and so a report would become part of a collection."""
+    if not os.path.isabs(path) and PurePath(playbook_folder).match("ansible_collections/*/*/playbooks"):
+        raise AnsibleActionFail(
+            f"The report's folder {path} is relative, and the playbook that it is relative to lies in a collection. "
+            f"Give an absolute path, such as -e image_cache_report_path=$PWD/{path}."
+        )
 
 
 def _json(fleet: dict[str, Any]) -> str:

@@ -54,7 +54,7 @@ EXAMPLES = r"""
 
 - name: Show what went, or with --check what would go
   ansible.builtin.debug:
-    msg: "{{ (pruned.image_cache | stackops.nova.image_cache_table(dry_run=ansible_check_mode)).splitlines() }}"
+    msg: "{{ (pruned.image_cache | stackops.nova.image_cache_table(dry_run=pruned.image_cache.check_mode)).splitlines() }}"
 """
 
 RETURN = r"""

@@ -76,7 +76,7 @@ EXAMPLES = r"""
         path: /var/www/image-cache
         fleet: >-
           {{ ansible_play_hosts_all
-             | stackops.nova.image_cache_fleet(hostvars, ansible_play_hosts, check_mode=ansible_check_mode) }}
+             | stackops.nova.image_cache_fleet(hostvars, ansible_play_hosts) }}
         query: "hosts[?free_bytes < `10737418240`].{host: name, free: free_bytes}"
       run_once: true
 """

@@ -231,8 +231,9 @@ def _rows(fleet: Mapping[str, Any], widest: int) -> Iterator[_Row]:
     for host in fleet["hosts"]:
         store = store_of.get(host["name"])
         size = None if store is None else store["summary"]["bytes"]
+        needs_a_person = store is not None and (store["missing"] or store["corrupt"])
         yield _Row(
-            place=_ORDER[host["state"]],
+            place=min(_ORDER[host["state"]], _ORDER["refused"] if needs_a_person else len(_ORDER)),
             name=host["name"],
             state=host["state"],
             label="Rehearsed" if host["state"] == "pruned" and fleet["check_mode"] else _STATES[host["state"]],

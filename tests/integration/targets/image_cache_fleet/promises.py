@@ -247,6 +247,13 @@ class TestBatches:
         assert cached(tree) == ALL
 
 
+def test_no_report_is_written_into_the_collection(fleet: Fleet) -> None:
+    tree = fleet.add("a")
+    run = fleet.run(image_cache_report_path="report")
+    assert "-e image_cache_report_path=$PWD/report" in run.messages["a"]
+    assert len(cached(tree)) == 2
+
+
 class TestTags:
     def test_an_audit_removes_and_shows_nothing(self, fleet: Fleet, shared: CacheTree) -> None:
         run = fleet.run("--tags", "audit")

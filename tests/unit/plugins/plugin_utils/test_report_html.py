@@ -203,6 +203,13 @@ class TestContents:
         table = page.words.partition("Disk free")[2]
         assert table.index("b Unreachable not known") < table.index("a Audited")
 
+    @pytest.mark.parametrize("trouble", ["missing", "corrupt"])
+    def test_so_is_one_whose_guests_are_in_trouble(self, trouble: str) -> None:
+        lost = {"missing": [{"backing_file": BASE, "instances": ["c"]}], "corrupt": [{"name": BASE, "used_by": ["c"]}]}
+        hosts = {"a": audited(answer("a")), "b": audited(answer("b", **{trouble: lost[trouble]}))}
+        table = Page(render_html(fleet_of(hosts))).words.partition("Disk free")[2]
+        assert table.index("b Audited") < table.index("a Audited")
+
     def test_what_went_is_told_with_its_size_and_the_reason(self) -> None:
         file = {"name": BASE, "state": "removable", "reasons": ["unknown"], "allocated_bytes": 3 * GIB}
         fleet = fleet_of({"a": pruned(answer("a", **done(BASE, files=[file])))})
