@@ -16,7 +16,7 @@ description:
     check mode would, is listed with its size and the reason in any case.
   - The largest files of a section come first, and of more than 20 the rest is counted. No line is longer than 100
     columns, but for one with a long path.
-positional: dry_run, store
+positional: store
 author:
   - stackops.nova contributors (@stackops)
 options:
@@ -24,10 +24,6 @@ options:
     description: What either of the image cache modules returned as C(image_cache).
     type: dict
     required: true
-  dry_run:
-    description: Whether it comes from M(stackops.nova.image_cache_prune) in check mode, so that nothing was removed.
-    type: bool
-    default: false
   store:
     description:
       - What P(stackops.nova.image_cache_fleet#filter) says of the store, if the table is to name the hosts that share
@@ -54,7 +50,7 @@ EXAMPLES = r"""
 
 - name: Show what went, or with --check what would go
   ansible.builtin.debug:
-    msg: "{{ (pruned.image_cache | stackops.nova.image_cache_table(dry_run=pruned.image_cache.check_mode)).splitlines() }}"
+    msg: "{{ (pruned.image_cache | stackops.nova.image_cache_table).splitlines() }}"
 """
 
 RETURN = r"""
@@ -104,12 +100,11 @@ class FilterModule:
         return {"image_cache_table": image_cache_table}
 
 
-def image_cache_table(
-    image_cache: Mapping[str, Any], dry_run: bool = False, store: Mapping[str, Any] | None = None
-) -> str:
+def image_cache_table(image_cache: Mapping[str, Any], store: Mapping[str, Any] | None = None) -> str:
     """Say in plain text what is in an image cache, what goes, and why."""
     if not isinstance(image_cache, Mapping) or "summary" not in image_cache:
         raise AnsibleFilterError("image_cache_table takes the image_cache that the image cache modules return.")
+    dry_run = image_cache.get("check_mode", False)
     report = _Report(
         image_cache,
         {file["name"]: file for file in image_cache.get("files", ())},

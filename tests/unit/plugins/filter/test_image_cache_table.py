@@ -185,7 +185,7 @@ STAYS, IN USE: 4 files, 6.2 GiB
     4.0 KiB    40d ago  swap_512: in the flavor of instance-00000003; swap template
 
 DISK THAT WOULD COME BACK: 7.1 GiB of 15.3 GiB. Nothing was removed: this was a dry run."""
-    assert image_cache_table({**image_cache, **result}, dry_run=True) == table
+    assert image_cache_table({**image_cache, **result, "check_mode": True}) == table
 
 
 def test_prune():
@@ -434,7 +434,7 @@ DISK THAT WOULD COME BACK: 7.1 GiB of 15.3 GiB. Nothing was removed: this was a 
     image_cache = audit(*FILES, details="names")
     gone = removable("swap_1024")
     result = pruned(gone, taken(gone), kept=[{"name": "swap_1024", "reason": "space_target_met"}])
-    assert image_cache_table({**image_cache, **result}, dry_run=True) == table
+    assert image_cache_table({**image_cache, **result, "check_mode": True}) == table
 
 
 def test_summary_alone():
