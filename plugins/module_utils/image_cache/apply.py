@@ -134,7 +134,7 @@ def _may_make_for_nova(instances_path: str) -> bool:
     except OSError:
         return False
     is_ours = owner.st_uid == os.geteuid() and owner.st_gid in (os.getegid(), *os.getgroups())
-    return (is_ours or os.geteuid() == 0) and os.access(instances_path, os.W_OK | os.X_OK)
+    return (is_ours or os.geteuid() == 0) and os.access(instances_path, os.W_OK)
 
 
 def _without_locks(settings: Settings, reason: str) -> str:

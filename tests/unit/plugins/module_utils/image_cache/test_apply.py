@@ -323,6 +323,10 @@ class TestAFailure:
         assert failed(rehearsal)[BASE].endswith("this user may not make that directory")
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         os.chown(public_host.instances_path, NOBODY, NOBODY)
+        public_host.instances_path.chmod(0o555)
+        assert as_nobody(lambda: rehearse_plan(plan, settings)) == rehearsal
+        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
+        public_host.instances_path.chmod(0o755)
         assert as_nobody(lambda: rehearse_plan(plan, settings)).failed == ()
         assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
 
