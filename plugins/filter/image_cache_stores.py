@@ -174,6 +174,7 @@ class Host(NamedTuple):
     :param foreign_group: a group that its own variable names and that it is not in, unless all hosts name it.
     :param was_pruner: whether it has pruned its store in an earlier batch, or would have.
     :param has_waited: whether its store waited for others in an earlier batch.
+    :param asks_api: whether its own variables say that the APIs know its instances.
     :param instances: what the operator gave for it, as are the next two.
     """
 
@@ -186,6 +187,7 @@ class Host(NamedTuple):
     was_pruner: bool = False
     has_waited: bool = False
     nova_name: str = ""
+    asks_api: bool = False
     instances: Sequence[Any] = ()
     instance_hosts: Sequence[str] = ()
     keep_files: Sequence[str] = ()
@@ -234,6 +236,7 @@ def image_cache_stores(
                 was_pruner="image_cache" in pruned or told.get("pruner") == name,
                 has_waited=told.get("state") == "waits",
                 nova_name=facts["host"] if facts else variables.get("image_cache_host", ""),
+                asks_api=variables.get("image_cache_instance_source") == "openstack",
                 instances=_list(variables, "image_cache_instances", instances, name),
                 instance_hosts=_list(variables, "image_cache_instance_hosts", instance_hosts, name),
                 keep_files=_list(variables, "image_cache_keep_files", keep_files, name),
@@ -456,6 +459,13 @@ class _Store:
         reasons = []
         if self.cloud is not None and self.cloud["problem"]:
             reasons.append(self.cloud["problem"])
+        if self.cloud is None:
+            reasons += [
+                f"image_cache_instance_source of {host.name} is openstack, and the APIs were not asked: give it the same "
+                f"value for all hosts of the play."
+                for host in self.covered
+                if host.asks_api
+            ]
         reasons += [
             f"{host.name} {'shares' if self.group else 'may share'} this storage and could not be audited, or is not "
             f"in this play: bring it back, and run the play on it as well. {_INSTEAD}"
@@ -537,11 +547,11 @@ class _Store:
         """Tell whether what each host was given is known here, or to the host that prunes: a play may give others."""
         pruner = next((host for host in self.covered if host.name in self.batch), self.covered[0])
         of_pruner = ((pruner.facts or {})["shared_use"] or {}).get("given", 0)
-        numbers = [(given, collect(given, (), None, "").given) for given in self._given()]
-        number_of = [next(number for given, number in numbers if given == host.instances) for host in self.covered]
+        numbers = [(facts["shared_use"] or {}).get("given", 0) for facts in self.facts]
+        # As a rule the first is enough, and saves going through all of them for each host.
         return all(
-            (facts["shared_use"] or {}).get("given", 0) in {0, of_pruner, number}
-            for facts, number in zip(self.facts, number_of)
+            number in (0, of_pruner) or number == collect(host.instances, (), None, "").given
+            for host, number in zip(self.covered, numbers)
         )
 
     def _given(self) -> list[Sequence[Any]]:

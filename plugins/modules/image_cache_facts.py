@@ -311,7 +311,7 @@ ansible_facts:
               type: list
               elements: str
             given:
-              description: A number made from the ids of O(instances). Hosts that were given the same have the same.
+              description: A number made from O(instances). Hosts that were given the same have the same.
               returned: success
               type: int
             policy:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import stat
@@ -81,7 +82,7 @@ class Inventory(NamedTuple):
     :param hosts: the hosts all of whose instances are here.
     :param problems: sentences; while there is one, instances may be missing here.
     :param own: the instances that this host's libvirt named.
-    :param given: a number made from the ids of those that were given, which tells whether two hosts got the same.
+    :param given: a number made from those that were given, which tells whether two hosts got the same; 0 for none.
     """
 
     asked: bool
@@ -118,7 +119,7 @@ def collect(
         if instance is not None:
             found[instance.uuid] = _unite(found.get(instance.uuid), instance)
             complete.add(instance.host)
-    given = zlib.crc32("\n".join(sorted(found)).encode("utf-8", "surrogatepass"))
+    given = zlib.crc32(json.dumps(sorted(found.values())).encode()) if found else 0
     own: list[Instance] = []
     if libvirt_config_path is not None:
         try:

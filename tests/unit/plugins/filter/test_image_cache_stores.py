@@ -391,6 +391,11 @@ class TestRefusals:
         play.hostvars["b"]["image_cache_ignore_storage_users"] = ["gone"]
         assert play.stores()[1]["state"] == "audited"
 
+    def test_a_host_whose_instances_only_the_api_knows_is_named_if_nobody_asked_it(self) -> None:
+        play = Play(a=facts("a"), b=facts("b"))
+        play.hostvars["b"]["image_cache_instance_source"] = "openstack"
+        assert "image_cache_instance_source of b is openstack, and the APIs were not asked" in self.reason(play)
+
     def test_files_stay_that_only_another_hosts_play_keeps(self) -> None:
         play = Play(a=facts("a"), b=facts("b", shared_use=use(keep_files=["swap_64"])))
         assert play.store()["told"]["a"]["keep_files"] == ["swap_64"]

@@ -260,6 +260,8 @@ class TestSharedStorage:
         given = [self.use(host, instances=these)["given"] for these in ([one, other], [other, one], [one], [])]
         assert given[0] == given[1]
         assert len({*given, self.use(host)["given"]}) == 3
+        of_images = [self.use(host, instances=[{**one, "image_ref": image}])["given"] for image in "ab"]
+        assert len({*given, *of_images}) == 5
 
     def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
         host.compute_nodes({"other": host.now})
