@@ -59,7 +59,7 @@ class ActionModule(ActionBase):
 
 def _refuse_a_path_in_a_collection(path: str, playbook_folder: str) -> None:
     """Ansible takes a relative path from the playbook, and so a report would become part of a collection."""
-    if not os.path.isabs(path) and PurePath(playbook_folder).match("ansible_collections/*/*/playbooks"):
+    if not path.startswith(("/", "~")) and PurePath(playbook_folder).match("ansible_collections/*/*/playbooks"):
         raise AnsibleActionFail(
             f"The report's folder {path} is relative, and the playbook that it is relative to lies in a collection. "
             f"Give an absolute path, such as -e image_cache_report_path=$PWD/{path}."
