@@ -298,8 +298,6 @@ class _Answer(NamedTuple):
 def _answer(variables: Mapping[str, Any], in_play: bool) -> _Answer:
     audit = variables.get("__image_cache_audit") or {}
     prune = variables.get("__image_cache_pruned") or {}
-    if _is_earlier(prune, audit):
-        prune = {}
     was_pruned = bool(prune) and not prune.get("skipped")
     brake = variables.get("__image_cache_brake") or ""
     state = error = None
@@ -323,13 +321,6 @@ def _answer(variables: Mapping[str, Any], in_play: bool) -> _Answer:
     if problem is not None:
         return _Answer(None, "failed", f"Its answer cannot be understood: {problem}.", was_pruned)
     return _Answer(image_cache, state, error, was_pruned or bool(brake), str(brake))
-
-
-def _is_earlier(prune: Mapping[str, Any], audit: Mapping[str, Any]) -> bool:
-    """Tell whether a prune is of an earlier play, and its host was audited anew since."""
-    found = prune.get("image_cache"), (audit.get("ansible_facts") or {}).get("image_cache")
-    pruned, audited = (one.get("now") if isinstance(one, Mapping) else None for one in found)
-    return isinstance(pruned, float) and isinstance(audited, float) and pruned < audited
 
 
 def _mismatch(value: Any, shape: Any, path: str) -> str | None:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -182,6 +183,17 @@ class TestAPlayThatGoesOn:
         assert cached(shared) == ALL
 
 
+# A host whose clock goes back between the audit and the prune.
+AN_HOUR_BACK_EACH_TIME = """#!/bin/sh
+echo >> {count}
+exec {python} -c '
+import sys, time
+real, hours = time.time, len(open("{count}").read())
+time.time = lambda: real() - 3600 * hours
+sys.argv = sys.argv[1:]
+exec(compile((open(sys.argv[0]) if sys.argv[0:] else sys.stdin).read(), "module", "exec"))
+' "$@"
+"""
 ONCE = {"ansible.builtin.set_fact": {"something": 1}, "run_once": True}
 
 
@@ -213,6 +225,42 @@ class TestDryRuns:
         assert json.loads((report / "report.json").read_text())["check_mode"] is is_dry
         assert ("UNUSED, WOULD GO" in run.output, "UNUSED, WENT" in run.output) == (is_dry, not is_dry)
 
+    def test_a_clock_that_is_set_back_hides_no_prune(self, fleet: Fleet, shared: CacheTree) -> None:
+        interpreter = fleet.root / "python"
+        interpreter.write_text(AN_HOUR_BACK_EACH_TIME.format(count=fleet.root / "count", python=sys.executable))
+        interpreter.chmod(0o755)
+        for variables in fleet.hosts.values():
+            variables["ansible_python_interpreter"] = str(interpreter)
+        report = fleet.root / "report"
+        run = fleet.run(image_cache_report_path=str(report))
+        assert (run.status, cached(shared)) == (0, USED), run.output
+        assert json.loads((report / "report.json").read_text())["summary"]["removed"] == 3
+        assert "A PRUNE WOULD FREE" not in run.output
+
+    @pytest.mark.parametrize("serial", [None, 1])
+    def test_a_look_after_a_prune_reports_what_there_is_now(
+        self, fleet: Fleet, shared: CacheTree, serial: int | None
+    ) -> None:
+        report = fleet.root / "report"
+        play = {"post_tasks": [LOOK], **({"serial": serial} if serial else {})}
+        run = fleet.run(play=play, image_cache_report_path=str(report))
+        assert (run.status, cached(shared)) == (0, USED), run.output
+        found = json.loads((report / "report.json").read_text())
+        assert (found["pruned"], found["summary"]["removed"], found["summary"]["stores"]) == (False, 0, 2)
+
+    def test_the_last_report_has_what_earlier_batches_removed(self, fleet: Fleet, shared: CacheTree) -> None:
+        report = fleet.root / "report"
+        fleet.run(play={"serial": 1}, image_cache_report_path=str(report))
+        assert json.loads((report / "report.json").read_text())["summary"]["removed"] == 3
+
+    def test_a_cache_with_a_corrupt_file_is_shown_where_the_play_goes_on(self, fleet: Fleet) -> None:
+        tree = fleet.add("a")
+        (used,) = names("image-a")
+        (tree.cache_path / f"{used}.info").write_text(json.dumps({"sha1": "0" * 40}))
+        options = {"image_cache_checksum_base_images": True, "image_cache_fail_on_corrupt": True}
+        run = fleet.run(play={"ignore_errors": True, "roles": [], "tasks": [LOOK]}, **options)
+        assert "IMAGE CACHE  nova-a:" in run.output, run.output
+
     def test_hosts_that_do_not_all_prune_are_told_so(self, fleet: Fleet, shared: CacheTree) -> None:
         fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
         for host in "ab":
@@ -220,6 +268,17 @@ class TestDryRuns:
         run = fleet.run(play={"roles": ["stackops.nova.image_cache"]})
         assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
         assert "Give image_cache_prune the same value for all hosts" in run.messages["b"]
+
+
+    def test_the_brake_of_an_earlier_role_does_not_count(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
+        for host in "ab":
+            fleet.hosts[host]["image_cache_prune"] = True
+        role = "stackops.nova.image_cache"
+        rehearsal = {"role": role, "check_mode": True, "vars": {"image_cache_prune": True}}
+        prune = {"role": role, "vars": {"image_cache_fleet_max_removal_percent": 1}}
+        run = fleet.run(play={"roles": [rehearsal, prune]})
+        assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
 
 
 class TestBatches:
@@ -252,6 +311,14 @@ def test_no_report_is_written_into_the_collection(fleet: Fleet) -> None:
     run = fleet.run(image_cache_report_path="report")
     assert "-e image_cache_report_path=$PWD/report" in run.messages["a"]
     assert len(cached(tree)) == 2
+
+
+def test_a_report_may_go_to_the_home_of_whoever_runs_it(fleet: Fleet) -> None:
+    fleet.add("a")
+    fleet.environment["HOME"] = str(fleet.root)
+    run = fleet.run(image_cache_report_path="~/report")
+    assert run.status == 0, run.output
+    assert (fleet.root / "report" / "report.json").exists()
 
 
 class TestTags:
@@ -375,6 +442,21 @@ class TestWhereInstancesComeFrom:
         run = fleet.run(play={"roles": roles})
         assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
         assert "a condition (when) of the role" in run.messages["b"]
+
+    def test_nor_is_that_kept_from_whoever_applies_the_role_once(self, fleet: Fleet, shared: CacheTree) -> None:
+        fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
+        role = {"role": "stackops.nova.image_cache", "vars": {"image_cache_prune": True}}
+        run = fleet.run(play={"roles": [{**role, "when": "inventory_hostname != 'c'"}]})
+        assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
+        assert "a condition (when) of the role" in run.messages["b"]
+
+    def test_instances_that_are_not_alike_although_their_ids_are_stop_their_storage(
+        self, fleet: Fleet, shared: CacheTree
+    ) -> None:
+        given = "{{ [{'uuid': 'x', 'image_ref': 'unused-' ~ inventory_hostname, 'host': 'nova-b'}] }}"
+        run = fleet.run(play={"vars": {"image_cache_instances": given}})
+        assert (run.failed, cached(shared)) == ({"a"}, ALL), run.output
+        assert "image_cache_instances is not the same" in run.messages["a"]
 
     def test_a_group_may_say_which_of_its_hosts_is_gone(self, fleet: Fleet) -> None:
         fleet.add("c")
