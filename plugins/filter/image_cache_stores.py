@@ -219,8 +219,11 @@ def image_cache_stores(
     living, present = set(alive), set(batch)
     last = max((number for number, name in enumerate(hosts) if name in present), default=-1)
     known = []
+    # Hosts that need nothing of any store, whoever says so: the variable may be that of a group.
+    ignored = set(as_list(ignore_storage_users))
     for number, name in enumerate(hosts):
         variables = hostvars[name]
+        ignored.update(_list(variables, "image_cache_ignore_storage_users", (), name) or ())
         is_later = name in living and number > last
         facts = _audited(variables) if name in living and not is_later else None
         is_earlier = facts is not None and name not in present
@@ -246,11 +249,7 @@ def image_cache_stores(
     known = _with_groups(known, groups)
     if cloud is not None:
         cloud = {**cloud, "unclaimed": _unclaimed(cloud, known, groups)}
-    # Hosts that need nothing of any store, whoever says so: the variable may be that of a group.
-    ignored = frozenset(as_list(ignore_storage_users)).union(
-        *(_list(hostvars[name], "image_cache_ignore_storage_users", (), name) or () for name in hosts)
-    )
-    return group_hosts(known, present, ignored, cloud, limit or "")
+    return group_hosts(known, present, frozenset(ignored), cloud, limit or "")
 
 
 def _list(variables: Mapping[str, Any], variable: str, default: Sequence[Any], host: str) -> Sequence[Any]:
@@ -461,8 +460,8 @@ class _Store:
             reasons.append(self.cloud["problem"])
         if self.cloud is None:
             reasons += [
-                f"image_cache_instance_source of {host.name} is openstack, and the APIs were not asked: give it the same "
-                f"value for all hosts of the play."
+                f"image_cache_instance_source of {host.name} is openstack, and the APIs were not asked: give it the "
+                f"same value for all hosts of the play."
                 for host in self.covered
                 if host.asks_api
             ]

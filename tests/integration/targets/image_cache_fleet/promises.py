@@ -248,7 +248,8 @@ class TestDryRuns:
         found = json.loads((report / "report.json").read_text())
         assert (found["pruned"], found["summary"]["removed"], found["summary"]["stores"]) == (False, 0, 2)
 
-    def test_the_last_report_has_what_earlier_batches_removed(self, fleet: Fleet, shared: CacheTree) -> None:
+    @pytest.mark.usefixtures("shared")
+    def test_the_last_report_has_what_earlier_batches_removed(self, fleet: Fleet) -> None:
         report = fleet.root / "report"
         fleet.run(play={"serial": 1}, image_cache_report_path=str(report))
         assert json.loads((report / "report.json").read_text())["summary"]["removed"] == 3
@@ -268,7 +269,6 @@ class TestDryRuns:
         run = fleet.run(play={"roles": ["stackops.nova.image_cache"]})
         assert (run.failed, cached(shared)) == ({"a", "b"}, ALL), run.output
         assert "Give image_cache_prune the same value for all hosts" in run.messages["b"]
-
 
     def test_the_brake_of_an_earlier_role_does_not_count(self, fleet: Fleet, shared: CacheTree) -> None:
         fleet.hosts = {name: fleet.hosts[name] for name in "cab"}
