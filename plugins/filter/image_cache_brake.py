@@ -80,7 +80,7 @@ def image_cache_brake(
         return ""
     cached = reclaimable = 0
     for store in stores:
-        summary = hostvars[store["pruner"] or store["hosts"][0]]["ansible_facts"]["image_cache"]["summary"]
+        summary = _summary(hostvars[store["pruner"] or store["hosts"][0]])
         cached += summary["total"]["allocated_bytes"]
         if store["state"] == "audited":
             reclaimable += summary["reclaimable_bytes"]
@@ -91,6 +91,13 @@ def image_cache_brake(
         f"the fleet would go, which is more than image_cache_fleet_max_removal_percent ({limit:g}) allows, "
         f"so nothing is removed. If that is right, raise the limit; if not, the inventory is incomplete."
     )
+
+
+def _summary(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return what the audit found. Of one that failed, over a corrupt file, the host's facts are of an earlier run."""
+    audit = variables.get("__image_cache_audit") or {}
+    facts: Mapping[str, Any] = (audit if audit.get("failed") else variables)["ansible_facts"]
+    return facts["image_cache"]["summary"]
 
 
 def _strictest(hosts: Sequence[str], hostvars: Mapping[str, Mapping[str, Any]], given: float | None) -> float | None:

@@ -257,20 +257,18 @@ def image_cache_fleet(
         raise AnsibleFilterError("image_cache_fleet takes the variable hostvars as its first argument.")
     in_play = frozenset(hosts if play_hosts is None else play_hosts)
     answers = {name: _answer(hostvars[name], name in in_play) for name in hosts}
+    # A role, block or task may have a check mode of its own, and it may differ by host.
+    rehearsed = {_is_rehearsed(answer) for answer in answers.values()} - {None}
+    if rehearsed == {True, False}:
+        answers = {name: _without_rehearsal(answer) for name, answer in answers.items()}
     shared = {name for store in stores for name in store["hosts"]}
     groups = [*stores, *({"hosts": [name]} for name in hosts if name not in shared)]
     described = [store for group in groups for store in _store(group, answers)]
     store_of = {name: store for store in described for name in store["hosts"]}
     entries = [_host(name, answers[name], store_of.get(name)) for name in hosts]
-    # A role, block or task may have a check mode of its own.
-    rehearsed = [
-        bool(answer.image_cache["check_mode"])
-        for answer in answers.values()
-        if answer.image_cache is not None and "check_mode" in answer.image_cache
-    ]
     return {
         "generated": time.time() if now is None else now,
-        "check_mode": all(rehearsed) if rehearsed else check_mode,
+        "check_mode": rehearsed == {True} if rehearsed else check_mode,
         "pruned": any(answer.was_pruned for answer in answers.values()),
         "summary": _summary(entries, described),
         "stores": described,
@@ -321,6 +319,18 @@ def _answer(variables: Mapping[str, Any], in_play: bool) -> _Answer:
     if problem is not None:
         return _Answer(None, "failed", f"Its answer cannot be understood: {problem}.", was_pruned)
     return _Answer(image_cache, state, error, was_pruned or bool(brake), str(brake))
+
+
+def _is_rehearsed(answer: _Answer) -> bool | None:
+    """Tell whether a prune removed nothing because of check mode; None where there was none."""
+    return None if answer.image_cache is None else answer.image_cache.get("check_mode")
+
+
+def _without_rehearsal(answer: _Answer) -> _Answer:
+    """Return only what is so now, for a report that tells of other hosts what went."""
+    if answer.image_cache is None or not _is_rehearsed(answer):
+        return answer
+    return answer._replace(image_cache={key: answer.image_cache[key] for key in answer.image_cache if key not in _DONE})
 
 
 def _mismatch(value: Any, shape: Any, path: str) -> str | None:

@@ -119,7 +119,7 @@ class TestAnswers:
         fleet.hosts = {"other": fleet.hosts["other"], "vm": {**fleet.hosts["vm"], **source}}
         run = fleet.run()
         assert (run.failed, run.changed, fleet.cached()["vm"]) == ({"vm"}, {"other"}, before)
-        assert "image_cache_instance_source is the same for all hosts" in run.messages["vm"]
+        assert "image_cache_instance_source of vm is openstack, and the APIs were not asked" in run.messages["vm"]
 
 
 # What goes wrong, in the answers to which path, and what of it the message has to say.

@@ -55,6 +55,12 @@ def test_beyond_it_the_figures_are_told(limit: Any) -> None:
     assert f"image_cache_fleet_max_removal_percent ({limit})" in sentence
 
 
+def test_an_audit_that_failed_over_a_corrupt_file_counts_and_not_an_earlier_one() -> None:
+    failed = {"failed": True, **host(60 * GIB, 30 * GIB)}
+    hostvars = {**HOSTVARS, "a": {**host(60 * GIB, 0), "__image_cache_audit": failed}}
+    assert image_cache_brake([store("a")], hostvars, max_removal_percent=49).startswith("30.0 of 60.0 GiB")
+
+
 @pytest.mark.parametrize("state", ["refused", "waits"])
 def test_a_store_that_is_not_pruned_loses_nothing_and_counts_as_cached(state: str) -> None:
     stores = [store("a", state), store("b")]

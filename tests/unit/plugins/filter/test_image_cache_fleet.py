@@ -65,6 +65,12 @@ class TestHosts:
         hostvars = {"a": pruned({**answer(), **done("gone"), "check_mode": was_rehearsed})}
         assert fleet_of(hostvars, check_mode=not was_rehearsed)["check_mode"] is was_rehearsed
 
+    def test_where_some_only_rehearsed_their_prune_is_not_told_as_done(self) -> None:
+        rehearsed, real = ({**answer(name), **done("gone"), "check_mode": name == "a"} for name in "ab")
+        fleet = fleet_of({"a": pruned(rehearsed), "b": pruned(real)})
+        assert (fleet["check_mode"], fleet["summary"]["removed"]) == (False, 1)
+        assert states(fleet) == {"a": "audited", "b": "pruned"}
+
     def test_a_refusal_is_told_with_its_reasons(self) -> None:
         refused = pruned(answer(unknown_use=["A disk cannot be read."], **done()), msg="Nothing was removed.")
         fleet = fleet_of({"a": refused})
