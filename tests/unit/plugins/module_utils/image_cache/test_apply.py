@@ -331,6 +331,32 @@ class TestAFailure:
         assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
 
 
+    @needs_root
+    @pytest.mark.parametrize(("owner", "group"), [(0, NOBODY), (NOBODY + 1000, NOBODY), (NOBODY, 0)])
+    def test_who_could_not_give_the_locks_directory_to_nova_makes_none(
+        self, public_host: Host, owner: int, group: int
+    ) -> None:
+        public_host.base(BASE, age=OLD)
+        public_host.locks_path.rmdir()
+        public_host.instances_path.chmod(0o777)
+        os.chown(public_host.instances_path, owner, group)
+        os.chown(public_host.cache_path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
+        assert failed(rehearsal)[BASE].endswith("this user may not make that directory")
+        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
+        assert not public_host.locks_path.exists()
+
+    @needs_root
+    def test_root_can(self, public_host: Host) -> None:
+        public_host.base(BASE, age=OLD)
+        public_host.locks_path.rmdir()
+        os.chown(public_host.instances_path, NOBODY, NOBODY)
+        plan, settings = public_host.plan()
+        assert rehearse_plan(plan, settings).failed == ()
+        assert removed(apply_plan(plan, settings, False, nothing_new)) == [BASE]
+
+
 class TestRehearsal:
     def test_it_tells_what_would_go_and_lets_it_stay(self, three: Host) -> None:
         with nova_compute() as nova:
