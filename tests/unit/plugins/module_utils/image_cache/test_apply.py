@@ -330,7 +330,6 @@ class TestAFailure:
         assert as_nobody(lambda: rehearse_plan(plan, settings)).failed == ()
         assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
 
-
     @needs_root
     @pytest.mark.parametrize(("owner", "group"), [(0, NOBODY), (NOBODY + 1000, NOBODY), (NOBODY, 0)])
     def test_who_could_not_give_the_locks_directory_to_nova_makes_none(
