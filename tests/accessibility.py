@@ -1,0 +1,71 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Have axe look at a report in Chromium, as a phone and as a screen show it, light and dark: `./test accessibility`."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
+from ansible_collections.stackops.nova.tests.unit.fleets import troubled
+
+AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
+POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')
+WIDTHS = (390, 1280)
+SCHEMES = {"dark": 0, "light": 1}  # as Blink numbers them
+RUN = """
+axe.run().then(({violations, incomplete, passes}) => {
+    const found = [...violations, ...incomplete].map(({help, nodes}) => `${help}: ${nodes.map(({html}) => html)}`);
+    const answer = document.createElement("pre");
+    answer.id = "axe";
+    answer.textContent = JSON.stringify({found, passes: passes.length});
+    document.body.append(answer);
+});
+"""
+
+
+def main() -> int:
+    selection = {"expression": "hosts[].name", "result": ["a", "b"], "error": None}
+    # The page's policy lets no script run but its own.
+    page, policies = POLICY.subn("", render_html(troubled("name"), selection))
+    assert policies == 1
+    failures = 0
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.html"
+        path.write_text(page.replace("</body>", f"<script>{AXE}</script><script>{RUN}</script></body>"))
+        for scheme in SCHEMES:
+            for width in WIDTHS:
+                answer = look(path, scheme, width)
+                print(f"{width} pixels wide, {scheme}: {answer['passes']} rules kept", *answer["found"], sep="\n  ")
+                failures += len(answer["found"])
+    return 1 if failures else 0
+
+
+def look(page: Path, scheme: str, width: int) -> dict[str, Any]:
+    """Return what axe finds wrong, or cannot judge, and how many of its rules the page keeps."""
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=20000", "--dump-dom"]
+    command += [
+        f"--window-size={width},900",
+        f"--blink-settings=preferredColorScheme={SCHEMES[scheme]}",
+        f"file://{page}",
+    ]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    found = re.search('<pre id="axe">(.*?)</pre>', shown, re.DOTALL)
+    if found is None:
+        raise SystemExit(f"axe did not answer; Chromium showed:\n{shown[-2000:]}")
+    answer: dict[str, Any] = json.loads(html.unescape(found[1]))
+    return answer
+
+
+if __name__ == "__main__":
+    sys.exit(main())
