@@ -93,7 +93,7 @@ def in_background(work: Callable[[], Answer], run_command: RunCommand) -> Answer
     """
 
     def yield_to_others() -> None:
-        os.nice(19)
+        os.setpriority(os.PRIO_PROCESS, 0, 19)
         with suppress(OSError):
             run_command(["ionice", "-c", "3", "-p", str(threading.get_native_id())])
 
