@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
-from ansible_collections.stackops.nova.tests.unit.fleets import troubled
+from ansible_collections.stackops.nova.tests.support.fleets import troubled
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')

@@ -5,7 +5,7 @@
 """A process that does to an instance tree what nova-compute does, with the same locks and in the same order.
 
 What it imitates, from nova's Zed release and its present one, and from what was captured on a real host
-(`tests/unit/fixtures/nova-zed/README.md`):
+(`tests/support/fixtures/nova-zed/README.md`):
 
 * a disk: `Image.cache` and `Qcow2.create_image` in `nova/virt/libvirt/imagebackend.py`. The base file is looked for
   without its lock, fetched under it, its mtime set without it, and the overlay made under it again. nova that finds
@@ -41,8 +41,8 @@ from typing import NamedTuple
 
 from oslo_concurrency import lockutils
 
-from ansible_collections.stackops.nova.tests.unit.host import create_image
-from ansible_collections.stackops.nova.tests.unit.neighbours import guest
+from ansible_collections.stackops.nova.tests.support.host import create_image
+from ansible_collections.stackops.nova.tests.support.processes import guest
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
 
 STAMP_BYTES = 16

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from ansible_collections.stackops.nova.tests.adversary.battle import SABOTAGES, fight
+from ansible_collections.stackops.nova.tests.adversary.stress import SABOTAGES, fight
 
 
 def main() -> None:

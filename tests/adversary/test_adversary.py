@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.adversary.battle import SABOTAGES, fight
+from ansible_collections.stackops.nova.tests.adversary.stress import SABOTAGES, fight
 
 
 def test_nothing_is_lost_and_all_that_went_was_told(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from typing import Any, NamedTuple
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing, scan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import find_open_files
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host
-from ansible_collections.stackops.nova.tests.unit.neighbours import in_a_child
+from ansible_collections.stackops.nova.tests.support.host import DAY, Host
+from ansible_collections.stackops.nova.tests.support.processes import in_a_child
 
 CALLS = (
     "openat",

@@ -21,12 +21,12 @@ settings.load_profile("steady")
 
 # This file is loaded before pytest-ansible has made the collection known, so it is imported later.
 if TYPE_CHECKING:
-    from ansible_collections.stackops.nova.tests.unit.host import Host
+    from ansible_collections.stackops.nova.tests.support.host import Host
 
 
 @pytest.fixture
 def host(tmp_path: Path) -> Host:
-    from ansible_collections.stackops.nova.tests.unit.host import Host
+    from ansible_collections.stackops.nova.tests.support.host import Host
 
     return Host(tmp_path)
 
@@ -34,9 +34,9 @@ def host(tmp_path: Path) -> Host:
 @pytest.fixture
 def used(host: Host) -> Host:
     """A host whose one guest has a disk on BASE."""
-    from ansible_collections.stackops.nova.tests.unit.host import DAY
-    from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
-    from ansible_collections.stackops.nova.tests.unit.verification import CONTENT
+    from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
+    from ansible_collections.stackops.nova.tests.support.host import DAY
+    from ansible_collections.stackops.nova.tests.support.verification import CONTENT
 
     host.base(BASE, content=CONTENT, age=3 * DAY)
     host.instance(UUID, {"disk": BASE})
@@ -46,7 +46,7 @@ def used(host: Host) -> Host:
 @pytest.fixture
 def public_host() -> Iterator[Host]:
     """A host that other users can look into, as they cannot into `tmp_path`."""
-    from ansible_collections.stackops.nova.tests.unit.host import Host
+    from ansible_collections.stackops.nova.tests.support.host import Host
 
     with tempfile.TemporaryDirectory() as root:
         Path(root).chmod(0o755)

@@ -21,10 +21,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Checksum, ChecksumReason
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
-from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
-from ansible_collections.stackops.nova.tests.unit.params import DEFAULTS
-from ansible_collections.stackops.nova.tests.unit.run_module import collections_path
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
+from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host
+from ansible_collections.stackops.nova.tests.support.params import DEFAULTS
+from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 MODULES = ("image_cache_facts", "image_cache_prune")
 TYPES = {str: "str", bool: "bool", int: "int", float: "float", list: "list", dict: "dict"}

@@ -23,9 +23,9 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, states
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.host import NAME, OLD, Host, states
+from ansible_collections.stackops.nova.tests.support.processes import (
     make_socket,
     mount,
     needs_root,

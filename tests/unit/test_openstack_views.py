@@ -13,10 +13,10 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.tests.openstack.compare import Difference, Evidence, differences
 from ansible_collections.stackops.nova.tests.openstack.nova_log import NovaPass, read_passes
-from ansible_collections.stackops.nova.tests.unit import scenes
-from ansible_collections.stackops.nova.tests.unit.params import params, run_command
+from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.params import params, run_command
 
-LOG = scenes.CAPTURES / "rescue" / "nova-compute.log"
+LOG = captures.CAPTURES / "rescue" / "nova-compute.log"
 
 LAB_GONE = "c56330a2a9b19a6959805994c6b506abf0d163e4"  # under a rescue disk
 DISK1_SHELVED = "8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85"  # named by a domain after an unshelve
@@ -48,7 +48,7 @@ def test_a_pass_that_is_still_under_way_is_left_out() -> None:
 
 
 def test_a_real_audit_differs_from_a_real_pass_by_what_is_documented_alone(tmp_path: Path) -> None:
-    scene = scenes.build("rescue", tmp_path)
+    scene = captures.build("rescue", tmp_path)
     options = params(
         instances_path=str(scene.instances_path),
         libvirt_config_path=str(scene.libvirt_path),

@@ -18,9 +18,9 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import NAME, OLD, Host, picture, states, warnings
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.host import NAME, OLD, Host, picture, states, warnings
+from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_user,
     in_a_child,
@@ -28,7 +28,7 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     needs_root,
     with_own_mounts,
 )
-from ansible_collections.stackops.nova.tests.unit.run_module import run_ansible, run_module
+from ansible_collections.stackops.nova.tests.support.run_module import run_ansible, run_module
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
 
 NOVA = 64060

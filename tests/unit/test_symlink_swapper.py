@@ -31,8 +31,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host, picture
-from ansible_collections.stackops.nova.tests.unit.neighbours import opened_in
+from ansible_collections.stackops.nova.tests.support.host import DAY, Host, picture
+from ansible_collections.stackops.nova.tests.support.processes import opened_in
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
 
 UNUSED = [fingerprint(f"unused {number}") for number in range(12)]

@@ -17,7 +17,7 @@ import pytest
 from cloud import Cloud, captured, cloud
 from fleet import DAY, UNREACHABLE, Fleet, Run, cached, names
 
-from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 LISTED = [server["image"]["id"] for server in captured("servers-detail", "servers")]
@@ -198,7 +198,7 @@ class TestBadAnswers:
 def test_whoever_does_not_use_it_does_not_need_the_collection(fleet: CloudFleet, tmp_path: Path) -> None:
     collections = tmp_path / "collections/ansible_collections/stackops"
     collections.mkdir(parents=True)
-    (collections / "nova").symlink_to(Path(scenes.__file__).parents[2])
+    (collections / "nova").symlink_to(Path(captures.__file__).parents[2])
     for variable in ("ANSIBLE_COLLECTIONS_PATH", "PYTHONPATH"):
         fleet.environment[variable] = str(tmp_path / "collections")
     before = fleet.cached()

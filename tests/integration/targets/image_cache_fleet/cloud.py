@@ -14,9 +14,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.support import captures
 
-CAPTURED = scenes.CAPTURES / "soft-deleted" / "api"
+CAPTURED = captures.CAPTURES / "soft-deleted" / "api"
 PAGE = 2
 PROJECT = "dccac35980924755aa0d5d4144ac759e"
 

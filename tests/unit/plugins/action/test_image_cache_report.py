@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 import yaml
 
-from ansible_collections.stackops.nova.tests.unit.fleets import HOSTILE, troubled
-from ansible_collections.stackops.nova.tests.unit.run_module import collections_path
+from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled
+from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 FILES = ["image_cache.prom", "report.html", "report.json"]
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter.image_cache_cloud import FilterModule, image_cache_cloud
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import collect
-from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.support import captures
 
 NONE: dict[str, Any] = {"resources": []}
 NO_IMAGES: dict[str, Any] = {"images": []}
@@ -61,7 +61,7 @@ class TestInstances:
         assert told() == {"instances": {}, "images": [], "problem": ""}
 
     def test_the_captured_answers_are_understood(self) -> None:
-        api = scenes.CAPTURES / "soft-deleted" / "api"
+        api = captures.CAPTURES / "soft-deleted" / "api"
         servers, deleted = (
             json.loads((api / f"servers-detail{more}.json").read_text())["servers"] for more in ("", "-deleted-true")
         )

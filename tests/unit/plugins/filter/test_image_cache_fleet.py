@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter import image_cache_fleet as plugin
 from ansible_collections.stackops.nova.plugins.filter.image_cache_stores import image_cache_stores
-from ansible_collections.stackops.nova.tests.unit.fleets import (
+from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
     GIB,
     answer,
@@ -28,7 +28,7 @@ from ansible_collections.stackops.nova.tests.unit.fleets import (
     troubled,
     unreachable,
 )
-from ansible_collections.stackops.nova.tests.unit.host import DAY, Host
+from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 
 
 def states(fleet: dict[str, Any]) -> dict[str, str]:

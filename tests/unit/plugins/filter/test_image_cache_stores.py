@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter.image_cache_stores import FilterModule, image_cache_stores
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import collect
-from ansible_collections.stackops.nova.tests.unit.host import Host as RealHost
+from ansible_collections.stackops.nova.tests.support.host import Host as RealHost
 
 NFS = "nfs4:filer:/instances:/_base"
 

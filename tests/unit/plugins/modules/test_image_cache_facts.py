@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import os
 
-from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, picture
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, UUID
-from ansible_collections.stackops.nova.tests.unit.run_module import run_module
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, picture
+from ansible_collections.stackops.nova.tests.support.run_module import run_module
 
 
 def test_options_go_in_and_facts_come_out(host: Host) -> None:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, picture
-from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
-from ansible_collections.stackops.nova.tests.unit.run_module import run_module
+from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, picture
+from ansible_collections.stackops.nova.tests.support.run_module import run_module
 
 UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
-from ansible_collections.stackops.nova.tests.unit.fleets import (
+from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
     GIB,
     HOSTILE,

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report_prometheus import render_prometheus
-from ansible_collections.stackops.nova.tests.unit.fleets import (
+from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
     GIB,
     HOSTILE,

@@ -9,7 +9,7 @@ from ansible.errors import AnsibleError
 
 from ansible_collections.stackops.nova.plugins.plugin_utils import report_selection
 from ansible_collections.stackops.nova.plugins.plugin_utils.report_selection import compile_query
-from ansible_collections.stackops.nova.tests.unit.fleets import BASE, answer, audited, fleet_of
+from ansible_collections.stackops.nova.tests.support.fleets import BASE, answer, audited, fleet_of
 
 FILES = [
     {"name": BASE, "state": "removable", "reasons": ["unused"], "allocated_bytes": 7},

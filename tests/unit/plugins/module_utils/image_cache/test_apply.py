@@ -21,9 +21,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import read_disks, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
-from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, create_image, nothing_new, picture
-from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, nothing_new, picture
+from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
     guest,
@@ -35,7 +36,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     start_child,
     whenever,
 )
-from ansible_collections.stackops.nova.tests.unit.params import run_command
 
 FIRST = "02c9f7e7130413742a28a31ba97617e9a56811be"
 LAST = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"

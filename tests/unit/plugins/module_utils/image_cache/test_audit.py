@@ -16,7 +16,15 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.tests.unit.host import (
+from ansible_collections.stackops.nova.tests.support.constants import (
+    BASE,
+    IMAGE,
+    OTHER_BASE,
+    OTHER_IMAGE,
+    OTHER_UUID,
+    UUID,
+)
+from ansible_collections.stackops.nova.tests.support.host import (
     DAY,
     HOUR,
     NAME,
@@ -28,8 +36,7 @@ from ansible_collections.stackops.nova.tests.unit.host import (
     users,
     warnings,
 )
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import guest, nova_compute, reader
+from ansible_collections.stackops.nova.tests.support.processes import guest, nova_compute, reader
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 

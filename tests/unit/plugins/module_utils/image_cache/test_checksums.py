@@ -30,18 +30,18 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
-from ansible_collections.stackops.nova.tests.unit.host import DAY, HOUR, Host, picture, warnings
-from ansible_collections.stackops.nova.tests.unit.names import BASE, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
+from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, picture, warnings
+from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.processes import (
     mount,
     needs_root,
     nova_compute,
     wait_until,
     with_own_mounts,
 )
-from ansible_collections.stackops.nova.tests.unit.params import run_command
-from ansible_collections.stackops.nova.tests.unit.run_module import run_module
-from ansible_collections.stackops.nova.tests.unit.verification import (
+from ansible_collections.stackops.nova.tests.support.run_module import run_module
+from ansible_collections.stackops.nova.tests.support.verification import (
     CONTENT,
     audit,
     checksum,

@@ -26,9 +26,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks im
     read_image,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.tests.unit import scenes
-from ansible_collections.stackops.nova.tests.unit.neighbours import make_socket
-from ansible_collections.stackops.nova.tests.unit.params import run_command
+from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.processes import make_socket
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
 
 STANDALONE = Image(None, None, None)
@@ -244,12 +244,12 @@ class TestHeader:
 
     @pytest.mark.parametrize(
         "head",
-        sorted((scenes.CAPTURES / "steady").rglob("*.head")),
+        sorted((captures.CAPTURES / "steady").rglob("*.head")),
         ids=lambda head: head.parent.name[:8] + "/" + head.stem,
     )
     def test_of_captured_disks(self, head: Path) -> None:
         told = json.loads(
-            (scenes.CAPTURES / "steady" / "qemu-img-info" / f"{head.parent.name}.{head.stem}.json").read_text()
+            (captures.CAPTURES / "steady" / "qemu-img-info" / f"{head.parent.name}.{head.stem}.json").read_text()
         )
         assert read(head) == Image(told["backing-filename"], told["backing-filename-format"], None)
 

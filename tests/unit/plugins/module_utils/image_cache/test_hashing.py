@@ -25,10 +25,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing 
     read_digests,
     thread_count,
 )
-from ansible_collections.stackops.nova.tests.unit.host import Host
-from ansible_collections.stackops.nova.tests.unit.neighbours import in_a_child
-from ansible_collections.stackops.nova.tests.unit.params import run_command
-from ansible_collections.stackops.nova.tests.unit.verification import digest, info, prune
+from ansible_collections.stackops.nova.tests.support.host import Host
+from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.processes import in_a_child
+from ansible_collections.stackops.nova.tests.support.verification import digest, info, prune
 
 SIZE = 1_000_000
 ALGORITHMS = ("sha1", "sha256", "sha512", "md5", "blake2b")

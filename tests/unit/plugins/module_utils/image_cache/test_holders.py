@@ -23,9 +23,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders 
     is_open_elsewhere,
     qemu_holds,
 )
-from ansible_collections.stackops.nova.tests.unit.host import Host, create_image
-from ansible_collections.stackops.nova.tests.unit.names import BASE
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE
+from ansible_collections.stackops.nova.tests.support.host import Host, create_image
+from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
     guest,
     in_a_child,

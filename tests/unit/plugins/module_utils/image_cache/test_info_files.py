@@ -37,7 +37,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_fil
     remove_info,
     store_facts,
 )
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
     mount,

@@ -13,9 +13,9 @@ import time
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot
-from ansible_collections.stackops.nova.tests.unit.host import OLD, Host, create_image, scan, states, warnings
-from ansible_collections.stackops.nova.tests.unit.names import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, scan, states, warnings
+from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
     mount,
     needs_root,

@@ -24,15 +24,15 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance
     parse_record,
     records_of,
 )
-from ansible_collections.stackops.nova.tests.unit import scenes
-from ansible_collections.stackops.nova.tests.unit.host import Host
-from ansible_collections.stackops.nova.tests.unit.names import IMAGE, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import as_nobody, needs_root
+from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.constants import IMAGE, UUID
+from ansible_collections.stackops.nova.tests.support.host import Host
+from ansible_collections.stackops.nova.tests.support.processes import as_nobody, needs_root
 
 NAME = "instance-00000002"
 KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"
 RAMDISK = "0d9c8b7a-1111-4222-8333-444455556666"
-ROOT = scenes.CAPTURED_ROOT
+ROOT = captures.CAPTURED_ROOT
 
 PLAIN = {
     "uuid": UUID,
@@ -103,11 +103,11 @@ def domain(*, name: str = NAME, uuid: str = UUID, metadata: str = "", devices: s
 
 
 def captured_servers(scene: str, answer: str = "servers-detail.json") -> list[dict[str, Any]]:
-    return json.loads((scenes.CAPTURES / scene / "api" / answer).read_text())["servers"]
+    return json.loads((captures.CAPTURES / scene / "api" / answer).read_text())["servers"]
 
 
 def captured_domain(scene: str, name: str) -> Instance:
-    return parse_domain((scenes.CAPTURES / scene / "libvirt" / f"{name}.xml").read_bytes(), "vm")
+    return parse_domain((captures.CAPTURES / scene / "libvirt" / f"{name}.xml").read_bytes(), "vm")
 
 
 class TestRecord:
@@ -282,13 +282,13 @@ class TestCapturedDomains:
     def test_in_a_running_domain_backing_files_are_no_disks(self) -> None:
         assert captured_domain("after-removal", NAME).disks == captured_domain("steady", NAME).disks
 
-    @pytest.mark.parametrize("scene", scenes.NAMES)
+    @pytest.mark.parametrize("scene", captures.NAMES)
     def test_domains_and_servers_tell_the_same(self, scene: str) -> None:
         answers = captured_servers(scene)
         if scene == "soft-deleted":
             answers += captured_servers(scene, "servers-detail-deleted-true.json")
         servers = {server.uuid: server for server in map(parse_record, answers) if server is not None}
-        paths = list((scenes.CAPTURES / scene / "libvirt").glob("*.xml"))
+        paths = list((captures.CAPTURES / scene / "libvirt").glob("*.xml"))
         assert paths
         for path in paths:
             one = parse_domain(path.read_bytes(), "vm")

@@ -12,9 +12,9 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.known_checksums import parse_known_checksums
-from ansible_collections.stackops.nova.tests.unit.host import Host, picture, warnings
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE
-from ansible_collections.stackops.nova.tests.unit.verification import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
+from ansible_collections.stackops.nova.tests.support.host import Host, picture, warnings
+from ansible_collections.stackops.nova.tests.support.verification import (
     CONTENT,
     audit,
     checksum,

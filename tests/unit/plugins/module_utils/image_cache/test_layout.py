@@ -22,7 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout i
     printable,
     some_names,
 )
-from ansible_collections.stackops.nova.tests.unit import scenes
+from ansible_collections.stackops.nova.tests.support import captures
 
 # The image lab-qcow2 of the captured host, and the base file that nova made of it there.
 IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"
@@ -116,7 +116,7 @@ class TestFingerprint:
         assert fingerprint(image_id) == name
 
     def test_each_image_of_a_real_cloud_has_its_base_file(self) -> None:
-        answer = json.loads((scenes.CAPTURES / "steady" / "api" / "servers-detail.json").read_text())
+        answer = json.loads((captures.CAPTURES / "steady" / "api" / "servers-detail.json").read_text())
         images = {server["image"]["id"] for server in answer["servers"]}
         assert len(images) == 3
         assert {fingerprint(image) for image in images} <= captured("steady", "_base")
@@ -136,7 +136,7 @@ class TestParseName:
     def test_no_other_name_is(self, name: str) -> None:
         assert parse_name(name) == CacheName(Kind.OTHER, "")
 
-    @pytest.mark.parametrize("scene", scenes.NAMES)
+    @pytest.mark.parametrize("scene", captures.NAMES)
     def test_whatever_lay_in_a_real_cache_is_recognised(self, scene: str) -> None:
         assert Kind.OTHER not in {parse_name(name).kind for name in captured(scene, "_base")}
 
@@ -245,4 +245,4 @@ def test_a_sentence_names_five_at_most(names: list[str], shown: str) -> None:
 
 def captured(scene: str, directory: str) -> set[str]:
     """The names in a directory of a captured host."""
-    return {entry.path.partition("/")[2] for entry in scenes.listing(scene) if entry.path.startswith(f"{directory}/")}
+    return {entry.path.partition("/")[2] for entry in captures.listing(scene) if entry.path.startswith(f"{directory}/")}

@@ -24,9 +24,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks im
     open_locks_directory,
     release,
 )
-from ansible_collections.stackops.nova.tests.unit.host import Host
-from ansible_collections.stackops.nova.tests.unit.names import BASE
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE
+from ansible_collections.stackops.nova.tests.support.host import Host
+from ansible_collections.stackops.nova.tests.support.processes import (
     NovaCompute,
     as_nobody,
     in_a_child,

@@ -28,7 +28,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan imp
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 
 HOUR = 3600
 DAY = 24 * HOUR

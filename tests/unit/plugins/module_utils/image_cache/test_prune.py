@@ -18,7 +18,8 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.tests.unit.host import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.host import (
     HOUR,
     NAME,
     OLD,
@@ -28,8 +29,7 @@ from ansible_collections.stackops.nova.tests.unit.host import (
     states,
     warnings,
 )
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
     guest,
     make_socket,

@@ -27,7 +27,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.report i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
-from ansible_collections.stackops.nova.tests.unit.names import BASE, IMAGE
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
 
 NOW = 1_795_334_208.5
 HOUR = 3600

@@ -22,9 +22,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks
-from ansible_collections.stackops.nova.tests.unit.host import HOUR, Host, create_image, scan
-from ansible_collections.stackops.nova.tests.unit.names import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.unit.neighbours import (
+from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.host import HOUR, Host, create_image, scan
+from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
     guest,
     in_a_child,
@@ -36,7 +37,6 @@ from ansible_collections.stackops.nova.tests.unit.neighbours import (
     whenever,
     with_own_mounts,
 )
-from ansible_collections.stackops.nova.tests.unit.params import run_command
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store im
     is_shared,
     read_storage_users,
 )
-from ansible_collections.stackops.nova.tests.unit.neighbours import mount, needs_root, with_own_mounts
+from ansible_collections.stackops.nova.tests.support.processes import mount, needs_root, with_own_mounts
 
 
 def as_df_has_it(path: str) -> tuple[str, int]:

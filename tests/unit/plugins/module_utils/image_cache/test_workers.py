@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.workers import spread
-from ansible_collections.stackops.nova.tests.unit.neighbours import as_nobody, in_a_child, needs_root
+from ansible_collections.stackops.nova.tests.support.processes import as_nobody, in_a_child, needs_root
 
 FEW = [f"name {number}" for number in range(10)]
 MANY = [f"name {number} \udcff\n" for number in range(20000)]

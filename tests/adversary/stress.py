@@ -20,8 +20,8 @@ from typing import NamedTuple
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, locks, scan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import OpenFiles
 from ansible_collections.stackops.nova.tests.adversary.nova_compute import NovaCompute, Report
-from ansible_collections.stackops.nova.tests.unit.host import Host
-from ansible_collections.stackops.nova.tests.unit.neighbours import start_child
+from ansible_collections.stackops.nova.tests.support.host import Host
+from ansible_collections.stackops.nova.tests.support.processes import start_child
 
 COMPUTES = 6
 IN_DELETE = 0x200

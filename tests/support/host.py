@@ -19,7 +19,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan imp
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
-from ansible_collections.stackops.nova.tests.unit.params import params, run_command
+from ansible_collections.stackops.nova.tests.support.params import params, run_command
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
 
 HOUR = 3600

@@ -11,7 +11,7 @@ The tables say for every base file what must come out when the audit knows
 * the disks, the usual server list of the Nova API, and the images that Glance still has.
 
 They were derived by hand from the captures, not from what the product answers. Unused files are old at 120 seconds,
-as they were for nova's own removal between the last two scenes.
+as they were for nova's own removal between the last two captures.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
-from ansible_collections.stackops.nova.tests.unit import scenes
-from ansible_collections.stackops.nova.tests.unit.params import params, run_command
+from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.params import params, run_command
 
 MINIMUM_AGE = 120
 HOST = "vm"
@@ -244,11 +244,11 @@ TRUTH = {
     ),
 }
 
-every_scene = pytest.mark.parametrize("name", scenes.NAMES)
+every_scene = pytest.mark.parametrize("name", captures.NAMES)
 every_side = pytest.mark.parametrize("side", SIDES)
 
 
-def options(scene: scenes.Scene, side: str, **more: Any) -> dict[str, Any]:
+def options(scene: captures.Scene, side: str, **more: Any) -> dict[str, Any]:
     """The options of a user who has this side to look from."""
     source: dict[str, dict[str, Any]] = {
         DISKS: {"libvirt": False},
@@ -266,7 +266,7 @@ def options(scene: scenes.Scene, side: str, **more: Any) -> dict[str, Any]:
     return params(**{**given, **more})
 
 
-def facts_of(scene: scenes.Scene, side: str, **more: Any) -> dict[str, Any]:
+def facts_of(scene: captures.Scene, side: str, **more: Any) -> dict[str, Any]:
     return audit(options(scene, side, **more), scene.captured_at, run_command).facts
 
 
@@ -299,13 +299,13 @@ def tree(root: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
-LookAt = Callable[[str], scenes.Scene]
+LookAt = Callable[[str], captures.Scene]
 
 
 @pytest.fixture(scope="module")
 def look_at(tmp_path_factory: pytest.TempPathFactory) -> LookAt:
     """Scenes that are only looked at: each is built once."""
-    return functools.cache(lambda name: scenes.build(name, tmp_path_factory.mktemp(name)))
+    return functools.cache(lambda name: captures.build(name, tmp_path_factory.mktemp(name)))
 
 
 class TestAudit:
@@ -390,7 +390,7 @@ class TestAudit:
 class TestResizePending:
     @every_side
     def test_old_and_new_disks_protect_both_swap_templates(self, tmp_path: Path, side: str) -> None:
-        scene = scenes.build("resize-pending", tmp_path)
+        scene = captures.build("resize-pending", tmp_path)
         result = prune(options(scene, side, orphans="ignore"), scene.captured_at + 130, run_command, False)
         assert "swap_128" in result.done["removed"]
         assert names_in(scene.instances_path / "_base") >= {"swap_32", "swap_64"}
@@ -456,21 +456,21 @@ ENDANGERED = {LAB_GONE: PLAIN_UUID, EPHEMERAL_2: EPH2_UUID, "swap_32": SWAP_UUID
 
 class TestPruneBeforeNovaDid:
     @pytest.fixture
-    def scene(self, tmp_path: Path) -> scenes.Scene:
-        return scenes.build("before-removal", tmp_path)
+    def scene(self, tmp_path: Path) -> captures.Scene:
+        return captures.build("before-removal", tmp_path)
 
     @pytest.fixture
-    def now(self, scene: scenes.Scene) -> float:
+    def now(self, scene: captures.Scene) -> float:
         return scene.captured_at + 130
 
-    def test_the_disks_alone_say_who_needs_what_nova_removed(self, scene: scenes.Scene, now: float) -> None:
+    def test_the_disks_alone_say_who_needs_what_nova_removed(self, scene: captures.Scene, now: float) -> None:
         facts = audit(options(scene, DISKS), now, run_command).facts
         assert {file: users_of(facts)[file] for file in ENDANGERED} == {
             file: [directory] for file, directory in ENDANGERED.items()
         }
 
     @every_side
-    def test_it_removes_what_is_unused_and_nothing_else(self, scene: scenes.Scene, now: float, side: str) -> None:
+    def test_it_removes_what_is_unused_and_nothing_else(self, scene: captures.Scene, now: float, side: str) -> None:
         cache = scene.instances_path / "_base"
         allocated = {path.name: path.stat().st_blocks * 512 for path in cache.iterdir()}
 
@@ -490,7 +490,7 @@ class TestPruneBeforeNovaDid:
         assert names_in(cache) == REMAINING | (set(LEFTOVERS) - set(REMOVED[side]))
 
     @every_side
-    def test_a_dry_run_says_just_that_and_writes_nothing(self, scene: scenes.Scene, now: float, side: str) -> None:
+    def test_a_dry_run_says_just_that_and_writes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:
         before = tree(scene.instances_path.parent)
         rehearsal = prune(options(scene, side), now, run_command, True)
         assert tree(scene.instances_path.parent) == before
@@ -502,7 +502,7 @@ class TestPruneBeforeNovaDid:
         assert performance.facts["files"] == rehearsal.facts["files"]
 
     @every_side
-    def test_a_second_run_removes_nothing(self, scene: scenes.Scene, now: float, side: str) -> None:
+    def test_a_second_run_removes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:
         prune(options(scene, side), now, run_command, False)
         names = names_in(scene.instances_path / "_base")
         again = prune(options(scene, side), now, run_command, False)
@@ -510,17 +510,17 @@ class TestPruneBeforeNovaDid:
         assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
         assert names_in(scene.instances_path / "_base") == names
 
-    def test_lock_files_stay_for_whoever_is_about_to_open_one(self, scene: scenes.Scene, now: float) -> None:
+    def test_lock_files_stay_for_whoever_is_about_to_open_one(self, scene: captures.Scene, now: float) -> None:
         before = names_in(scene.instances_path / "locks")
         prune(options(scene, API), now, run_command, False)
         assert names_in(scene.instances_path / "locks") >= before
 
-    def test_what_is_in_use_is_marked_as_used_now(self, scene: scenes.Scene, now: float) -> None:
+    def test_what_is_in_use_is_marked_as_used_now(self, scene: captures.Scene, now: float) -> None:
         prune(options(scene, API), now, run_command, False)
         last_used = {path.name: path.stat().st_mtime for path in (scene.instances_path / "_base").iterdir()}
         assert last_used == {name: pytest.approx(time.time(), abs=10) for name in REMAINING}
 
-    def test_outside_cache_and_locks_nothing_changes(self, scene: scenes.Scene, now: float) -> None:
+    def test_outside_cache_and_locks_nothing_changes(self, scene: captures.Scene, now: float) -> None:
         def elsewhere() -> dict[str, tuple[int, ...]]:
             return {
                 path: stat
@@ -533,7 +533,9 @@ class TestPruneBeforeNovaDid:
         assert elsewhere() == before
 
     @every_side
-    def test_with_novas_own_ages_a_young_cache_is_left_whole(self, scene: scenes.Scene, now: float, side: str) -> None:
+    def test_with_novas_own_ages_a_young_cache_is_left_whole(
+        self, scene: captures.Scene, now: float, side: str
+    ) -> None:
         names = names_in(scene.instances_path / "_base")
         result = prune(
             options(
@@ -565,7 +567,7 @@ class TestAnotherHostMayUseTheStorage:
     @pytest.mark.parametrize("host", ["vm", "other"])
     @pytest.mark.parametrize("check_mode", [False, True])
     def test_nothing_goes_while_its_instances_are_not_given(self, tmp_path: Path, host: str, check_mode: bool) -> None:
-        scene = scenes.build("before-removal", tmp_path)
+        scene = captures.build("before-removal", tmp_path)
         before = names_in(scene.instances_path / "_base")
         result = prune(
             options(scene, API, host=host, instances=[ELSEWHERE], instance_hosts=[]),
@@ -581,7 +583,7 @@ class TestAnotherHostMayUseTheStorage:
         assert names_in(scene.instances_path / "_base") == before
 
     def test_a_host_without_instances_can_be_vouched_for(self, tmp_path: Path) -> None:
-        scene = scenes.build("before-removal", tmp_path)
+        scene = captures.build("before-removal", tmp_path)
         result = prune(
             options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[HOST]),
             scene.captured_at + 130,
@@ -592,7 +594,7 @@ class TestAnotherHostMayUseTheStorage:
         assert result.done["removed"] == LEFTOVERS
 
     def test_a_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
-        scene = scenes.build("before-removal", tmp_path)
+        scene = captures.build("before-removal", tmp_path)
         result = audit(
             options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[]),
             scene.captured_at + 86400,
@@ -603,8 +605,8 @@ class TestAnotherHostMayUseTheStorage:
 
 @every_scene
 def test_a_rebuilt_scene_is_what_was_captured(tmp_path: Path, name: str) -> None:
-    root = scenes.build(name, tmp_path).instances_path
-    listing = scenes.listing(name)
+    root = captures.build(name, tmp_path).instances_path
+    listing = captures.listing(name)
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {entry.path for entry in listing if entry.path}
     for entry in listing:
         stat = (root / entry.path).lstat()

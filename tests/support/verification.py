@@ -13,8 +13,8 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.tests.unit.host import Host
-from ansible_collections.stackops.nova.tests.unit.names import BASE
+from ansible_collections.stackops.nova.tests.support.constants import BASE
+from ansible_collections.stackops.nova.tests.support.host import Host
 
 CONTENT = b"what Glance had" * 100_000
 
