@@ -6,19 +6,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
 from ansible.plugins.action import ActionBase
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_prometheus import render_prometheus
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_selection import compile_query
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
 
 
 class ActionModule(ActionBase):
@@ -33,28 +29,15 @@ class ActionModule(ActionBase):
         )
         _refuse_a_path_in_a_collection(options["path"], self._loader.get_basedir())
         folder = self._loader.path_dwim(options["path"])
-        select = compile_query(options["query"]) if options["query"] else None
-        fleet = options["fleet"]
-        files = {}
-        if fleet is not None:
-            selection = select(fleet) if select else None
-            files = {
-                "report.json": _json(fleet if selection is None else {**fleet, "selection": selection}),
-                "report.html": render_html(fleet, selection),
-                "image_cache.prom": render_prometheus(fleet),
-            }
+        files: list[str] = []
         try:
-            os.makedirs(folder, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            for name, text in files.items():
-                _write(os.path.join(folder, name), text)
-        except OSError as exc:
-            raise AnsibleActionFail(
-                f"The report cannot be written into {folder} on the controller: {exc.strerror}. Make it a folder that "
-                f"the user who runs Ansible may write to, or give another one (image_cache_report_path)."
-            ) from exc
-        return {**result, "changed": False, "path": folder, "files": sorted(files)}
+            if options["fleet"] is None:
+                check_report(folder, options["query"])
+            else:
+                files = write_report(folder, _in_new_words(options["fleet"]), options["query"])
+        except ReportError as exc:
+            raise AnsibleActionFail(str(exc)) from exc
+        return {**result, "changed": False, "path": folder, "files": files}
 
 
 def _refuse_a_path_in_a_collection(path: str, playbook_folder: str) -> None:
@@ -66,20 +49,22 @@ def _refuse_a_path_in_a_collection(path: str, playbook_folder: str) -> None:
         )
 
 
-def _json(fleet: dict[str, Any]) -> str:
-    return json.dumps(fleet, indent=1, sort_keys=True) + "\n"
-
-
-def _write(path: str, text: str) -> None:
-    """Put a file in its place as a whole: who reads it meanwhile sees the old one."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
+def _in_new_words(fleet: Mapping[str, Any]) -> dict[str, Any]:
+    """Rename what the filter image_cache_fleet still calls by older names, until its successor makes the fleet."""
+    if "stores" not in fleet:
+        return dict(fleet)
+    renamed = {"stores": "storages", "stores_refused": "storages_refused", "store": "storage"}
+    entries = {
+        key: [
+            {renamed.get(name, name): "audited" if value == "waits" else value for name, value in entry.items()}
+            for entry in fleet[key]
+        ]
+        for key in ("stores", "hosts")
+    }
+    return {
+        **{key: value for key, value in fleet.items() if key != "stores"},
+        "summary": {renamed.get(name, name): value for name, value in fleet["summary"].items()},
+        "storages": entries["stores"],
+        "hosts": entries["hosts"],
+        "problems": [],
+    }

@@ -36,8 +36,8 @@ options:
     description:
       - A JMESPath expression that selects hosts, files or anything else for a section of its own in the report. The
         rest of the report is about the whole fleet all the same, so that no query hides what needs a person.
-      - It is applied to O(fleet), which besides C(hosts), C(stores) and C(summary) then has C(files), the files of
-        all stores with the C(host) from which each was seen. Without C(details=files) an audit has none, and a
+      - It is applied to O(fleet), which besides C(hosts), C(storages) and C(summary) then has C(files), the files of
+        all storages with the C(host) from which each was seen. Without C(details=files) an audit has none, and a
         prune those that it was about to remove.
       - Needs the Python library C(jmespath) on the controller.
     type: str

@@ -16,19 +16,58 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.filter import image_cache_fleet as plugin
 from ansible_collections.stackops.nova.plugins.filter.image_cache_stores import image_cache_stores
-from ansible_collections.stackops.nova.tests.support.fleets import (
-    BASE,
-    GIB,
-    answer,
-    audited,
-    done,
-    failed,
-    fleet_of,
-    pruned,
-    troubled,
-    unreachable,
-)
+from ansible_collections.stackops.nova.tests.support.fleets import BASE, GIB, NOW, answer, done
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
+
+
+def audited(image_cache: dict[str, Any]) -> dict[str, Any]:
+    """The variables of a host that was audited."""
+    facts = {"image_cache": image_cache}
+    return {"ansible_facts": facts, "__image_cache_audit": {"changed": False, "ansible_facts": facts}}
+
+
+def pruned(image_cache: dict[str, Any], **more: Any) -> dict[str, Any]:
+    """The variables of a host that was pruned as well."""
+    return {**audited(image_cache), "__image_cache_pruned": {"image_cache": image_cache, **more}}
+
+
+def unreachable(message: str = "ssh: No route to host") -> dict[str, Any]:
+    return {"__image_cache_audit": {"unreachable": True, "msg": message}}
+
+
+def failed(message: str = "It went wrong.", **more: Any) -> dict[str, Any]:
+    return {"__image_cache_audit": {"failed": True, "msg": message, **more}}
+
+
+def fleet_of(hostvars: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
+    return plugin.image_cache_fleet(list(hostvars), hostvars, **{"now": NOW, **more})
+
+
+def troubled(name: str, *, check_mode: bool = False) -> dict[str, Any]:
+    """A fleet with something of each sort that needs a person, in which all that has a name has this one."""
+    bad = answer(
+        name,
+        missing=[{"backing_file": name, "instances": [name] * 5}],
+        corrupt=[{"name": name, "used_by": [name]}],
+        orphans=[name],
+        **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),
+    )
+    bad["store"]["id"] = name
+    refused = answer(name, unknown_use=[name], **done())
+    shared = answer(name, **done(name))
+    return fleet_of(
+        {
+            f"1{name}": pruned(bad),
+            f"2{name}": pruned(refused, msg=name),
+            f"3{name}": pruned(shared),
+            f"4{name}": audited(shared),
+            f"5{name}": unreachable(name),
+            f"6{name}": failed(name),
+            f"7{name}": {},
+        },
+        stores=[{"id": name, "hosts": [f"3{name}", f"4{name}"], "pruner": f"3{name}"}],
+        check_mode=check_mode,
+    )
 
 
 def states(fleet: dict[str, Any]) -> dict[str, str]:
