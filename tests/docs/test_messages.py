@@ -20,7 +20,7 @@ FEWEST_WORDS = 3
 # What runs on the controller also holds documentation and reports: there, a message is what is raised or refused with,
 # and, but for the reports' own text, any sentence that is appended or made at run time.
 CONTROLLER = ("filter", "action", "plugin_utils")
-REPORTS = ("image_cache_table.py",)
+REPORTS = ("alarms.py", "html.py", "prometheus.py", "table.py")
 SENTENCE_WORDS = 8
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")
 
@@ -50,7 +50,7 @@ def messages() -> dict[str, str]:
     for path in sorted((ROOT / "plugins/module_utils").rglob("*.py")):
         found.update(dict.fromkeys(texts(ast.parse(path.read_text())), path.name))
     for folder in CONTROLLER:
-        for path in sorted((ROOT / "plugins" / folder).glob("*.py")):
+        for path in sorted((ROOT / "plugins" / folder).rglob("*.py")):
             found.update(dict.fromkeys(controller_messages(path), path.name))
     for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
         for task in yaml.safe_load(path.read_text()):
