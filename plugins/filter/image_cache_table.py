@@ -64,6 +64,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 
 

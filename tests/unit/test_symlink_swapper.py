@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     apply,
     checksums,

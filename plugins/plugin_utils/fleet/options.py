@@ -15,6 +15,7 @@ from typing import Any
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
+
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of

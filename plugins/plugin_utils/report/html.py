@@ -20,9 +20,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
 
 from .alarms import fleet_alarms
 from .bars import Part, divide

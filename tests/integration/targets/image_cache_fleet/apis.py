@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.stackops.nova.tests.support import captures
-from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 from cloud import Cloud, captured, cloud
 from fleet import DAY, UNREACHABLE, Fleet, Run, cached, names
+
+from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 LISTED = [server["image"]["id"] for server in captured("servers-detail", "servers")]
 DELETED = {

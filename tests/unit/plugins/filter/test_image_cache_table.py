@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from ansible.errors import AnsibleFilterError
+
 from ansible_collections.stackops.nova.plugins.filter.image_cache_table import FilterModule, image_cache_table
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import answer, storage

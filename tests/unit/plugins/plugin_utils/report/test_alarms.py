@@ -7,6 +7,9 @@ from __future__ import annotations
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import (
     Alarm,
     Item,
@@ -28,8 +31,6 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     troubled,
     troubled_answer,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 COUNTS = st.integers(0, 3)
 

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.bars import Part, divide
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.bars import Part, divide
 
 STATES = ("corrupt", "active", "too_young", "removable")
 SIZES = st.fixed_dictionaries(dict.fromkeys(STATES, st.integers(0, 1 << 62)))

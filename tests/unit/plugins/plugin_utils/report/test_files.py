@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled

@@ -12,6 +12,9 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -24,8 +27,6 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     storage,
     troubled,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 class Page(HTMLParser):

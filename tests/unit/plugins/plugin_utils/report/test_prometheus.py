@@ -8,6 +8,10 @@ import re
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import render_prometheus
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -21,9 +25,6 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     storage,
     troubled,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
 
 def series(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report import query
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.query import compile_query

@@ -8,6 +8,9 @@ import unicodedata
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import fleet_pages, storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -17,8 +20,6 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     storage,
     troubled_answer,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 UBUNTU = "e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77"
 UBUNTU_ID = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns, some_names, wrap
-from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns, some_names, wrap
+from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.units import age_text, duration_text, size_text
 from hypothesis import given
 from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.units import age_text, duration_text, size_text
 
 KIB, MIB, GIB, TIB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 MINUTE, HOUR, DAY = 60, 3600, 86400
