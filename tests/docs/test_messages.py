@@ -50,7 +50,7 @@ def messages() -> dict[str, str]:
     for path in sorted((ROOT / "plugins/module_utils").rglob("*.py")):
         found.update(dict.fromkeys(texts(ast.parse(path.read_text())), path.name))
     for folder in CONTROLLER:
-        for path in sorted((ROOT / "plugins" / folder).glob("*.py")):
+        for path in sorted((ROOT / "plugins" / folder).rglob("*.py")):
             found.update(dict.fromkeys(controller_messages(path), path.name))
     for path in sorted((ROOT / "roles").glob("*/tasks/*.yml")):
         for task in yaml.safe_load(path.read_text()):
