@@ -2,84 +2,75 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs on the controller alone: no host is asked for anything."""
+"""Shows, on the controller, what was found and done, and writes the report."""
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import tempfile
-from pathlib import PurePath
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible.errors import AnsibleActionFail
+from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible.utils.display import Display
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_prometheus import render_prometheus
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_selection import compile_query
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import ReportError, write_report
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
+
+_CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 
-class ActionModule(ActionBase):
-    """Writes the report of a fleet, or checks that it could."""
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Speaks for all hosts at once."""
 
+    BYPASS_HOST_LOOP = True
     _requires_connection = False
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        _validation, options = self.validate_argument_spec(
-            {"path": {"type": "str", "required": True}, "query": {"type": "str"}, "fleet": {"type": "dict"}}
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        walk = play.Walk.of(self._task)
+        outcomes = play.read_outcomes(variables, walk)
+        if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
+            return {"failed": True, "msg": _NOTHING_TO_REPORT}
+        decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.walk)
+        previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
+        storages = [StorageDecision.from_plain(storage) for storage in decision.get("storages", ())]
+        fleet = summarise(
+            outcomes,
+            storages,
+            decision.get("problems", ()),
+            previous.get("fleet", {}),
+            check_mode=self._task.check_mode,
+            now=time.time(),
         )
-        _refuse_a_path_in_a_collection(options["path"], self._loader.get_basedir())
-        folder = self._loader.path_dwim(options["path"])
-        select = compile_query(options["query"]) if options["query"] else None
-        fleet = options["fleet"]
-        files = {}
-        if fleet is not None:
-            selection = select(fleet) if select else None
-            files = {
-                "report.json": _json(fleet if selection is None else {**fleet, "selection": selection}),
-                "report.html": render_html(fleet, selection),
-                "image_cache.prom": render_prometheus(fleet),
-            }
+        text = _pages(fleet, storages, outcomes)
+        if constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+            Display().display(text)
+        result = {"changed": False, "play": walk.play, "fleet": fleet, "text": text.splitlines()}
+        path, query = play.report_wishes([outcome.answer for outcome in outcomes])
+        if not path:
+            return result
         try:
-            os.makedirs(folder, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-            for name, text in files.items():
-                _write(os.path.join(folder, name), text)
-        except OSError as exc:
-            raise AnsibleActionFail(
-                f"The report cannot be written into {folder} on the controller: {exc.strerror}. Make it a folder that "
-                f"the user who runs Ansible may write to, or give another one (image_cache_report_path)."
-            ) from exc
-        return {**result, "changed": False, "path": folder, "files": sorted(files)}
+            return {**result, "files": write_report(play.report_folder(path, self._loader), fleet, query or None)}
+        except (OptionsError, ReportError) as exc:
+            return {**result, "failed": True, "msg": str(exc)}
 
 
-def _refuse_a_path_in_a_collection(path: str, playbook_folder: str) -> None:
-    """Ansible takes a relative path from the playbook, and so a report would become part of a collection."""
-    if not path.startswith(("/", "~")) and PurePath(playbook_folder).match("ansible_collections/*/*/playbooks"):
-        raise AnsibleActionFail(
-            f"The report's folder {path} is relative, and the playbook that it is relative to lies in a collection. "
-            f"Give an absolute path, such as -e image_cache_report_path=$PWD/{path}."
-        )
+_NOTHING_TO_REPORT = (
+    "There is nothing to report: no image cache was looked at in this run of the role. Do not skip the tag "
+    "image_cache_audit, and see why the hosts failed."
+)
 
 
-def _json(fleet: dict[str, Any]) -> str:
-    return json.dumps(fleet, indent=1, sort_keys=True) + "\n"
-
-
-def _write(path: str, text: str) -> None:
-    """Put a file in its place as a whole: who reads it meanwhile sees the old one."""
-    part = f"{path}.{os.getpid()}.part"
-    try:
-        with open(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666), "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(part, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(part)
-        raise
+def _pages(fleet: Mapping[str, Any], storages: Sequence[StorageDecision], outcomes: Sequence[HostOutcome]) -> str:
+    """Return the page of each storage of this run, below what is to be said of the fleet."""
+    found = {outcome.answer.name: outcome.answer.image_cache for outcome in outcomes}
+    described = {storage["pruner"]: storage for storage in fleet["storages"]}
+    pages = [storage_page(found[storage.pruner] or {}, described[storage.pruner]) for storage in storages]
+    return "\n\n".join([*fleet["problems"], *pages]) or "There is no image cache to show: no host answered."

@@ -1,0 +1,165 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Looks at one host's image cache, or does what was decided for it."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import Action, HostDecision
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError, read_options
+
+_AUDIT = "stackops.nova.image_cache_facts"
+_PRUNE = "stackops.nova.image_cache_prune"
+_STRATEGIES_WITHOUT_BARRIER = ("free", "host_pinned")
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
+    """Runs a module on the host with the options that the role's variables give."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        # This process ends with the task. Ansible packs a module by way of the syntax trees of all its files, each a
+        # cycle: collecting garbage meanwhile takes as long as the audit on the host.
+        gc.disable()
+        variables = task_vars or {}
+        walk = play.Walk.of(self._task)
+        try:
+            if self._task.args.get("operation") == "look":
+                return {**self._look(variables), "walk": walk.walk}
+            return {**self._act(walk, variables), "walk": walk.walk}
+        except OptionsError as exc:
+            return {"failed": True, "msg": str(exc), "walk": walk.walk}
+
+    def _look(self, task_vars: dict[str, Any]) -> dict[str, Any]:
+        self._refuse_plays_that_cannot_be_decided()
+        variables = play.set_variables(task_vars, self._templar.template)
+        options = read_options(variables, task_vars["groups"], task_vars["inventory_hostname"])
+        is_asked = play.is_prune_asked(task_vars, options.fleet, variables)
+        is_opted_out = is_asked and play.is_opted_out(task_vars)
+        fleet_options = replace(options.fleet, prune=is_asked and not is_opted_out, opted_out=is_opted_out)
+        if fleet_options.prune:
+            result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
+        else:
+            result = self._run_module(_AUDIT, options.module, task_vars, check_mode=True)
+        shares = options.module.get("shared_storage") or _is_shared(result)
+        if not shares:
+            fleet_options = replace(fleet_options, instances=None)
+        would_change = bool(result.get("changed"))
+        return {**result, "changed": False, "would_change": would_change, "options": fleet_options.to_plain()}
+
+    def _refuse_plays_that_cannot_be_decided(self) -> None:
+        strategy = str(self._task._parent._play.strategy or "")
+        if strategy.rpartition(".")[2] in _STRATEGIES_WITHOUT_BARRIER:
+            raise OptionsError(
+                f"Nothing was done: under the strategy {strategy} there is no moment at which all hosts have "
+                "answered, and only then it is known who shares a storage. Remove strategy from the play."
+            )
+        if self._task.run_once:
+            raise OptionsError(
+                "Nothing was done: with run_once the role looks at one host, and not at those that may share its "
+                "storage. Remove run_once, or run the play on one host (--limit)."
+            )
+
+    def _act(self, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
+        look = task_vars.get(play.LOOK)
+        if not isinstance(look, Mapping) or not play.is_of(look, walk):
+            raise OptionsError(_NOT_LOOKED_AT)
+        found = play.find_registered(task_vars, play.DECISION, lambda result: result.get("walk") == walk.walk)
+        if not found:
+            raise OptionsError(_NOT_LOOKED_AT)
+        plain = found["hosts"].get(task_vars["inventory_hostname"])
+        if plain is None:
+            return _only_looked_at(look)
+        decision = HostDecision.from_plain(plain)
+        if decision.action is Action.FAIL:
+            return _failure(decision.reasons)
+        hand_off = decision.options
+        if decision.action is Action.PRUNE and self._task.check_mode and not hand_off:
+            return _known_dry_run(look)
+        options = read_options(
+            play.set_variables(task_vars, self._templar.template), task_vars["groups"], task_vars["inventory_hostname"]
+        )
+        module_options = {**options.module, **hand_off}
+        if "instances" in hand_off:
+            module_options["instances"] = [*hand_off["instances"], *options.module.get("instances", ())]
+        is_prune = decision.action is Action.PRUNE
+        result = self._run_module(
+            _PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=self._task.check_mode
+        )
+        return {**result, **_done(result, "pruned" if is_prune else "audited")}
+
+    def _run_module(
+        self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any], check_mode: bool
+    ) -> dict[str, Any]:
+        """Run a module, and return what has to be kept of its result."""
+        self._task.check_mode = check_mode
+        try:
+            result: dict[str, Any] = self._execute_module(
+                module_name=name, module_args=dict(options), task_vars=task_vars
+            )
+        except AnsibleConnectionFailure as exc:
+            return {"unreachable": True, "msg": str(exc), "changed": False}
+        facts = result.pop("ansible_facts", None)
+        if isinstance(facts, Mapping) and "image_cache" in facts:
+            result["image_cache"] = facts["image_cache"]
+        result.pop("invocation", None)  # the controller keeps it for each host, and nobody reads it
+        if not self._task.diff:
+            result.pop("diff", None)
+        return result
+
+
+_NOT_LOOKED_AT = (
+    "Nothing was pruned: the image cache was not looked at in this run of the role, so it is not certain which files "
+    "are in use. Do not skip the tag image_cache_audit, nor the tasks that have it."
+)
+
+
+def _is_shared(result: Mapping[str, Any]) -> bool:
+    image_cache = result.get("image_cache")
+    storage = image_cache.get("store") if isinstance(image_cache, Mapping) else None
+    return isinstance(storage, Mapping) and bool(storage.get("shared"))
+
+
+def _failure(reasons: Sequence[str]) -> dict[str, Any]:
+    text = " ".join(reasons)
+    if not text.startswith("Nothing was removed"):
+        text = f"Nothing was removed from this storage. {text}"
+    return {"failed": True, "msg": text, "changed": False, "state": "refused", "refused": list(reasons), "removed": []}
+
+
+def _only_looked_at(look: Mapping[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = {"changed": False, "state": "audited", "removed": [], "refused": []}
+    if look["options"].get("opted_out"):
+        result["msg"] = "It was only looked at: image_cache_prune is false for this host in the inventory."
+    return result
+
+
+def _known_dry_run(look: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the look, which was a dry run, found already."""
+    result = {"changed": look["would_change"], **_done(look, "pruned")}
+    if "diff" in look:
+        result["diff"] = look["diff"]
+    return result
+
+
+def _done(result: Mapping[str, Any], state: str) -> dict[str, Any]:
+    """Return what was done, for ``image_cache_result``."""
+    image_cache = result.get("image_cache")
+    found = image_cache if isinstance(image_cache, Mapping) else {}
+    refused = list(found.get("unknown_use", ())) if state == "pruned" else []
+    return {
+        "state": "refused" if refused else state,
+        "removed": list(found.get("removed", ())),
+        "reclaimed_bytes": found.get("reclaimed_bytes", 0),
+        "refused": refused,
+    }

@@ -1,0 +1,199 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host answered: the one parser of it. An answer is a claim of that host until it was parsed here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from .options import NOTHING_SET, FleetOptions
+
+__all__ = ["NOT_LOOKED_AT", "AnswerState", "HostAnswer", "parse_answer", "parse_image_cache"]
+
+NOT_LOOKED_AT = (
+    "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out."
+)
+
+_STATES = ("active", "removable", "too_young", "other")
+_MAYBE_TEXT = (str, None)
+_MAYBE_COUNT = (int, None)
+_MAYBE_BOOL = (bool, None)
+_POLICY = {
+    "remove_unused_base_images": bool,
+    "remove_unused_original_minimum_age_seconds": int,
+    "remove_unused_resized_minimum_age_seconds": int,
+    "remove_unused_kernels": bool,
+    "orphans": str,
+}
+_SHARED_USE = {
+    "instances": [dict],
+    "held": [str],
+    "problems": [str],
+    "users": [str],
+    "marks": [int],
+    "keep_images": list,
+    "keep_files": [str],
+    "policy": _POLICY,
+}
+_CHECKSUMS = {
+    **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "left_files"), int),
+    "oldest_verification_seconds": (float, int, None),
+}
+_FOUND = {
+    "cache_path": str,
+    "exists": bool,
+    "now": (float, int),
+    "host": str,
+    "store": {
+        "id": _MAYBE_TEXT,
+        "filesystem": _MAYBE_TEXT,
+        "shared": _MAYBE_BOOL,
+        "users": [str],
+        "free_bytes": _MAYBE_COUNT,
+        "total_bytes": _MAYBE_COUNT,
+    },
+    "summary": {
+        **dict.fromkeys(_STATES, int),
+        "total": {"files": int, "allocated_bytes": int},
+        "reclaimable_bytes": int,
+        "bytes": dict.fromkeys((*_STATES, "corrupt"), int),
+    },
+    "missing": [{"backing_file": str, "instances": [str]}],
+    "corrupt": [{"name": str, "used_by": [str]}],
+    "orphans": [str],
+    "unknown_use": [str],
+    "checksums": (_CHECKSUMS, None),
+    "shared_use": (_SHARED_USE, None),
+}
+# What is only there after a prune, or with some details.
+_OPTIONAL = {
+    "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use"), int),
+    "files": [{"name": str, "state": str, "reasons": [str], "allocated_bytes": int}],
+    "removed": [str],
+    "kept": [{"name": str, "reason": str}],
+    "failed": [{"name": str, "error": str}],
+    "reclaimed_bytes": int,
+    "check_mode": bool,
+}
+
+
+class AnswerState(str, Enum):
+    """Whether a host answered."""
+
+    ANSWERED = "answered"
+    FAILED = "failed"
+    UNREACHABLE = "unreachable"
+    NOT_LOOKED_AT = "not_looked_at"
+
+
+@dataclass(frozen=True)
+class HostAnswer:
+    """What is known of one host of the play.
+
+    :param name: its name in the inventory.
+    :param state: whether it answered. A failed host may still have an ``image_cache``, as one with a corrupt file does.
+    :param options: what it was looked at with; of a host that did not answer, what the inventory says.
+    :param image_cache: the structure of the modules, None where there is none that can be understood.
+    :param error: what went wrong; empty if nothing did.
+    :param in_batch: whether it is in the batch that is decided now.
+    """
+
+    name: str
+    state: AnswerState
+    options: FleetOptions = NOTHING_SET
+    image_cache: Mapping[str, Any] | None = None
+    error: str = ""
+    in_batch: bool = True
+
+    @property
+    def nova_name(self) -> str:
+        """The name by which nova knows it; empty where nobody said it."""
+        return self.options.host if self.image_cache is None else str(self.image_cache["host"])
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All that it may be called."""
+        return frozenset({self.name, self.nova_name} - {""})
+
+    @property
+    def shared_use(self) -> Mapping[str, Any]:
+        """What other members of its storage have to know of it; empty where it shares none."""
+        return {} if self.image_cache is None else self.image_cache["shared_use"] or {}
+
+
+def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in_batch: bool = True) -> HostAnswer:
+    """Understand what a module returned on a host.
+
+    :param name: the host's name in the inventory.
+    :param result: the registered result of looking at it or of pruning it.
+    :param options: what it was looked at with.
+    :param in_batch: whether it is in the batch that is decided now.
+    :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
+    """
+    state = AnswerState.ANSWERED
+    error = ""
+    if result.get("unreachable"):
+        state, error = AnswerState.UNREACHABLE, _message(result)
+    elif result.get("failed"):
+        state, error = AnswerState.FAILED, _message(result)
+    image_cache = result.get("image_cache")
+    if image_cache is None:
+        if state is AnswerState.ANSWERED:
+            state, error = (
+                AnswerState.FAILED,
+                "The module ended without a result. Look for a full disk or memory there.",
+            )
+        return HostAnswer(name, state, options, None, error, in_batch)
+    problem = parse_image_cache(image_cache)
+    if problem:
+        return HostAnswer(
+            name, AnswerState.FAILED, options, None, f"Its answer cannot be understood: {problem}.", in_batch
+        )
+    return HostAnswer(name, state, options, image_cache, error, in_batch)
+
+
+def parse_image_cache(image_cache: Any) -> str:
+    """Return where a structure is not what the modules return; empty if it is."""
+    problem = _mismatch(image_cache, _FOUND, "image_cache")
+    if problem is None:
+        shape = {key: inner for key, inner in _OPTIONAL.items() if key in image_cache}
+        problem = _mismatch(image_cache, shape, "image_cache")
+    return problem or ""
+
+
+def _message(result: Mapping[str, Any]) -> str:
+    """Return why a task failed: what the module said or, if it crashed, the end of its traceback."""
+    lines = str(result.get("module_stderr") or "").strip().splitlines()
+    message = str(result.get("msg") or "It failed without a message.")
+    return f"{message} ({lines[-1]})" if lines and lines[-1] not in message else message
+
+
+def _mismatch(value: Any, shape: Any, path: str) -> str | None:
+    """Return where a value is not of its shape, None if it is."""
+    if isinstance(shape, tuple):
+        if None in shape and value is None:
+            return None
+        kinds = [kind for kind in shape if kind is not None]
+        problems = [_mismatch(value, kind, path) for kind in kinds]
+        return None if None in problems else problems[0]
+    if isinstance(shape, dict):
+        if not isinstance(value, Mapping):
+            return f"{path} is not a dictionary"
+        parts = ((value.get(key), inner, f"{path}.{key}") for key, inner in shape.items())
+    elif isinstance(shape, list):
+        if not isinstance(value, Sequence) or isinstance(value, str):
+            return f"{path} is not a list"
+        parts = ((item, shape[0], f"{path}[]") for item in value)
+    elif shape is int:
+        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        return None if is_count else f"{path} is not a count"
+    elif shape is dict:
+        return None if isinstance(value, Mapping) else f"{path} is not a dictionary"
+    else:
+        return None if isinstance(value, shape) else f"{path} is not of the type {shape.__name__}"
+    return next((problem for part in parts if (problem := _mismatch(*part)) is not None), None)

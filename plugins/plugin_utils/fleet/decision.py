@@ -1,0 +1,150 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What each host of a play does next: prune, look again, fail with a reason, or nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from .answers import AnswerState
+from .limit import limit_exceeded, strictest_limit
+from .refusals import refusals
+from .storages import (
+    Fleet,
+    Storage,
+    group_into_storages,
+    hand_off,
+)
+
+__all__ = ["Action", "FleetDecision", "HostDecision", "StorageDecision", "decide"]
+
+
+class Action(str, Enum):
+    """What a host does after the decision."""
+
+    LOOK = "look"
+    PRUNE = "prune"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class HostDecision:
+    """What one host does.
+
+    :param action: what.
+    :param options: the hand-off with which it looks or prunes.
+    :param reasons: why it fails, a sentence each.
+    """
+
+    action: Action
+    options: Mapping[str, Any] = field(default_factory=dict)
+    reasons: tuple[str, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for the task's result."""
+        return {"action": self.action.value, "options": dict(self.options), "reasons": list(self.reasons)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> HostDecision:
+        """Read what :meth:`to_plain` made."""
+        return cls(Action(plain["action"]), plain["options"], tuple(plain["reasons"]))
+
+
+@dataclass(frozen=True)
+class StorageDecision:
+    """What is decided about one storage.
+
+    :param id: what tells it from others; None without a cache.
+    :param members: the names of its hosts.
+    :param pruner: the name of the one that prunes it, and by whose answer it is shown.
+    :param refused: why it must not be pruned, a sentence each.
+    """
+
+    id: str | None
+    members: tuple[str, ...]
+    pruner: str
+    refused: tuple[str, ...] = ()
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> StorageDecision:
+        """Read what a task's result has of it."""
+        return cls(plain["id"], tuple(plain["members"]), plain["pruner"], tuple(plain["refused"]))
+
+
+@dataclass(frozen=True)
+class FleetDecision:
+    """What is decided about a fleet.
+
+    :param storages: each storage once.
+    :param hosts: what the hosts do that do something.
+    :param problems: sentences about the fleet as a whole.
+    """
+
+    storages: tuple[StorageDecision, ...]
+    hosts: Mapping[str, HostDecision]
+    problems: tuple[str, ...] = ()
+
+
+def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequence[str] = ()) -> FleetDecision:
+    """Decide what each host of a play does next.
+
+    :param fleet: all hosts of the play.
+    :param blocked: why nothing may be done at all, a sentence each.
+    :param unreadable_limits: why the fleet's limit is unknown, a sentence each: then nothing may be removed.
+    :return: the decision.
+    """
+    storages = group_into_storages(fleet)
+    reasons = {index: tuple(refusals(storage, fleet, storages)) for index, storage in enumerate(storages)}
+    may_act = {
+        index
+        for index, storage in enumerate(storages)
+        if storage.pruner.state is AnswerState.ANSWERED and not reasons[index]
+    }
+    to_be_pruned = [storages[index] for index in sorted(may_act) if _is_prune_asked(storages[index])]
+    limit = strictest_limit(host.options.fleet_max_removal_percent for host in fleet.hosts)
+    exceeded = "" if unreadable_limits else limit_exceeded(storages, to_be_pruned, limit)
+    problems = (*blocked, *(unreadable_limits if to_be_pruned else ()), *filter(None, [exceeded]))
+    hosts: dict[str, HostDecision] = {}
+    failed_for: set[str] = set()
+    for index, storage in enumerate(storages):
+        if storage.pruner.state is not AnswerState.ANSWERED:
+            continue  # the play has lost it, and says why
+        is_asked = _is_prune_asked(storage)
+        if is_asked and (reasons[index] or problems):
+            decision = HostDecision(Action.FAIL, reasons=(*reasons[index], *problems))
+        elif is_asked:
+            decision = HostDecision(Action.PRUNE, hand_off(storage, fleet))
+        else:
+            # One host fails for each cause that all have in common.
+            causes = (*blocked, *(fleet.clouds[key].problem for key in sorted(storage.clouds)))
+            new = tuple(cause for cause in causes if cause and cause not in failed_for)
+            failed_for.update(new)
+            if new:
+                decision = HostDecision(Action.FAIL, reasons=new)
+            elif storage.needs_hand_off and not reasons[index] and not blocked:
+                decision = HostDecision(Action.LOOK, hand_off(storage, fleet))
+            else:
+                continue
+        hosts[storage.pruner.name] = decision
+    return FleetDecision(
+        storages=tuple(
+            StorageDecision(
+                id=storage.id,
+                members=tuple(host.name for host in storage.members),
+                pruner=storage.pruner.name,
+                refused=reasons[index],
+            )
+            for index, storage in enumerate(storages)
+        ),
+        hosts=hosts,
+        problems=problems,
+    )
+
+
+def _is_prune_asked(storage: Storage) -> bool:
+    return any(host.options.prune for host in storage.members)

@@ -1,0 +1,329 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a host is asked for: the role's variables as options of the modules, and what the fleet has to know of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any, Mapping, Sequence
+
+from ansible.module_utils.common.text.formatters import human_to_bytes
+from ansible.module_utils.parsing.convert_bool import boolean
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
+
+PREFIX = "image_cache_"
+RESULT = "image_cache_result"
+SOURCES = ("libvirt", "openstack", "provided")
+LIMITS = ("max_removals", "max_removal_percent")
+SPACE_TARGETS = ("max_used_space", "min_free_space")
+
+_SPEC = argument_spec()
+_MODULE_OPTIONS = {PREFIX + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
+_ROLE_OPTIONS = frozenset(
+    [
+        "image_cache_prune",
+        "image_cache_group",
+        "image_cache_instance_source",
+        "image_cache_openstack_cloud",
+        "image_cache_openstack_region_name",
+        "image_cache_storage_group",
+        "image_cache_storage_members",
+        "image_cache_exempt_storage_users",
+        "image_cache_fleet_max_removal_percent",
+        "image_cache_report_path",
+        "image_cache_report_query",
+    ]
+)
+
+
+class OptionsError(Exception):
+    """A variable cannot be used. The text says which one, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class FleetOptions:
+    """What one host's variables say to the fleet. Plain values: the host's answer carries them.
+
+    :param prune: whether its cache is to be pruned, and not only looked at.
+    :param opted_out: whether the inventory keeps it from being pruned, although the play asked for it.
+    :param host: nova's name for it, where it is set.
+    :param asks_api: whether the Compute API knows its instances.
+    :param cloud: the name of its cloud in ``clouds.yaml``; empty for the environment's.
+    :param region: the region of that cloud; empty for the cloud's own.
+    :param libvirt: whether its libvirt is read as well.
+    :param ignores_orphans: whether disks of directories that belong to no known instance protect nothing.
+    :param storage_group: the inventory group whose hosts share its storage.
+    :param storage_members: the names of those hosts, or how many there must be; None where it is not set.
+    :param exempt_storage_users: hosts that need nothing of any storage any more.
+    :param instance_hosts: hosts whose instances are all among those given.
+    :param fleet_max_removal_percent: the fleet's limit, in percent of the bytes.
+    :param limits: the module's limits and space targets that are set: numbers, and bytes.
+    :param keep_images: images whose files are kept.
+    :param keep_files: files that are kept.
+    :param report_path: where the report is written.
+    :param report_query: what is selected for it.
+    :param records_digest: tells whether two hosts were given the same instances; empty for none.
+    :param instances: the instances that were given, as plain records; None where they were left out because the host
+        shares no storage.
+    """
+
+    prune: bool = False
+    opted_out: bool = False
+    host: str = ""
+    asks_api: bool = False
+    cloud: str = ""
+    region: str = ""
+    libvirt: bool = True
+    ignores_orphans: bool = False
+    storage_group: str = ""
+    storage_members: tuple[str, ...] | int | None = None
+    exempt_storage_users: tuple[str, ...] = ()
+    instance_hosts: tuple[str, ...] = ()
+    fleet_max_removal_percent: float | None = None
+    limits: Mapping[str, int] = field(default_factory=dict)
+    keep_images: tuple[Any, ...] = ()
+    keep_files: tuple[str, ...] = ()
+    report_path: str = ""
+    report_query: str = ""
+    records_digest: str = ""
+    instances: tuple[Mapping[str, Any], ...] | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return what differs from the defaults, for an answer that stays small."""
+        return {name: value for name, value in asdict(self).items() if value != getattr(NOTHING_SET, name)}
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> FleetOptions:
+        """Read what :meth:`to_plain` made; a list has come back for each tuple."""
+        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+
+
+NOTHING_SET = FleetOptions()
+
+
+@dataclass(frozen=True)
+class HostOptions:
+    """What one host is asked for.
+
+    :param module: the options of ``image_cache_facts`` and ``image_cache_prune``.
+    :param fleet: what the fleet has to know.
+    """
+
+    module: Mapping[str, Any]
+    fleet: FleetOptions
+
+
+def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> HostOptions:
+    """Make the options of the modules from the role's variables, and refuse what is invalid.
+
+    :param variables: the variables of the host that begin with ``image_cache_`` and are set, templated, without those
+        that were omitted.
+    :param groups: the groups of the inventory.
+    :param host: the host's name in the inventory.
+    :return: its options. ``prune`` is what ``image_cache_prune`` says; the entry point and the opt-out are the
+        caller's.
+    :raises OptionsError: a variable is unknown, null, or of no use.
+    """
+    _refuse_unknown_and_null(variables)
+    values = {name: plain(value) for name, value in variables.items()}
+    source = values.get("image_cache_instance_source", "libvirt")
+    if source not in SOURCES:
+        raise OptionsError(
+            f"image_cache_instance_source is {source!r}. The role knows {', '.join(SOURCES)}. Set one of these."
+        )
+    instances = _instances(values)
+    if source == "provided" and instances is None:
+        raise OptionsError(
+            "image_cache_instance_source is provided, and no instances are given. Set image_cache_instances."
+        )
+    group = _text(values, "image_cache_storage_group")
+    if "image_cache_storage_group" in values and group not in groups:
+        raise OptionsError(
+            f"image_cache_storage_group is {group!r}. The inventory has no such group. Add it, or correct the variable."
+        )
+    exempt = _names(values, "image_cache_exempt_storage_users")
+    module = {
+        option: _list(name, values[name]) if _SPEC[option]["type"] == "list" else values[name]
+        for name, option in _MODULE_OPTIONS.items()
+        if name in values
+    }
+    if instances is not None:
+        module["instances"] = list(instances)
+    module["instance_hosts"] = list(dict.fromkeys([*module.get("instance_hosts", ()), *exempt]))
+    members = groups.get(group, ())
+    if host in members and len(members) > 1:
+        module["shared_storage"] = True
+    fleet = FleetOptions(
+        prune=read_bool("image_cache_prune", values.get("image_cache_prune", False)),
+        host=_text(values, "image_cache_host"),
+        asks_api=source == "openstack",
+        cloud=_text(values, "image_cache_openstack_cloud"),
+        region=_text(values, "image_cache_openstack_region_name"),
+        libvirt=read_bool("image_cache_libvirt", values.get("image_cache_libvirt", True)),
+        ignores_orphans=values.get("image_cache_orphans") == "ignore",
+        storage_group=group,
+        storage_members=_storage_members(values),
+        exempt_storage_users=exempt,
+        instance_hosts=_names(values, "image_cache_instance_hosts"),
+        fleet_max_removal_percent=read_percent(values.get("image_cache_fleet_max_removal_percent")),
+        limits=_limits(values),
+        keep_images=tuple(module.get("keep_images", ())),
+        keep_files=_names(values, "image_cache_keep_files"),
+        report_path=_text(values, "image_cache_report_path"),
+        report_query=_text(values, "image_cache_report_query"),
+        records_digest=_digest(instances),
+        instances=instances,
+    )
+    return HostOptions(module, fleet)
+
+
+def read_bool(name: str, value: Any) -> bool:
+    """Read a truth value as Ansible writes it.
+
+    :raises OptionsError: it is none.
+    """
+    try:
+        return bool(boolean(value))
+    except TypeError as exc:
+        raise OptionsError(f"{name} is {value!r}, which is neither true nor false. Set one of these.") from exc
+
+
+def read_percent(value: Any) -> float | None:
+    """Read the fleet's limit; None where there is none.
+
+    :raises OptionsError: it is no number from 0 to 100.
+    """
+    if value is None:
+        return None
+    try:
+        percent = float(value)
+    except (TypeError, ValueError):
+        percent = -1.0
+    if isinstance(value, bool) or not 0 <= percent <= 100:
+        raise OptionsError(
+            f"image_cache_fleet_max_removal_percent is {value!r}, which is no number of percent. Nothing may be "
+            "removed by such a limit. Set a number from 0 to 100."
+        )
+    return percent
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return a list as a module takes one: a text with commas is one as well.
+
+    :raises TypeError: it is neither.
+    """
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",")]
+    if isinstance(value, (list, tuple, set)):
+        return list(value)
+    raise TypeError("not a list")
+
+
+def plain(value: Any) -> Any:
+    """Return a value as JSON has it: dates as text, what a vault held as the text that it is."""
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Mapping):
+        return {plain(key): plain(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(inner) for inner in value]
+    # ansible-core 2.18 has a type of its own for it, which json.dumps does not know.
+    return str(value) if hasattr(value, "vault") else value
+
+
+def _refuse_unknown_and_null(variables: Mapping[str, Any]) -> None:
+    unknown = sorted(set(variables) - _MODULE_OPTIONS.keys() - _ROLE_OPTIONS - {RESULT})
+    if unknown:
+        raise OptionsError(
+            f"The role image_cache has no variable {', '.join(unknown)}. A protection whose name is misspelt protects "
+            "nothing, so nothing was looked at. Correct the name; if it is that of a variable of your own, "
+            f"registered or set elsewhere, give it a name that does not begin with {PREFIX}."
+        )
+    null = sorted(name for name, value in variables.items() if value is None)
+    if null:
+        raise OptionsError(
+            f"{', '.join(null)} {'is' if len(null) == 1 else 'are'} null. Set a value, or remove the variable."
+        )
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name, "")
+    if isinstance(value, (Mapping, list)):
+        raise OptionsError(f"{name} is {type(value).__name__} and must be text. Set one text.")
+    return str(value)
+
+
+def _names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
+    return tuple(str(item) for item in _list(name, values.get(name, [])))
+
+
+def _list(name: str, value: Any) -> list[Any]:
+    try:
+        return as_list(value)
+    except TypeError as exc:
+        raise OptionsError(f"{name} is {value!r} and must be a list. Set a list, even of one item.") from exc
+
+
+def _storage_members(values: Mapping[str, Any]) -> tuple[str, ...] | int | None:
+    """Read how many hosts, or which, share the storage. ansible-core 2.18 gives a templated number as text."""
+    name = "image_cache_storage_members"
+    if name not in values:
+        return None
+    value = values[name]
+    if isinstance(value, str) and value.strip().isdecimal():
+        value = int(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        if value < 1:
+            raise OptionsError(f"{name} is {value}. A storage has at least one member. Set their number, or names.")
+        return value
+    members = _names(values, name)
+    if not all(members):
+        raise OptionsError(f"{name} has an empty name in it. Set the names of the hosts, or their number.")
+    return members
+
+
+def _limits(values: Mapping[str, Any]) -> dict[str, int]:
+    limits = {}
+    for option in (*LIMITS, *SPACE_TARGETS):
+        name = PREFIX + option
+        if name in values:
+            value = values[name]
+            try:
+                limits[option] = int(value) if option in LIMITS else human_to_bytes(value)
+            except (TypeError, ValueError) as exc:
+                raise OptionsError(f"{name} is {value!r}, which is no number. Set a number.") from exc
+    return limits
+
+
+def _instances(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | None:
+    """Return given instances as plain records. What else a server has, such as passwords, stays on the controller."""
+    name = "image_cache_instances"
+    if name not in values:
+        return None
+    records: list[dict[str, Any]] = []
+    for number, record in enumerate(_list(name, values[name])):
+        try:
+            instance = parse_record(record)
+        except ImageCacheError as exc:
+            raise OptionsError(
+                f"{name}[{number}] cannot be understood: {exc} Correct the record, or take it from the Compute API "
+                "again."
+            ) from exc
+        if instance is not None:
+            records += records_of(instance)
+    return tuple(records)
+
+
+def _digest(records: Sequence[Mapping[str, Any]] | None) -> str:
+    if not records:
+        return ""
+    texts = sorted(json.dumps(record, sort_keys=True) for record in records)
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -1,0 +1,257 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one room that knows Ansible's variables: hostvars, registered names, templates, the play and its batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import PurePath
+from typing import Any, NamedTuple
+
+from .answers import (
+    NOT_LOOKED_AT,
+    AnswerState,
+    HostAnswer,
+    parse_answer,
+)
+from .cloud import CloudAnswer
+from .options import (
+    PREFIX,
+    RESULT,
+    FleetOptions,
+    OptionsError,
+    as_list,
+    read_bool,
+    read_percent,
+)
+from .storages import Fleet
+from .summary import HostOutcome
+
+LOOK = "__image_cache_look"
+DECISION = "__image_cache_decision"
+REPORT = "__image_cache_report"
+ENTRY_POINT = "__image_cache_entry_point"
+ENTRY_POINTS = ("main", "audit", "prune")
+
+Template = Callable[[Any], Any]
+
+
+class Walk(NamedTuple):
+    """One run of the role's tasks.
+
+    :param play: the id of the play, which several runs of the role have in common.
+    :param walk: the id of this run of the role, in this batch of the play.
+    """
+
+    play: str
+    walk: str
+
+    @classmethod
+    def of(cls, task: Any) -> Walk:
+        """Return the walk that a task belongs to. Each inclusion of the tasks makes new blocks with new ids."""
+        block = task._parent
+        return cls(str(block._play._uuid), str(block._uuid))
+
+
+def set_variables(task_vars: Mapping[str, Any], template: Template) -> dict[str, Any]:
+    """Return the role's variables that are set for a host, templated.
+
+    :param task_vars: what an action plugin gets.
+    :param template: templates a value with these.
+    :return: the variables that begin with ``image_cache_``, without those that were omitted and the role's result.
+    :raises OptionsError: a template cannot be resolved.
+    """
+    variables: dict[str, Any] = {}
+    for name in task_vars:
+        if name.startswith(PREFIX) and name != RESULT:
+            variables.update(_templated({name: task_vars[name]}, template))
+    # ansible-core 2.18 has a text for what is omitted; later ones leave it out themselves.
+    omitted = task_vars.get("omit")
+    return {name: value for name, value in variables.items() if omitted is None or value != omitted}
+
+
+def _templated(variable: Mapping[str, Any], template: Template) -> dict[str, Any]:
+    try:
+        return dict(template(variable))
+    except Exception as exc:  # each version of ansible-core raises others
+        raise OptionsError(
+            f"{', '.join(variable)} cannot be resolved: {exc}. Correct the template, or what it uses."
+        ) from exc
+
+
+def is_prune_asked(task_vars: Mapping[str, Any], options: FleetOptions, variables: Mapping[str, Any]) -> bool:
+    """Return whether the play asks for a host's prune: its entry point, or where that leaves it open, the variable."""
+    entry_point = task_vars.get(ENTRY_POINT, "main")
+    if entry_point == "audit":
+        return False
+    return options.prune or (entry_point == "prune" and "image_cache_prune" not in variables)
+
+
+def is_opted_out(task_vars: Mapping[str, Any]) -> bool:
+    """Return whether the inventory keeps a host from being pruned, whatever the play says.
+
+    Of hostvars, because these show the inventory's value, and that of extra vars, under a variable of the play.
+
+    :raises OptionsError: the value is neither true nor false.
+    """
+    own = task_vars["hostvars"][task_vars["inventory_hostname"]]
+    return "image_cache_prune" in own and not read_bool("image_cache_prune", own["image_cache_prune"])
+
+
+def registered(task_vars: Mapping[str, Any], host: str, name: str) -> Mapping[str, Any]:
+    """Return what a host registered, never templated; empty if it did not."""
+    value = task_vars["hostvars"].raw_get(host)
+    result = value.get(name) if isinstance(value, Mapping) else None
+    return result if isinstance(result, Mapping) else {}
+
+
+def find_registered(
+    task_vars: Mapping[str, Any], name: str, is_wanted: Callable[[Mapping[str, Any]], bool]
+) -> Mapping[str, Any]:
+    """Return what a task that bypasses the host loop registered: its host is the first one that was included.
+
+    :return: the first result that is wanted; empty if there is none.
+    """
+    batch = task_vars["ansible_play_batch"]
+    for host in dict.fromkeys([task_vars["inventory_hostname"], *batch, *task_vars["ansible_play_hosts_all"]]):
+        result = registered(task_vars, host, name)
+        if is_wanted(result):
+            return result
+    return {}
+
+
+def read_fleet(
+    task_vars: Mapping[str, Any], walk: Walk, ask_cloud: Callable[[str, str], CloudAnswer]
+) -> tuple[Fleet, list[str]]:
+    """Read what all hosts of the play answered in this walk.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role. Nothing counts that is older.
+    :param ask_cloud: asks the APIs of one cloud and region.
+    :return: the fleet, and why its limit is unknown, a sentence for each host whose limit cannot be read.
+    """
+    unreadable: list[str] = []
+    hosts = tuple(_host_answers(task_vars, walk, unreadable))
+    keys = {(host.options.cloud, host.options.region) for host in hosts if host.options.asks_api}
+    clouds = {key: ask_cloud(*key) for key in sorted(keys)}
+    return Fleet(hosts, task_vars["groups"], clouds), unreadable
+
+
+def _host_answers(task_vars: Mapping[str, Any], walk: Walk, unreadable: list[str]) -> Iterator[HostAnswer]:
+    batch = current_batch(task_vars)
+    for name in task_vars["ansible_play_hosts_all"]:
+        result = registered(task_vars, name, LOOK)
+        is_answer = is_of(result, walk)
+        if is_answer and "options" in result:
+            yield parse_answer(name, result, FleetOptions.from_plain(result["options"]))
+            continue
+        options = _inventory_options(task_vars, name, unreadable)
+        if is_answer:
+            yield parse_answer(name, result, options)
+        else:
+            yield HostAnswer(name, AnswerState.NOT_LOOKED_AT, options, None, NOT_LOOKED_AT, name in batch)
+
+
+def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]:
+    """Read what all hosts of the play answered last in this walk, for the report.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role.
+    :return: one outcome for each host, in the order of the play.
+    """
+    return [
+        _outcome(looked, registered(task_vars, looked.name, RESULT), walk)
+        for looked in _host_answers(task_vars, walk, [])
+    ]
+
+
+def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostOutcome:
+    was_pruned = looked.options.prune
+    if not is_of(result, walk) or (result.get("state") in ("audited", "refused") and "image_cache" not in result):
+        return HostOutcome(looked, was_pruned)
+    if "image_cache" not in result and not result.get("failed") and not result.get("unreachable"):
+        return HostOutcome(looked, was_pruned)  # a dry run that the look had done already
+    acted = parse_answer(looked.name, result, looked.options, looked.in_batch)
+    return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned)
+
+
+def current_batch(task_vars: Mapping[str, Any]) -> frozenset[str]:
+    """Return the hosts that this batch of the play has, or had before they failed.
+
+    Without serial, these are all. With it, the names of hosts that failed are not in ``ansible_play_batch`` any more;
+    they are those of the play that are neither still in it nor yet to come.
+    """
+    alive = set(task_vars.get("ansible_play_hosts") or ())
+    present = set(task_vars["ansible_play_batch"])
+    return frozenset(name for name in task_vars["ansible_play_hosts_all"] if name in present or name not in alive)
+
+
+def is_of(result: Mapping[str, Any], walk: Walk) -> bool:
+    """Return whether a result was registered in a walk."""
+    return result.get("walk") == walk.walk
+
+
+def _inventory_options(task_vars: Mapping[str, Any], host: str, unreadable: list[str]) -> FleetOptions:
+    """Return what the inventory says of a host that did not answer, as far as the others have to know it."""
+    variables = task_vars["hostvars"][host]
+    group = _readable(variables, "image_cache_storage_group", str)
+    members = _readable(variables, "image_cache_storage_members", _members)
+    try:
+        limit = read_percent(variables.get("image_cache_fleet_max_removal_percent"))
+    except Exception as exc:  # a template, too, may be wrong in any way
+        limit = None
+        unreadable.append(
+            f"Nothing was removed: image_cache_fleet_max_removal_percent of {host} cannot be read ({exc}), so the "
+            "fleet's limit is unknown. Correct it."
+        )
+    return FleetOptions(
+        host=_readable(variables, "image_cache_host", str) or "",
+        storage_group=group or "",
+        storage_members=members,
+        exempt_storage_users=_readable(variables, "image_cache_exempt_storage_users", _names) or (),
+        fleet_max_removal_percent=limit,
+        report_path=_readable(variables, "image_cache_report_path", str) or "",
+        report_query=_readable(variables, "image_cache_report_query", str) or "",
+    )
+
+
+def _readable(variables: Mapping[str, Any], name: str, convert: Callable[[Any], Any]) -> Any:
+    """Return a variable of a host that did not answer; None if it has none that can be read."""
+    try:
+        value = variables.get(name)
+        return None if value is None else convert(value)
+    except Exception:  # what such a host does not say protects nothing, and refuses nothing either
+        return None
+
+
+def report_wishes(hosts: Sequence[HostAnswer]) -> tuple[str, str]:
+    """Return the path and the query of the report: those of the first host that has a path. Empty for no report."""
+    return next(
+        ((host.options.report_path, host.options.report_query) for host in hosts if host.options.report_path), ("", "")
+    )
+
+
+def report_folder(path: str, loader: Any) -> str:
+    """Return the folder that a report is written into.
+
+    :param path: what the variable says; relative to the playbook if it is not absolute.
+    :param loader: Ansible's loader, which knows where the playbook is.
+    :raises OptionsError: it would be a folder of an installed collection.
+    """
+    if not path.startswith(("/", "~")) and PurePath(loader.get_basedir()).match("ansible_collections/*/*/playbooks"):
+        raise OptionsError(
+            f"image_cache_report_path is {path}, which is relative to the playbook, and that lies in a collection. No "
+            f"report can be written there. Set an absolute path, such as -e image_cache_report_path=$PWD/{path}."
+        )
+    return str(loader.path_dwim(path))
+
+
+def _names(value: Any) -> tuple[str, ...]:
+    return tuple(str(item) for item in as_list(value))
+
+
+def _members(value: Any) -> tuple[str, ...] | int:
+    return value if isinstance(value, int) else _names(value)

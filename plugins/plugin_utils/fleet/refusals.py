@@ -1,0 +1,308 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Why a storage must not be pruned, a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from .answers import AnswerState, HostAnswer
+from .options import SPACE_TARGETS
+from .storages import Fleet, Storage, space_targets
+
+__all__ = ["refusals"]
+
+_INSTEAD = (
+    "If it needs nothing of this storage any more, name it in image_cache_exempt_storage_users. If it never shared it, "
+    "set image_cache_storage_group for the hosts that do."
+)
+
+
+def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> list[str]:
+    """Return why a storage must not be pruned.
+
+    :param storage: the storage.
+    :param fleet: all hosts of the play.
+    :param storages: all storages of the fleet, itself among them.
+    :return: a sentence in three parts for each reason; empty if it may be pruned.
+    """
+    reasons = [
+        *_of_the_apis(storage, fleet),
+        *_unknown_members(storage, fleet),
+        *_same_files_elsewhere(storage, storages),
+        *_disagreements_about_pruning(storage),
+    ]
+    if len(storage.members) > 1:
+        reasons += _contradictions(storage)
+        reasons += _of_members_limits(storage)
+        reasons += _unlisted_instances(storage)
+        reasons += [
+            f"On {host.name}: {problem}" for host in storage.members for problem in host.shared_use.get("problems", ())
+        ]
+    return list(dict.fromkeys(reasons))
+
+
+def _of_the_apis(storage: Storage, fleet: Fleet) -> Iterator[str]:
+    for key in sorted(storage.clouds):
+        cloud = fleet.clouds[key]
+        if cloud.problem:
+            yield cloud.problem
+            continue
+        for host in storage.members:
+            options = host.options
+            is_known = host.names & cloud.instances.keys() or fleet.unclaimed(cloud)
+            if (
+                (options.cloud, options.region) == key
+                and not options.libvirt
+                and not is_known
+                and _has_files_in_use(host)
+            ):
+                yield (
+                    f"The Compute API of {_cloud_name(key)} lists no server of {host.name} (nova's name "
+                    f"{host.nova_name}), and files are in use there. Set image_cache_host to nova's name of it, or "
+                    "image_cache_openstack_region_name to its region."
+                )
+
+
+def _unknown_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
+    """Yield why not all hosts are known that use the storage."""
+    for host in _absent(storage, fleet):
+        shares = "shares" if storage.group else "may share"
+        if host.image_cache is not None or (host.state is AnswerState.NOT_LOOKED_AT and not host.in_batch):
+            yield (
+                f"{host.name} {shares} this storage and is not in this batch of the play. Run the play without serial, "
+                f"or with all hosts of the storage in one batch."
+            )
+        else:
+            yield (
+                f"{host.name} {shares} this storage and did not answer, so what it needs is unknown. Run the play on "
+                f"it as well. {_INSTEAD}"
+            )
+    if not storage.is_shared:
+        return
+    yield from _outside_their_group(storage, fleet)
+    yield from _too_few_members(storage)
+    if storage.group or storage.is_one_machine:
+        return
+    yield from (
+        f"Host {user} used this storage within the last 24 hours, and no host of this play that answered is known to "
+        f"nova by that name. Run the play on it as well. {_INSTEAD}"
+        for user in _strangers(storage, fleet)
+    )
+    if storage.is_on_network and not storage.is_registered and not _has_declared_members(storage):
+        yield (
+            f"The storage of {storage.names} is shared, and nova keeps no record there (compute_nodes) of who uses "
+            "it, so a host that shares it may be missing from the inventory. Set image_cache_storage_group to the "
+            "group of the hosts that share it, or image_cache_storage_members to their names or number."
+        )
+
+
+def _absent(storage: Storage, fleet: Fleet) -> list[HostAnswer]:
+    """Return the hosts that share the storage, or may, and whose use of it is unknown."""
+    without_answer = fleet.without_answer
+    if storage.group:
+        in_play = {host.name for host in fleet.hosts}
+        missing = [
+            HostAnswer(name, AnswerState.UNREACHABLE)
+            for name in storage.group
+            if name not in in_play and name not in fleet.exempt
+        ]
+        return [host for host in without_answer if host.name in storage.group] + missing
+    if not storage.is_on_network:
+        # One machine under several names: all of them see the same.
+        return [host for host in without_answer if host.nova_name in storage.nova_names and host.image_cache is None]
+    others = [host for host in without_answer if host.name not in fleet.group_of]
+    if _has_declared_members(storage):
+        declared = storage.members[0].options.storage_members
+        return [host for host in others if isinstance(declared, tuple) and host.names & set(declared)]
+    if not storage.is_registered or _strangers(storage, fleet):
+        return others
+    known = {user for host in storage.members for user in host.shared_use.get("known_users", ())}
+    return [host for host in others if host.names & known]
+
+
+def _strangers(storage: Storage, fleet: Fleet) -> list[str]:
+    """Return the users of a storage, by nova's names, of whose instances nothing is known."""
+    known = storage.nova_names.union(fleet.exempt, *(host.options.instance_hosts for host in storage.members))
+    return sorted(storage.users - known)
+
+
+def _outside_their_group(storage: Storage, fleet: Fleet) -> Iterator[str]:
+    """Yield the hosts that name a group without being in it, unless all do: then it is set for the whole play."""
+    if len({host.options.storage_group for host in fleet.hosts}) == 1:
+        return
+    of_members = {host.options.storage_group for host in storage.members} - {""}
+    for host in fleet.hosts:
+        group = host.options.storage_group
+        is_outside = group and host.name not in fleet.groups.get(group, ())
+        if is_outside and (host in storage.members or group in of_members):
+            yield (
+                f"image_cache_storage_group of {host.name} is {group}, and the host is not in that group, so it is "
+                "unclear which storage it uses. Add it to the group, or remove the variable from it."
+            )
+
+
+def _has_declared_members(storage: Storage) -> bool:
+    return any(host.options.storage_members is not None for host in storage.members)
+
+
+def _too_few_members(storage: Storage) -> Iterator[str]:
+    """Yield what is missing where the operator said which hosts share the storage, or how many."""
+    present = frozenset().union(*(host.names for host in storage.members))
+    for declared in dict.fromkeys(host.options.storage_members for host in storage.members):
+        if isinstance(declared, int) and len(storage.members) < declared:
+            yield (
+                f"image_cache_storage_members says that {declared} hosts share this storage, and "
+                f"{len(storage.members)} answered ({storage.names}). Run the play on all of them, without job slicing."
+            )
+        elif isinstance(declared, tuple) and (missing := sorted(set(declared) - present)):
+            yield (
+                f"image_cache_storage_members names {', '.join(missing)}, which did not answer in this play. Run the "
+                "play on all members, without job slicing, or correct the variable."
+            )
+
+
+def _same_files_elsewhere(storage: Storage, storages: Sequence[Storage]) -> Iterator[str]:
+    """Yield a host of each other storage with the same files: hosts may mount one from several addresses."""
+    if not storage.marks:
+        return
+    for other in storages:
+        is_other = other is not storage and not (storage.group and other.group)
+        if is_other and storage.marks == other.marks:
+            yield (
+                f"{other.members[0].name} sees the same files as {storage.members[0].name}, under another storage id "
+                f"(here {storage.id}), so they share this storage. Set image_cache_storage_group for the hosts that "
+                "share it."
+            )
+
+
+def _disagreements_about_pruning(storage: Storage) -> Iterator[str]:
+    opted_out = [host.name for host in storage.members if host.options.opted_out]
+    asked = [host.name for host in storage.members if host.options.prune]
+    others = [host.name for host in storage.members if not host.options.prune and not host.options.opted_out]
+    if opted_out and asked:
+        yield (
+            f"image_cache_prune is false in the inventory for {', '.join(opted_out)}, which shares this storage with "
+            f"{', '.join(asked)}. What one member keeps is kept for all. Remove the variable, or prune none of them."
+        )
+    if others and asked:
+        yield (
+            f"image_cache_prune is true for {', '.join(asked)} and not for {', '.join(others)}, which share this "
+            "storage. Set it to the same value for all of them."
+        )
+
+
+def _contradictions(storage: Storage) -> Iterator[str]:
+    """Yield what cannot be if all members see the same cache, and what they disagree about."""
+    first, first_found = storage.members[0], storage.found[0]
+    for host, found in zip(storage.members, storage.found):
+        if storage.is_one_machine:
+            yield from _one_machine_disagreements(host, found, first, first_found)
+        elif not found["exists"]:
+            yield (
+                f"{host.name} shares this storage and has no directory {found['cache_path']}, so it may be looking at "
+                "another one. Mount the storage there."
+            )
+        elif found["shared_use"] is None and storage.group:
+            yield (
+                f"{host.name} was looked at without knowing that it shares its storage, because its "
+                "image_cache_storage_group is not set. Set it in the variables of the group."
+            )
+        elif found["shared_use"] is None:
+            others = ", ".join(other.name for other in storage.members if other is not host)
+            yield (
+                f"{host.name} has the same storage id as {others}, on a disk of its own: they may be clones with one "
+                "/etc/machine-id. Give each its own, or set image_cache_storage_group for the hosts that share a "
+                "storage."
+            )
+        elif first_found["shared_use"] and not _same_cache(host, first):
+            yield (
+                f"{host.name} and {first.name} share this storage and have different files in {found['cache_path']}, "
+                "so it is not mounted on both. Mount it, or correct image_cache_storage_group."
+            )
+        elif found["cache_path"] != first_found["cache_path"]:
+            yield (
+                f"{host.name} has this storage at {found['cache_path']} and {first.name} at "
+                f"{first_found['cache_path']}. nova needs one instances_path on all hosts that share it. Mount it at "
+                "one path."
+            )
+        elif first_found["shared_use"]:
+            yield from _policy_disagreements(host.name, found["shared_use"], first.name, first_found["shared_use"])
+
+
+def _one_machine_disagreements(
+    host: HostAnswer, found: Mapping[str, Any], first: HostAnswer, first_found: Mapping[str, Any]
+) -> Iterator[str]:
+    where = f"{first.name} and {host.name} are one machine under two names of the inventory"
+    if found["cache_path"] != first_found["cache_path"]:
+        yield f"{where}, with caches at {first_found['cache_path']} and {found['cache_path']}. Set one instances_path."
+    elif host.options.records_digest != first.options.records_digest:
+        yield f"{where}, and image_cache_instances differs. Set the same for both, or remove one from the inventory."
+    else:
+        yield from _policy_disagreements(host.name, found, first.name, first_found)
+
+
+def _policy_disagreements(
+    name: str, found: Mapping[str, Any], first_name: str, first_found: Mapping[str, Any]
+) -> Iterator[str]:
+    """Yield the options by which one of these hosts would prune and another one would not."""
+    policy, first_policy = found.get("policy") or {}, first_found.get("policy") or {}
+    for option in _POLICY:
+        value, first_value = policy.get(option), first_policy.get(option)
+        if value != first_value:
+            yield (
+                f"{name} and {first_name} share this storage and disagree about {option} ({value} and {first_value}). "
+                "Set the same for both."
+            )
+
+
+_POLICY = (
+    "remove_unused_base_images",
+    "remove_unused_original_minimum_age_seconds",
+    "remove_unused_resized_minimum_age_seconds",
+    "remove_unused_kernels",
+    "orphans",
+)
+
+
+def _of_members_limits(storage: Storage) -> Iterator[str]:
+    having = [host for host in storage.members if host.options.limits.keys() & set(SPACE_TARGETS)]
+    if having and not space_targets(storage.members):
+        yield (
+            f"{_names(having)} share this storage and have space targets of different kinds (max_used_space, "
+            f"min_free_space), so none holds for all. Set the same kind for all of them."
+        )
+
+
+def _unlisted_instances(storage: Storage) -> Iterator[str]:
+    """Yield members whose instances only their directories name, where such directories protect nothing."""
+    ignoring = any(host.options.ignores_orphans for host in storage.members)
+    for host in storage.members:
+        options = host.options
+        has_source = options.libvirt or options.asks_api or options.records_digest
+        if ignoring and not has_source:
+            yield (
+                f"No source lists the instances of {host.name}, and orphans is ignore, so its guests would count as "
+                "orphans. Set image_cache_libvirt or image_cache_instances for it, or image_cache_orphans to protect."
+            )
+
+
+def _same_cache(host: HostAnswer, first: HostAnswer) -> bool:
+    marks, first_marks = set(host.shared_use["marks"]), set(first.shared_use["marks"])
+    return marks == first_marks or not marks.isdisjoint(first_marks)
+
+
+def _has_files_in_use(host: HostAnswer) -> bool:
+    return host.image_cache is not None and host.image_cache["summary"]["active"] > 0
+
+
+def _cloud_name(key: tuple[str, str]) -> str:
+    name, region = key
+    return f"{name or 'the default cloud'}{f' in region {region}' if region else ''}"
+
+
+def _names(hosts: Iterable[HostAnswer]) -> str:
+    return ", ".join(host.name for host in hosts)

@@ -1,0 +1,284 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which hosts share a storage, which of them prunes it, and what that one has to know of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from .answers import AnswerState, HostAnswer
+from .cloud import CloudAnswer
+from .options import LIMITS, SPACE_TARGETS
+
+__all__ = ["Fleet", "Storage", "group_into_storages", "hand_off", "space_targets", "storage_id"]
+
+Clouds = Mapping[tuple[str, str], CloudAnswer]
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """All hosts of a play, as far as they are known.
+
+    :param hosts: their answers, in the order of the play.
+    :param groups: the hosts of each group of the inventory.
+    :param clouds: the answers of the APIs, by name of the cloud and region.
+    """
+
+    hosts: tuple[HostAnswer, ...]
+    groups: Mapping[str, Sequence[str]]
+    clouds: Clouds
+
+    @cached_property
+    def exempt(self) -> frozenset[str]:
+        """The hosts that need nothing of any storage, by all their names. A host's word counts for all of them."""
+        named = frozenset(name for host in self.hosts for name in host.options.exempt_storage_users)
+        return named.union(*(host.names for host in self.hosts if host.names & named))
+
+    @cached_property
+    def without_answer(self) -> tuple[HostAnswer, ...]:
+        """The hosts whose use of a storage is unknown, and matters."""
+        return tuple(
+            host
+            for host in self.hosts
+            if (host.image_cache is None or not host.in_batch) and host.name not in self.exempt
+        )
+
+    @cached_property
+    def group_of(self) -> Mapping[str, str]:
+        """The storage group of each host that is in one. It is enough that one host names it."""
+        group_of: dict[str, str] = {}
+        for group in dict.fromkeys(host.options.storage_group for host in self.hosts):
+            for name in self.groups.get(group, ()):
+                group_of.setdefault(name, group)
+        for host in self.hosts:
+            if host.name in self.groups.get(host.options.storage_group, ()):
+                group_of[host.name] = host.options.storage_group
+        return group_of
+
+    def unclaimed(self, cloud: CloudAnswer) -> list[str]:
+        """Return the compute hosts of an API that are none of the inventory, by any name."""
+        claimed = {"", *self.groups.get("all", ())}.union(*(host.names for host in self.hosts))
+        return sorted(set(cloud.instances) - claimed)
+
+
+@dataclass(frozen=True)
+class Storage:
+    """What a cache lies on.
+
+    :param id: what tells it from other storages; None if there is no cache.
+    :param members: the hosts of the batch that use it and answered, in the order of the play.
+    :param group: the hosts that share it by the operator's word; empty without such a word.
+    """
+
+    id: str | None
+    members: tuple[HostAnswer, ...]
+    group: tuple[str, ...] = ()
+
+    @property
+    def found(self) -> tuple[Mapping[str, Any], ...]:
+        """What the modules found on each member."""
+        return tuple(host.image_cache or {} for host in self.members)
+
+    @property
+    def is_on_network(self) -> bool:
+        """Whether its file system is one that several hosts can mount, or was declared to be."""
+        return any(found["store"]["shared"] for found in self.found)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether more than one host uses it, or may."""
+        return len(self.group or self.members) > 1 or self.is_on_network
+
+    @property
+    def is_one_machine(self) -> bool:
+        """Whether its members are one machine under several names of the inventory."""
+        return len(self.nova_names) == 1 and not self.group and not self.is_on_network
+
+    @property
+    def nova_names(self) -> frozenset[str]:
+        """Nova's names of its members."""
+        return frozenset(host.nova_name for host in self.members)
+
+    @property
+    def names(self) -> str:
+        """Its members, for a sentence."""
+        return ", ".join(host.name for host in self.members)
+
+    @property
+    def users(self) -> frozenset[str]:
+        """The hosts that nova saw use it lately, by nova's names."""
+        return frozenset(user for found in self.found for user in (found["shared_use"] or found["store"])["users"])
+
+    @property
+    def is_registered(self) -> bool:
+        """Whether nova writes down who uses it: then each of its hosts is named there."""
+        return self.nova_names <= self.users
+
+    @property
+    def marks(self) -> frozenset[int]:
+        """What tells its cache from another one; empty if nothing does."""
+        return frozenset(self.members[0].shared_use.get("marks", ()))
+
+    @property
+    def pruner(self) -> HostAnswer:
+        """The one member that prunes it, or shows it: the first that answered without a failure."""
+        return next((host for host in self.members if host.state is AnswerState.ANSWERED), self.members[0])
+
+    @property
+    def needs_hand_off(self) -> bool:
+        """Whether its pruner, looking alone, does not see all that matters."""
+        return len(self.members) > 1 or bool(self.clouds)
+
+    @property
+    def cached_bytes(self) -> int:
+        """How much space its cache takes."""
+        return int(self._shown["summary"]["total"]["allocated_bytes"])
+
+    @property
+    def reclaimable_bytes(self) -> int:
+        """How much a prune frees at most.
+
+        A member that looked alone does not know the instances of the others, and counts as removable what they use.
+        """
+        summary = self._shown["summary"]
+        return int(summary["bytes"]["removable"] if self.needs_hand_off else summary["reclaimable_bytes"])
+
+    @property
+    def _shown(self) -> Mapping[str, Any]:
+        return self.pruner.image_cache or {}
+
+    @property
+    def clouds(self) -> frozenset[tuple[str, str]]:
+        """The clouds and regions that know instances of its members."""
+        return frozenset((host.options.cloud, host.options.region) for host in self.members if host.options.asks_api)
+
+
+def storage_id(host: HostAnswer, group: str) -> str | None:
+    """Return what tells the storage of a host from others.
+
+    :param host: a host that answered.
+    :param group: its storage group; empty if it is in none.
+    :return: ``group:NAME``, or what the host's file system says; None without a cache.
+    """
+    if group:
+        return f"group:{group}"
+    return None if host.image_cache is None else host.image_cache["store"]["id"]
+
+
+def group_into_storages(fleet: Fleet) -> list[Storage]:
+    """Group the hosts of the batch that answered by the storage that their caches lie on.
+
+    :param fleet: all hosts of the play.
+    :return: each storage once, in the order of the hosts. A host without a cache has a storage of its own.
+    """
+    group_of = fleet.group_of
+    members: dict[tuple[str, str], list[HostAnswer]] = {}
+    for host in fleet.hosts:
+        if host.image_cache is not None and host.in_batch:
+            identity = storage_id(host, group_of.get(host.name, ""))
+            key = ("host", host.name) if identity is None else ("storage", identity)
+            members.setdefault(key, []).append(host)
+    return [
+        Storage(
+            id=identity if kind == "storage" else None,
+            members=tuple(hosts),
+            group=tuple(fleet.groups.get(group_of.get(hosts[0].name, ""), ())),
+        )
+        for (kind, identity), hosts in members.items()
+    ]
+
+
+def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
+    """Return the options by which a storage's pruner looks and prunes for all members.
+
+    :param storage: one that is not refused.
+    :param fleet: all hosts of the play.
+    :return: options of the modules: what any member keeps or holds is kept, the instances of all are counted, and the
+        strictest of all limits counts. They replace the pruner's own, but ``instances`` are added to
+        them. Empty where the pruner knows all by itself.
+    """
+    if not storage.needs_hand_off:
+        return {}
+    pruner = storage.pruner
+    others = [host for host in storage.members if host is not pruner]
+    exempt = fleet.exempt.union(*(host.options.instance_hosts for host in storage.members))
+    complete = storage.nova_names | exempt
+    options: dict[str, Any] = {
+        "instance_hosts": sorted(complete),
+        "keep_files": _united(
+            [host.options.keep_files for host in storage.members]
+            + [host.shared_use.get(key, ()) for host in others for key in ("keep_files", "held")]
+        ),
+        "keep_images": _united(
+            [host.options.keep_images for host in storage.members]
+            + [host.shared_use.get("keep_images", ()) for host in others]
+        ),
+        **_strictest_limits(storage.members),
+    }
+    # One machine sees all its own instances by any of its names; an empty list would make orphans of them.
+    if not storage.is_one_machine or storage.clouds:
+        options["instances"] = [
+            *_given_instances(others, pruner.options.records_digest),
+            *(record for host in others for record in host.shared_use.get("instances", ())),
+            *(
+                record
+                for key in sorted(storage.clouds)
+                for record in _servers(storage, fleet, fleet.clouds[key], complete)
+            ),
+        ]
+    if storage.clouds:
+        options["glance_images"] = [image for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
+    return options
+
+
+def _given_instances(members: Iterable[HostAnswer], known_digest: str) -> list[Mapping[str, Any]]:
+    """Return the instances that the operator gave these hosts, where they are others than the known ones."""
+    by_digest = {host.options.records_digest: host.options.instances or () for host in members}
+    return [record for digest, records in by_digest.items() if digest != known_digest for record in records]
+
+
+def _servers(
+    storage: Storage, fleet: Fleet, cloud: CloudAnswer, complete: frozenset[str]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the servers of an API that may have disks on a storage, as plain records."""
+    names = {"", *complete, *storage.users}.union(*(host.names for host in storage.members))
+    # A member that the API does not know has no servers, or another name there: then they are among these.
+    if not all(host.names & cloud.instances.keys() for host in storage.members):
+        names.update(fleet.unclaimed(cloud))
+    for name in sorted(names):
+        yield from cloud.instances.get(name, ())
+
+
+def _united(lists: Iterable[Iterable[Any]]) -> list[Any]:
+    """Return each item once. Images may be dictionaries, which no set takes."""
+    items: list[Any] = []
+    for item in (item for items_of_one in lists for item in items_of_one):
+        if item not in items:
+            items.append(item)
+    return items
+
+
+def _strictest_limits(members: Sequence[HostAnswer]) -> dict[str, int]:
+    """Return the limits of all members: the smallest ones, and of the space targets those that remove least.
+
+    A prune goes on until all its targets are met, so a target that not all members with targets have would remove more.
+    """
+    limits = [host.options.limits for host in members]
+    strictest = {
+        name: min(own[name] for own in limits if name in own) for name in LIMITS if any(name in own for own in limits)
+    }
+    for name in space_targets(members):
+        values = [own[name] for own in limits if name in own]
+        strictest[name] = max(values) if name == "max_used_space" else min(values)
+    return strictest
+
+
+def space_targets(members: Sequence[HostAnswer]) -> list[str]:
+    """Return the space targets that all those members have that have any."""
+    sets = [own for host in members if (own := host.options.limits.keys() & set(SPACE_TARGETS))]
+    return sorted(frozenset.intersection(*map(frozenset, sets))) if sets else []

@@ -1,0 +1,167 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The fleet as the report shows it: plain data, made in one place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from .answers import AnswerState, HostAnswer
+from .decision import StorageDecision
+
+__all__ = ["HostOutcome", "summarise"]
+
+_STATES = ("active", "removable", "too_young", "other")
+_BYTES = (*_STATES, "corrupt")
+_OMITTED = ("missing", "corrupt", "orphans", "unknown_use")
+_DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode", "files")
+
+
+@dataclass(frozen=True)
+class HostOutcome:
+    """One host at the end of the role.
+
+    :param answer: what it answered last: its prune where there was one, else its look.
+    :param was_pruned: whether a prune was asked for.
+    """
+
+    answer: HostAnswer
+    was_pruned: bool
+
+
+def summarise(
+    hosts: Sequence[HostOutcome],
+    storages: Sequence[StorageDecision],
+    problems: Sequence[str],
+    previous: Mapping[str, Any],
+    check_mode: bool,
+    now: float,
+) -> dict[str, Any]:
+    """Make the structure of a fleet's report.
+
+    :param hosts: all hosts of the play.
+    :param storages: the storages of those that answered.
+    :param problems: sentences about the fleet as a whole.
+    :param previous: the structure of an earlier run of the role in the same play, whose storages were not looked at
+        again; empty if there was none.
+    :param check_mode: whether the role runs in check mode. What a prune says of itself goes first.
+    :param now: the time, in unix seconds.
+    :return: plain data: names bare, sizes in bytes, times in unix seconds.
+    """
+    outcomes = {outcome.answer.name: outcome for outcome in hosts}
+    found = {name: dict(outcome.answer.image_cache or {}) for name, outcome in outcomes.items()}
+    # A role, block or task may have a check mode of its own, and it may differ by host.
+    modes = {image_cache["check_mode"] for image_cache in found.values() if "check_mode" in image_cache}
+    if modes == {True, False}:
+        found = {name: _without_dry_run(image_cache) for name, image_cache in found.items()}
+    described = [_storage(storage, found) for storage in storages]
+    storage_of = {name: storage for storage in described for name in storage["hosts"]}
+    entries = [_host(outcome, storage_of.get(name)) for name, outcome in outcomes.items()]
+    seen = {_identity(storage) for storage in described}
+    earlier = [storage for storage in previous.get("storages", ()) if _identity(storage) not in seen]
+    described = [*earlier, *described]
+    entries = _merged_hosts(previous.get("hosts", ()), entries)
+    return {
+        "generated": now,
+        "check_mode": modes == {True} if modes else check_mode,
+        "pruned": bool(previous.get("pruned")) or any(outcome.was_pruned for outcome in hosts),
+        "problems": list(dict.fromkeys([*previous.get("problems", ()), *problems])),
+        "summary": _summary(entries, described),
+        "storages": described,
+        "hosts": entries,
+    }
+
+
+def _identity(storage: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return what is the same when a storage is looked at again: hosts without a cache have no id."""
+    return (storage["cache_path"], storage["id"] or tuple(storage["hosts"]))
+
+
+def _without_dry_run(image_cache: Mapping[str, Any]) -> dict[str, Any]:
+    """Return only what is so now, for a report that says of other hosts what was removed."""
+    if not image_cache.get("check_mode"):
+        return dict(image_cache)
+    return {key: value for key, value in image_cache.items() if key not in _DONE}
+
+
+def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    image_cache = found[storage.pruner]
+    refused = list(dict.fromkeys([*storage.refused, *image_cache["unknown_use"]]))
+    described = {
+        "id": storage.id,
+        **{name: image_cache["store"][name] for name in ("filesystem", "shared", "free_bytes", "total_bytes")},
+        "hosts": list(storage.members),
+        "pruner": storage.pruner,
+        "state": "refused" if refused else "pruned" if "removed" in image_cache else "audited",
+        "refused": refused,
+        **{name: image_cache[name] for name in ("cache_path", "summary", *_OMITTED)},
+        "checksums": image_cache.get("checksums"),
+        "omitted": {name: image_cache.get("omitted", {}).get(name, 0) for name in _OMITTED},
+        **{name: image_cache.get(name, []) for name in ("removed", "kept", "failed")},
+        "reclaimed_bytes": image_cache.get("reclaimed_bytes", 0),
+    }
+    if "files" in image_cache:
+        described["files"] = image_cache["files"]
+    return described
+
+
+def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, Any]:
+    answer = outcome.answer
+    if storage is None:
+        state = "unreachable" if answer.state is AnswerState.UNREACHABLE else "failed"
+        if answer.state is AnswerState.NOT_LOOKED_AT:
+            state = "unreachable"
+    elif answer.state in (AnswerState.FAILED, AnswerState.UNREACHABLE) and storage["state"] != "refused":
+        state = answer.state.value
+    else:
+        state = storage["state"]
+    return {
+        "name": answer.name,
+        "host": answer.image_cache["host"] if answer.image_cache else None,
+        "storage": storage["id"] if storage else None,
+        "cache_path": storage["cache_path"] if storage else None,
+        "state": state,
+        "error": answer.error or None,
+        **{key: storage[key] if storage else None for key in ("free_bytes", "total_bytes", "summary")},
+    }
+
+
+def _merged_hosts(previous: Sequence[Mapping[str, Any]], entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries of an earlier run that this one has not replaced, and its own.
+
+    A host that did not answer now and did so before, in another batch of the play, is as it was then.
+    """
+    answered = {(entry["name"], entry["cache_path"]) for entry in entries}
+    kept = [
+        dict(entry)
+        for entry in previous
+        if entry["cache_path"] is not None and (entry["name"], entry["cache_path"]) not in answered
+    ]
+    known = {entry["name"] for entry in kept}
+    return kept + [entry for entry in entries if entry["cache_path"] is not None or entry["name"] not in known]
+
+
+def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    summaries = [storage["summary"] for storage in storages]
+    without_answer = {host["name"] for host in hosts if host["state"] in ("failed", "unreachable")}
+    return {
+        "hosts": len({host["name"] for host in hosts}),
+        "hosts_without_answer": len(without_answer),
+        "storages": len(storages),
+        "storages_refused": sum(storage["state"] == "refused" for storage in storages),
+        "files": {state: sum(summary[state] for summary in summaries) for state in _STATES},
+        "bytes": {state: sum(summary["bytes"][state] for summary in summaries) for state in _BYTES},
+        "cached_bytes": sum(summary["total"]["allocated_bytes"] for summary in summaries),
+        "reclaimable_bytes": sum(summary["reclaimable_bytes"] for summary in summaries),
+        "removed": sum(len(storage["removed"]) for storage in storages),
+        "reclaimed_bytes": sum(storage["reclaimed_bytes"] for storage in storages),
+        "failed": sum(len(storage["failed"]) for storage in storages),
+        **{
+            name: sum(len(storage[name]) + storage["omitted"][name] for storage in storages)
+            for name in ("missing", "corrupt", "orphans")
+        },
+    }
