@@ -23,7 +23,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import fleet
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 HERE = Path(__file__).parent

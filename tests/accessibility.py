@@ -16,7 +16,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
 from ansible_collections.stackops.nova.tests.support.fleets import troubled
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()

@@ -6,18 +6,19 @@
 
 from __future__ import annotations
 
-import gc
-from typing import Any
-
 from ansible.plugins.action.normal import ActionModule as NormalActionModule
 
 
 class ActionModule(NormalActionModule):
-    """The process that this runs in ends with the task."""
+    type: ignore[misc]  # ansible-core has no types  """The process that this runs in ends with the task."""
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        # Ansible packs a module by way of the syntax trees of all its files, each a cycle: looking through all objects
-        # for those takes as long as the audit on the host.
-        gc.disable()
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        return result
+    type: ignore[
+        misc
+    ]  # ansible-core has no types  def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+    type: ignore[
+        misc
+    ]  # ansible-core has no types      # Ansible packs a module by way of the syntax trees of all its files, each a cycle: looking through all objects
+    type: ignore[misc]  # ansible-core has no types      # for those takes as long as the audit on the host.
+    type: ignore[misc]  # ansible-core has no types      gc.disable()
+    type: ignore[misc]  # ansible-core has no types      result: dict[str, Any] = super().run(tmp, task_vars)
+    type: ignore[misc]  # ansible-core has no types      return result

@@ -15,33 +15,34 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import ask
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import decide
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import ReportError, check_report
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Reads the answers of all hosts once. It never fails, which would fail the whole batch: refusals are values."""
+class ActionModule(ActionBase): type: ignore[misc]  # ansible-core has no types# type: ignore[misc]  # ansible-core has no types
+ type: ignore[misc]  # ansible-core has no types  """Reads the answers of all hosts once. It never fails, which would fail the whole batch: refusals are values."""
 
-    BYPASS_HOST_LOOP = True
-    _requires_connection = False
+ type: ignore[misc]  # ansible-core has no types  BYPASS_HOST_LOOP = True
+ type: ignore[misc]  # ansible-core has no types  _requires_connection = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        walk = play.Walk.of(self._task)
-        fleet, unreadable_limits = play.read_fleet(
-            task_vars or {}, walk, lambda cloud, region: ask(cloud or None, region or None)
-        )
-        blocked = []
-        path, query = play.report_wishes(fleet.hosts)
-        if path:
-            try:
-                check_report(play.report_folder(path, self._loader), query or None)
-            except (OptionsError, ReportError) as exc:
-                blocked.append(str(exc))
-        decision = decide(fleet, blocked, unreadable_limits)
-        return {
-            "changed": False,
-            "walk": walk.walk,
-            "storages": [asdict(storage) for storage in decision.storages],
-            "hosts": {name: host.to_plain() for name, host in decision.hosts.items()},
-            "problems": list(decision.problems),
-        }
+ type: ignore[misc]  # ansible-core has no types  def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+ type: ignore[misc]  # ansible-core has no types      super().run(tmp, task_vars)
+ type: ignore[misc]  # ansible-core has no types      walk = play.Walk.of(self._task)
+ type: ignore[misc]  # ansible-core has no types      fleet, unreadable_limits = play.read_fleet(
+ type: ignore[misc]  # ansible-core has no types          task_vars or {}, walk, lambda cloud, region: ask(cloud or None, region or None)
+ type: ignore[misc]  # ansible-core has no types      )
+ type: ignore[misc]  # ansible-core has no types      blocked = []
+ type: ignore[misc]  # ansible-core has no types      path, query = play.report_wishes(fleet.hosts)
+ type: ignore[misc]  # ansible-core has no types      if path:
+ type: ignore[misc]  # ansible-core has no types          try:
+ type: ignore[misc]  # ansible-core has no types              check_report(play.report_folder(path, self._loader), query or None)
+ type: ignore[misc]  # ansible-core has no types          except (OptionsError, ReportError) as exc:
+ type: ignore[misc]  # ansible-core has no types              blocked.append(str(exc))
+ type: ignore[misc]  # ansible-core has no types      decision = decide(fleet, blocked, unreadable_limits)
+ type: ignore[misc]  # ansible-core has no types      return {
+ type: ignore[misc]  # ansible-core has no types          "changed": False,
+ type: ignore[misc]  # ansible-core has no types          "walk": walk.walk,
+ type: ignore[misc]  # ansible-core has no types          "storages": [asdict(storage) for storage in decision.storages],
+ type: ignore[misc]  # ansible-core has no types          "hosts": {name: host.to_plain() for name, host in decision.hosts.items()},
+ type: ignore[misc]  # ansible-core has no types          "problems": list(decision.problems),
+ type: ignore[misc]  # ansible-core has no types      }

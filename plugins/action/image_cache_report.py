@@ -19,58 +19,59 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import ReportError, write_report
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import fleet_pages
 
 _CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]  # ansible-core has no types
-    """Speaks for all hosts at once."""
+class ActionModule(ActionBase): type: ignore[misc]  # ansible-core has no types# type: ignore[misc]  # ansible-core has no types
+ type: ignore[misc]  # ansible-core has no types  """Speaks for all hosts at once."""
 
-    BYPASS_HOST_LOOP = True
-    _requires_connection = False
+ type: ignore[misc]  # ansible-core has no types  BYPASS_HOST_LOOP = True
+ type: ignore[misc]  # ansible-core has no types  _requires_connection = False
 
-    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        variables = task_vars or {}
-        walk = play.Walk.of(self._task)
-        outcomes = play.read_outcomes(variables, walk)
-        if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
-            return {"failed": True, "msg": _NOTHING_TO_REPORT}
-        decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.walk)
-        previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
-        storages = [StorageDecision.from_plain(storage) for storage in decision.get("storages", ())]
-        fleet = summarise(
-            outcomes,
-            storages,
-            decision.get("problems", ()),
-            previous.get("fleet", {}),
-            check_mode=self._task.check_mode,
-            now=time.time(),
-        )
-        text = _pages(fleet, storages, outcomes)
-        if constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
-            Display().display(text)
-        result = {"changed": False, "play": walk.play, "fleet": fleet, "text": text.splitlines()}
-        path, query = play.report_wishes([outcome.answer for outcome in outcomes])
-        if not path:
-            return result
-        try:
-            return {**result, "files": write_report(play.report_folder(path, self._loader), fleet, query or None)}
-        except (OptionsError, ReportError) as exc:
-            return {**result, "failed": True, "msg": str(exc)}
+ type: ignore[misc]  # ansible-core has no types  def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+ type: ignore[misc]  # ansible-core has no types      super().run(tmp, task_vars)
+ type: ignore[misc]  # ansible-core has no types      variables = task_vars or {}
+ type: ignore[misc]  # ansible-core has no types      walk = play.Walk.of(self._task)
+ type: ignore[misc]  # ansible-core has no types      outcomes = play.read_outcomes(variables, walk)
+ type: ignore[misc]  # ansible-core has no types      if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
+ type: ignore[misc]  # ansible-core has no types          return {"failed": True, "msg": _NOTHING_TO_REPORT}
+ type: ignore[misc]  # ansible-core has no types      decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.walk)
+ type: ignore[misc]  # ansible-core has no types      previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
+ type: ignore[misc]  # ansible-core has no types      storages = [StorageDecision.from_plain(storage) for storage in decision.get("storages", ())]
+ type: ignore[misc]  # ansible-core has no types      fleet = summarise(
+ type: ignore[misc]  # ansible-core has no types          outcomes,
+ type: ignore[misc]  # ansible-core has no types          storages,
+ type: ignore[misc]  # ansible-core has no types          decision.get("problems", ()),
+ type: ignore[misc]  # ansible-core has no types          previous.get("fleet", {}),
+ type: ignore[misc]  # ansible-core has no types          check_mode=self._task.check_mode,
+ type: ignore[misc]  # ansible-core has no types          now=time.time(),
+ type: ignore[misc]  # ansible-core has no types      )
+ type: ignore[misc]  # ansible-core has no types      text = _pages(fleet, storages, outcomes)
+ type: ignore[misc]  # ansible-core has no types      if constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+ type: ignore[misc]  # ansible-core has no types          Display().display(text)
+ type: ignore[misc]  # ansible-core has no types      result = {"changed": False, "play": walk.play, "fleet": fleet, "text": text.splitlines()}
+ type: ignore[misc]  # ansible-core has no types      path, query = play.report_wishes([outcome.answer for outcome in outcomes])
+ type: ignore[misc]  # ansible-core has no types      if not path:
+ type: ignore[misc]  # ansible-core has no types          return result
+ type: ignore[misc]  # ansible-core has no types      try:
+ type: ignore[misc]  # ansible-core has no types          return {**result, "files": write_report(play.report_folder(path, self._loader), fleet, query or None)}
+ type: ignore[misc]  # ansible-core has no types      except (OptionsError, ReportError) as exc:
+ type: ignore[misc]  # ansible-core has no types          return {**result, "failed": True, "msg": str(exc)}
 
 
 _NOTHING_TO_REPORT = (
-    "There is nothing to report: no image cache was looked at in this run of the role. Do not skip the tag "
-    "image_cache_audit, and see why the hosts failed."
+ type: ignore[misc]  # ansible-core has no types  "There is nothing to report: no image cache was looked at in this run of the role. Do not skip the tag "
+ type: ignore[misc]  # ansible-core has no types  "image_cache_audit, and see why the hosts failed."
 )
 
 
 def _pages(fleet: Mapping[str, Any], storages: Sequence[StorageDecision], outcomes: Sequence[HostOutcome]) -> str:
-    """Return the page of each storage of this run, below what is to be said of the fleet."""
-    found = {outcome.answer.name: outcome.answer.image_cache for outcome in outcomes}
-    described = {storage["pruner"]: storage for storage in fleet["storages"]}
-    pages = [storage_page(found[storage.pruner] or {}, described[storage.pruner]) for storage in storages]
-    return "\n\n".join([*fleet["problems"], *pages]) or "There is no image cache to show: no host answered."
+ type: ignore[misc]  # ansible-core has no types  """Return the page of each storage of this run, below what is to be said of the fleet."""
+ type: ignore[misc]  # ansible-core has no types  found = {outcome.answer.name: outcome.answer.image_cache or {} for outcome in outcomes}
+ type: ignore[misc]  # ansible-core has no types  described = {storage["pruner"]: storage for storage in fleet["storages"]}
+ type: ignore[misc]  # ansible-core has no types  shown = ((found[storage.pruner], described[storage.pruner]) for storage in storages)
+ type: ignore[misc]  # ansible-core has no types  return fleet_pages(fleet["problems"], shown) or "There is no image cache to show: no host answered."

@@ -457,7 +457,6 @@ ansible_facts:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError

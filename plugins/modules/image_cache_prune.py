@@ -154,7 +154,6 @@ image_cache:
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune

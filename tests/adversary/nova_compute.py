@@ -39,11 +39,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from oslo_concurrency import lockutils
-
 from ansible_collections.stackops.nova.tests.support.host import create_image
 from ansible_collections.stackops.nova.tests.support.processes import guest
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
+from oslo_concurrency import lockutils
 
 STAMP_BYTES = 16
 BASE_BYTES = 256 * 1024

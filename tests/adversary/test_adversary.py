@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.tests.adversary.stress import SABOTAGES, fight
 
 

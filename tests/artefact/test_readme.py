@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from ansible_collections.stackops.nova.tools.docs import INVENTORY
 
 ROOT = Path(__file__).parents[2]

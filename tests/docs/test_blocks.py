@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from ansible_collections.stackops.nova.tools.docs import PAGES, update
 
 ROOT = Path(__file__).parents[2]

@@ -20,7 +20,7 @@ FEWEST_WORDS = 3
 # What runs on the controller also holds documentation and reports: there, a message is what is raised or refused with,
 # and, but for the reports' own text, any sentence that is appended or made at run time.
 CONTROLLER = ("filter", "action", "plugin_utils")
-REPORTS = ("image_cache_table.py",)
+REPORTS = ("alarms.py", "html.py", "prometheus.py", "table.py")
 SENTENCE_WORDS = 8
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")
 

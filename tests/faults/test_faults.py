@@ -11,7 +11,6 @@ import random
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply
 from ansible_collections.stackops.nova.tests.faults.injection import (
     CALLS,

@@ -17,11 +17,10 @@ import sys
 import tomllib
 from pathlib import Path
 
+from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mutants
 from cosmic_ray.testing import run_tests
 from cosmic_ray.util import restore_contents
 from cosmic_ray.work_item import TestOutcome
-
-from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mutants
 
 CODE = Path("plugins/module_utils/image_cache")
 FILES = ("plan", "disks", "apply")

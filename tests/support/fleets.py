@@ -2,13 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Answers of hosts, and fleets made of them, for the tests of the report."""
+"""Fleets as the report shows them, for its tests: plain values, of the shape that report.json has."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from ansible_collections.stackops.nova.plugins.filter.image_cache_fleet import image_cache_fleet
 
 GIB = 1 << 30
 NOW = 1_800_000_000.0
@@ -18,6 +17,7 @@ HOSTILE = [
     "</script><script>alert(1)</script>",
     "</style><img src=x onerror=alert(1)>",
     "{{ 7*7 }}{% raw %}{#",
+    "{{ lookup('pipe', 'touch /tmp/pwned') }}",
     '" onmouseover="alert(1)',
     "' autofocus onfocus='alert(1)",
     "&lt;b&gt;&amp;",
@@ -26,10 +26,12 @@ HOSTILE = [
     "\u202egnp.exe\u202c",
     "\u2066\u2069\u200b\ufeff",
     "\x00\x1b[31m\x07\r\n\t\x85\u2028",
+    "\x1b]0;title\x07\x9b2J",
     "a\nnova_image_cache_files 1",
     '\\" } 1\\n',
     "\udcff\ud800",
     "\U0001f4a9 snowman \u2603",
+    "\u4e2d\u6587" * 60,
     "x" * 10_000,
 ]
 
@@ -74,51 +76,125 @@ def done(*removed: str, **more: Any) -> dict[str, Any]:
     return {"removed": list(removed), "kept": [], "failed": [], "reclaimed_bytes": 10 * GIB * len(removed), **more}
 
 
-def audited(image_cache: dict[str, Any]) -> dict[str, Any]:
-    """The variables of a host that was audited."""
-    facts = {"image_cache": image_cache}
-    return {"ansible_facts": facts, "__image_cache_audit": {"changed": False, "ansible_facts": facts}}
+def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[str, Any]:
+    """One of the fleet's storages, by what its pruner, the first of its hosts, returned."""
+    pruned = "removed" in image_cache
+    found = image_cache["store"]
+    made = {
+        "id": found["id"],
+        "filesystem": found["filesystem"],
+        "shared": found["shared"],
+        "hosts": list(hosts),
+        "pruner": hosts[0],
+        "state": "refused" if image_cache["unknown_use"] else "pruned" if pruned else "audited",
+        "refused": image_cache["unknown_use"],
+        "free_bytes": found["free_bytes"],
+        "total_bytes": found["total_bytes"],
+        "cache_path": image_cache["cache_path"],
+        "summary": image_cache["summary"],
+        "missing": image_cache["missing"],
+        "corrupt": image_cache["corrupt"],
+        "orphans": image_cache["orphans"],
+        "unknown_use": image_cache["unknown_use"],
+        "checksums": image_cache["checksums"],
+        "omitted": {"missing": 0, "corrupt": 0, "orphans": 0, "unknown_use": 0},
+        "removed": image_cache["removed"] if pruned else [],
+        "kept": image_cache["kept"] if pruned else [],
+        "failed": image_cache["failed"] if pruned else [],
+        "reclaimed_bytes": image_cache["reclaimed_bytes"] if pruned else 0,
+        **more,
+    }
+    return {**made, "files": image_cache["files"]} if "files" in image_cache else made
 
 
-def pruned(image_cache: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The variables of a host that was pruned as well."""
-    return {**audited(image_cache), "__image_cache_pruned": {"image_cache": image_cache, **more}}
+def silent(name: str, state: str = "unreachable", error: str | None = "ssh: No route to host") -> dict[str, Any]:
+    """A host that did not answer."""
+    return {
+        "name": name,
+        "host": None,
+        "storage": None,
+        "state": state,
+        "error": error,
+        "free_bytes": None,
+        "total_bytes": None,
+        "summary": None,
+    }
 
 
-def unreachable(message: str = "ssh: No route to host") -> dict[str, Any]:
-    return {"__image_cache_audit": {"unreachable": True, "msg": message}}
+def fleet(
+    *storages: Mapping[str, Any],
+    silent: Sequence[Mapping[str, Any]] = (),
+    check_mode: bool = False,
+    problems: Sequence[str] = (),
+) -> dict[str, Any]:
+    """A fleet of these storages, and of these hosts that did not answer."""
+    summaries = [each["summary"] for each in storages]
+    hosts = [
+        {
+            "name": name,
+            "host": name,
+            "storage": each["id"],
+            "state": each["state"],
+            "error": None,
+            "free_bytes": each["free_bytes"],
+            "total_bytes": each["total_bytes"],
+            "summary": each["summary"],
+        }
+        for each in storages
+        for name in each["hosts"]
+    ]
+    return {
+        "generated": NOW,
+        "check_mode": check_mode,
+        "pruned": any(each["removed"] or each["state"] == "pruned" for each in storages),
+        "problems": list(problems),
+        "summary": {
+            "hosts": len(hosts) + len(silent),
+            "hosts_without_answer": len(silent),
+            "storages": len(storages),
+            "storages_refused": sum(each["state"] == "refused" for each in storages),
+            "files": {
+                state: sum(summary[state] for summary in summaries)
+                for state in ("active", "removable", "too_young", "other")
+            },
+            "bytes": {
+                state: sum(summary["bytes"][state] for summary in summaries)
+                for state in ("active", "removable", "too_young", "other", "corrupt")
+            },
+            "cached_bytes": sum(summary["total"]["allocated_bytes"] for summary in summaries),
+            "reclaimable_bytes": sum(summary["reclaimable_bytes"] for summary in summaries),
+            "removed": sum(len(each["removed"]) for each in storages),
+            "reclaimed_bytes": sum(each["reclaimed_bytes"] for each in storages),
+            "failed": sum(len(each["failed"]) for each in storages),
+            "missing": sum(len(each["missing"]) for each in storages),
+            "corrupt": sum(len(each["corrupt"]) for each in storages),
+            "orphans": sum(len(each["orphans"]) for each in storages),
+        },
+        "storages": list(storages),
+        "hosts": [*hosts, *silent],
+    }
 
 
-def failed(message: str = "It went wrong.", **more: Any) -> dict[str, Any]:
-    return {"__image_cache_audit": {"failed": True, "msg": message, **more}}
-
-
-def fleet_of(hostvars: dict[str, dict[str, Any]], **more: Any) -> dict[str, Any]:
-    return image_cache_fleet(list(hostvars), hostvars, **{"now": NOW, **more})
-
-
-def troubled(name: str, *, check_mode: bool = False) -> dict[str, Any]:
-    """A fleet with something of each sort that needs a person, in which all that has a name has this one."""
-    bad = answer(
+def troubled_answer(name: str) -> dict[str, Any]:
+    """What a prune returns where something of each sort needs a person, and all that has a name has this one."""
+    found = answer(
         name,
         missing=[{"backing_file": name, "instances": [name] * 5}],
         corrupt=[{"name": name, "used_by": [name]}],
         orphans=[name],
         **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),
     )
-    bad["store"]["id"] = name
-    refused = answer(name, unknown_use=[name], **done())
-    shared = answer(name, **done(name))
-    return fleet_of(
-        {
-            f"1{name}": pruned(bad),
-            f"2{name}": pruned(refused, msg=name),
-            f"3{name}": pruned(shared),
-            f"4{name}": audited(shared),
-            f"5{name}": unreachable(name),
-            f"6{name}": failed(name),
-            f"7{name}": {},
-        },
-        stores=[{"id": name, "hosts": [f"3{name}", f"4{name}"], "pruner": f"3{name}"}],
+    found["store"]["id"] = name
+    return found
+
+
+def troubled(name: str, *, check_mode: bool = False) -> dict[str, Any]:
+    """A fleet with something of each sort that needs a person, in which all that has a name has this one."""
+    return fleet(
+        storage(troubled_answer(name), f"1{name}"),
+        storage(answer(name, unknown_use=[name], **done()), f"2{name}"),
+        storage(answer(name, **done(name)), f"3{name}", f"4{name}", id=name),
+        silent=[silent(f"5{name}", error=name), silent(f"6{name}", "failed", name)],
         check_mode=check_mode,
+        problems=[name],
     )

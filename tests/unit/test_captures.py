@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
 from ansible_collections.stackops.nova.tests.support import captures

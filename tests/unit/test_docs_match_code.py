@@ -16,7 +16,6 @@ from enum import Enum
 from typing import Any
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Checksum, ChecksumReason
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind

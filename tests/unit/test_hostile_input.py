@@ -17,9 +17,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
@@ -33,6 +30,8 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     with_own_mounts,
 )
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 MIB = 1 << 20
 LOWEST = fingerprint("lowest")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.tests.openstack.compare import Difference, Evidence, differences
 from ansible_collections.stackops.nova.tests.openstack.nova_log import NovaPass, read_passes

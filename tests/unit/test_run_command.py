@@ -12,7 +12,6 @@ import subprocess
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 from ansible_collections.stackops.nova.tools.sample_cache import ALPINE, FEDORA, LOST, lay_out, options
 

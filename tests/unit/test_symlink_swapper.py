@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     apply,
     checksums,

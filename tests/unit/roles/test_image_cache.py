@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 
 ROLE = Path(__file__).parents[3] / "roles/image_cache"

@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fleet import UNREACHABLE, Fleet, cached, names, picture
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
+from fleet import UNREACHABLE, Fleet, cached, names, picture
 
 FAILING = {"image_cache_instances_path": "/no/such/path"}
 ALL = names("image-a", "image-b", "unused-a", "unused-b")

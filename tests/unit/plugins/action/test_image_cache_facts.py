@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 from ansible.plugins.action.normal import ActionModule as NormalActionModule
-
 from ansible_collections.stackops.nova.plugins.action.image_cache_facts import ActionModule
 
 

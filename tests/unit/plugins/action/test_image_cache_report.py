@@ -15,7 +15,6 @@ from typing import Any
 
 import pytest
 import yaml
-
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
 from ansible_collections.stackops.nova.tests.support.host import OLD, Host, picture
 from ansible_collections.stackops.nova.tests.support.run_module import run_module

@@ -14,7 +14,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, rehearse_plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere

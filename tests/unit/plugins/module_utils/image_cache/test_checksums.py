@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import look, verify
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import (
     Checksum,
@@ -51,6 +48,8 @@ from ansible_collections.stackops.nova.tests.support.verification import (
     rot,
     write_info,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 
 class TestWhatAPruneSays:

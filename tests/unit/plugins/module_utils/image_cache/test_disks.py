@@ -15,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import (
     Chain,
     Image,
@@ -30,6 +27,8 @@ from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import make_socket
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 
 STANDALONE = Image(None, None, None)
 BACKING_FORMAT = 0xE2792ACA

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import (
     Pace,

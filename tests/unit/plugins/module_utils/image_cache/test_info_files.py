@@ -21,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import (
     Info,
@@ -45,6 +42,8 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     nova_compute,
     with_own_mounts,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 NAME = "e97222e91fc4241f49a7f520d1dcf446751129b3"
 SHA1 = "b3c1cf2a64d18f9e23c0fbc0b0f5b1d3e6ac8a0e"

@@ -11,7 +11,6 @@ import os
 import time
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, scan, states, warnings

@@ -12,9 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
@@ -28,6 +25,8 @@ from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.constants import IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import Host
 from ansible_collections.stackops.nova.tests.support.processes import as_nobody, needs_root
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 NAME = "instance-00000002"
 KERNEL = "5f2a7c3e-0c33-4a0f-8a9e-7b1d2c3e4f50"

@@ -9,9 +9,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import assume, example, given
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import (
     CacheName,
     Kind,
@@ -23,6 +20,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout i
     some_names,
 )
 from ansible_collections.stackops.nova.tests.support import captures
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
 
 # The image lab-qcow2 of the captured host, and the base file that nova made of it there.
 IMAGE = "131d062c-6166-4aa7-bb6c-7ceae4a8201c"

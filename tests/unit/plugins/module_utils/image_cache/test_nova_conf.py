@@ -12,13 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from oslo_config import cfg, iniparser
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
 from ansible_collections.stackops.nova.tests.support.processes import make_socket
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oslo_config import cfg, iniparser
 
 # The options as nova registers them: our name, their group and name today, and their earlier ones.
 NOVA_OPTIONS = {

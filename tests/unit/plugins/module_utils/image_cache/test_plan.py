@@ -10,10 +10,6 @@ import os
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import fingerprint, parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import (
@@ -29,6 +25,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan imp
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
+from hypothesis import assume, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 HOUR = 3600
 DAY = 24 * HOUR

@@ -10,10 +10,6 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import settings as hypothesis_settings
-from hypothesis import strategies as st
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Verification
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
@@ -28,6 +24,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan imp
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 
 NOW = 1_795_334_208.5
 HOUR = 3600

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
-from hypothesis import strategies as st
-from oslo_config import types
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from oslo_config import types
 
 ICEHOUSE = """\
 [DEFAULT]

@@ -11,7 +11,6 @@ import resource
 from collections.abc import Sequence
 
 import pytest
-
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.workers import spread
 from ansible_collections.stackops.nova.tests.support.processes import as_nobody, in_a_child, needs_root

@@ -12,22 +12,20 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
-from ansible_collections.stackops.nova.plugins.plugin_utils.report_html import render_html
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
     GIB,
     HOSTILE,
     answer,
-    audited,
     done,
-    fleet_of,
-    pruned,
+    fleet,
+    silent,
+    storage,
     troubled,
-    unreachable,
 )
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 class Page(HTMLParser):
@@ -72,7 +70,7 @@ def selection_of(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("check_mode", [False, True])
 @pytest.mark.parametrize("name", HOSTILE)
-def test_no_name_changes_the_page(name: str, check_mode: bool) -> None:
+def test_hostile_name_does_not_change_the_tags_of_the_page(name: str, check_mode: bool) -> None:
     """Whatever things are called, the page has the tags and attributes that it has with harmless names."""
     harmless = Page(render_html(troubled("name", check_mode=check_mode), selection_of("name")))
     hostile = Page(render_html(troubled(name, check_mode=check_mode), selection_of(name)))
@@ -82,30 +80,30 @@ def test_no_name_changes_the_page(name: str, check_mode: bool) -> None:
 
 @settings(max_examples=50)
 @given(st.text(st.characters() | st.sampled_from("<>&\"'{}%#/\\-!"), min_size=1))
-def test_neither_does_any_other(name: str) -> None:
+def test_any_name_does_not_change_the_tags_of_the_page(name: str) -> None:
     harmless = Page(render_html(troubled("name"), selection_of("name")))
     assert Page(render_html(troubled(name), selection_of(name))).structure() == harmless.structure()
 
 
 @settings(max_examples=50)
 @given(st.text(st.characters()))
-def test_only_what_can_be_seen_is_shown(name: str) -> None:
+def test_unprintable_characters_are_not_in_the_page(name: str) -> None:
     page = render_html(troubled(name), selection_of(name))
     page.encode("utf-8")
     assert all(character == "\n" or character.isprintable() for character in page)
 
 
-def test_a_name_is_shown_as_it_is() -> None:
+def test_markup_in_a_name_is_shown_as_text() -> None:
     page = Page(render_html(troubled("<b>&amp; {{ 7*7 }}")))
     assert "1<b>&amp; {{ 7*7 }}" in page.text
     assert "49" not in page.words
 
 
-def test_what_turns_text_around_is_shown_as_an_escape() -> None:
+def test_direction_override_in_a_name_is_shown_as_an_escape() -> None:
     assert "1\\u202egnp.exe" in Page(render_html(troubled("\u202egnp.exe"))).text
 
 
-def test_a_long_name_is_cut() -> None:
+def test_long_name_is_shortened() -> None:
     page = Page(render_html(troubled("x" * 10_000)))
     assert max(map(len, page.text)) < 1000
 
@@ -115,7 +113,7 @@ class TestPolicy:
 
     page = Page(render_html(troubled("name"), selection_of("name")))
 
-    def test_no_network_no_inline_handlers_no_other_scripts(self) -> None:
+    def test_policy_of_the_page_allows_its_own_style_and_script_only(self) -> None:
         policies = [
             tag["content"] for name, tag in self.page.tags if tag.get("http-equiv") == "Content-Security-Policy"
         ]
@@ -127,11 +125,11 @@ class TestPolicy:
     def digest(self, tag: str) -> str:
         return "sha256-" + base64.b64encode(hashlib.sha256(self.page.inside[tag].encode()).digest()).decode()
 
-    def test_it_has_one_style_and_one_script(self) -> None:
+    def test_page_has_one_style_and_one_script(self) -> None:
         names = [name for name, _attributes in self.page.tags]
         assert (names.count("style"), names.count("script")) == (1, 1)
 
-    def test_it_needs_nothing_else(self) -> None:
+    def test_page_refers_to_no_other_resource(self) -> None:
         assert not {"link", "img", "iframe", "object", "embed", "form", "base"} & {
             name for name, _attributes in self.page.tags
         }
@@ -141,7 +139,7 @@ class TestPolicy:
             assert attributes.get("href", "#").startswith("#")
         assert not re.search(r"@import|url\((?!#)|fetch|import\(|XMLHttp", "".join(self.page.inside.values()))
 
-    def test_links_lead_somewhere(self) -> None:
+    def test_links_of_the_page_lead_to_its_sections(self) -> None:
         ids = [attributes["id"] for _name, attributes in self.page.tags if "id" in attributes]
         assert len(ids) == len(set(ids))
         named = [value for _name, tag in self.page.tags for key, value in tag.items() if key == "aria-labelledby"]
@@ -150,16 +148,17 @@ class TestPolicy:
 
 
 class TestContents:
-    def test_what_needs_a_person_comes_first_and_the_worst_above_all(self) -> None:
+    def test_alarms_come_first_and_the_worst_above_the_others(self) -> None:
         words = Page(render_html(troubled("name"))).words
         places = [
             words.index(text)
             for text in (
-                "Critical Missing backing files 1",
-                "Critical Corrupt base files 1",
-                "Warning Removals that failed 1",
-                "Warning Refusals 1",
-                "Warning Hosts without answer 2",
+                "Warning Problems of the fleet 1",
+                "Critical Missing files 1",
+                "Critical Corrupt files 1",
+                "Warning Failed removals 1",
+                "Warning Refused 1",
+                "Warning Hosts without an answer 2",
                 "Note Orphans 1",
                 "The fleet Freed",
                 "Disk space by host",
@@ -167,70 +166,70 @@ class TestContents:
         ]
         assert places == sorted(places)
 
-    def test_a_fleet_in_good_health_says_so(self) -> None:
-        words = Page(render_html(fleet_of({"a": audited(answer())}))).words
+    def test_fleet_without_alarms_says_that_nothing_needs_a_person(self) -> None:
+        words = Page(render_html(fleet(storage(answer(), "a")))).words
         assert "Nothing does. No file is missing" in words
 
     @pytest.mark.parametrize(
-        ("fleet", "expected"),
+        ("seen", "expected"),
         [
-            (fleet_of({"a": audited(answer())}), ["Audit of 1 host", "A prune would free 30 GiB 3 files unused"]),
+            (fleet(storage(answer(), "a")), ["Audit of 1 host", "A prune would free 30 GiB 3 files removable"]),
             (
-                fleet_of({"a": pruned(answer(**done(BASE)))}, check_mode=True),
+                fleet(storage(answer(**done(BASE)), "a"), check_mode=True),
                 [
                     "Dry run of 1 host",
                     "Would be freed 10 GiB 1 file",
-                    "a Rehearsed",
-                    f"Would go a 1 file, 10 GiB {BASE}",
+                    "a Dry run",
+                    f"Would be removed a 1 file, 10 GiB {BASE}",
                 ],
             ),
             (
-                fleet_of({"a": pruned(answer(**done(BASE)))}),
-                ["Prune of 1 host", "Freed 10 GiB 1 file", "a Pruned", f"Went a 1 file, 10 GiB {BASE}"],
+                fleet(storage(answer(**done(BASE)), "a")),
+                ["Prune of 1 host", "Freed 10 GiB 1 file", "a Pruned", f"Removed a 1 file, 10 GiB {BASE}"],
             ),
         ],
     )
-    def test_it_says_what_was_done_and_what_only_would_be(self, fleet: dict[str, Any], expected: list[str]) -> None:
-        words = Page(render_html(fleet)).words
+    def test_page_distinguishes_audit_dry_run_and_prune(self, seen: dict[str, Any], expected: list[str]) -> None:
+        words = Page(render_html(seen)).words
         assert [text for text in expected if text not in words] == []
 
-    def test_the_numbers_of_a_bar_are_there_as_text(self) -> None:
-        words = Page(render_html(fleet_of({"a": audited(answer())}))).words
+    def test_numbers_of_a_bar_are_in_the_page_as_text(self) -> None:
+        words = Page(render_html(fleet(storage(answer(), "a")))).words
         assert "a Audited 90 GiB 40 GiB 20 GiB 30 GiB 1.0 GiB 30 GiB 20 GiB" in words
 
-    def test_a_host_without_answer_is_in_the_table_first(self) -> None:
-        page = Page(render_html(fleet_of({"a": audited(answer()), "b": unreachable()})))
+    def test_host_without_an_answer_is_first_in_the_table(self) -> None:
+        page = Page(render_html(fleet(storage(answer(), "a"), silent=[silent("b")])))
         table = page.words.partition("Disk free")[2]
         assert table.index("b Unreachable not known") < table.index("a Audited")
 
     @pytest.mark.parametrize("trouble", ["missing", "corrupt"])
-    def test_so_is_one_whose_guests_are_in_trouble(self, trouble: str) -> None:
+    def test_host_with_missing_or_corrupt_files_is_before_the_others_in_the_table(self, trouble: str) -> None:
         lost = {"missing": [{"backing_file": BASE, "instances": ["c"]}], "corrupt": [{"name": BASE, "used_by": ["c"]}]}
-        hosts = {"a": audited(answer("a")), "b": audited(answer("b", **{trouble: lost[trouble]}))}
-        table = Page(render_html(fleet_of(hosts))).words.partition("Disk free")[2]
+        storages = [storage(answer("a"), "a"), storage(answer("b", **{trouble: lost[trouble]}), "b")]
+        table = Page(render_html(fleet(*storages))).words.partition("Disk free")[2]
         assert table.index("b Audited") < table.index("a Audited")
 
-    def test_what_went_is_told_with_its_size_and_the_reason(self) -> None:
+    def test_removed_file_is_shown_with_its_size_and_reason(self) -> None:
         file = {"name": BASE, "state": "removable", "reasons": ["unknown"], "allocated_bytes": 3 * GIB}
-        fleet = fleet_of({"a": pruned(answer("a", **done(BASE, files=[file])))})
-        assert f"{BASE} 3.0 GiB, unknown" in Page(render_html(fleet)).words
+        page = Page(render_html(fleet(storage(answer("a", **done(BASE, files=[file])), "a"))))
+        assert f"{BASE} 3.0 GiB, unknown" in page.words
 
-    def test_what_is_left_out_is_counted(self) -> None:
+    def test_items_that_are_not_shown_are_counted(self) -> None:
         orphans = [f"orphan-{number}" for number in range(60)]
-        words = Page(render_html(fleet_of({"a": audited(answer(orphans=orphans))}))).words
+        words = Page(render_html(fleet(storage(answer(orphans=orphans), "a")))).words
         assert "Orphans 60" in words
         assert "44 more a orphan-6" in words
         assert "and 10 more, in report.json" in words
 
-    def test_a_query_that_selects_values_is_a_list(self) -> None:
+    def test_query_that_selects_values_is_shown_as_a_list(self) -> None:
         selection = {"expression": "hosts[].name", "result": ["a", "b"], "error": None}
         assert "By the query hosts[].name : 2 results." in Page(render_html(troubled("x"), selection)).words
 
 
-def bars(fleet: dict[str, Any]) -> list[list[tuple[str, float, float]]]:
+def bars(seen: dict[str, Any]) -> list[list[tuple[str, float, float]]]:
     """The parts of each bar, that of the fleet first."""
     found: list[list[tuple[str, float, float]]] = []
-    for tag, attributes in Page(render_html(fleet)).tags:
+    for tag, attributes in Page(render_html(seen)).tags:
         if tag == "svg" and (attributes["class"] or "").startswith("bar"):
             found.append([])
         elif tag == "rect" and (attributes.get("x") or "").endswith("%"):
@@ -239,31 +238,44 @@ def bars(fleet: dict[str, Any]) -> list[list[tuple[str, float, float]]]:
 
 
 class TestBars:
-    def test_hosts_have_one_scale_and_no_byte_is_drawn_twice(self) -> None:
+    def test_bars_of_hosts_have_one_scale_and_draw_no_byte_twice(self) -> None:
         small = answer("b")
         small["summary"]["bytes"] = {"active": 9 * GIB, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0}
         small["summary"]["total"]["allocated_bytes"] = 9 * GIB
-        fleet, large_bar, small_bar = bars(fleet_of({"a": audited(answer("a")), "b": audited(small)}))
+        whole, large_bar, small_bar = bars(fleet(storage(answer("a"), "a"), storage(small, "b")))
         assert [(state, round(width)) for state, _start, width in large_bar] == [
             ("corrupt", 1), ("active", 43), ("too_young", 22), ("removable", 33),
         ]  # fmt: skip
         assert small_bar == [("active", 0.0, 10.0)]
-        assert len(fleet) == 4
+        assert len(whole) == 4
 
     @settings(max_examples=50)
     @given(st.dictionaries(st.sampled_from(["active", "removable", "too_young", "corrupt"]), st.integers(0, 1 << 62)))
-    def test_no_bar_leaves_its_frame(self, size: dict[str, int]) -> None:
+    def test_parts_of_a_bar_stay_within_its_frame(self, size: dict[str, int]) -> None:
         image_cache = answer()
         size = {**dict.fromkeys(("active", "removable", "too_young", "other", "corrupt"), 0), **size}
         image_cache["summary"]["bytes"] = size
         image_cache["summary"]["total"]["allocated_bytes"] = size["active"] + size["removable"] + size["too_young"]
-        for parts in bars(fleet_of({"a": audited(image_cache)})):
+        for parts in bars(fleet(storage(image_cache, "a"))):
             for _state, start, width in parts:
                 assert start >= 0
                 assert width > 0
                 assert start + width <= 100.05
 
 
-def test_a_thousand_hosts_fit() -> None:
-    fleet = fleet_of({f"compute-{number}": pruned(answer(str(number), **done(BASE))) for number in range(1000)})
-    assert len(render_html(fleet).encode()) < 2 << 20
+def test_page_of_a_thousand_hosts_is_smaller_than_two_mebibytes() -> None:
+    storages = [storage(answer(str(number), **done(BASE)), f"compute-{number}") for number in range(1000)]
+    assert len(render_html(fleet(*storages)).encode()) < 2 << 20
+
+
+def test_problem_of_the_fleet_is_shown_as_a_sentence_above_all_else() -> None:
+    seen = fleet(storage(answer(), "a"), problems=["The Image API did not answer. It timed out. Try again."])
+    words = Page(render_html(seen)).words
+    assert "The Image API did not answer. It timed out. Try again." in words[: words.index("The fleet A prune")]
+    assert "Nothing does." not in words
+
+
+def test_shared_storage_is_shown_with_each_of_its_hosts_and_once_by_itself() -> None:
+    page = Page(render_html(fleet(storage(answer("a"), "a", "b", "c", id="nfs4:x"))))
+    assert page.words.count("storage shared with 2 hosts") == 3
+    assert "nfs4:x 90 GiB cached, shared by 3 hosts, seen and pruned from a a, b, c" in page.words

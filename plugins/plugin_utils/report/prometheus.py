@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from .alarms import Kind, meaning_of
+
 __all__ = ["render_prometheus"]
 
 _PREFIX = "nova_image_cache_"
@@ -27,10 +29,10 @@ Sample = tuple[Labels, float]
 def render_prometheus(fleet: Mapping[str, Any]) -> str:
     """Return the fleet's metrics, all of them gauges.
 
-    A store that several hosts share has one series of each metric, under the first of their names: so a sum over hosts
-    counts it once. ``host_store`` says which hosts share one.
+    A storage that several hosts share has one series of each metric, under the first of their names: so a sum over
+    hosts counts it once. ``host_storage`` shows which hosts share one.
 
-    :param fleet: what the filter ``image_cache_fleet`` returns.
+    :param fleet: the fleet as ``report.json`` has it.
     """
     return "".join(
         f"# HELP {_PREFIX}{name} {text}\n# TYPE {_PREFIX}{name} gauge\n" + "".join(_lines(name, samples))
@@ -39,7 +41,7 @@ def render_prometheus(fleet: Mapping[str, Any]) -> str:
 
 
 def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
-    stores = [({"host": min(store["hosts"])}, store) for store in fleet["stores"]]
+    storages = [({"host": min(storage["hosts"])}, storage) for storage in fleet["storages"]]
     # In check mode nothing was removed, whatever the dry run says would be.
     was_done = not fleet["check_mode"]
 
@@ -47,72 +49,77 @@ def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Samp
     yield (
         "host_answered",
         "Whether the host could be reached and did not fail.",
-        [
-            ({"host": host["name"]}, host["state"] not in ("failed", "unreachable"))
-            for host in fleet["hosts"]
-            if host["state"] != "waits"
-        ],
+        [({"host": host["name"]}, host["state"] not in ("failed", "unreachable")) for host in fleet["hosts"]],
     )
     yield (
-        "host_store",
-        "Always 1. Which store a host uses.",
-        [({"host": host["name"], "store": host["store"]}, 1) for host in fleet["hosts"] if host["store"] is not None],
+        "host_storage",
+        "Always 1. Which storage a host uses.",
+        [
+            ({"host": host["name"], "storage": host["storage"]}, 1)
+            for host in fleet["hosts"]
+            if host["storage"] is not None
+        ],
     )
     yield (
         "files",
         "Files by state.",
-        [({**labels, "state": state}, store["summary"][state]) for labels, store in stores for state in _STATES],
+        [({**labels, "state": state}, storage["summary"][state]) for labels, storage in storages for state in _STATES],
     )
     yield (
         "allocated_bytes",
         "Space that the files take, by state.",
         [
-            ({**labels, "state": state}, store["summary"]["bytes"][state])
-            for labels, store in stores
+            ({**labels, "state": state}, storage["summary"]["bytes"][state])
+            for labels, storage in storages
             for state in _STATES
         ],
     )
     yield (
         "corrupt_bytes",
-        "Space that corrupt files take, which have a state as well.",
-        [(labels, store["summary"]["bytes"]["corrupt"]) for labels, store in stores],
+        "Space that corrupt files take, which are counted in their state as well.",
+        [(labels, storage["summary"]["bytes"]["corrupt"]) for labels, storage in storages],
     )
     yield (
         "reclaimable_bytes",
         "Space that a prune could free, as it was found.",
-        [(labels, store["summary"]["reclaimable_bytes"]) for labels, store in stores],
+        [(labels, storage["summary"]["reclaimable_bytes"]) for labels, storage in storages],
     )
-    for name, key, text in (
-        ("missing_files", "missing", "Files that do not exist and that disks need."),
-        ("corrupt_files", "corrupt", "Base files that are not what they were."),
-        ("orphan_directories", "orphans", "Directories with disks that belong to no known instance."),
+    for name, kind in (
+        ("missing_files", Kind.MISSING),
+        ("corrupt_files", Kind.CORRUPT),
+        ("orphan_directories", Kind.ORPHANS),
     ):
-        yield name, text, [(labels, len(store[key]) + store["omitted"][key]) for labels, store in stores]
+        key = kind.value
+        yield (
+            name,
+            meaning_of(kind),
+            [(labels, len(storage[key]) + storage["omitted"][key]) for labels, storage in storages],
+        )
     yield (
         "removal_refused",
-        "Whether nothing may be removed because use is unknown.",
-        [(labels, store["state"] == "refused") for labels, store in stores],
+        meaning_of(Kind.REFUSED),
+        [(labels, storage["state"] == "refused") for labels, storage in storages],
     )
     yield (
         "removed_files",
         "Files removed by this run.",
-        [(labels, len(store["removed"]) * was_done) for labels, store in stores],
+        [(labels, len(storage["removed"]) * was_done) for labels, storage in storages],
     )
     yield (
         "reclaimed_bytes",
         "Space freed by this run.",
-        [(labels, store["reclaimed_bytes"] * was_done) for labels, store in stores],
+        [(labels, storage["reclaimed_bytes"] * was_done) for labels, storage in storages],
     )
     yield (
         "failed_removals",
-        "Files that this run could not remove.",
-        [(labels, len(store["failed"])) for labels, store in stores],
+        meaning_of(Kind.FAILED),
+        [(labels, len(storage["failed"])) for labels, storage in storages],
     )
     for name, key, text in (
-        ("filesystem_free_bytes", "free_bytes", "Space that was free on the store's file system before the run."),
-        ("filesystem_size_bytes", "total_bytes", "Size of the store's file system."),
+        ("filesystem_free_bytes", "free_bytes", "Space that was free on the storage's file system before the run."),
+        ("filesystem_size_bytes", "total_bytes", "Size of the storage's file system."),
     ):
-        yield name, text, [(labels, store[key]) for labels, store in stores if store[key] is not None]
+        yield name, text, [(labels, storage[key]) for labels, storage in storages if storage[key] is not None]
 
 
 def _lines(name: str, samples: Iterable[Sample]) -> Iterator[str]:
@@ -122,5 +129,5 @@ def _lines(name: str, samples: Iterable[Sample]) -> Iterator[str]:
 
 
 def _label(text: str) -> str:
-    """Escape a label's value; what is not valid Unicode is told by its number."""
+    """Escape a label's value; what is not valid Unicode is shown by its number."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)

@@ -1,0 +1,105 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import (
+    Alarm,
+    Item,
+    Kind,
+    Level,
+    fleet_alarms,
+    meaning_of,
+    storage_alarms,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import render_prometheus
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
+from ansible_collections.stackops.nova.tests.support.fleets import (
+    answer,
+    done,
+    fleet,
+    silent,
+    storage,
+    troubled,
+    troubled_answer,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+COUNTS = st.integers(0, 3)
+
+
+def test_fleet_in_trouble_has_each_kind_of_alarm_once_and_in_order() -> None:
+    assert [alarm.kind for alarm in fleet_alarms(troubled("x"))] == list(Kind)
+
+
+def test_fleet_without_trouble_has_no_alarms() -> None:
+    assert fleet_alarms(fleet(storage(answer(), "a"))) == []
+
+
+@pytest.mark.parametrize(
+    ("key", "found", "item"),
+    [
+        ("missing", {"backing_file": "/a", "instances": ["b", "c"]}, Item("h", "/a", "b and c")),
+        ("corrupt", {"name": "a", "used_by": ["b"]}, Item("h", "a", "b")),
+        ("corrupt", {"name": "a", "used_by": []}, Item("h", "a", "no known instance")),
+        ("orphans", "a", Item("h", "a", "")),
+    ],
+)
+def test_item_names_its_host_its_file_and_the_instances(key: str, found: object, item: Item) -> None:
+    assert storage_alarms([storage(answer(**{key: [found]}), "h")]) == [Alarm(Kind(key), [item], 1)]
+
+
+def test_failed_removal_names_its_error() -> None:
+    failed = [{"name": "a", "error": "it is locked"}]
+    alarms = storage_alarms([storage(answer(**done(failed=failed)), "h")])
+    assert alarms == [Alarm(Kind.FAILED, [Item("h", "a", "it is locked")], 1)]
+
+
+def test_item_of_a_shared_storage_counts_the_other_hosts() -> None:
+    (alarm,) = storage_alarms([storage(answer(orphans=["a"]), "h", "i", "j")])
+    assert alarm.items[0].where == "h and 2 more"
+
+
+def test_host_without_an_answer_names_its_state_and_error() -> None:
+    (alarm,) = fleet_alarms(fleet(silent=[silent("a", "failed", None)]))
+    assert alarm == Alarm(Kind.UNANSWERED, [Item("a", "failed", "")], 1)
+
+
+def test_problem_of_the_fleet_comes_first_and_has_no_host() -> None:
+    first, *_others = fleet_alarms(troubled("x"))
+    assert (first.kind, first.items) == (Kind.PROBLEM, [Item("", "x")])
+
+
+@given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS), max_size=5))
+def test_alarm_counts_every_item_and_every_omitted_one(storages: list[tuple[int, int, int]]) -> None:
+    made = [
+        storage(answer(orphans=["o"] * orphans, unknown_use=["u"] * refused), "h", omitted={"orphans": more})
+        for orphans, refused, more in storages
+    ]
+    counts = {alarm.kind: (len(alarm.items), alarm.count) for alarm in storage_alarms(made)}
+    orphans, refused, more = (sum(column) for column in zip(*storages, strict=True)) if storages else (0, 0, 0)
+    expected = {Kind.REFUSED: (refused, refused), Kind.ORPHANS: (orphans, orphans + more)}
+    assert counts == {kind: count for kind, count in expected.items() if count[1]}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_advice_of_each_kind_is_a_meaning_and_a_remedy_in_whole_sentences(kind: Kind) -> None:
+    alarm = Alarm(kind, [], 1)
+    assert alarm.advice.startswith(f"{meaning_of(kind)} ")
+    assert re.fullmatch(r"([A-Z][^.]+\.( |$)){2,3}", alarm.advice)
+    assert alarm.title
+    assert alarm.level in Level
+
+
+def test_table_page_and_metrics_have_one_wording() -> None:
+    table = " ".join(storage_page(troubled_answer("x")).replace("!!", "").split())
+    page = render_html(troubled("x"))
+    metrics = render_prometheus(troubled("x"))
+    for kind in (Kind.MISSING, Kind.CORRUPT, Kind.FAILED, Kind.ORPHANS):
+        assert all(meaning_of(kind) in text for text in (table, page, metrics))

@@ -1,0 +1,114 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
+from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled
+
+FILES = ["image_cache.prom", "report.html", "report.json"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "reports" / "today"
+
+
+def test_report_has_three_files(folder: Path) -> None:
+    assert write_report(str(folder), troubled("x"), None) == FILES
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert json.loads((folder / "report.json").read_text()) == troubled("x")
+
+
+def test_selection_of_the_query_is_in_page_and_json(folder: Path) -> None:
+    write_report(str(folder), troubled("x"), "hosts[].name")
+    selection = json.loads((folder / "report.json").read_text())["selection"]
+    assert selection == {"expression": "hosts[].name", "result": [f"{n}x" for n in range(1, 7)], "error": None}
+    assert "By the query" in (folder / "report.html").read_text()
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_name_can_be_written_and_read_again(folder: Path, name: str) -> None:
+    write_report(str(folder), troubled(name), None)
+    assert json.loads((folder / "report.json").read_text())["hosts"][0]["name"] == f"1{name}"
+    for file in FILES:
+        (folder / file).read_text(encoding="utf-8")
+
+
+def test_report_replaces_an_earlier_one(folder: Path) -> None:
+    for name in ("early", "late"):
+        write_report(str(folder), troubled(name), None)
+    assert all("early" not in (folder / name).read_text() for name in FILES)
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+
+
+def test_failure_to_write_one_file_leaves_the_earlier_report_and_no_part(folder: Path) -> None:
+    write_report(str(folder), troubled("early"), None)
+    # A limit of the process on the size of a file is reached by the page, as it would be on a full file system.
+    script = (
+        "import resource, signal, sys\n"
+        "from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report\n"
+        "from ansible_collections.stackops.nova.tests.support.fleets import troubled\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "write_report(sys.argv[1], troubled('late'), None)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], check=False, capture_output=True, text=True)
+    assert "The report cannot be written into" in done.stderr
+    assert "The cause is: File too large." in done.stderr
+    assert sorted(path.name for path in folder.iterdir()) == FILES
+    assert all("late" not in (folder / name).read_text() for name in FILES)
+
+
+def test_check_makes_the_folder_and_writes_nothing(folder: Path) -> None:
+    check_report(str(folder), "hosts[].name")
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("query", [None, ""])
+def test_check_without_a_query_only_checks_the_folder(folder: Path, query: str | None) -> None:
+    check_report(str(folder), query)
+    assert folder.exists()
+
+
+def test_folder_below_a_file_is_refused_with_cause_and_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    below = str(tmp_path / "file" / "reports")
+    message = (
+        f"The report cannot be written into {below} on the controller. The cause is: Not a directory. "
+        f"Let the user who runs Ansible write there, or set another folder (image_cache_report_path)."
+    )
+    for attempt in (lambda: check_report(below, None), lambda: write_report(below, troubled("x"), None)):
+        with pytest.raises(ReportError) as caught:
+            attempt()
+        assert str(caught.value) == message
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_folder_that_the_user_may_not_write_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    os.seteuid(65534)
+    try:
+        with pytest.raises(ReportError, match="The cause is: Permission denied"):
+            check_report(str(tmp_path), None)
+    finally:
+        os.seteuid(0)
+
+
+def test_query_that_does_not_parse_is_refused_before_the_folder_is_made(folder: Path) -> None:
+    for attempt in (
+        lambda: check_report(str(folder), "hosts[?"),
+        lambda: write_report(str(folder), troubled("x"), "hosts[?"),
+    ):
+        with pytest.raises(ReportError, match=r"'hosts\[\?' is not a JMESPath expression"):
+            attempt()
+    assert not folder.exists()
