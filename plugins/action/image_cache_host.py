@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, "would_change": would_change, "options": fleet_options.to_plain()}
 
     def _refuse_plays_that_cannot_be_decided(self) -> None:
-        strategy = str(self._task._parent._play.strategy or "")
+        strategy = play.strategy_of(self._task)
         if strategy.rpartition(".")[2] in _STRATEGIES_WITHOUT_BARRIER:
             raise OptionsError(
                 f"Nothing was done: under the strategy {strategy} there is no moment at which all hosts have "
@@ -126,8 +126,8 @@ _NOT_LOOKED_AT = (
 )
 
 _LOOK_FAILED = (
-    "Nothing was done: the look at this host failed, so it is not certain which files are in use. See the message of that "
-    "task, and run the play again."
+    "Nothing was done: the look at this host failed, so it is not certain which files are in use. See the message of "
+    "that task, and run the play again."
 )
 
 

@@ -51,7 +51,10 @@ class ActionModule(ActionBase):
             now=time.time(),
         )
         text = _pages(fleet, storages, outcomes)
-        if constants.DEFAULT_STDOUT_CALLBACK.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+        if (
+            str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
+            not in _CALLBACKS_FOR_PROGRAMS
+        ):
             Display().display(text)
         result = {"changed": False, "play": walk.play, "fleet": fleet, "text": text.splitlines()}
         path, query = play.report_wishes([outcome.answer for outcome in outcomes])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from .options import NOTHING_SET, FleetOptions
@@ -82,7 +82,7 @@ _OPTIONAL = {
 }
 
 
-class AnswerState(str, Enum):
+class AnswerState(StrEnum):
     """Whether a host answered."""
 
     ANSWERED = "answered"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import Enum
+from enum import StrEnum
 from typing import Any
 
 from .answers import AnswerState
@@ -24,7 +24,7 @@ from .storages import (
 __all__ = ["Action", "FleetDecision", "HostDecision", "StorageDecision", "decide"]
 
 
-class Action(str, Enum):
+class Action(StrEnum):
     """What a host does after the decision."""
 
     LOOK = "look"

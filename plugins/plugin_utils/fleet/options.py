@@ -104,7 +104,10 @@ class FleetOptions:
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> FleetOptions:
         """Read what :meth:`to_plain` made; a list has come back for each tuple."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()})
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+        }
+        return cls(**values)
 
 
 NOTHING_SET = FleetOptions()

@@ -56,6 +56,11 @@ class Walk(NamedTuple):
         return cls(str(block._play._uuid), str(block._uuid))
 
 
+def strategy_of(task: Any) -> str:
+    """Return the strategy that a task's play sets; empty where it leaves Ansible's own."""
+    return str(task._parent._play.strategy or "")
+
+
 def set_variables(task_vars: Mapping[str, Any], template: Template) -> dict[str, Any]:
     """Return the role's variables that are set for a host, templated.
 

@@ -198,7 +198,7 @@ def _disagreements_about_pruning(storage: Storage) -> Iterator[str]:
 def _contradictions(storage: Storage) -> Iterator[str]:
     """Yield what cannot be if all members see the same cache, and what they disagree about."""
     first, first_found = storage.members[0], storage.found[0]
-    for host, found in zip(storage.members, storage.found):
+    for host, found in zip(storage.members, storage.found, strict=True):
         if storage.is_one_machine:
             yield from _one_machine_disagreements(host, found, first, first_found)
         elif not found["exists"]:

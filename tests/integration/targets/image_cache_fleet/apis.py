@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloud import Cloud, captured, cloud
 from fleet import DAY, UNREACHABLE, Fleet, Run, cached, names
 
 from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, captured, cloud, write_clouds
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 LISTED = [server["image"]["id"] for server in captured("servers-detail", "servers")]
@@ -25,17 +25,6 @@ DELETED = {
     server["status"]: server["image"]["id"] for server in captured("servers-detail-deleted-true", "servers")[::-1]
 }
 SOFT_DELETED = DELETED["SOFT_DELETED"]
-
-
-def write_clouds(folder: Path, urls: dict[str, str]) -> None:
-    """Make the configuration of clouds, by their names and the URLs of their APIs."""
-    secrets = {"username": "admin", "password": "secret", "project_name": "admin"}
-    domains = {"user_domain_name": "Default", "project_domain_name": "Default"}
-    clouds = {
-        name: {"auth": {"auth_url": f"{url}/identity/v3", **secrets, **domains}, "region_name": "lab"}
-        for name, url in urls.items()
-    }
-    (folder / "clouds.yaml").write_text(json.dumps({"clouds": clouds}))
 
 
 class CloudFleet(Fleet):
