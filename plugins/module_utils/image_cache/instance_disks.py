@@ -122,8 +122,9 @@ def make_locate(
     def locate(path: str) -> str | None:
         if path.startswith(prefix) and path[start:] in names:
             return path
-        real_path = os.path.realpath(path)
         try:
+            # It raises too, where a link is replaced by a file meanwhile.
+            real_path = os.path.realpath(path)
             status = os.stat(real_path)
         except OSError as exc:
             if os.path.basename(path) in names:
