@@ -43,7 +43,7 @@ def run(*arguments: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[s
 def names(table: str, title: str) -> set[str]:
     """The files in one section of the table."""
     section = re.search(rf"^{title}: .*\n((?:.+\n)*)", table, re.MULTILINE)
-    return set() if section is None else set(re.findall(r"^ .*iB .* ago  ([^:\n]+)", section[1], re.MULTILINE))
+    return set() if section is None else set(re.findall(r"^ .*B .* ago  ([^:\n]+)", section[1], re.MULTILINE))
 
 
 def listing(tree: CacheTree) -> dict[str, int]:
@@ -64,37 +64,37 @@ def arguments_for(tree: CacheTree) -> list[str]:
 def test_sample():
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
-    assert names(done.stdout, "UNUSED, WENT") == UNUSED
-    assert "prune        6 files went, the same ones\nprune again  0 files went, changed=0\n" in done.stdout
+    assert names(done.stdout, "REMOVED") == UNUSED
+    assert "prune        6 files removed, the same ones\nprune again  0 files removed, changed=0\n" in done.stdout
     cache = ROOT / ".run/sample/instances/_base"
     assert f"!!          - {fingerprint(LOST)}: instance-00000005\n" in done.stdout
-    assert len(names(done.stdout, "STAYS, IN USE")) == 8
-    assert len(names(done.stdout, "STAYS, TOO YOUNG")) == 2
+    assert len(names(done.stdout, "IN USE")) == 8
+    assert len(names(done.stdout, "TOO YOUNG")) == 2
     assert not UNUSED & {path.name for path in cache.iterdir()}
     diff = (ROOT / ".run/log").read_text()
     assert set(re.findall(r"^-(\S+) \d+ \w+$", diff, re.MULTILINE)) == UNUSED
-    assert re.search(r"\nDISK BACK: 3\.\d MiB of 6\.\d MiB\.\n$", done.stdout)
+    assert re.search(r"\nFREED: 3\.\d MiB of 6\.\d MiB\.\n$", done.stdout)
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(cache) not in line)
 
 
 def test_named_cache(tree: CacheTree):
-    """Nothing is touched without --prune, and with it goes what the dry run listed."""
+    """Nothing is touched without --prune, and what the dry run listed is removed with it."""
     before = listing(tree)
     dry_run = run(*arguments_for(tree))
     assert dry_run.returncode == 0, dry_run.stderr
     assert listing(tree) == before
-    assert names(dry_run.stdout, "UNUSED, WOULD GO") == UNUSED
+    assert names(dry_run.stdout, "WOULD BE REMOVED") == UNUSED
 
     prune = run("--prune", *arguments_for(tree))
     assert prune.returncode == 0, prune.stderr
-    assert names(prune.stdout, "UNUSED, WENT") == UNUSED
+    assert names(prune.stdout, "REMOVED") == UNUSED
     gone = {Path(path) for path in before.keys() - listing(tree).keys()}
     facts = f"{fingerprint(FEDORA)}.info"
     assert {path.name for path in gone if path.parent == tree.cache_path} == {*UNUSED, facts}
 
     again = run(*arguments_for(tree), "--prune")
     assert again.returncode == 0, again.stderr
-    assert "\nWENT: nothing\n" in again.stdout
+    assert "\nREMOVED: nothing\n" in again.stdout
 
 
 def test_refused(tree: CacheTree):
@@ -103,7 +103,7 @@ def test_refused(tree: CacheTree):
     done = run("instances", "--prune", "host=compute-1", "libvirt_config_path=nowhere", cwd=tree.root)
     assert done.returncode == 1
     assert f"!!          - libvirt_config_path {tree.root}/nowhere cannot be" in re.sub(r"\n!! {12}", " ", done.stdout)
-    assert "DISK THAT WOULD COME BACK: 0 KiB of 6." in done.stdout
+    assert "WOULD BE FREED: 0 B of 6." in done.stdout
     assert listing(tree) == before
 
 

@@ -46,14 +46,14 @@ def test_hostile_name_can_be_written_and_read_again(folder: Path, name: str) -> 
 
 
 def test_report_replaces_an_earlier_one(folder: Path) -> None:
-    for name in ("early", "late"):
+    for name in ("first-name", "second-name"):
         write_report(str(folder), troubled(name), None)
-    assert all("early" not in (folder / name).read_text() for name in FILES)
+    assert all("first-name" not in (folder / name).read_text() for name in FILES)
     assert sorted(path.name for path in folder.iterdir()) == FILES
 
 
 def test_failure_to_write_one_file_leaves_the_earlier_report_and_no_part(folder: Path) -> None:
-    write_report(str(folder), troubled("early"), None)
+    write_report(str(folder), troubled("first-name"), None)
     # A limit of the process on the size of a file is reached by the page, as it would be on a full file system.
     script = (
         "import resource, signal, sys\n"
@@ -61,13 +61,13 @@ def test_failure_to_write_one_file_leaves_the_earlier_report_and_no_part(folder:
         "from ansible_collections.stackops.nova.tests.support.fleets import troubled\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
-        "write_report(sys.argv[1], troubled('late'), None)\n"
+        "write_report(sys.argv[1], troubled('second-name'), None)\n"
     )
     done = subprocess.run([sys.executable, "-c", script, str(folder)], check=False, capture_output=True, text=True)
     assert "The report cannot be written into" in done.stderr
     assert "The cause is: File too large." in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == FILES
-    assert all("late" not in (folder / name).read_text() for name in FILES)
+    assert all("second-name" not in (folder / name).read_text() for name in FILES)
 
 
 def test_check_makes_the_folder_and_writes_nothing(folder: Path) -> None:
