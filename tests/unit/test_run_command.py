@@ -43,7 +43,7 @@ def run(*arguments: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[s
 def names(table: str, title: str) -> set[str]:
     """The files in one section of the table."""
     section = re.search(rf"^{title}: .*\n((?:.+\n)*)", table, re.MULTILINE)
-    return set() if section is None else set(re.findall(r"^ .*iB .* ago  ([^:\n]+)", section[1], re.MULTILINE))
+    return set() if section is None else set(re.findall(r"^ .*B .* ago  ([^:\n]+)", section[1], re.MULTILINE))
 
 
 def listing(tree: CacheTree) -> dict[str, int]:
@@ -65,7 +65,7 @@ def test_sample():
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert names(done.stdout, "REMOVED") == UNUSED
-    assert "prune        6 files went, the same ones\nprune again  0 files went, changed=0\n" in done.stdout
+    assert "prune        6 files removed, the same ones\nprune again  0 files removed, changed=0\n" in done.stdout
     cache = ROOT / ".run/sample/instances/_base"
     assert f"!!          - {fingerprint(LOST)}: instance-00000005\n" in done.stdout
     assert len(names(done.stdout, "IN USE")) == 8
@@ -78,7 +78,7 @@ def test_sample():
 
 
 def test_named_cache(tree: CacheTree):
-    """Nothing is touched without --prune, and with it goes what the dry run listed."""
+    """Nothing is touched without --prune, and what the dry run listed is removed with it."""
     before = listing(tree)
     dry_run = run(*arguments_for(tree))
     assert dry_run.returncode == 0, dry_run.stderr

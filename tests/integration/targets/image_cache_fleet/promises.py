@@ -223,7 +223,7 @@ class TestDryRuns:
         run = fleet.run(argument, play={"check_mode": is_dry}, image_cache_report_path=str(report))
         assert (run.status, cached(shared)) == (0, ALL if is_dry else USED), run.output
         assert json.loads((report / "report.json").read_text())["check_mode"] is is_dry
-        assert ("UNUSED, WOULD GO" in run.output, "UNUSED, WENT" in run.output) == (is_dry, not is_dry)
+        assert ("\nWOULD BE REMOVED: " in run.output, "\nREMOVED: " in run.output) == (is_dry, not is_dry)
 
     def test_a_clock_that_is_set_back_hides_no_prune(self, fleet: Fleet, shared: CacheTree) -> None:
         interpreter = fleet.root / "python"

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,5 +34,5 @@ def test_parts_fit_into_the_bar_in_order_and_each_can_be_seen(size: dict[str, in
     parts = divide(size, size["active"] + size["too_young"] + size["removable"])
     assert [part.state for part in parts] == [state for state in STATES if state in {part.state for part in parts}]
     assert all(part.width >= 0.9 for part in parts)
-    assert all(one.start + one.width <= other.start + 0.02 for one, other in pairwise(parts))
+    assert all(one.start + one.width <= other.start + 0.02 for one, other in itertools.pairwise(parts))
     assert not parts or parts[-1].start + parts[-1].width <= 100.05
