@@ -62,9 +62,20 @@ options:
     type: str
   config_file:
     description:
-      - A C(nova.conf) on the host to read the options above from, under their present and their Icehouse names.
-        References such as C($state_path) are followed. An option given to the module wins.
-    type: path
+      - C(nova.conf) on the host, or several files, to read the options above from, under their present and their
+        Icehouse names. Of an option that several files set, the last counts, as in oslo.config.
+      - References such as C($state_path), C($my_ip) and C($host) are followed. An option given to the module wins.
+      - Where it is one file and O(config_dir) is not given, C(nova.conf.d) and C(nova-compute.conf.d) beside it are
+        read too, because nova reads them. Beside a file that is named C(nova.conf), so is C(nova-compute.conf).
+      - Options that today's nova does not have are ignored with a warning if their value there is wrong.
+    type: list
+    elements: path
+  config_dir:
+    description:
+      - Directories on the host whose C(*.conf) files are read after O(config_file), in the order of their names.
+      - An empty list reads no directory.
+    type: list
+    elements: path
   instances:
     description:
       - Instances that may use the cache, as dictionaries. All hosts that share the storage count, not this one alone.

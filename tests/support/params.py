@@ -20,6 +20,7 @@ DEFAULTS: dict[str, Any] = {
     "remove_unused_kernels": None,
     "host": None,
     "config_file": None,
+    "config_dir": None,
     "instances": None,
     "instance_hosts": [],
     "libvirt": True,

@@ -8,10 +8,14 @@
 from __future__ import annotations
 
 import socket
-from typing import Any, Mapping
+from typing import TYPE_CHECKING, Any, Mapping
 
 from .instances import Inventory, collect
+from .layout import some_names
 from .settings import Settings, make_settings
+
+if TYPE_CHECKING:
+    from .nova_conf import NovaConf
 
 __all__ = ["argument_spec", "inventory_from_params", "settings_from_params"]
 
@@ -27,7 +31,8 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "remove_unused_resized_minimum_age_seconds": {"type": "int"},
         "remove_unused_kernels": {"type": "bool"},
         "host": {"type": "str"},
-        "config_file": {"type": "path"},
+        "config_file": {"type": "list", "elements": "path"},
+        "config_dir": {"type": "list", "elements": "path"},
         "instances": {"type": "list", "elements": "raw", "no_log": True},
         "instance_hosts": {"type": "list", "elements": "str", "default": []},
         "libvirt": {"type": "bool", "default": True},
@@ -58,13 +63,28 @@ def settings_from_params(params: Mapping[str, Any]) -> Settings:
 
     :raises ImageCacheError: an option, or the file, is wrong.
     """
-    configured = {}
-    if params["config_file"] is not None:
-        # Here, so that a pass without a configuration file does not pay for its parser.
-        from .nova_conf import read_nova_conf
+    files, directories = params["config_file"], params["config_dir"]
+    if not files and not directories:
+        return _with_source(make_settings(params, {}, hostname=socket.gethostname()), params, None)
+    # Here, so that a pass without a configuration file does not pay for its parser.
+    from .nova_conf import read_nova_conf
 
-        configured = read_nova_conf(params["config_file"])
-    return make_settings(params, configured, hostname=socket.gethostname())
+    configured = read_nova_conf(files or (), directories, params)
+    settings = make_settings(params, configured, hostname=socket.gethostname())
+    settings = settings._replace(warnings=(*configured.ignored, *settings.warnings))
+    return _with_source(settings, params, configured)
+
+
+def _with_source(settings: Settings, params: Mapping[str, Any], configured: NovaConf | None) -> Settings:
+    """Add who set ``instances_path``, for the message where it does not exist."""
+    if params["instances_path"] is not None:
+        source = "The option instances_path names it."
+    elif configured is None:
+        source = "It is nova's default, because neither instances_path nor config_file was given."
+    else:
+        setting = "set it" if "instances_path" in configured else "do not set it, and it is nova's default"
+        source = f"config_file and config_dir ({some_names(configured.files)}) {setting}: in a container, maybe."
+    return settings._replace(instances_path_source=source)
 
 
 def inventory_from_params(params: Mapping[str, Any], host: str) -> Inventory:

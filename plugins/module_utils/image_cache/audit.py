@@ -70,6 +70,7 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
             for path, image_format in instance.disks
         ]
         snapshot = take_snapshot(settings, other_disks, run_command)
+        snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
         return settings, snapshot, make_plan(snapshot, inventory, settings, now)
 
 

@@ -3,33 +3,40 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change at any time and is not for use from elsewhere.
-"""Reading the image cache's options out of a ``nova.conf``.
+"""Reading the image cache's options out of nova's configuration files.
 
 The option names, groups and defaults are nova's: ``nova/conf/imagecache.py``,
-``nova/conf/libvirt.py`` and ``nova/conf/compute.py``, and their Icehouse forms. The syntax is
-oslo.config's (``oslo_config/iniparser.py``).
+``nova/conf/libvirt.py``, ``nova/conf/netconf.py`` and ``nova/conf/compute.py``, and their Icehouse forms.
+The syntax, and the order in which files are read, are oslo.config's (``oslo_config/iniparser.py``, ``cfg.py``).
 """
 
 from __future__ import annotations
 
 import os
+import socket
 import stat
 import string
-from typing import Dict, Tuple
+from typing import Dict, Iterable, Mapping, Sequence, Tuple
 
 from .errors import ImageCacheError
-from .layout import printable
+from .layout import printable, some_names
+from .own_address import own_address
+from .settings import OBSOLETE_OPTIONS
 
-__all__ = ["read_nova_conf"]
+__all__ = ["NovaConf", "read_nova_conf"]
 
 _CONFIG_SIZE_LIMIT = 4 * 1024 * 1024
 # Of a path, a name or a number. References that refer to references, each to two, would fill the memory.
 _VALUE_LIMIT = 4096
+# What nova-compute reads where it is started without a configuration file; project and program, each once.
+_DEFAULT_FILES = ("nova.conf", "nova-compute.conf")
+_DIRECTORY_SUFFIX = ".d"
+_FILE_SUFFIX = ".conf"
 
 Place = Tuple[str, str]
 Sections = Dict[str, Dict[str, str]]
 
-# Where each option stands, today's place first: oslo.config prefers it to a deprecated one.
+# Where each option stands, today's place first: within a file, oslo.config prefers it to a deprecated one.
 PLACES: dict[str, tuple[Place, ...]] = {
     "instances_path": (("DEFAULT", "instances_path"),),
     "image_cache_subdirectory_name": (
@@ -71,55 +78,152 @@ PLACES: dict[str, tuple[Place, ...]] = {
     "host": (("DEFAULT", "host"),),
 }
 
-# References count from an option's present group, wherever it stands.
-_PRESENT_GROUPS: dict[Place, str] = {place: places[0][0] for places in PLACES.values() for place in places}
+_OPTION_PLACES: dict[Place, tuple[Place, ...]] = {place: places for places in PLACES.values() for place in places}
 
-# What a reference may name without its being in the file: nova's own defaults, as packages set them.
-_REFERENCE_DEFAULTS: dict[str, str] = {
-    "state_path": "/var/lib/nova",
-    "instances_path": "$state_path/instances",
-    "image_cache_subdirectory_name": "_base",
+_MY_IP: Place = ("DEFAULT", "my_ip")
+_HOST: Place = ("DEFAULT", "host")
+# What a reference may name without its being set: nova's own defaults, as packages set them.
+_DEFAULTS: dict[Place, str] = {
+    ("DEFAULT", "state_path"): "/var/lib/nova",
+    ("DEFAULT", "instances_path"): "$state_path/instances",
+    ("DEFAULT", "my_block_storage_ip"): "$my_ip",
+    ("DEFAULT", "my_shared_fs_storage_ip"): "$my_ip",
+    ("image_cache", "subdirectory_name"): "_base",
 }
 
 
-def read_nova_conf(path: str) -> dict[str, str]:
-    """Read the image cache's options out of a nova.conf.
+class NovaConf(Dict[str, str]):
+    """The options that nova's configuration sets, by their name in this collection, as text.
 
-    The syntax is oslo.config's: repeated sections are one, of an option given twice the last
-    counts, a value goes on over indented lines, and ``$name``, ``${name}`` and ``$group.name``
-    refer to other options. Today's groups and names are known, and Icehouse's.
-
-    :param path: the file.
-    :return: the options that the file sets, by their name in this collection, as text.
-    :raises ImageCacheError: the file cannot be read or is not valid, or a reference leads nowhere.
+    :ivar files: the files that were read, in oslo.config's order.
+    :ivar ignored: sentences about obsolete options that cannot be understood, and so are not set.
     """
+
+    def __init__(
+        self,
+        values: Mapping[str, str],
+        files: Sequence[str] = (),
+        ignored: Sequence[str] = (),
+    ) -> None:
+        super().__init__(values)
+        self.files = tuple(files)
+        self.ignored = tuple(ignored)
+
+
+def read_nova_conf(
+    config_file: str | Sequence[str],
+    config_dir: str | Sequence[str] | None = None,
+    given: Mapping[str, str | None] | None = None,
+) -> NovaConf:
+    """Read the image cache's options out of nova's configuration, as oslo.config does.
+
+    Files are read first, then each directory's ``*.conf`` in the order of their names; what is read later wins.
+    Repeated sections are one, of an option given twice the last counts, a value goes on over indented lines, and
+    ``$name``, ``${name}`` and ``$group.name`` refer to other options. Today's groups and names are known, and
+    Icehouse's.
+
+    :param config_file: a file or several.
+    :param config_dir: a directory or several. None: where there is one file only, what lies beside it and oslo.config
+        reads by default (``nova.conf.d``) is read too.
+    :param given: options that were given to the module: references to them stand for what was given.
+    :return: the options that the configuration sets.
+    :raises ImageCacheError: a file cannot be read or is not valid, or a reference leads nowhere.
+    """
+    paths = _paths([config_file] if isinstance(config_file, str) else config_file, config_dir)
+    # oslo.config looks a value up in the file that was read last, and in the others only if it is not there.
+    sections = [_read_file(path) for path in reversed(paths)]
+    overrides = {PLACES[name][0]: value for name, value in (given or {}).items() if name in PLACES and value}
+    names = some_names(paths)
+    try:
+        return _find_options(_Values(sections, overrides), paths)
+    except RecursionError as exc:
+        raise ImageCacheError(f"config_file {names} has references that go too deep.") from exc
+    except ValueError as exc:
+        raise ImageCacheError(f"config_file {names}: {exc}.") from exc
+
+
+def _paths(files: Sequence[str], config_dir: str | Sequence[str] | None) -> list[str]:
+    """Return the files to read, in the order of ``_parse_config_files`` and ``ConfigDirAction`` in ``cfg.py``."""
+    if config_dir is not None:
+        directories = [config_dir] if isinstance(config_dir, str) else config_dir
+        return [*files, *_files_in(directories)]
+    if len(files) != 1:
+        return list(files)
+    folder, name = os.path.split(files[0])
+    beside = [os.path.join(folder, default) for default in _DEFAULT_FILES]
+    fragments = _files_in(path + _DIRECTORY_SUFFIX for path in beside if os.path.isdir(path + _DIRECTORY_SUFFIX))
+    if name != _DEFAULT_FILES[0]:
+        # Such a file was named on nova's command line, which is read after the default directories.
+        return [*fragments, *files]
+    return [*files, *(path for path in beside[1:] if os.path.exists(path)), *fragments]
+
+
+def _files_in(directories: Iterable[str]) -> list[str]:
+    paths = []
+    for directory in directories:
+        try:
+            names = os.listdir(directory)
+        except (OSError, ValueError) as exc:
+            raise ImageCacheError(
+                f"config_dir {printable(directory)} cannot be read: {_reason(exc)}. "
+                f"Set config_dir to directories of this host that hold nova's configuration files."
+            ) from exc
+        paths += sorted(
+            os.path.join(directory, name) for name in names if name.endswith(_FILE_SUFFIX) and name[0] != "."
+        )
+    return paths
+
+
+def _read_file(path: str) -> Sections:
     try:
         # Without O_NONBLOCK, a FIFO in its place would hold the pass up.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, encoding="utf-8") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no regular file")
-            text = stream.read(_CONFIG_SIZE_LIMIT + 1)
+        try:
+            mode = os.fstat(descriptor).st_mode
+            if stat.S_ISDIR(mode):
+                raise ValueError("it is a directory, which config_dir takes")
+            if not stat.S_ISREG(mode):
+                raise ValueError("it is not a regular file")
+            with open(descriptor, encoding="utf-8", closefd=False) as stream:
+                text = stream.read(_CONFIG_SIZE_LIMIT + 1)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as exc:
-        raise ImageCacheError(f"config_file {printable(path)} cannot be read: {exc}.") from exc
+        raise ImageCacheError(
+            f"config_file {printable(path)} cannot be read: {_reason(exc)}. "
+            f"Set config_file to nova's configuration file on this host."
+        ) from exc
     if len(text) > _CONFIG_SIZE_LIMIT:
         raise ImageCacheError(f"config_file {printable(path)} is larger than any nova.conf: nothing was read from it.")
     try:
-        sections = _parse(text)
-        found = {}
-        known: dict[Place, str] = {}
-        for option, places in PLACES.items():
-            for group, name in places:
-                if name in sections.get(group, {}):
-                    found[option] = _resolve(sections, (group, name), (), known)
-                    break
-        if "instances_path" not in found and "state_path" in sections.get("DEFAULT", {}):
-            found["instances_path"] = _substitute(sections, "DEFAULT", _REFERENCE_DEFAULTS["instances_path"], (), known)
-    except RecursionError as exc:
-        raise ImageCacheError(f"config_file {printable(path)} has references that go too deep.") from exc
+        return _parse(text)
     except ValueError as exc:
         raise ImageCacheError(f"config_file {printable(path)}: {exc}.") from exc
-    return found
+
+
+def _reason(exc: OSError | ValueError) -> str:
+    if isinstance(exc, UnicodeDecodeError):
+        return "it is not UTF-8 text"
+    return exc.strerror or "unknown error" if isinstance(exc, OSError) else str(exc)
+
+
+def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
+    found = {}
+    ignored = []
+    for option, places in PLACES.items():
+        if values.raw(places) is not None:
+            try:
+                found[option] = values.resolve(places)
+            except ValueError as exc:
+                if option not in OBSOLETE_OPTIONS:
+                    raise
+                ignored.append(
+                    f"config_file sets {option}, which is ignored: {exc}. Today's nova has no such option. "
+                    f"Remove it there."
+                )
+    if "instances_path" not in found and values.raw((("DEFAULT", "state_path"),)) is not None:
+        found["instances_path"] = values.resolve(PLACES["instances_path"])
+    return NovaConf(found, files, ignored)
 
 
 def _parse(text: str) -> Sections:
@@ -165,47 +269,89 @@ class _Reference(string.Template):
     idpattern = "[_a-z][._a-z0-9]*"
 
 
-class _References(Dict[str, str]):
-    """What ``$name`` stands for in a value of one group, looked up as oslo.config does."""
+class _Values:
+    """What options stand for, looked up in several files as oslo.config does.
 
-    def __init__(self, sections: Sections, group: str, pending: tuple[Place, ...], known: dict[Place, str]) -> None:
-        super().__init__()
+    :param sections: those of each file, the file that wins first.
+    :param overrides: what references to an option stand for, by its present place, whatever the files say.
+    """
+
+    def __init__(self, sections: Sequence[Sections], overrides: Mapping[Place, str]) -> None:
         self._sections = sections
-        self._group = group
-        self._pending = pending
-        self._known = known
+        self._overrides = overrides
+        self._known: dict[Place, str] = {}
 
-    def __missing__(self, reference: str) -> str:
-        for group, name in self._candidates(reference):
-            if (group, name) in self._pending:
+    def raw(self, places: Sequence[Place]) -> str | None:
+        """Return an option's value as it is written, None where no file sets it."""
+        for sections in self._sections:
+            for group, name in places:
+                if name in sections.get(group, {}):
+                    return sections[group][name]
+        return None
+
+    def resolve(self, places: Sequence[Place], pending: tuple[Place, ...] = ()) -> str:
+        """Return what an option stands for.
+
+        :param places: where it may stand, today's place first.
+        :param pending: the options in which it was referred to, which cannot refer to each other.
+        :raises KeyError: no file sets it, and it has no default.
+        :raises ValueError: a reference leads nowhere, or the value is too long.
+        """
+        present = places[0]
+        if present not in self._known:
+            raw = self.raw(places)
+            value = self._default(present) if raw is None else raw
+            self._known[present] = self._substitute(present[0], value, (*pending, present))
+        return self._known[present]
+
+    def reference(self, reference: str, group: str, pending: tuple[Place, ...]) -> str:
+        for place in _candidates(reference, group):
+            places = _OPTION_PLACES.get(place, (place,))
+            if places[0] in pending:
                 raise ValueError(f"${reference} refers to itself")
-            if name in self._sections.get(group, {}):
-                return _resolve(self._sections, (group, name), (*self._pending, (group, name)), self._known)
-        if reference in _REFERENCE_DEFAULTS and ("", reference) not in self._pending:
-            default = _REFERENCE_DEFAULTS[reference]
-            return _substitute(self._sections, "DEFAULT", default, (*self._pending, ("", reference)), self._known)
+            if places[0] in self._overrides:
+                return self._overrides[places[0]]
+            try:
+                return self.resolve(places, pending)
+            except KeyError:
+                continue
         raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
 
-    def _candidates(self, reference: str) -> list[Place]:
-        places = [(self._group, reference), ("DEFAULT", reference), *PLACES.get(reference, ())]
-        group, dot, name = reference.partition(".")
-        if dot:
-            places.insert(0, (group, name))
-        return places
+    def _default(self, place: Place) -> str:
+        if place == _MY_IP:
+            return own_address()
+        if place == _HOST:
+            return socket.gethostname()
+        return _DEFAULTS[place]
+
+    def _substitute(self, group: str, value: str, pending: tuple[Place, ...]) -> str:
+        if "$" in value and len(value) <= _VALUE_LIMIT:
+            references = _References(self, group, pending)
+            value = _Reference(value.replace("\\$", "$$")).safe_substitute(references)
+        if len(value) > _VALUE_LIMIT:
+            raise ValueError(f"a value is longer than {_VALUE_LIMIT} characters")
+        return value
 
 
-def _resolve(sections: Sections, place: Place, pending: tuple[Place, ...], known: dict[Place, str]) -> str:
-    if place not in known:
-        group, name = place
-        value = sections[group][name]
-        known[place] = _substitute(sections, _PRESENT_GROUPS.get(place, group), value, pending, known)
-    return known[place]
+class _References(Dict[str, str]):
+    """What ``$name`` stands for in a value of one group."""
+
+    def __init__(self, values: _Values, group: str, pending: tuple[Place, ...]) -> None:
+        super().__init__()
+        self._values = values
+        self._group = group
+        self._pending = pending
+
+    def __missing__(self, reference: str) -> str:
+        return self._values.reference(reference, self._group, self._pending)
 
 
-def _substitute(sections: Sections, group: str, value: str, pending: tuple[Place, ...], known: dict[Place, str]) -> str:
-    if "$" in value and len(value) <= _VALUE_LIMIT:
-        references = _References(sections, group, pending, known)
-        value = _Reference(value.replace("\\$", "$$")).safe_substitute(references)
-    if len(value) > _VALUE_LIMIT:
-        raise ValueError(f"a value is longer than {_VALUE_LIMIT} characters")
-    return value
+def _candidates(reference: str, group: str) -> list[Place]:
+    """Return where the option of a reference may stand; references count from a value's present group."""
+    places = [(group, reference), ("DEFAULT", reference)]
+    if reference in PLACES:
+        places.append(PLACES[reference][0])
+    named_group, dot, name = reference.partition(".")
+    if dot:
+        places.insert(0, (named_group, name))
+    return places

@@ -103,8 +103,8 @@ def open_cache(settings: Settings) -> int | None:
 
 def _no_instances_path(settings: Settings) -> ImageCacheError:
     return ImageCacheError(
-        f"instances_path {printable(settings.instances_path)} does not exist, or is no directory. "
-        f"Give the path that nova.conf sets, or config_file."
+        f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory. "
+        f"{settings.instances_path_source} Set instances_path to the path that this directory has on the host."
     )
 
 

@@ -19,14 +19,18 @@ from typing import (
 from .errors import ImageCacheError
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
 
-__all__ = ["ChecksumSettings", "Settings", "make_settings"]
+__all__ = ["OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
 
 _LARGEST = 2**63 - 1
 _IMAGE_REFERENCE = "%(image)s"
-_DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
+_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
 
 # One of each form, to try an info file's name on.
 _CACHE_NAMES = (fingerprint(""), fingerprint("") + "_1", "swap_1", "ephemeral_1_0706d66")
+# Today's nova has removed these. What it does not look at in nova.conf cannot be an error there.
+OBSOLETE_OPTIONS = frozenset(
+    ["image_info_filename_pattern", "remove_unused_kernels", "checksum_base_images", "checksum_interval_seconds"]
+)
 _BOOLEANS = {"true": True, "1": True, "on": True, "yes": True, "false": False, "0": False, "off": False, "no": False}
 
 
@@ -51,6 +55,7 @@ class Settings(NamedTuple):
 
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
+    ``instances_path_source`` is a sentence about who set that path, ``warnings`` are sentences about options.
     """
 
     instances_path: str
@@ -71,6 +76,8 @@ class Settings(NamedTuple):
     checksums: ChecksumSettings = ChecksumSettings()
     keep_files: frozenset[str] = frozenset()
     shared_storage: bool | None = None
+    instances_path_source: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def cache_path(self) -> str:
@@ -93,16 +100,34 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
     :raises ImageCacheError: a value that cannot be meant.
     """
 
+    ignored: list[str] = []
+
     def choose(name: str, default: Any) -> Any:
         if given.get(name) is not None:
             return given[name]
         if name not in configured:
             return default
-        if isinstance(default, bool):
-            return _boolean(name, configured[name])
-        if isinstance(default, int):
-            return _integer(name, configured[name])
+        try:
+            if isinstance(default, bool):
+                return _boolean(name, configured[name])
+            if isinstance(default, int):
+                return _not_negative(name, _integer(name, configured[name]))
+        except ImageCacheError as exc:
+            if name not in OBSOLETE_OPTIONS:
+                raise
+            ignored.append(_ignored(name, exc))
+            return default
         return configured[name]
+
+    def choose_pattern() -> str:
+        pattern = str(choose("image_info_filename_pattern", _INFO_PATTERN))
+        try:
+            return _info_pattern(pattern, instances_path, subdirectory)
+        except ImageCacheError as exc:
+            if given.get("image_info_filename_pattern") is not None:
+                raise
+            ignored.append(_ignored("image_info_filename_pattern", exc))
+            return _info_pattern(_INFO_PATTERN, instances_path, subdirectory)
 
     instances_path = str(choose("instances_path", "/var/lib/nova/instances"))
     if not os.path.isabs(instances_path) or "\0" in instances_path or ".." in instances_path.split("/"):
@@ -111,12 +136,11 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         )
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
-    pattern = str(choose("image_info_filename_pattern", _DEFAULT_INFO_PATTERN))
     glance_images = given.get("glance_images")
-    return Settings(
+    settings = Settings(
         instances_path=instances_path,
         image_cache_subdirectory_name=subdirectory,
-        image_info_filename_pattern=_info_pattern(pattern, instances_path, subdirectory),
+        image_info_filename_pattern=choose_pattern(),
         remove_unused_base_images=choose("remove_unused_base_images", True),
         remove_unused_original_minimum_age_seconds=_not_negative(
             "remove_unused_original_minimum_age_seconds",
@@ -143,6 +167,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         keep_files=frozenset(given.get("keep_files") or ()),
         shared_storage=given.get("shared_storage"),
     )
+    return settings._replace(warnings=tuple(ignored))
 
 
 def _checksum_settings(given: Mapping[str, Any], enabled: bool, interval_seconds: int) -> ChecksumSettings:
@@ -186,7 +211,7 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
     if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous or is_lock:
         raise ImageCacheError(
             f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last "
-            f"part, that cannot be taken for a cache or lock file, such as {_DEFAULT_INFO_PATTERN}; it is "
+            f"part, that cannot be taken for a cache or lock file, such as {_INFO_PATTERN}; it is "
             f"'{printable(pattern)}'."
         )
     if not os.path.isabs(path) or "$" in path:
@@ -195,6 +220,10 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
             f"and $image_cache_subdirectory_name; it gives '{printable(path)}'."
         )
     return os.path.normpath(path)
+
+
+def _ignored(name: str, reason: ImageCacheError) -> str:
+    return f"config_file sets {name}, which is ignored: {reason} Today's nova has no such option. Remove it there."
 
 
 def _boolean(name: str, value: str) -> bool:

@@ -94,7 +94,7 @@ class TestTheCache:
 
     def test_nor_with_a_file_in_the_place_of_that(self, host: Host) -> None:
         path = host.base(BASE)
-        with pytest.raises(ImageCacheError, match=f"instances_path {path} does not exist, or is no directory"):
+        with pytest.raises(ImageCacheError, match=f"instances_path {path} does not exist on this host"):
             scan(host, instances_path=str(path))
 
     def test_a_file_that_goes_meanwhile_is_no_matter(self, host: Host) -> None:
