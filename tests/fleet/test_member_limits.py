@@ -1,0 +1,80 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Every limit of every member counts, and the fleet's limit is the strictest of all hosts."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, cached, names
+
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
+
+ALL = names("image-a", "image-b", "unused-a", "unused-b")
+USED = names("image-a", "image-b")
+
+
+@pytest.mark.parametrize("host", ["a", "b"], ids=["pruner", "other member"])
+@pytest.mark.parametrize(
+    ("variable", "value"), [("image_cache_max_removals", 1), ("image_cache_max_removal_percent", 10)]
+)
+def test_limit_of_a_member_keeps_the_storage(
+    fleet: ComputeFleet, shared: CacheTree, host: str, variable: str, value: int
+) -> None:
+    fleet.hosts[host][variable] = value
+    run = fleet.prune()
+    assert (run.failed, run.changed, cached(shared)) == ({"a"}, {"c"}, ALL), run.output
+    assert variable.removeprefix("image_cache_") in run.messages["a"]
+
+
+@pytest.mark.parametrize("host", ["a", "b"], ids=["pruner", "other member"])
+def test_space_target_of_a_member_counts(fleet: ComputeFleet, shared: CacheTree, host: str) -> None:
+    fleet.hosts[host]["image_cache_max_used_space"] = "1T"
+    run = fleet.prune()
+    assert (run.status, run.changed, cached(shared)) == (0, {"c"}, ALL), run.output
+
+
+def test_stricter_of_two_space_targets_counts(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["a"]["image_cache_max_used_space"] = "1K"
+    fleet.hosts["b"]["image_cache_max_used_space"] = "1T"
+    run = fleet.prune()
+    assert (run.status, cached(shared)) == (0, ALL), run.output
+
+
+def test_space_targets_of_different_kinds_are_refused(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["a"]["image_cache_max_used_space"] = "1K"
+    fleet.hosts["b"]["image_cache_min_free_space"] = "1K"
+    run = fleet.prune()
+    assert (run.failed, cached(shared)) == ({"a"}, ALL), run.output
+    assert "space targets of different kinds" in run.messages["a"]
+
+
+def test_more_than_the_limit_of_the_fleet_is_not_removed(fleet: ComputeFleet, shared: CacheTree) -> None:
+    run = fleet.prune(image_cache_fleet_max_removal_percent=49)
+    assert run.failed == {"a", "c"}, run.output
+    assert "50 %" in run.messages["a"]
+    assert "image_cache_fleet_max_removal_percent" in run.messages["c"]
+    assert (cached(shared), len(fleet.cached("c"))) == (ALL, 2)
+    dry = fleet.prune("--check", image_cache_fleet_max_removal_percent=49)
+    assert dry.failed == {"a", "c"}
+
+
+def test_limit_of_the_fleet_itself_may_be_removed(fleet: ComputeFleet, shared: CacheTree) -> None:
+    run = fleet.prune(image_cache_fleet_max_removal_percent=50)
+    assert (run.status, cached(shared)) == (0, USED), run.output
+
+
+@pytest.mark.parametrize("host", ["a", "b", "c"])
+def test_limit_of_the_fleet_counts_whichever_host_sets_it(
+    fleet: ComputeFleet, shared: CacheTree, host: str
+) -> None:
+    fleet.hosts[host]["image_cache_fleet_max_removal_percent"] = 49
+    run = fleet.prune()
+    assert (run.failed, cached(shared)) == ({"a", "c"}, ALL), run.output
+
+
+def test_limit_of_the_fleet_counts_although_its_host_did_not_answer(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["c"].update(image_cache_fleet_max_removal_percent=1, **UNREACHABLE)
+    run = fleet.prune()
+    assert (run.changed, cached(shared)) == (set(), ALL), run.output

@@ -1,0 +1,78 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The report is written on the controller, whole, and where the operator wants it."""
+
+from __future__ import annotations
+
+import json
+
+from ansible_collections.stackops.nova.tests.support.compute_fleet import (
+    UNREACHABLE,
+    ComputeFleet,
+    cached,
+    names,
+    role,
+)
+
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
+
+
+def test_report_is_never_written_into_the_collection(fleet: ComputeFleet) -> None:
+    tree = fleet.add("a")
+    run = fleet.prune(image_cache_report_path="report")
+    assert "-e image_cache_report_path=$PWD/report" in run.messages["a"], run.output
+    assert len(cached(tree)) == 2
+
+
+def test_report_may_be_written_into_the_home_of_the_user(fleet: ComputeFleet) -> None:
+    fleet.add("a")
+    fleet.environment["HOME"] = str(fleet.root)
+    run = fleet.prune(image_cache_report_path="~/report")
+    assert run.status == 0, run.output
+    assert (fleet.root / "report" / "report.json").exists()
+
+
+def test_path_that_the_first_host_does_not_have_is_used(fleet: ComputeFleet, shared: CacheTree) -> None:
+    report = fleet.root / "report"
+    fleet.hosts["c"]["image_cache_report_path"] = str(report)
+    run = fleet.prune()
+    assert (run.status, cached(shared)) == (0, names("image-a", "image-b")), run.output
+    written = json.loads((report / "report.json").read_text())
+    assert written["summary"]["removed"] == 3
+    assert {host["name"] for host in written["hosts"]} == {"a", "b", "c"}
+
+
+def test_path_of_a_host_that_did_not_answer_is_used(fleet: ComputeFleet, shared: CacheTree) -> None:
+    report = fleet.root / "report"
+    fleet.hosts["c"].update(image_cache_report_path=str(report), **UNREACHABLE)
+    run = fleet.prune()
+    assert cached(shared) == names("image-a", "image-b"), run.output
+    hosts = {host["name"]: host["state"] for host in json.loads((report / "report.json").read_text())["hosts"]}
+    assert hosts == {"a": "pruned", "b": "pruned", "c": "unreachable"}
+
+
+def test_report_of_a_relative_path_lies_beside_the_playbook(fleet: ComputeFleet) -> None:
+    fleet.add("a")
+    run = fleet.play({"tasks": [role("audit")]}, image_cache_report_path="there")
+    assert run.status == 0, run.output
+    assert (fleet.root / "there" / "report.html").exists()
+
+
+def test_path_that_cannot_be_written_fails_before_anything_is_removed(fleet: ComputeFleet) -> None:
+    fleet.add("a")
+    (fleet.root / "file").write_text("")
+    run = fleet.prune(image_cache_report_path=str(fleet.root / "file" / "report"))
+    assert (run.status != 0, len(fleet.cached("a"))) == (True, 2), run.output
+    assert "report" in run.messages["a"]
+
+
+def test_cache_with_a_corrupt_file_is_shown_although_the_host_fails(fleet: ComputeFleet) -> None:
+    tree = fleet.add("a")
+    (used,) = names("image-a")
+    (tree.cache_path / f"{used}.info").write_text(json.dumps({"sha1": "0" * 40}))
+    run = fleet.audit(image_cache_checksum_base_images=True, image_cache_fail_on_corrupt=True)
+    assert run.status != 0
+    assert "IMAGE CACHE  nova-a:" in run.text, run.output
+    assert run.reported["fleet"]["summary"]["corrupt"] == 1
