@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ansible import context
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
@@ -44,8 +45,8 @@ class ActionModule(ActionBase):
         self._refuse_plays_that_cannot_be_decided()
         variables = play.set_variables(task_vars, self._templar.template)
         options = read_options(variables, task_vars["groups"], task_vars["inventory_hostname"])
+        is_opted_out = play.is_opted_out(task_vars, self._templar.template)
         is_asked = play.is_prune_asked(task_vars, options.fleet, variables)
-        is_opted_out = is_asked and play.is_opted_out(task_vars)
         fleet_options = replace(options.fleet, prune=is_asked and not is_opted_out, opted_out=is_opted_out)
         if fleet_options.prune:
             result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
@@ -54,6 +55,9 @@ class ActionModule(ActionBase):
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
             fleet_options = replace(fleet_options, instances=None)
+        # What it found may be a reason to fail for the task that acts, not to leave the play before others have decided.
+        if result.get("failed") and "image_cache" in result:
+            result.update(failed=False, failure=str(result.pop("msg", "")))
         would_change = bool(result.get("changed"))
         return {**result, "changed": False, "would_change": would_change, "options": fleet_options.to_plain()}
 
@@ -64,10 +68,16 @@ class ActionModule(ActionBase):
                 f"Nothing was done: under the strategy {strategy} there is no moment at which all hosts have "
                 "answered, and only then it is known who shares a storage. Remove strategy from the play."
             )
-        if self._task.run_once:
+        if play.runs_once(self._task):
             raise OptionsError(
                 "Nothing was done: with run_once the role looks at one host, and not at those that may share its "
                 "storage. Remove run_once, or run the play on one host (--limit)."
+            )
+        start = str(context.CLIARGS.get("start_at_task") or "")
+        if play.starts_behind_the_look(start):
+            raise OptionsError(
+                f"Nothing was done: --start-at-task {start} begins behind the look at the image cache, which the rest "
+                f"needs. Start at {play.TASKS[0]!r}, or choose parts by --tags."
             )
 
     def _act(self, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
@@ -139,13 +149,16 @@ def _is_shared(result: Mapping[str, Any]) -> bool:
 
 def _failure(reasons: Sequence[str]) -> dict[str, Any]:
     text = " ".join(reasons)
-    if not text.startswith("Nothing was removed"):
+    if not text.startswith("Nothing was "):
         text = f"Nothing was removed from this storage. {text}"
     return {"failed": True, "msg": text, "changed": False, "state": "refused", "refused": list(reasons), "removed": []}
 
 
 def _only_looked_at(look: Mapping[str, Any]) -> dict[str, Any]:
     result: dict[str, Any] = {"changed": False, "state": "audited", "removed": [], "refused": []}
+    # Why a dry run fails concerns the member that prunes. An audit fails over corrupt files alone.
+    if look.get("failure") and not look["options"].get("prune"):
+        return {**result, "failed": True, "msg": look["failure"]}
     if look["options"].get("opted_out"):
         result["msg"] = "It was only looked at: image_cache_prune is false for this host in the inventory."
     return result
@@ -154,6 +167,8 @@ def _only_looked_at(look: Mapping[str, Any]) -> dict[str, Any]:
 def _known_dry_run(look: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the look, which was a dry run, found already."""
     result = {"changed": look["would_change"], **_done(look, "pruned")}
+    if look.get("failure"):
+        result.update(failed=True, msg=look["failure"])
     if "diff" in look:
         result["diff"] = look["diff"]
     return result

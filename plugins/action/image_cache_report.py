@@ -16,8 +16,9 @@ from ansible.utils.display import Display
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision, undecided
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report
@@ -41,7 +42,11 @@ class ActionModule(ActionBase):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
         decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.walk)
         previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
-        storages = [StorageDecision.from_plain(storage) for storage in decision.get("storages", ())]
+        storages = (
+            [StorageDecision.from_plain(storage) for storage in decision["storages"]]
+            if decision
+            else undecided(Fleet(tuple(outcome.answer for outcome in outcomes), variables["groups"], {}))
+        )
         fleet = summarise(
             outcomes,
             storages,

@@ -263,6 +263,10 @@ ansible_facts:
                   run. V(none) if it never was for some file, or if there is no file to verify.
               returned: success
               type: float
+        policy:
+          description: The options about which hosts with the same cache must agree, as they are in force on this host.
+          returned: success
+          type: dict
         shared_use:
           description:
             - What a prune of the same storage from another host has to be told about this one. V(none) if the storage
@@ -301,7 +305,7 @@ ansible_facts:
               type: list
               elements: int
             keep_images:
-              description: The option O(keep_images), here and in C(policy) as it is in force on this host.
+              description: The option O(keep_images), as it is in force on this host.
               returned: success
               type: list
               elements: str
@@ -314,10 +318,6 @@ ansible_facts:
               description: A number made from O(instances). Hosts that were given the same have the same.
               returned: success
               type: int
-            policy:
-              description: The options about which hosts with the same cache must agree.
-              returned: success
-              type: dict
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)

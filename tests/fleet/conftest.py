@@ -9,8 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 

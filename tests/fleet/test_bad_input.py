@@ -6,9 +6,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     FAILING,
     ComputeFleet,
@@ -16,7 +15,6 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     names,
     role,
 )
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")

@@ -10,6 +10,7 @@ import json
 import sys
 
 import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     PRUNE,
     ComputeFleet,
@@ -18,7 +19,6 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     picture,
     role,
 )
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")

@@ -16,7 +16,6 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     names,
     role,
 )
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -88,15 +87,11 @@ def test_limit_to_hosts_of_other_storages_prunes_these(fleet: ComputeFleet, shar
 
 
 def test_fact_cache_of_yesterday_is_no_answer(fleet: ComputeFleet, shared: CacheTree) -> None:
-    fleet.environment.update(
-        ANSIBLE_CACHE_PLUGIN="jsonfile", ANSIBLE_CACHE_PLUGIN_CONNECTION=str(fleet.root / "facts")
-    )
+    fleet.environment.update(ANSIBLE_CACHE_PLUGIN="jsonfile", ANSIBLE_CACHE_PLUGIN_CONNECTION=str(fleet.root / "facts"))
     assert fleet.audit().status == 0
     fleet.hosts["b"].update(UNREACHABLE)
     report = fleet.root / "report"
-    run = fleet.play(
-        {"ignore_unreachable": True, "tasks": [role("prune")]}, image_cache_report_path=str(report)
-    )
+    run = fleet.play({"ignore_unreachable": True, "tasks": [role("prune")]}, image_cache_report_path=str(report))
     assert (run.changed, cached(shared)) == ({"c"}, ALL), run.output
     assert "b shares this storage and did not answer" in run.messages["a"]
     hosts = {host["name"]: host["state"] for host in json.loads((report / "report.json").read_text())["hosts"]}

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, cached, names
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, cached, names
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -66,9 +66,7 @@ def test_limit_of_the_fleet_itself_may_be_removed(fleet: ComputeFleet, shared: C
 
 
 @pytest.mark.parametrize("host", ["a", "b", "c"])
-def test_limit_of_the_fleet_counts_whichever_host_sets_it(
-    fleet: ComputeFleet, shared: CacheTree, host: str
-) -> None:
+def test_limit_of_the_fleet_counts_whichever_host_sets_it(fleet: ComputeFleet, shared: CacheTree, host: str) -> None:
     fleet.hosts[host]["image_cache_fleet_max_removal_percent"] = 49
     run = fleet.prune()
     assert (run.failed, cached(shared)) == ({"a", "c"}, ALL), run.output

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 USED = names("image-a", "image-b")
@@ -30,7 +30,7 @@ VARIABLES = (
     "image_cache_report_path",
     "image_cache_report_query",
 )
-OMITTED = {name: "{{ not_defined | default(omit) }}" for name in VARIABLES}
+OMITTED = dict.fromkeys(VARIABLES, "{{ not_defined | default(omit) }}")
 
 
 @pytest.mark.parametrize("where", ["inventory", "play", "role"])

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, names
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, names
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 DAY = 86400

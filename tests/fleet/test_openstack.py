@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     DAY,
     UNREACHABLE,

@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import PRUNE, ComputeFleet, cached, names, role
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import PRUNE, ComputeFleet, cached, names, role
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -84,9 +84,7 @@ def test_audit_never_prunes(three: ComputeFleet) -> None:
 
 
 @pytest.mark.parametrize("host", ["a", "b"])
-def test_member_that_is_opted_out_keeps_the_shared_storage(
-    fleet: ComputeFleet, shared: CacheTree, host: str
-) -> None:
+def test_member_that_is_opted_out_keeps_the_shared_storage(fleet: ComputeFleet, shared: CacheTree, host: str) -> None:
     fleet.hosts[host]["image_cache_prune"] = False
     run = fleet.prune()
     assert (cached(shared), fleet.cached("c")) == (ALL, names("image-c")), run.output

@@ -15,7 +15,6 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     names,
     role,
 )
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 

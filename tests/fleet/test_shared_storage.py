@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     LOOK,
     PRUNE,
@@ -17,7 +19,6 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     picture,
     role,
 )
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -60,7 +61,8 @@ def test_storage_is_shown_once_without_warnings_of_what_another_member_knows(
     assert {len(found["removed"]) for found in run.reported["fleet"]["storages"]} == {1, 2}
 
 
-def test_role_publishes_its_result_and_nothing_else(fleet: ComputeFleet, shared: CacheTree) -> None:
+@pytest.mark.usefixtures("shared")
+def test_role_publishes_its_result_and_nothing_else(fleet: ComputeFleet) -> None:
     show = {"name": "Show", "ansible.builtin.debug": {"msg": "{{ image_cache_result }}"}}
     facts = {"name": "Facts", "ansible.builtin.debug": {"msg": "FACTS {{ ansible_facts | length }}"}}
     # The result is no unknown variable of the role when it runs again.

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, cached, names
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, cached, names
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -35,9 +35,7 @@ def test_storage_without_a_record_of_its_users_is_refused(fleet: ComputeFleet, u
 
 
 @pytest.mark.parametrize("members", [2, "2", ["a", "b"], ["nova-a", "nova-b"], "a, b"])
-def test_members_that_are_all_there_are_enough(
-    fleet: ComputeFleet, unregistered: CacheTree, members: Any
-) -> None:
+def test_members_that_are_all_there_are_enough(fleet: ComputeFleet, unregistered: CacheTree, members: Any) -> None:
     for host in "ab":
         fleet.hosts[host]["image_cache_storage_members"] = members
     run = fleet.prune()
@@ -57,9 +55,7 @@ def test_fewer_hosts_than_declared_are_refused(
     assert f"image_cache_storage_members {'says ' if isinstance(members, int) else ''}{word}" in run.messages["a"]
 
 
-def test_slice_of_a_storage_group_is_refused_by_the_number_of_members(
-    fleet: ComputeFleet, shared: CacheTree
-) -> None:
+def test_slice_of_a_storage_group_is_refused_by_the_number_of_members(fleet: ComputeFleet, shared: CacheTree) -> None:
     # AWX puts only the hosts of the slice into the groups.
     fleet.groups["sharing_a"] = ["a"]
     del fleet.hosts["b"]
@@ -69,9 +65,7 @@ def test_slice_of_a_storage_group_is_refused_by_the_number_of_members(
     assert "without job slicing" in run.messages["a"]
 
 
-def test_member_that_is_declared_and_does_not_answer_is_refused(
-    fleet: ComputeFleet, unregistered: CacheTree
-) -> None:
+def test_member_that_is_declared_and_does_not_answer_is_refused(fleet: ComputeFleet, unregistered: CacheTree) -> None:
     fleet.hosts["b"].update(UNREACHABLE)
     run = fleet.prune(image_cache_storage_members=["a", "b"])
     assert (run.failed, run.changed, cached(unregistered)) == ({"a"}, {"c"}, ALL), run.output

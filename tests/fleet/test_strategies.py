@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")

@@ -10,7 +10,6 @@ import json
 import time
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
-
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
@@ -47,7 +46,9 @@ def test_hostile_names_are_shown_and_never_evaluated(fleet: ComputeFleet) -> Non
     fleet.variables["image_cache_instances"] = {
         "__ansible_unsafe": json.dumps([]),
     } and [{"uuid": f"x{number}", "name": "n", "image_ref": "y", "host": "nova-a"} for number in range(2)]
-    given = [{"uuid": f"u{i}", "name": name, "image_ref": name, "host": "nova-a"} for i, name in enumerate(HOSTILE[1:3])]
+    given = [
+        {"uuid": f"u{i}", "name": name, "image_ref": name, "host": "nova-a"} for i, name in enumerate(HOSTILE[1:3])
+    ]
     servers = fleet.root / "servers.json"
     servers.write_text(json.dumps([*given, {"uuid": "l", "name": lookup, "image_ref": lookup, "host": "nova-a"}]))
     fleet.variables["image_cache_instances"] = f"{{{{ lookup('file', '{servers}') | from_json }}}}"

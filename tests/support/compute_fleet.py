@@ -26,7 +26,7 @@ FAILING = {"image_cache_instances_path": "/no/such/path"}
 LOOK = "Look at the image cache"
 DECIDE = "Decide for the fleet"
 PRUNE = "Prune the image cache"
-REPORT = "Report"
+REPORT = "Report on the image cache"
 
 _ROLE = "stackops.nova.image_cache"
 _COLLECTIONS = Path(__file__).parents[4]

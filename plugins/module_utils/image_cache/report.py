@@ -83,6 +83,13 @@ def describe(
             for file in (verification.corrupt if verification else ())
         ],
         "checksums": verification.summary if verification else None,
+        "policy": {
+            "remove_unused_base_images": settings.remove_unused_base_images,
+            "remove_unused_original_minimum_age_seconds": settings.remove_unused_original_minimum_age_seconds,
+            "remove_unused_resized_minimum_age_seconds": settings.remove_unused_resized_minimum_age_seconds,
+            "remove_unused_kernels": settings.remove_unused_kernels,
+            "orphans": "protect" if settings.protect_orphans else "ignore",
+        },
         "shared_use": _shared_use(snapshot, plan, settings) if snapshot.store and snapshot.store.shared else None,
     }
     if details == "summary":
@@ -194,13 +201,6 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "keep_images": _names(settings.keep_images),
         "keep_files": _names(settings.keep_files),
         "given": plan.inventory.given,
-        "policy": {
-            "remove_unused_base_images": settings.remove_unused_base_images,
-            "remove_unused_original_minimum_age_seconds": settings.remove_unused_original_minimum_age_seconds,
-            "remove_unused_resized_minimum_age_seconds": settings.remove_unused_resized_minimum_age_seconds,
-            "remove_unused_kernels": settings.remove_unused_kernels,
-            "orphans": "protect" if settings.protect_orphans else "ignore",
-        },
     }
 
 

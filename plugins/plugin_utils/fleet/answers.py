@@ -38,7 +38,6 @@ _SHARED_USE = {
     "marks": [int],
     "keep_images": list,
     "keep_files": [str],
-    "policy": _POLICY,
 }
 _CHECKSUMS = {
     **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "left_files"), int),
@@ -68,6 +67,7 @@ _FOUND = {
     "orphans": [str],
     "unknown_use": [str],
     "checksums": (_CHECKSUMS, None),
+    "policy": _POLICY,
     "shared_use": (_SHARED_USE, None),
 }
 # What is only there after a prune, or with some details.

@@ -21,7 +21,7 @@ from .storages import (
     hand_off,
 )
 
-__all__ = ["Action", "FleetDecision", "HostDecision", "StorageDecision", "decide"]
+__all__ = ["Action", "FleetDecision", "HostDecision", "StorageDecision", "decide", "undecided"]
 
 
 class Action(StrEnum):
@@ -132,18 +132,19 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
                 continue
         hosts[storage.pruner.name] = decision
     return FleetDecision(
-        storages=tuple(
-            StorageDecision(
-                id=storage.id,
-                members=tuple(host.name for host in storage.members),
-                pruner=storage.pruner.name,
-                refused=reasons[index],
-            )
-            for index, storage in enumerate(storages)
-        ),
+        storages=tuple(_decided(storage, reasons[index]) for index, storage in enumerate(storages)),
         hosts=hosts,
         problems=problems,
     )
+
+
+def undecided(fleet: Fleet) -> list[StorageDecision]:
+    """Return the storages of a fleet about which nothing was decided, because the play ended before, for the report."""
+    return [_decided(storage, ()) for storage in group_into_storages(fleet)]
+
+
+def _decided(storage: Storage, refused: tuple[str, ...]) -> StorageDecision:
+    return StorageDecision(storage.id, tuple(host.name for host in storage.members), storage.pruner.name, refused)
 
 
 def _is_prune_asked(storage: Storage) -> bool:

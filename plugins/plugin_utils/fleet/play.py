@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
@@ -34,7 +35,7 @@ LOOK = "__image_cache_look"
 DECISION = "__image_cache_decision"
 REPORT = "__image_cache_report"
 ENTRY_POINT = "__image_cache_entry_point"
-ENTRY_POINTS = ("main", "audit", "prune")
+TASKS = ("Look at the image cache", "Decide for the fleet", "Prune the image cache", "Report on the image cache")
 
 Template = Callable[[Any], Any]
 
@@ -59,6 +60,22 @@ class Walk(NamedTuple):
 def strategy_of(task: Any) -> str:
     """Return the strategy that a task's play sets; empty where it leaves Ansible's own."""
     return str(task._parent._play.strategy or "")
+
+
+def runs_once(task: Any) -> bool:
+    """Return whether a task, or anything that it is in, runs on one host for all."""
+    while task is not None:
+        if getattr(task, "run_once", False):
+            return True
+        task = getattr(task, "_parent", None)
+    return False
+
+
+def starts_behind_the_look(start: str) -> bool:
+    """Return whether ``--start-at-task`` names a task of the role that needs those before it."""
+    names = [name for task in TASKS for name in (task, f"stackops.nova.image_cache : {task}")]
+    matching = next((name for name in names if start and fnmatchcase(name, start)), "")
+    return matching != "" and not matching.endswith(TASKS[0])
 
 
 def set_variables(task_vars: Mapping[str, Any], template: Template) -> dict[str, Any]:
@@ -95,15 +112,17 @@ def is_prune_asked(task_vars: Mapping[str, Any], options: FleetOptions, variable
     return options.prune or (entry_point == "prune" and "image_cache_prune" not in variables)
 
 
-def is_opted_out(task_vars: Mapping[str, Any]) -> bool:
+def is_opted_out(task_vars: Mapping[str, Any], template: Template) -> bool:
     """Return whether the inventory keeps a host from being pruned, whatever the play says.
 
     Of hostvars, because these show the inventory's value, and that of extra vars, under a variable of the play.
 
     :raises OptionsError: the value is neither true nor false.
     """
-    own = task_vars["hostvars"][task_vars["inventory_hostname"]]
-    return "image_cache_prune" in own and not read_bool("image_cache_prune", own["image_cache_prune"])
+    own = task_vars["hostvars"].raw_get(task_vars["inventory_hostname"])
+    name = "image_cache_prune"
+    value = set_variables({name: own[name], "omit": task_vars.get("omit")} if name in own else {}, template).get(name)
+    return value is not None and not read_bool(name, value)
 
 
 def registered(task_vars: Mapping[str, Any], host: str, name: str) -> Mapping[str, Any]:

@@ -230,7 +230,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
                 "one path."
             )
         elif first_found["shared_use"]:
-            yield from _policy_disagreements(host.name, found["shared_use"], first.name, first_found["shared_use"])
+            yield from _policy_disagreements(host.name, found, first.name, first_found)
 
 
 def _one_machine_disagreements(
@@ -249,23 +249,13 @@ def _policy_disagreements(
     name: str, found: Mapping[str, Any], first_name: str, first_found: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield the options by which one of these hosts would prune and another one would not."""
-    policy, first_policy = found.get("policy") or {}, first_found.get("policy") or {}
-    for option in _POLICY:
-        value, first_value = policy.get(option), first_policy.get(option)
+    for option, value in found["policy"].items():
+        first_value = first_found["policy"].get(option)
         if value != first_value:
             yield (
                 f"{name} and {first_name} share this storage and disagree about {option} ({value} and {first_value}). "
                 "Set the same for both."
             )
-
-
-_POLICY = (
-    "remove_unused_base_images",
-    "remove_unused_original_minimum_age_seconds",
-    "remove_unused_resized_minimum_age_seconds",
-    "remove_unused_kernels",
-    "orphans",
-)
 
 
 def _of_members_limits(storage: Storage) -> Iterator[str]:

@@ -143,10 +143,18 @@ class Storage:
     def reclaimable_bytes(self) -> int:
         """How much a prune frees at most.
 
-        A member that looked alone does not know the instances of the others, and counts as removable what they use.
+        A member that looked alone does not know the instances of the others, and counts as removable what they use. So
+        only what all of them count as removable is.
         """
-        summary = self._shown["summary"]
-        return int(summary["bytes"]["removable"] if self.needs_hand_off else summary["reclaimable_bytes"])
+        if not self.needs_hand_off:
+            return int(self._shown["summary"]["reclaimable_bytes"])
+        if not all("files" in found for found in self.found):
+            return int(self._shown["summary"]["bytes"]["removable"])
+        removable = [
+            {file["name"]: file["allocated_bytes"] for file in found["files"] if file["state"] == "removable"}
+            for found in self.found
+        ]
+        return sum(size for name, size in removable[0].items() if all(name in of_one for of_one in removable))
 
     @property
     def _shown(self) -> Mapping[str, Any]:
