@@ -55,7 +55,7 @@ class ActionModule(ActionBase):
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
             fleet_options = replace(fleet_options, instances=None)
-        # What it found may be a reason to fail for the task that acts, not to leave the play before others have decided.
+        # What it found may be a reason to fail for the task that acts. Until then it stays in the play.
         if result.get("failed") and "image_cache" in result:
             result.update(failed=False, failure=str(result.pop("msg", "")))
         would_change = bool(result.get("changed"))

@@ -194,6 +194,8 @@ def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]
 
 def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostOutcome:
     was_pruned = looked.options.prune
+    if looked.image_cache is None:
+        return HostOutcome(looked, was_pruned)  # what it said first is why
     if not is_of(result, walk) or (result.get("state") in ("audited", "refused") and "image_cache" not in result):
         return HostOutcome(looked, was_pruned)
     if "image_cache" not in result and not result.get("failed") and not result.get("unreachable"):
