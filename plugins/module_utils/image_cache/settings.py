@@ -18,10 +18,12 @@ from typing import (
 
 from .errors import ImageCacheError
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
+from .nova_paths import path_on_host
 
 __all__ = ["ChecksumSettings", "Settings", "make_settings"]
 
 _LARGEST = 2**63 - 1
+_DEFAULT_INSTANCES_PATH = "/var/lib/nova/instances"
 _IMAGE_REFERENCE = "%(image)s"
 _DEFAULT_INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
 
@@ -51,6 +53,7 @@ class Settings(NamedTuple):
 
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
+    ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
     """
 
     instances_path: str
@@ -71,6 +74,11 @@ class Settings(NamedTuple):
     checksums: ChecksumSettings = ChecksumSettings()
     keep_files: frozenset[str] = frozenset()
     shared_storage: bool | None = None
+    nova_instances_paths: tuple[str, ...] = ()
+
+    def on_host(self, path: str) -> str:
+        """Find where a path that nova wrote leads on this host; see :func:`nova_paths.path_on_host`."""
+        return path_on_host(path, self.instances_path, self.nova_instances_paths)
 
     @property
     def cache_path(self) -> str:
@@ -104,7 +112,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
             return _integer(name, configured[name])
         return configured[name]
 
-    instances_path = str(choose("instances_path", "/var/lib/nova/instances"))
+    instances_path = str(choose("instances_path", _DEFAULT_INSTANCES_PATH))
     if not os.path.isabs(instances_path) or "\0" in instances_path or ".." in instances_path.split("/"):
         raise ImageCacheError(
             f"instances_path must be an absolute path without '..', not '{printable(instances_path)}'."
@@ -113,6 +121,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
     pattern = str(choose("image_info_filename_pattern", _DEFAULT_INFO_PATTERN))
     glance_images = given.get("glance_images")
+    nova_path = os.path.normpath(configured.get("instances_path", _DEFAULT_INSTANCES_PATH))
     return Settings(
         instances_path=instances_path,
         image_cache_subdirectory_name=subdirectory,
@@ -142,6 +151,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         ),
         keep_files=frozenset(given.get("keep_files") or ()),
         shared_storage=given.get("shared_storage"),
+        nova_instances_paths=() if nova_path == instances_path else (nova_path,),
     )
 
 
