@@ -198,8 +198,8 @@ ansible_facts:
               elements: str
             replaced:
               description:
-                - Whether there is another file of that name now, while the guests of these instances have the former one
-                  open. If its bytes are others, their next hard reboot destroys their file systems.
+                - Whether there is another file of that name now, while the guests of these instances have the former
+                  one open. If its bytes are others, their next hard reboot destroys their file systems.
               returned: success
               type: bool
         orphans:

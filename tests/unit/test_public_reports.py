@@ -568,6 +568,14 @@ class TestBackingFileElsewhere:
         host.overlay(UUID, folder / "image", None)
         assert "is outside of" in refused(host)
 
+    def test_name_without_a_format_in_a_base_file_is_not_followed(self, host: Host, folder: Path) -> None:
+        """A tenant may have uploaded it."""
+        (folder / "image").write_bytes(bytes(1 << 20))
+        (host.cache_path / BASE).write_bytes(overlay_bytes(1 << 20, os.fsencode(folder / "image"), None))
+        host.overlay(UUID, host.cache_path / BASE, "qcow2")
+        disk_info(host, UUID, {"disk": "qcow2"})
+        assert "is outside of" in refused(host)
+
     def test_device_elsewhere_is_not_opened(self, host: Host) -> None:
         host.overlay(UUID, "/dev/null", None)
         disk_info(host, UUID, {"disk": "qcow2"})

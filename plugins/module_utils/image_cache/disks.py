@@ -290,8 +290,8 @@ def follow_chain(
         try:
             below = locate(named)
         except OutsideError as exc:
-            # Where a guest may have written this header, its word is not followed to files elsewhere.
-            is_probed = image.backing_format is None and image_format is not None
+            # On a word that a guest may have written, no file elsewhere is opened.
+            is_probed = image.backing_format is None and image_format is not None and not files
             if image.backing_format == "raw" or (is_probed and _begins_raw(exc.path, open_file)):
                 return Chain(tuple(files), missing)
             raise

@@ -133,7 +133,7 @@ def find_open_files(
             users.append(FormerFileUser(opened, _paths_of(descriptor_path)))
         hidden += is_hidden
     found.update(name for path in _loop_device_files() for name in names.get(_inode_of(path) or _NO_INODE, ()))
-    return OpenFiles(found, hidden, users)
+    return OpenFiles(found, hidden, tuple(users))
 
 
 def _is_in(directory: str, path: str) -> bool:
