@@ -92,6 +92,8 @@ options:
       - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
       - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in
         O(instances), nor the host that O(libvirt) speaks for, nothing is removed.
+      - With this very host, on a local disk and with O(orphans=protect), it confirms that the host has no instance. The
+        directories that still hold disks are orphans then.
     type: list
     elements: str
     default: []

@@ -177,20 +177,31 @@ ansible_facts:
                   returned: success
                   type: int
         missing:
-          description: The files that disks need and that do not exist. The worst news there is.
+          description: The files that disks need and that do not exist, or that were replaced while a guest runs on the
+            former one. The worst news there is.
           returned: success
           type: list
           elements: dict
           contains:
             backing_file:
-              description: The path of the file, as the disk's header has it.
+              description: The path of the file on this host.
+              returned: success
+              type: str
+            named:
+              description: Its path as the disk names it. The path is another one if nova runs in a container.
               returned: success
               type: str
             instances:
-              description: The instances that cannot start without it.
+              description: The instances that cannot start without it, or that run on the former file.
               returned: success
               type: list
               elements: str
+            replaced:
+              description:
+                - Whether there is another file of that name now, while the guests of these instances have the former
+                  one open. If its bytes are others, their next hard reboot destroys their file systems.
+              returned: success
+              type: bool
         orphans:
           description: The directories that hold disks and belong to no known instance. Empty where no instances were
             asked for.

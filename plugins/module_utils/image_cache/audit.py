@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
 from .argspec import inventory_from_params, settings_from_params
 from .disks import RunCommand
+from .instances import Instance, Inventory
 from .layout import printable, some_names
+from .nova_paths import instances_path_of
 from .plan import Plan, make_plan
 from .report import describe, warnings
 from .scan import Snapshot, take_snapshot
@@ -63,7 +65,7 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
     """
     settings = settings_from_params(params)
     with _all_kept():
-        inventory = inventory_from_params(params, settings.host)
+        settings, inventory = _on_host(settings, inventory_from_params(params, settings.host))
         other_disks = [
             (instance.uuid, path, image_format)
             for instance in inventory.instances
@@ -72,6 +74,26 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
         snapshot = take_snapshot(settings, other_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
         return settings, snapshot, make_plan(snapshot, inventory, settings, now)
+
+
+def _on_host(settings: Settings, inventory: Inventory) -> tuple[Settings, Inventory]:
+    """Find where the disks that domain XML names are on this host, and by which paths nova names its instances."""
+    prefix = settings.instances_path + "/"
+    nova_paths = dict.fromkeys(settings.nova_instances_paths)
+    for instance in inventory.instances:
+        for path, _format in instance.disks:
+            if not path.startswith(prefix):
+                nova_paths[instances_path_of(path, instance.directories)] = None
+    settings = settings._replace(nova_instances_paths=tuple(path for path in nova_paths if path))
+    if not settings.nova_instances_paths:
+        return settings, inventory
+    instances = tuple(_with_disks_on_host(instance, settings) for instance in inventory.instances)
+    return settings, inventory._replace(instances=instances)
+
+
+def _with_disks_on_host(instance: Instance, settings: Settings) -> Instance:
+    disks = tuple([(settings.on_host(path), image_format) for path, image_format in instance.disks])
+    return instance if disks == instance.disks else instance._replace(disks=disks)
 
 
 @contextmanager

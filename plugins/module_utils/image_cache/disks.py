@@ -29,11 +29,14 @@ __all__ = [
     "Chain",
     "Image",
     "Locate",
+    "NoImageError",
     "OpenImage",
+    "OutsideError",
     "RunCommand",
     "backing_path",
     "follow_chain",
     "open_image",
+    "read_backing_name",
     "read_image",
 ]
 
@@ -69,8 +72,11 @@ _BACKING_FORMAT_LIMIT = 15
 # Incompatible features under which the backing name still says all: dirty, corrupt, compression
 # type, extended L2 entries. An external data file (bit 2) and unknown bits are for qemu-img.
 _PLAIN_FEATURES = 0b11011
+_LARGEST_CLUSTER = 1 << 21
 _FIRST_READ = 1024
 _SHORTEST_IMAGE = 4
+# What opening or reading says of a FIFO, a directory, a socket, and of a link to anything but an image.
+_NOT_A_FILE = (errno.ESPIPE, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EINVAL)
 # As QEMU's vmdk_probe() has it.
 _VMDK_DESCRIPTOR = re.compile(rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
 _FORMAT = re.compile("[0-9A-Za-z_-]+")
@@ -84,6 +90,21 @@ _QEMU_IMG = [
     "prlimit", "--as=1073741824", "--cpu=30", "--",
     "qemu-img", "info", "-U", "--output=json",
 ]  # fmt: skip
+
+
+class NoImageError(ImageCacheError):
+    """A file whose first bytes are those of no image: it names no other file."""
+
+
+class OutsideError(ImageCacheError):
+    """A backing file that lies where none is followed: what it needs itself is unknown.
+
+    :param path: where it is on this host.
+    """
+
+    def __init__(self, message: str, path: str) -> None:
+        super().__init__(message)
+        self.path = path
 
 
 class Image(NamedTuple):
@@ -137,6 +158,7 @@ def read_image(
     :param open_file: how to open it.
     :return: its backing file, if it has one. A raw image has none, whatever is written in it.
     :raises FileNotFoundError: there is no such file.
+    :raises NoImageError: it is too short for an image, or should be a qcow2 image and does not begin like one.
     :raises ImageCacheError: it is there and cannot be read or understood.
     """
     if image_format == "raw":
@@ -160,12 +182,53 @@ def read_image(
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
     if image_format == "qcow2":
-        raise ImageCacheError(f"{printable(path)} should be a qcow2 image and does not begin like one.")
+        raise NoImageError(f"{printable(path)} should be a qcow2 image and does not begin like one.")
     if len(start) < _SHORTEST_IMAGE:
-        raise ImageCacheError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes).")
-    if image_format is not None or start.startswith(_OTHER_MAGICS) or _VMDK_DESCRIPTOR.match(start):
+        raise _too_short(path, start)
+    if image_format is not None or _is_of_another_format(start):
         return _ask_qemu_img(path, image_format, run_command)
     return _STANDALONE
+
+
+def read_backing_name(path: str, open_file: OpenImage = open_image) -> str | None:
+    """Read which backing file a qcow2 header names, in a file that something says is no qcow2 image.
+
+    A guest may have written that header on its raw disk. So nothing but the name is read, no process is
+    started, and what QEMU would refuse is not refused here.
+
+    :param path: the file.
+    :param open_file: how to open it.
+    :return: the name as it stands there, None where it names none.
+    :raises FileNotFoundError: there is no such file.
+    :raises NoImageError: it is too short to hold the first bytes of an image.
+    :raises ImageCacheError: it cannot be read, or ends inside its header, which no guest can bring about.
+    """
+    try:
+        descriptor = open_file(path)
+        try:
+            start = os.pread(descriptor, _FIRST_READ, 0)
+            if len(start) < _SHORTEST_IMAGE:
+                raise _too_short(path, start)
+            if start[:4] != _QCOW2_MAGIC:
+                return None
+            if len(start) < _header_length(start):
+                raise ImageCacheError(
+                    f"{printable(path)} is not a valid qcow2 image: its header ends after {len(start)} bytes."
+                )
+            _magic, _version, offset, length, _cluster_bits = _FIXED.unpack_from(start)
+            end = offset + length
+            if offset == 0 or length > _BACKING_NAME_LIMIT or end > _LARGEST_CLUSTER:
+                return None
+            name = start[offset:end] if end <= len(start) else os.pread(descriptor, length, offset)
+        finally:
+            os.close(descriptor)
+    except FileNotFoundError:
+        raise
+    except OSError as exc:
+        if exc.errno in _NOT_A_FILE:
+            return None
+        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+    return os.fsdecode(name.partition(b"\0")[0]) or None
 
 
 def backing_path(path: str, name: str) -> str:
@@ -202,6 +265,7 @@ def follow_chain(
     :return: the backing and data files, as ``locate`` named them. A chain that runs in a circle
         ends where it meets itself: QEMU could not open it, and all files in it are known.
     :raises FileNotFoundError: the image itself is gone.
+    :raises NoImageError: see :func:`read_image`; raised about the image itself alone.
     :raises ImageCacheError: something in the chain cannot be understood.
     """
     image = read_image(path, image_format, run_command, open_file)
@@ -212,15 +276,25 @@ def follow_chain(
     while True:
         if image.data_file is not None:
             named = backing_path(path, image.data_file)
-            data_file = locate(named)
-            if data_file is None:
-                missing = missing or named
-            else:
-                files.append(data_file)
+            try:
+                data_file = locate(named)
+                if data_file is None:
+                    missing = missing or named
+                else:
+                    files.append(data_file)
+            except OutsideError:
+                pass  # it is raw, and needs nothing
         if image.backing_file is None:
             return Chain(tuple(files), missing)
         named = backing_path(path, image.backing_file)
-        below = locate(named)
+        try:
+            below = locate(named)
+        except OutsideError as exc:
+            # On a word that a guest may have written, no file elsewhere is opened.
+            is_probed = image.backing_format is None and image_format is not None and not files
+            if image.backing_format == "raw" or (is_probed and _begins_raw(exc.path, open_file)):
+                return Chain(tuple(files), missing)
+            raise
         if below is None:
             return Chain(tuple(files), named, is_cut=image.backing_format != "raw")
         if below in files:
@@ -233,6 +307,38 @@ def follow_chain(
             image = read_image(path, image.backing_format, run_command, open_file)
         except FileNotFoundError:
             return Chain(tuple(files[:-1]), path, is_cut=True)
+        except NoImageError as exc:
+            raise ImageCacheError(str(exc)) from exc
+
+
+def _too_short(path: str, start: bytes) -> NoImageError:
+    return NoImageError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes).")
+
+
+def _is_of_another_format(start: bytes) -> bool:
+    return start.startswith(_OTHER_MAGICS) or _VMDK_DESCRIPTOR.match(start) is not None
+
+
+def _begins_raw(path: str, open_file: OpenImage) -> bool:
+    """Tell whether a regular file is a raw image by its first bytes, as QEMU does where no format is said."""
+    try:
+        # A device may do something as soon as it is opened.
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        descriptor = open_file(path)
+        try:
+            start = os.pread(descriptor, _FIRST_READ, 0)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+    return start[:4] != _QCOW2_MAGIC and not _is_of_another_format(start)
+
+
+def _header_length(start: bytes) -> int:
+    """Return how long a qcow2 header is at least, by as much of it as there is."""
+    is_v3 = start[4:8] == b"\0\0\0\3"
+    return _V3_OFFSET + _V3.size if is_v3 else _V3_OFFSET
 
 
 def _read_qcow2(start: bytes, descriptor: int) -> Image | None:

@@ -18,7 +18,7 @@ from typing import Mapping, NamedTuple, Sequence, Tuple
 from .errors import ImageCacheError
 from .layout import printable
 
-__all__ = ["Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
+__all__ = ["FormerFileUser", "Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
 
 Inode = Tuple[int, int]
 """Device and inode number."""
@@ -33,11 +33,26 @@ _NO_INODE = (0, 0)
 _DELETED = " (deleted)"
 
 
+class FormerFileUser(NamedTuple):
+    """A process that has a file open which was in the directory, and has another name or none now.
+
+    :param names: which of the files asked about it has open.
+    :param paths: the paths of all files that it has open.
+    """
+
+    names: set[str]
+    paths: set[str]
+
+
 class OpenFiles(NamedTuple):
-    """Which of the files asked about some process has open, and how many processes could not be seen."""
+    """Which of the files asked about some process has open, and how many processes could not be seen.
+
+    :param former_file_users: the processes that have a former file of the directory open.
+    """
 
     names: set[str]
     hidden_processes: int
+    former_file_users: Sequence[FormerFileUser] = ()
 
 
 def qemu_holds(descriptor: int) -> bool:
@@ -55,15 +70,20 @@ def qemu_holds(descriptor: int) -> bool:
     return kind != fcntl.F_UNLCK
 
 
-def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -> OpenFiles:
+def find_open_files(
+    names: Mapping[Inode, Sequence[str]], proc: str = "/proc", directory: str | None = None
+) -> OpenFiles:
     """Find which files any process of this host has open, other than this one.
 
     :param names: the names of the files, by their inode.
     :param proc: where procfs is mounted.
+    :param directory: where the files are, if it is also to be found who has a former one open.
     :return: the names of those that are open.
     :raises ImageCacheError: the processes cannot be listed.
     """
     found: set[str] = set()
+    users: list[FormerFileUser] = []
+    in_directory = "/" if directory is None else f"/{os.path.basename(directory)}/"
     hidden = 0
     wanted = {name for hard_links in names.values() for name in hard_links}
     own = str(os.getpid())
@@ -76,22 +96,26 @@ def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -
     for process in processes:
         if not process.isdecimal() or process == own:
             continue
-        directory = f"{proc}/{process}/fd"
+        descriptor_path = f"{proc}/{process}/fd"
         try:
-            descriptors = os.listdir(directory)
+            descriptors = os.listdir(descriptor_path)
         except PermissionError:
             hidden += 1
             continue
         except OSError:
             continue  # it has ended
         is_hidden = False
+        opened: set[str] = set()
+        has_former_file = False
         for descriptor in descriptors:
-            link = f"{directory}/{descriptor}"
+            link = f"{descriptor_path}/{descriptor}"
             try:
                 # By the last part of its path first: a path may be another one in a container,
                 # and a stat() of every file in the system could wait for a dead server.
-                name = os.readlink(link).rpartition("/")[2]
-                if name not in wanted and not (name.endswith(_DELETED) and name[: -len(_DELETED)] in wanted):
+                path = os.readlink(link)
+                name = path.rpartition("/")[2]
+                is_wanted = name in wanted or (name.endswith(_DELETED) and name[: -len(_DELETED)] in wanted)
+                if not is_wanted and (directory is None or in_directory not in path or not _is_in(directory, path)):
                     continue
                 status = os.stat(link)
             except PermissionError:
@@ -99,10 +123,37 @@ def find_open_files(names: Mapping[Inode, Sequence[str]], proc: str = "/proc") -
                 continue
             except OSError:
                 continue  # it was closed
-            found.update(names.get((status.st_dev, status.st_ino), ()))
+            inode = (status.st_dev, status.st_ino)
+            if inode in names:
+                opened.update(names[inode])
+            elif directory is not None and _is_in(directory, path):
+                has_former_file = True
+        found |= opened
+        if has_former_file:
+            users.append(FormerFileUser(opened, _paths_of(descriptor_path)))
         hidden += is_hidden
     found.update(name for path in _loop_device_files() for name in names.get(_inode_of(path) or _NO_INODE, ()))
-    return OpenFiles(found, hidden)
+    return OpenFiles(found, hidden, tuple(users))
+
+
+def _is_in(directory: str, path: str) -> bool:
+    """Tell whether a file is in a directory, or was when it lost its name."""
+    parent = os.path.dirname(path)
+    try:
+        return os.path.samefile(parent, directory)
+    except OSError:  # the path is one of a container
+        return os.path.basename(parent) == os.path.basename(directory)
+
+
+def _paths_of(descriptor_path: str) -> set[str]:
+    """Return the paths of all files that a process has open."""
+    paths = set()
+    try:
+        for descriptor in os.listdir(descriptor_path):
+            paths.add(os.readlink(f"{descriptor_path}/{descriptor}"))
+    except OSError:
+        pass  # it is ending, or closes files: what was read is true
+    return paths
 
 
 def _loop_device_files() -> list[str]:

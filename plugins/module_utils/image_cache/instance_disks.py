@@ -12,21 +12,34 @@ import json
 import os
 import time
 from types import MappingProxyType
-from typing import Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
+from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
-from .disks import QEMU_IMG_HUNG, Chain, Locate, OpenImage, RunCommand, follow_chain, open_image
+from .disks import (
+    QEMU_IMG_HUNG,
+    Chain,
+    Locate,
+    NoImageError,
+    OpenImage,
+    OutsideError,
+    RunCommand,
+    follow_chain,
+    open_image,
+    read_backing_name,
+)
 from .errors import ImageCacheError
 from .holders import Inode
 from .layout import Kind, parse_name, printable
+from .nova_paths import is_in_instance_directory
 from .workers import spread
 
 __all__ = [
+    "DiskSources",
     "DiskUse",
     "OtherDisk",
     "find_disk_use",
-    "is_read_anyway",
     "make_locate",
     "make_open",
+    "split_disks",
     "united",
     "until_it_hangs",
 ]
@@ -35,6 +48,9 @@ _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
 _DISK_INFO_LIMIT = 65536
 _CONFIG_DRIVE = "disk.config"
+# What begins like a disk's name and is none: nova's own temporary files, and downloads.
+_NOT_DISK_SUFFIXES = (".part", ".converted", ".fallocate_test")
+_PLOOP_IMAGE = "root.hds"
 _NO_FORMATS: Mapping[str, str] = MappingProxyType({})
 # A disk that is being made or copied is no image yet. That takes milliseconds; 0.3 s are waited for all such disks.
 _NEW_SECONDS = 10
@@ -44,6 +60,7 @@ _PAUSE_SECONDS = 0.03
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 Users = Dict[str, List[str]]
+_Result = TypeVar("_Result")
 OtherDisk = Tuple[str, str, str]
 """An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
 
@@ -51,9 +68,9 @@ OtherDisk = Tuple[str, str, str]
 class DiskUse(NamedTuple):
     """What disks need.
 
-    :param directories: the directories that hold disks.
+    :param directories: the directories that hold disks; ``disk.info`` and the like are none.
     :param backing: the directories whose disks need a cache file, by its name.
-    :param missing: the directories whose disks need a file that does not exist, by its path.
+    :param missing: the directories whose disks need a file that does not exist, by its path as they name it.
     :param problems: sentences; while there is one, it is unknown what the disks need.
     :param warnings: sentences for the operator that stop nothing.
     :param vanished: the directories that were gone when their turn came, or lost a disk at that moment.
@@ -67,43 +84,74 @@ class DiskUse(NamedTuple):
     vanished: list[str]
 
 
+class DiskSources(NamedTuple):
+    """What a disk's chain is found by, the same for all disks of a pass.
+
+    :param cache_path: the cache directory.
+    :param cached: the names of the cache's files.
+    :param formats: the format of disks in instance directories, by their path, where domain XML says it.
+    :param locate: see :func:`make_locate`.
+    :param on_host: where a path that nova wrote leads on this host.
+    :param run_command: how ``qemu-img`` is run where a header is not enough.
+    :param open_file: see :func:`make_open`.
+    """
+
+    cache_path: str
+    cached: AbstractSet[str]
+    formats: Mapping[str, str]
+    locate: Locate
+    on_host: Callable[[str], str]
+    run_command: RunCommand
+    open_file: OpenImage
+
+
 def find_disk_use(
-    instances_path: str,
-    directories: Sequence[str],
-    other_disks: Iterable[OtherDisk],
-    cache_path: str,
-    locate: Locate,
-    run_command: RunCommand,
-    open_file: OpenImage,
+    instances_path: str, directories: Sequence[str], external_disks: Iterable[OtherDisk], sources: DiskSources
 ) -> DiskUse:
     """Follow every disk's chain.
 
     :param directories: names of the instance directories.
-    :param other_disks: disks that an inventory names: those under other names or elsewhere are looked at too.
-    :param cache_path: the cache directory.
-    :param locate: see :func:`make_locate`.
-    :param run_command: how ``qemu-img`` is run where a header is not enough.
-    :param open_file: see :func:`make_open`.
+    :param external_disks: disks under other names, or in other places, that an inventory names.
     :return: what the disks need. A disk that vanishes meanwhile is left out.
     :raises ImageCacheError: a process that did a part of the work ended early.
     """
 
     def read(names: Sequence[str]) -> DiskUse:
-        reader = _Reader(cache_path, locate, run_command, open_file)
+        reader = _Reader(sources)
         for name in names:
             reader.read_directory(f"{instances_path}/{name}", name)
         return reader.found
 
     parts = [DiskUse(*part) for part in spread(read, directories)]
-    elsewhere = _Reader(cache_path, locate, run_command, open_file)
-    for instance, path, image_format in other_disks:
-        if not is_read_anyway(path, instances_path):
-            elsewhere.read_disk(path, image_format or None, instance)
+    elsewhere = _Reader(sources)
+    for instance, path, image_format in external_disks:
+        elsewhere.read_disk(path, image_format or None, instance)
     return united([*parts, elsewhere.found])
 
 
+def split_disks(disks: Iterable[OtherDisk], instances_path: str) -> tuple[dict[str, str], list[OtherDisk]]:
+    """Sort the disks that an inventory names.
+
+    :return: the format of each disk that is in an instance directory and so is read anyway, by its path, where
+        one is said and no two say different ones; and all other disks.
+    """
+    formats: dict[str, str] = {}
+    external = []
+    for disk in disks:
+        _instance, path, image_format = disk
+        if not is_in_instance_directory(path, instances_path):
+            external.append(disk)
+        elif formats.setdefault(path, image_format) != image_format:
+            formats[path] = ""
+    return formats, external
+
+
 def make_locate(
-    cache_path: str, files: Mapping[Inode, Sequence[str]], instances_path: str, other_directories: Iterable[str] = ()
+    cache_path: str,
+    files: Mapping[Inode, Sequence[str]],
+    instances_path: str,
+    other_directories: Iterable[str] = (),
+    on_host: Callable[[str], str] = str,
 ) -> Locate:
     """Make the function that finds a named backing file on this host.
 
@@ -111,8 +159,10 @@ def make_locate(
     :param files: the names of the cache's files, by their inode.
     :param instances_path: the directory above: a file outside of it is not answered for,
     :param other_directories: unless it is in one of these, as the snapshots of a volume are.
+    :param on_host: where a path that nova wrote leads on this host.
     :return: the function. A file of the cache is found under whatever path leads to it, and by its
         name alone where a path does not exist here: that is how a container, or another host, sees it.
+        It raises OutsideError for a file that is not answered for.
     """
     prefix = cache_path + "/"
     start = len(prefix)
@@ -124,7 +174,7 @@ def make_locate(
             return path
         try:
             # It raises too, where a link is replaced by a file meanwhile.
-            real_path = os.path.realpath(path)
+            real_path = os.path.realpath(on_host(path))
             status = os.stat(real_path)
         except OSError as exc:
             if os.path.basename(path) in names:
@@ -138,9 +188,10 @@ def make_locate(
             return prefix + (name if name in hard_links else hard_links[0])
         is_inside = real_path.startswith(os.path.realpath(instances_path) + "/")
         if not is_inside and os.path.dirname(real_path) not in elsewhere:
-            raise ImageCacheError(
+            raise OutsideError(
                 f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
-                f"it is not followed, and what is under it is unknown."
+                f"it is not followed, and what is under it is unknown.",
+                real_path,
             )
         return real_path
 
@@ -182,47 +233,51 @@ def until_it_hangs(run_command: RunCommand) -> RunCommand:
 class _Reader:
     """Reads disks, one after the other, and gathers what they need."""
 
-    def __init__(self, cache_path: str, locate: Locate, run_command: RunCommand, open_file: OpenImage) -> None:
+    def __init__(self, sources: DiskSources) -> None:
         self.found = DiskUse([], {}, {}, [], [], [])
-        self._cache_prefix = cache_path + "/"
-        self._locate = locate
-        self._run_command = run_command
-        self._open_file = open_file
+        self._sources = sources
+        self._cache_prefix = sources.cache_path + "/"
         self._pauses_left = _PAUSES
 
     def read_directory(self, path: str, name: str) -> None:
         try:
-            disks = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
+            entries = [entry for entry in os.listdir(path) if entry.startswith(_DISK_PREFIX)]
         except (FileNotFoundError, NotADirectoryError):
             self.found.vanished.append(name)
             return
         except OSError as exc:
             self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
             return
-        if not disks:
+        if not entries:
             return
-        self.found.directories.append(name)
-        formats: Mapping[str, str] = _NO_FORMATS
-        if _DISK_INFO in disks:
-            disks.remove(_DISK_INFO)
-            formats = self._read_disk_info(f"{path}/{_DISK_INFO}")
-        for disk in disks:
+        recorded: Mapping[str, str] = _NO_FORMATS
+        if _DISK_INFO in entries:
+            entries.remove(_DISK_INFO)
+            recorded = self._read_disk_info(f"{path}/{_DISK_INFO}")
+        holds_disks = False
+        for entry in entries:
+            file = f"{path}/{entry}"
+            image_format = self._sources.formats.get(file) or recorded.get(entry)
+            if image_format is None and (entry.startswith(_DISK_INFO) or entry.endswith(_NOT_DISK_SUFFIXES)):
+                self._read_other_file(file, name)
+                continue
+            holds_disks = True
             # A guest may write on its config drive, which is raw and not in disk.info.
-            if not disk.startswith(_CONFIG_DRIVE):
-                self.read_disk(f"{path}/{disk}", formats.get(disk), name)
+            if entry.startswith(_CONFIG_DRIVE):
+                continue
+            if image_format == "raw":
+                self._read_raw_disk(file, name)
+            else:
+                self.read_disk(file, image_format, name)
+        if holds_disks:
+            self.found.directories.append(name)
 
     def read_disk(self, path: str, image_format: str | None, instance: str) -> None:
+        """Read an image's whole chain; what cannot be read or understood is a problem."""
         try:
             chain = self._follow_chain(path, image_format)
-        except FileNotFoundError:
-            if os.path.islink(path):
-                self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
-            else:
-                self.found.vanished.append(instance)
-            return
-        except ImageCacheError as exc:
-            disk = printable(path)
-            self.found.problems.append(str(exc) if disk in str(exc) else f"{disk}: {exc}")
+        except (FileNotFoundError, ImageCacheError) as exc:
+            self._note(exc, path, instance)
             return
         for file in chain.files:
             if file.startswith(self._cache_prefix):
@@ -232,15 +287,70 @@ class _Reader:
             _add(self.found.missing, missing, instance)
             is_cache_file = parse_name(os.path.basename(missing)).kind is not Kind.OTHER
             if chain.is_cut and not is_cache_file:
+                here = self._sources.on_host(missing)
+                both = printable(missing) if here == missing else f"{printable(here)} ({printable(missing)})"
                 self.found.problems.append(
-                    f"{printable(path)} needs {printable(missing)}, which is not there, or not mounted: what is under "
-                    f"it is unknown."
+                    f"{printable(path)} needs {both}, which is not there, or not mounted: what is under it is unknown."
                 )
 
+    def _read_raw_disk(self, path: str, instance: str) -> None:
+        """Read a disk that is said to be raw.
+
+        nova leaves that word in ``disk.info`` under a disk that has become an overlay: ``disk.rescue`` or
+        ``disk.swap`` after ``images_type`` was changed. So the cache files that its header names are needed, and
+        nothing else that is in it counts: a guest may have written it.
+        """
+        try:
+            self._retry(path, lambda: self._protect_named(path, instance))
+        except (FileNotFoundError, ImageCacheError) as exc:
+            self._note(exc, path, instance)
+
+    def _read_other_file(self, path: str, instance: str) -> None:
+        """Read a file that is no disk: what its header names is needed, and whatever else is in it stops nothing."""
+        try:
+            self._protect_named(path, instance)
+        except (FileNotFoundError, ImageCacheError):
+            return  # what cannot be read is no image
+
+    def _protect_named(self, path: str, instance: str) -> None:
+        """Protect the cache file that a header names, and those that are named below it."""
+        named: set[str] = set()
+        name = self._cached_name_in(path)
+        while name is not None and name not in named:
+            named.add(name)
+            _add(self.found.backing, name, instance)
+            try:
+                name = self._cached_name_in(self._cache_prefix + name)
+            except (FileNotFoundError, NoImageError):
+                return
+
+    def _cached_name_in(self, path: str) -> str | None:
+        """Return the cache file that a header names, by the last part of the path: the rest may lead anywhere."""
+        name = os.path.basename(read_backing_name(path, self._sources.open_file) or "")
+        return name if name in self._sources.cached else None
+
+    def _note(self, exc: FileNotFoundError | ImageCacheError, path: str, instance: str) -> None:
+        """Note why a disk's chain is not known, if it is unknown at all."""
+        if isinstance(exc, FileNotFoundError):
+            if os.path.islink(path):
+                self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
+            else:
+                self.found.vanished.append(instance)
+        elif isinstance(exc, NoImageError) and not _is_new(path):
+            self.found.warnings.append(f"{exc} It names no base file, and nothing is refused because of it.")
+        elif not _is_ploop(path):
+            disk = printable(path)
+            self.found.problems.append(str(exc) if disk in str(exc) else f"{disk}: {exc}")
+
     def _follow_chain(self, path: str, image_format: str | None) -> Chain:
+        locate, run_command, open_file = self._sources.locate, self._sources.run_command, self._sources.open_file
+        return self._retry(path, lambda: follow_chain(path, image_format, locate, run_command, open_file))
+
+    def _retry(self, path: str, read: Callable[[], _Result]) -> _Result:
+        """Read a disk, again and again for a moment while it is being made."""
         while True:
             try:
-                return follow_chain(path, image_format, self._locate, self._run_command, self._open_file)
+                return read()
             except ImageCacheError:
                 if self._pauses_left == 0 or not _is_new(path):
                     raise
@@ -274,10 +384,9 @@ class _Reader:
             return {}
 
 
-def is_read_anyway(path: str, instances_path: str) -> bool:
-    """Tell whether a disk is one of an instance directory, and so found without an inventory."""
-    directory, name = os.path.split(path)
-    return name.startswith(_DISK_PREFIX) and os.path.dirname(directory) == instances_path
+def _is_ploop(path: str) -> bool:
+    """Tell whether there is a ploop disk of Virtuozzo: a directory, whose images are built on no file of the cache."""
+    return os.path.isdir(path) and not os.path.islink(path) and os.path.lexists(f"{path}/{_PLOOP_IMAGE}")
 
 
 def _is_new(path: str) -> bool:

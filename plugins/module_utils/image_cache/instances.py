@@ -83,6 +83,7 @@ class Inventory(NamedTuple):
     :param problems: sentences; while there is one, instances may be missing here.
     :param own: the instances that this host's libvirt named.
     :param given: a number made from those that were given, which tells whether two hosts got the same; 0 for none.
+    :param complete_for: those of the hosts that the operator named, even if they have no instance.
     """
 
     asked: bool
@@ -91,6 +92,7 @@ class Inventory(NamedTuple):
     problems: tuple[str, ...] = ()
     own: tuple[Instance, ...] = ()
     given: int = 0
+    complete_for: frozenset[str] = frozenset()
 
 
 def collect(
@@ -132,7 +134,15 @@ def collect(
     asked = records is not None or libvirt_config_path is not None
     if not asked:
         complete.add(host)
-    return Inventory(asked, tuple(found.values()), frozenset(complete - {""}), tuple(problems), tuple(own), given)
+    return Inventory(
+        asked,
+        tuple(found.values()),
+        frozenset(complete - {""}),
+        tuple(problems),
+        tuple(own),
+        given,
+        complete_for=frozenset(hosts),
+    )
 
 
 def parse_record(record: Any) -> Instance | None:

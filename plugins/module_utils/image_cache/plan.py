@@ -8,11 +8,13 @@
 from __future__ import annotations
 
 import math
+import os.path
 from enum import Enum
 from typing import NamedTuple, Sequence
 
 from .instances import Inventory
 from .layout import Kind, fingerprint, printable, some_names
+from .nova_paths import is_in_instance_directory
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -118,10 +120,17 @@ class Kept(NamedTuple):
 
 
 class Missing(NamedTuple):
-    """A file that disks need and that does not exist."""
+    """A file that disks need and that does not exist, or is another one now than the one that their guests have open.
+
+    :param backing_file: its path on this host.
+    :param named: its path as the disks name it, where that is another one: nova may be in a container.
+    :param replaced: whether there is another file of that name now.
+    """
 
     backing_file: str
     instances: tuple[str, ...]
+    named: str = ""
+    replaced: bool = False
 
 
 class Plan(NamedTuple):
@@ -164,7 +173,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         key=lambda file: (file.mtime_ns, file.name),
     )
     removals, kept = _choose(removable, verdicts, snapshot, settings)
-    unlisted_instances = _unlisted_instances(users, snapshot, inventory)
+    unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings)
     unknown_use = (
         *sorted(snapshot.problems),
         *inventory.problems,
@@ -178,14 +187,26 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         removals=tuple(removals),
         kept=tuple(kept),
         usage=usage,
-        missing=tuple(
-            Missing(path, _owners(directories, usage)) for path, directories in sorted(snapshot.missing.items())
-        ),
+        missing=_missing(snapshot, usage, settings),
         unknown_use=unknown_use,
         unlisted_instances=unlisted_instances,
         users=users,
         inventory=inventory,
     )
+
+
+def _missing(snapshot: Snapshot, usage: Usage, settings: Settings) -> tuple[Missing, ...]:
+    users: dict[str, list[str]] = {}
+    names: dict[str, str] = {}
+    for named, directories in sorted(snapshot.missing.items()):
+        path = snapshot.paths_on_host.get(named, named)
+        users.setdefault(path, []).extend(directories)
+        if named != path:
+            names[path] = named
+    missing = [Missing(path, _owners(directories, usage), names.get(path, "")) for path, directories in users.items()]
+    for name, directories in snapshot.replaced.items():
+        missing.append(Missing(os.path.join(settings.cache_path, name), _owners(directories, usage), replaced=True))
+    return tuple(sorted(missing))
 
 
 def used_by(file: CacheFile, snapshot: Snapshot, usage: Usage) -> tuple[str, ...]:
@@ -222,8 +243,22 @@ def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) ->
     image_ids = {}
     for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
         image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
-    orphans = (name for name in snapshot.instance_directories if inventory.asked and name not in owners)
+    orphans = {name for name in snapshot.instance_directories if inventory.asked and name not in owners}
+    if orphans:
+        named = _directories_in_domains(inventory, settings)
+        owners.update({name: named[name] for name in orphans & named.keys()})
+        orphans -= named.keys()
     return Usage(owners, frozenset(orphans), images, instances, image_ids)
+
+
+def _directories_in_domains(inventory: Inventory, settings: Settings) -> dict[str, str]:
+    """Return the instance of each directory whose disks a domain XML names, whatever the directory is called."""
+    return {
+        os.path.basename(os.path.dirname(path)): instance.label
+        for instance in inventory.instances
+        for path, _format in instance.disks
+        if is_in_instance_directory(path, settings.instances_path)
+    }
 
 
 def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings, now: float) -> Verdict:
@@ -279,7 +314,9 @@ def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
     return tuple(sorted(host for host, seen in snapshot.storage_users.items() if now - seen < _USER_SECONDS))
 
 
-def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inventory) -> tuple[str, ...]:
+def _unlisted_instances(
+    users: Sequence[str], snapshot: Snapshot, inventory: Inventory, settings: Settings
+) -> tuple[str, ...]:
     sentences = [
         f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not among "
         f"those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for this one, "
@@ -287,10 +324,17 @@ def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inv
         for host in users
         if host not in inventory.hosts
     ]
-    if inventory.asked and not inventory.instances and snapshot.instance_directories and not inventory.problems:
+    is_empty = inventory.asked and not inventory.instances and not inventory.problems
+    # What backs a leftover is protected then. On shared storage, the role itself names all hosts.
+    is_local = snapshot.store is not None and not snapshot.store.shared
+    is_confirmed = is_local and settings.protect_orphans and settings.host in inventory.complete_for
+    if is_empty and snapshot.instance_directories and not is_confirmed:
         sentences.append(
             f"No source listed any instance, but {len(snapshot.instance_directories)} directories hold disks, "
-            f"{some_names(snapshot.instance_directories)} among them: check instances, libvirt and libvirt_config_path."
+            f"{some_names(snapshot.instance_directories)} among them. Either the sources are wrong: check instances, "
+            f"libvirt and libvirt_config_path. Or the host has no instances, and these are leftovers: set "
+            f"libvirt: false and give no instances; or, on a local disk and with orphans: protect, name this host "
+            f"({printable(settings.host)}) in instance_hosts."
         )
     return tuple(sentences)
 

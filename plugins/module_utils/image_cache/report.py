@@ -12,10 +12,10 @@ import json
 import zlib
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
-from .instance_disks import is_read_anyway
 from .instances import records_of
 from .layout import Kind, printable, some_names
-from .plan import Plan, Reason, State, Verdict, used_by
+from .nova_paths import is_in_instance_directory
+from .plan import Missing, Plan, Reason, State, Verdict, used_by
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -74,7 +74,13 @@ def describe(
             },
         },
         "missing": [
-            {"backing_file": printable(lost.backing_file), "instances": _names(lost.instances)} for lost in plan.missing
+            {
+                "backing_file": printable(lost.backing_file),
+                "named": printable(lost.named or lost.backing_file),
+                "instances": _names(lost.instances),
+                "replaced": lost.replaced,
+            }
+            for lost in plan.missing
         ],
         "orphans": _names(plan.usage.orphans),
         "unknown_use": list(plan.unknown_use),
@@ -131,11 +137,7 @@ def describe_files(
 
 def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None = None) -> list[str]:
     """Return what an operator must know, worst first."""
-    sentences = [
-        f"The backing file {printable(lost.backing_file)} does not exist: {some_names(lost.instances)} cannot start "
-        f"without it. Restore it, from another host's cache or from Glance, before anything else."
-        for lost in plan.missing
-    ]
+    sentences = [_replaced_warning(lost) if lost.replaced else _missing_warning(lost) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
     is_shared = snapshot.store is not None and snapshot.store.shared
@@ -146,6 +148,24 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
     if len(sentences) > _WARNINGS:
         return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out."]
     return sentences
+
+
+def _missing_warning(lost: Missing) -> str:
+    both = f" ({printable(lost.named)} to nova)" if lost.named else ""
+    return (
+        f"The backing file {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
+        f"start without it. Restore it, from another host's cache or from Glance, before anything else."
+    )
+
+
+def _replaced_warning(lost: Missing) -> str:
+    return (
+        f"The base file {printable(lost.backing_file)} was replaced while {some_names(lost.instances)} run on the "
+        f"former one. Their QEMU still has that open, and a hard reboot would give them the new file: if its bytes "
+        f"are others, this destroys their file systems. Until the two are compared, do not stop, reboot or migrate "
+        f"them. The former file can be copied from /proc/PID/fd of their QEMU, and 'virsh blockpull' makes a disk "
+        f"independent of it."
+    )
 
 
 def reasons_of(verdict: Verdict) -> list[str]:
@@ -178,7 +198,7 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
     unseen = {
         instance
         for instance, path, _format in snapshot.other_disks
-        if not is_read_anyway(path, settings.instances_path)
+        if not is_in_instance_directory(path, settings.instances_path)
     }
     held = {
         verdict.file.name

@@ -15,8 +15,18 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from .disks import OpenImage, RunCommand
 from .errors import ImageCacheError
-from .holders import Inode, find_open_files, qemu_holds
-from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united, until_it_hangs
+from .holders import FormerFileUser, Inode, find_open_files, qemu_holds
+from .instance_disks import (
+    DiskSources,
+    DiskUse,
+    OtherDisk,
+    find_disk_use,
+    make_locate,
+    make_open,
+    split_disks,
+    united,
+    until_it_hangs,
+)
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
 from .settings import Settings
@@ -55,7 +65,10 @@ class Snapshot(NamedTuple):
     :param locked: names of the files that are in none of these uses, and whose external lock somebody holds.
     :param instance_directories: the directories that hold disks.
     :param backing: the directories whose disks need a cache file, by its name.
-    :param missing: the directories whose disks need a file that does not exist, by its path.
+    :param missing: the directories whose disks need a file that does not exist, by its path as they name it.
+    :param paths_on_host: where such a file would be on this host, where that is another path.
+    :param replaced: the directories whose running guests have a former base file open, by the name that another
+        file has now.
     :param storage_users: when each host was last seen using this storage, in unix seconds.
     :param problems: sentences; while there is one, it is unknown what is in use.
     :param warnings: sentences for the operator that stop nothing.
@@ -75,6 +88,8 @@ class Snapshot(NamedTuple):
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     other_disks: tuple[OtherDisk, ...] = ()
+    paths_on_host: Mapping[str, str] = MappingProxyType({})
+    replaced: Mapping[str, Sequence[str]] = MappingProxyType({})
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -135,7 +150,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    open_files = find_open_files(_names_by_inode(files))
+    open_files = find_open_files(_names_by_inode(files), directory=settings.cache_path)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}
@@ -172,7 +187,28 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         problems=(*problems, *disk_use.problems),
         warnings=(*disk_use.warnings, *warnings),
         other_disks=tuple(other_disks),
+        paths_on_host={path: settings.on_host(path) for path in disk_use.missing},
+        replaced=_find_replaced(open_files.former_file_users, disk_use.backing, other_disks),
     )
+
+
+def _find_replaced(
+    users: Iterable[FormerFileUser], backing: Mapping[str, Sequence[str]], other_disks: Sequence[OtherDisk]
+) -> dict[str, list[str]]:
+    """Find whose QEMU runs on a former base file: it has one open, and not the one that its disk names now.
+
+    :return: the directories of these guests, by the base file's name.
+    """
+    replaced: dict[str, list[str]] = {}
+    for user in users:
+        guests = {os.path.basename(os.path.dirname(path)) for path in user.paths}
+        guests.update(instance for instance, path, _format in other_disks if path in user.paths)
+        for name, directories in backing.items():
+            if name not in user.names:
+                found = guests.intersection(directories)
+                if found:
+                    replaced.setdefault(name, []).extend(sorted(found))
+    return replaced
 
 
 def read_disks(
@@ -205,8 +241,12 @@ def _read_disks(
     run_command: RunCommand,
     open_file: OpenImage,
 ) -> DiskUse:
+    names = _names_by_inode(files)
+    formats, external_disks = split_disks(other_disks, settings.instances_path)
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
-    locate = make_locate(settings.cache_path, _names_by_inode(files), settings.instances_path, elsewhere)
+    locate = make_locate(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
+    cached = {name for hard_links in names.values() for name in hard_links}
+    sources = DiskSources(settings.cache_path, cached, formats, locate, settings.on_host, run_command, open_file)
     problems: list[str] = []
     parts: list[DiskUse] = []
     read: dict[str, int] = {}
@@ -217,17 +257,7 @@ def _read_disks(
             if is_settled:
                 break
             continue
-        parts.append(
-            find_disk_use(
-                settings.instances_path,
-                list(unread),
-                () if parts else other_disks,
-                settings.cache_path,
-                locate,
-                run_command,
-                open_file,
-            )
-        )
+        parts.append(find_disk_use(settings.instances_path, list(unread), () if parts else external_disks, sources))
         read.update(unread)
         for name in parts[-1].vanished:
             read.pop(name, None)

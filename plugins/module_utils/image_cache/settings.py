@@ -18,10 +18,12 @@ from typing import (
 
 from .errors import ImageCacheError
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
+from .nova_paths import path_on_host
 
 __all__ = ["OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
 
 _LARGEST = 2**63 - 1
+_DEFAULT_INSTANCES_PATH = "/var/lib/nova/instances"
 _IMAGE_REFERENCE = "%(image)s"
 _INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
 
@@ -56,6 +58,7 @@ class Settings(NamedTuple):
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
     ``instances_path_source`` is a sentence about who set that path, ``warnings`` are sentences about options.
+    ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
     """
 
     instances_path: str
@@ -78,6 +81,11 @@ class Settings(NamedTuple):
     shared_storage: bool | None = None
     instances_path_source: str = ""
     warnings: tuple[str, ...] = ()
+    nova_instances_paths: tuple[str, ...] = ()
+
+    def on_host(self, path: str) -> str:
+        """Find where a path that nova wrote leads on this host; see :func:`nova_paths.path_on_host`."""
+        return path_on_host(path, self.instances_path, self.nova_instances_paths)
 
     @property
     def cache_path(self) -> str:
@@ -129,7 +137,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
             ignored.append(_ignored("image_info_filename_pattern", exc))
             return _info_pattern(_INFO_PATTERN, instances_path, subdirectory)
 
-    instances_path = str(choose("instances_path", "/var/lib/nova/instances"))
+    instances_path = str(choose("instances_path", _DEFAULT_INSTANCES_PATH))
     if not os.path.isabs(instances_path) or "\0" in instances_path or ".." in instances_path.split("/"):
         raise ImageCacheError(
             f"instances_path must be an absolute path without '..', not '{printable(instances_path)}'."
@@ -137,6 +145,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
     glance_images = given.get("glance_images")
+    nova_path = os.path.normpath(configured.get("instances_path", _DEFAULT_INSTANCES_PATH))
     settings = Settings(
         instances_path=instances_path,
         image_cache_subdirectory_name=subdirectory,
@@ -166,6 +175,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         ),
         keep_files=frozenset(given.get("keep_files") or ()),
         shared_storage=given.get("shared_storage"),
+        nova_instances_paths=() if nova_path == instances_path else (nova_path,),
     )
     return settings._replace(warnings=tuple(ignored))
 

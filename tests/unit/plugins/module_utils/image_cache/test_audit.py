@@ -97,7 +97,14 @@ class TestAMissingBackingFile:
         host.domain_xml(UUID, "instance-0000000a", IMAGE)
         result = host.audit(libvirt=True)
         lost = str(host.cache_path / BASE)
-        assert result.facts["missing"] == [{"backing_file": lost, "instances": [OTHER_UUID, "instance-0000000a"]}]
+        assert result.facts["missing"] == [
+            {
+                "backing_file": lost,
+                "named": lost,
+                "instances": [OTHER_UUID, "instance-0000000a"],
+                "replaced": False,
+            }
+        ]
         assert result.facts["unknown_use"] == []
         [warning] = warnings(result)
         assert lost in warning

@@ -21,8 +21,10 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import (
     Chain,
     Image,
+    NoImageError,
     backing_path,
     follow_chain,
+    read_backing_name,
     read_image,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
@@ -403,6 +405,62 @@ class TestLies:
             follow_chain(str(disk), None, here, no_command)
         assert "'n\\n\\xff" + "x" * 17 + ":…'" in str(error.value)
         assert len(str(error.value)) < 300 + len(str(disk))
+
+
+class TestBackingName:
+    """The name in a header, on a disk that is said to be raw."""
+
+    @pytest.mark.parametrize("version", [2, 3])
+    @pytest.mark.parametrize("name", ["/base", "../_base/x", "json:{}", "x" * 1023])
+    def test_name_is_read_as_it_stands(self, disk: Path, version: int, name: str) -> None:
+        disk.write_bytes(overlay_bytes(1 << 20, name, "raw", version))
+        assert read_backing_name(str(disk)) == name
+
+    def test_name_is_read_whatever_features_the_image_has(self, disk: Path) -> None:
+        disk.write_bytes(qcow2(b"/base", features=1 << 40))
+        assert read_backing_name(str(disk)) == "/base"
+
+    def test_name_far_behind_the_header_is_read(self, disk: Path) -> None:
+        disk.write_bytes(qcow2(b"/base", gap=60_000))
+        assert read_backing_name(str(disk)) == "/base"
+
+    def test_name_of_an_old_qcow_image_is_read(self, disk: Path) -> None:
+        create(disk, "-u", "-f", "qcow", "-b", "/base", "-F", "raw")
+        assert read_backing_name(str(disk)) == "/base"
+
+    @pytest.mark.parametrize("lie", sorted(LIES))
+    def test_header_that_lies_is_refused_only_where_no_guest_can_have_written_it(self, disk: Path, lie: str) -> None:
+        disk.write_bytes(LIES[lie][0])
+        if lie in ("empty", "three bytes"):
+            with pytest.raises(NoImageError, match="too short to be a disk image"):
+                read_backing_name(str(disk))
+        elif lie in ("only the magic", "cut off in the header", "cut off in version 3's part"):
+            with pytest.raises(ImageCacheError, match="its header ends after"):
+                read_backing_name(str(disk))
+        else:
+            read_backing_name(str(disk))
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            os.mkfifo,
+            os.mkdir,
+            make_socket,
+            lambda path: path.symlink_to("/dev/null"),
+            lambda path: path.symlink_to("/"),
+            lambda path: path.symlink_to(path.name),
+            lambda path: path.write_bytes(b"raw data"),
+            lambda path: path.write_bytes(overlay_bytes(1 << 20, None, None)),
+        ],
+        ids=["FIFO", "directory", "socket", "link to a device", "link to a directory", "circle", "raw", "standalone"],
+    )
+    def test_file_without_a_name_names_nothing(self, disk: Path, make: Callable[[Path], None]) -> None:
+        make(disk)
+        assert read_backing_name(str(disk)) is None
+
+    def test_disk_that_is_gone_is_none(self, disk: Path) -> None:
+        with pytest.raises(FileNotFoundError):
+            read_backing_name(str(disk))
 
 
 class TestBackingPath:

@@ -479,13 +479,14 @@ class TestBadInput:
         assert host.prune().done["removed"] == []
         assert host.cached() == [BASE]
 
-    def test_a_raw_disk_is_not_an_overlay_whatever_its_guest_wrote_on_it(self, host: Host) -> None:
+    def test_cache_file_named_on_a_raw_disk_is_kept_whoever_wrote_the_name(self, host: Host) -> None:
         host.base(BASE, age=OLD)
+        host.base(UNUSED, age=OLD)
         disk = host.overlay(UUID, f"../_base/{BASE}")
         (disk.parent / "disk.info").write_text(json.dumps({str(disk): "raw"}))
         result = host.prune()
         assert result.facts["unknown_use"] == []
-        assert result.done["removed"] == [BASE]
+        assert result.done["removed"] == [UNUSED]
 
     def test_nor_can_its_guest_stop_a_prune(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)

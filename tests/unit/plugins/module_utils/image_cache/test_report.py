@@ -117,7 +117,14 @@ class TestSummary:
                 "reclaimable_bytes": 64,
                 "bytes": {"active": 1008, "removable": 64, "too_young": 1000, "other": 2000, "corrupt": 0},
             },
-            "missing": [{"backing_file": "/instances/_base/swap_32", "instances": ["instance-1"]}],
+            "missing": [
+                {
+                    "backing_file": "/instances/_base/swap_32",
+                    "named": "/instances/_base/swap_32",
+                    "instances": ["instance-1"],
+                    "replaced": False,
+                }
+            ],
             "orphans": ["lost"],
             "unknown_use": [],
             "corrupt": [],

@@ -140,7 +140,8 @@ class TestWhereAValueComesFrom:
             "remove_unused_kernels": False,
             "host": "given-host",
         }
-        assert configured(conf, text, **given) == DEFAULTS._replace(**given)
+        in_nova = {"nova_instances_paths": ("/srv/nova/guests",)}
+        assert configured(conf, text, **given) == DEFAULTS._replace(**given, **in_nova)
 
     def test_the_info_pattern_follows_a_given_path(self, conf: Path) -> None:
         made = configured(conf, "[DEFAULT]\ninstances_path = /srv/nova\n", image_cache_subdirectory_name="bases")
