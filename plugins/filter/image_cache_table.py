@@ -82,6 +82,7 @@ _TEMPLATES = ("swap", "ephemeral")
 _KEPT = {
     "unknown_use": "removal is refused",
     "removal_disabled": "remove_unused_base_images is off",
+    "overlay": "a file that is kept is built on it",
     "locked": "nova or another prune holds its lock",
     "space_target_met": "enough space without it",
     "in_use": "a disk needs it meanwhile",
@@ -353,6 +354,8 @@ def _reasons(file: Mapping[str, Any]) -> list[str]:
         words.append("keep_images names its image")
     if "keep_files" in reasons:
         words.append("keep_files names it")
+    if "overlay" in reasons:
+        words.append("a file that is kept is built on it")
     return words
 
 

@@ -405,7 +405,8 @@ ansible_facts:
               description:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
                   it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
-                  it open), V(keep_images) or V(keep_files).
+                  it open), V(keep_images), V(keep_files), or V(overlay) (another file of the cache is built on it and
+                  is kept).
                 - An unused one has V(unused), or V(unknown) if no inventory names its image.
               returned: success
               type: list

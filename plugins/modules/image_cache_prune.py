@@ -118,7 +118,7 @@ image_cache:
           description:
             - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if
               O(remove_unused_base_images) is off, V(space_target_met) if enough space is free without it, V(locked)
-              if somebody holds nova's lock on it.
+              if somebody holds nova's lock on it, V(overlay) if another file of the cache is built on it and is kept.
             - Or what was seen just before its removal, V(in_use) (a disk has come to need it), V(held) by QEMU,
               V(open) in a process, V(touched) (used since the look), V(replaced) by another file, or V(gone).
           returned: success

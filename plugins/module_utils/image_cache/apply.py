@@ -11,15 +11,16 @@ import errno
 import os
 import stat
 import time
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .errors import ImageCacheError
 from .holders import is_open_elsewhere, qemu_holds
-from .instance_disks import DiskUse
+from .instance_disks import DiskUse, make_locate
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable
 from .locks import Lock, acquire, open_locks_directory, release
+from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, State
-from .scan import CacheFile, open_cache
+from .scan import CacheFile, names_by_inode, open_cache
 from .settings import Settings
 
 __all__ = ["Failure", "Outcome", "apply_plan", "rehearse_plan"]
@@ -28,6 +29,7 @@ _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_USE = DiskUse([], {}, {}, [], [], [])
+_NO_ORPHANS: frozenset[str] = frozenset()
 
 
 class Failure(NamedTuple):
@@ -95,7 +97,7 @@ def _remove_planned(
     except OSError as exc:
         return _nothing_removed(plan, _without_locks(settings, exc.strerror or str(exc)))
     try:
-        return _remove_all(plan, _Place(cache, locks, settings, shared, read_disks))
+        return _remove_all(plan, _Place(plan, cache, locks, settings, shared, read_disks))
     finally:
         os.close(locks)
 
@@ -111,6 +113,7 @@ class _Tally(NamedTuple):
 class _Place(NamedTuple):
     """Where files are removed: descriptors of the cache and of the locks, and how."""
 
+    plan: Plan
     cache: int
     locks: int
     settings: Settings
@@ -180,17 +183,20 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
     """
     locks, files = _take_locks(files, place, tally)
     try:
-        use = _look_again(place) if files else _NO_USE
+        use, built_on_it = _look_again(place) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
                 error = f"it was kept, for it is not known any more what is in use: {use.problems[0]}"
                 tally.failed.append(Failure(file.name, error))
                 continue
             try:
-                reason = KeptReason.IN_USE if file.name in use.backing else _remove(file, place)
+                reason = _came_into_use(file, use, built_on_it, place.plan) or _remove(file, place)
             except OSError as exc:
                 tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
                 continue
+            if reason is None or reason is KeptReason.GONE:
+                for name in place.plan.overlays.get(file.name, ()):
+                    built_on_it.get(name, set()).discard(file.name)
             if reason is not None:
                 tally.kept.append(Kept(file.name, reason))
                 continue
@@ -230,11 +236,34 @@ def _take_locks(
     return locks, ours
 
 
-def _look_again(place: _Place) -> DiskUse:
+def _look_again(place: _Place) -> tuple[DiskUse, dict[str, set[str]]]:
+    """Return what the disks need now, and the overlays that now are directly built on each file of the cache."""
+    plan, cache_path = place.plan, place.settings.cache_path
+    files = [verdict.file for verdict in plan.verdicts]
+    locate = make_locate(cache_path, names_by_inode(files), place.settings.instances_path)
+    built_on_it: dict[str, set[str]] = {}
     try:
-        return place.read_disks()
+        use = place.read_disks()
+        inodes = {file.name: file.inode for file in files}
+        overlays = overlays_now(place.cache, cache_path, inodes, plan.overlays, locate)
     except ImageCacheError as exc:
-        return _NO_USE._replace(problems=[str(exc)])
+        return _NO_USE._replace(problems=[str(exc)]), {}
+    except OSError as exc:
+        problem = f"The cache directory {printable(cache_path)} cannot be listed: {exc.strerror}."
+        return _NO_USE._replace(problems=[problem]), {}
+    for overlay, names in overlays.items():
+        for name in names:
+            built_on_it.setdefault(name, set()).add(overlay)
+    return use, built_on_it
+
+
+def _came_into_use(
+    file: CacheFile, use: DiskUse, built_on_it: Mapping[str, set[str]], plan: Plan
+) -> KeptReason | None:
+    """Say why a file is needed after all: a disk uses it, but for a use that the plan ignores, or an overlay is there."""
+    if not plan.ignored_orphans.get(file.name, _NO_ORPHANS).issuperset(use.backing.get(file.name, ())):
+        return KeptReason.IN_USE
+    return KeptReason.OVERLAY if built_on_it.get(file.name) else None
 
 
 def _remove_info(file: CacheFile, place: _Place) -> None:

@@ -7,12 +7,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from enum import Enum
-from typing import NamedTuple, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 from .instances import Inventory
 from .layout import Kind, fingerprint, printable, some_names
+from .overlays import protected_files
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -52,6 +54,7 @@ class Reason(str, Enum):
     OPEN = "open"
     KEEP_IMAGES = "keep_images"
     KEEP_FILES = "keep_files"
+    OVERLAY = "overlay"
     UNUSED = "unused"
     UNKNOWN = "unknown"
 
@@ -61,6 +64,7 @@ class KeptReason(str, Enum):
 
     UNKNOWN_USE = "unknown_use"
     REMOVAL_DISABLED = "removal_disabled"
+    OVERLAY = "overlay"
     LOCKED = "locked"
     SPACE_TARGET_MET = "space_target_met"
     HELD = "held"
@@ -128,12 +132,15 @@ class Plan(NamedTuple):
     """What a pass does.
 
     :param verdicts: one for each entry of the cache directory.
-    :param removals: the files to remove, least recently used first.
+    :param removals: the files to remove: an overlay before the file that it is built on, else least recently used
+        first.
     :param kept: the removable files that stay.
     :param unknown_use: sentences; while there is one, nothing is removed.
     :param unlisted_instances: those of them that say that instances were not given.
     :param users: the hosts that nova saw using this storage within 24 hours.
     :param inventory: the instances that it was made for.
+    :param overlays: the cache files that a file of the cache is directly built on, by its name.
+    :param ignored_orphans: the orphans whose use of a file to remove is ignored, by the file's name.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -145,6 +152,8 @@ class Plan(NamedTuple):
     unlisted_instances: tuple[str, ...]
     users: tuple[str, ...]
     inventory: Inventory
+    overlays: Mapping[str, tuple[str, ...]]
+    ignored_orphans: Mapping[str, frozenset[str]]
 
 
 def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
@@ -157,13 +166,15 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
     :return: the plan.
     """
     usage = _find_usage(snapshot, inventory, settings)
-    verdicts = tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files)
+    verdicts = _with_overlays(
+        tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files), snapshot.overlays
+    )
     users = _recent_users(snapshot, now)
     removable = sorted(
         (verdict.file for verdict in verdicts if verdict.state is State.REMOVABLE),
         key=lambda file: (file.mtime_ns, file.name),
     )
-    removals, kept = _choose(removable, verdicts, snapshot, settings)
+    removals, kept = _select_removals(removable, verdicts, snapshot, settings)
     unlisted_instances = _unlisted_instances(users, snapshot, inventory)
     unknown_use = (
         *sorted(snapshot.problems),
@@ -185,6 +196,12 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         unlisted_instances=unlisted_instances,
         users=users,
         inventory=inventory,
+        overlays=snapshot.overlays,
+        ignored_orphans={
+            file.name: usage.orphans.intersection(snapshot.backing[file.name])
+            for file in removals
+            if file.name in snapshot.backing
+        },
     )
 
 
@@ -295,26 +312,90 @@ def _unlisted_instances(users: Sequence[str], snapshot: Snapshot, inventory: Inv
     return tuple(sentences)
 
 
-def _choose(
+def _with_overlays(verdicts: tuple[Verdict, ...], overlays: Mapping[str, tuple[str, ...]]) -> tuple[Verdict, ...]:
+    """Count files as in use that nothing else protects and on which a file that is not removable is built."""
+    if not overlays:
+        return verdicts
+    kept = [verdict.file.name for verdict in verdicts if verdict.state is not State.REMOVABLE]
+    protected = protected_files(overlays, kept)
+    return tuple(
+        verdict._replace(state=State.ACTIVE, reasons=(Reason.OVERLAY,), removable_in=None)
+        if verdict.file.name in protected and verdict.state in (State.REMOVABLE, State.TOO_YOUNG)
+        else verdict
+        for verdict in verdicts
+    )
+
+
+def _select_removals(
     removable: Sequence[CacheFile], verdicts: Sequence[Verdict], snapshot: Snapshot, settings: Settings
 ) -> tuple[list[CacheFile], list[Kept]]:
-    """Choose from the removable files, least recently used first, what goes in this pass."""
+    """Select the files to remove in this pass: an overlay before the file under it, else least recently used first.
+
+    A file is considered once all that is built on it is selected. What is left then is kept with its overlay.
+    """
     removals: list[CacheFile] = []
     kept: list[Kept] = []
     used = sum(verdict.file.allocated_bytes for verdict in verdicts if verdict.state is not State.OTHER)
     free = snapshot.store.free_bytes if snapshot.store else 0
-    for file in removable:
-        if not settings.remove_unused_base_images:
-            kept.append(Kept(file.name, KeptReason.REMOVAL_DISABLED))
-        elif file.name in snapshot.locked:
-            kept.append(Kept(file.name, KeptReason.LOCKED))
-        elif _space_target_met(settings, used, free):
-            kept.append(Kept(file.name, KeptReason.SPACE_TARGET_MET))
-        else:
-            removals.append(file)
-            used -= file.allocated_bytes
-            free += file.allocated_bytes
+    order = _RemovalOrder(removable, snapshot.overlays)
+    for file in order:
+        reason = _why_kept(file, snapshot, settings, used, free)
+        if reason is not None:
+            kept.append(Kept(file.name, reason))
+            continue
+        removals.append(file)
+        order.selected(file)
+        used -= file.allocated_bytes
+        free += file.allocated_bytes
+    reason = KeptReason.OVERLAY if settings.remove_unused_base_images else KeptReason.REMOVAL_DISABLED
+    kept.extend(Kept(file.name, reason) for file in order.left())
     return removals, kept
+
+
+class _RemovalOrder:
+    """Gives removable files one after the other: each once all that is built on it was selected.
+
+    :param files: the removable files, least recently used first.
+    :param overlays: see :class:`Plan`.
+    """
+
+    def __init__(self, files: Sequence[CacheFile], overlays: Mapping[str, tuple[str, ...]]) -> None:
+        self._files = files
+        self._ranks = {file.name: rank for rank, file in enumerate(files)} if overlays else {}
+        self._overlays = overlays
+        self._built_on_it = [0] * len(files)
+        for file in files if overlays else ():
+            for name in overlays.get(file.name, ()):
+                if name in self._ranks:
+                    self._built_on_it[self._ranks[name]] += 1
+        self._ready = [rank for rank, count in enumerate(self._built_on_it) if count == 0]  # a heap: it is sorted
+
+    def __iter__(self) -> Iterator[CacheFile]:
+        while self._ready:
+            yield self._files[heapq.heappop(self._ready)]
+
+    def selected(self, file: CacheFile) -> None:
+        """Take note that a file is to be removed: what it is built on may follow."""
+        for name in self._overlays.get(file.name, ()):
+            rank = self._ranks.get(name)
+            if rank is not None:
+                self._built_on_it[rank] -= 1
+                if self._built_on_it[rank] == 0:
+                    heapq.heappush(self._ready, rank)
+
+    def left(self) -> list[CacheFile]:
+        """Return the files on which something is built that was not selected."""
+        return [file for file, count in zip(self._files, self._built_on_it) if count]
+
+
+def _why_kept(file: CacheFile, snapshot: Snapshot, settings: Settings, used: int, free: int) -> KeptReason | None:
+    if not settings.remove_unused_base_images:
+        return KeptReason.REMOVAL_DISABLED
+    if file.name in snapshot.locked:
+        return KeptReason.LOCKED
+    if _space_target_met(settings, used, free):
+        return KeptReason.SPACE_TARGET_MET
+    return None
 
 
 def _space_target_met(settings: Settings, used: int, free: int) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
@@ -19,10 +20,11 @@ from .holders import Inode, find_open_files, qemu_holds
 from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united, until_it_hangs
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
 from .locks import is_locked
+from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
 from .settings import Settings
 from .store import Store, find_store, read_storage_users
 
-__all__ = ["CacheFile", "Snapshot", "open_cache", "read_disks", "take_snapshot"]
+__all__ = ["CacheFile", "Snapshot", "names_by_inode", "open_cache", "read_disks", "take_snapshot"]
 
 _MOST_LISTINGS = 20
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
@@ -60,6 +62,7 @@ class Snapshot(NamedTuple):
     :param problems: sentences; while there is one, it is unknown what is in use.
     :param warnings: sentences for the operator that stop nothing.
     :param other_disks: the disks that were looked at besides.
+    :param overlays: the cache files that a file of the cache is directly built on, by its name.
     """
 
     exists: bool
@@ -75,6 +78,7 @@ class Snapshot(NamedTuple):
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     other_disks: tuple[OtherDisk, ...] = ()
+    overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -126,7 +130,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
+        files, held, busy, backing_names = _list_cache(cache, settings.cache_path, problems.append)
         is_mounted = os.fstat(cache).st_dev != os.stat("..", dir_fd=cache).st_dev
     except OSError as exc:
         raise ImageCacheError(
@@ -135,7 +139,8 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    open_files = find_open_files(_names_by_inode(files))
+    by_inode = names_by_inode(files)
+    open_files = find_open_files(by_inode)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}
@@ -172,6 +177,12 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         problems=(*problems, *disk_use.problems),
         warnings=(*disk_use.warnings, *warnings),
         other_disks=tuple(other_disks),
+        overlays=resolve_overlays(
+            backing_names,
+            settings.cache_path,
+            [file.name for file in files],
+            make_locate(settings.cache_path, by_inode, settings.instances_path),
+        ),
     )
 
 
@@ -206,7 +217,7 @@ def _read_disks(
     open_file: OpenImage,
 ) -> DiskUse:
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
-    locate = make_locate(settings.cache_path, _names_by_inode(files), settings.instances_path, elsewhere)
+    locate = make_locate(settings.cache_path, names_by_inode(files), settings.instances_path, elsewhere)
     problems: list[str] = []
     parts: list[DiskUse] = []
     read: dict[str, int] = {}
@@ -238,17 +249,19 @@ def _read_disks(
 
 
 class _Listing(NamedTuple):
-    """The cache directory: its files, what QEMU holds, and what another pass has in hand."""
+    """The cache directory: its files, what QEMU holds, what another pass has in hand, and what overlays name."""
 
     files: list[CacheFile]
     held: set[str]
     busy: set[str]
+    backing_names: dict[str, str]
 
 
 def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     files: list[CacheFile] = []
     held: set[str] = set()
     busy: set[str] = set()
+    backing_names: dict[str, str] = {}
     device = os.fstat(cache).st_dev
     with os.scandir(cache) as entries:
         for entry in entries:
@@ -258,12 +271,17 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                 if kind is Kind.OTHER or not entry.is_file(follow_symlinks=False):
                     kind, key = Kind.OTHER, ""
                     status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_size >= SMALLEST_OVERLAY:
+                        _read_other(name, cache, backing_names)
                 else:
                     descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
                     try:
                         status = os.fstat(descriptor)
                         if qemu_holds(descriptor):
                             held.add(name)
+                        backing_name = read_backing_name(descriptor)
+                        if backing_name is not None:
+                            backing_names[name] = backing_name
                     finally:
                         os.close(descriptor)
             except FileNotFoundError:
@@ -289,10 +307,23 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                     device if status.st_dev == device else status.st_dev,  # one number for all, not one each
                 )
             )
-    return _Listing(files, held, busy)
+    return _Listing(files, held, busy, backing_names)
 
 
-def _names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
+def _read_other(name: str, cache: int, backing_names: dict[str, str]) -> None:
+    """Read what a file with a name of no cache file is built on, as far as this user may."""
+    with suppress(OSError):
+        descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+        try:
+            backing_name = read_backing_name(descriptor)
+        finally:
+            os.close(descriptor)
+        if backing_name is not None:
+            backing_names[name] = backing_name
+
+
+def names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
+    """Return the names of cache files by their device and inode number: hard links have several."""
     names: dict[Inode, list[str]] = {}
     for file in files:
         if file.kind is not Kind.OTHER:

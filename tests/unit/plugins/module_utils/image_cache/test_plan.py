@@ -704,3 +704,58 @@ def test_one_more_user_never_costs_a_file(
     if not before.unknown_use:
         assert set(removed(decide(snapshot, more_instances, **policy))) <= set(removed(before))
         assert set(removed(decide(more_disks, inventory, **policy))) <= set(removed(before))
+
+
+overlays = st.dictionaries(
+    st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True).map(tuple), max_size=8
+).map(lambda found: {name: tuple(each for each in below if each != name) for name, below in found.items()})
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, overlays, inventories, policies, space_targets, brakes)
+def test_file_that_is_kept_keeps_all_that_it_is_built_on(
+    snapshot: Snapshot,
+    built: dict[str, tuple[str, ...]],
+    inventory: Inventory,
+    policy: dict[str, Any],
+    space: dict[str, int],
+    limits: dict[str, int],
+) -> None:
+    plan = decide(snapshot._replace(overlays=built), inventory, **policy, **space, **limits)
+    order = removed(plan)
+    for file in snapshot.files:
+        for name in built.get(file.name, ()):
+            if name in order:
+                assert file.name in order
+                assert order.index(file.name) < order.index(name)
+    assert sorted(order + [kept.name for kept in plan.kept]) == sorted(removable(plan))
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, overlays, inventories, policies)
+def test_overlays_only_ever_protect(
+    snapshot: Snapshot, built: dict[str, tuple[str, ...]], inventory: Inventory, policy: dict[str, Any]
+) -> None:
+    before, after = (decide(found, inventory, **policy) for found in (snapshot, snapshot._replace(overlays=built)))
+    protected = removable(before) - removable(after)
+    assert removable(after) <= removable(before)
+    assert set(removed(after)) <= set(removed(before))
+    assert all(said(after)[name] == "active: overlay" for name in protected)
+
+
+def test_order_of_removal_is_by_last_use_where_nothing_is_built_on_anything() -> None:
+    plan = decide(found(cached("swap_1", age=8 * DAY), cached("swap_2", age=9 * DAY), overlays={"swap_3": ("swap_4",)}))
+    assert removed(plan) == ["swap_2", "swap_1"]
+
+
+def test_disabled_removal_is_the_reason_of_a_base_too() -> None:
+    snapshot = found(cached("swap_1"), cached("swap_2"), overlays={"swap_1": ("swap_2",)})
+    plan = decide(snapshot, remove_unused_base_images=False)
+    assert {kept.reason for kept in plan.kept} == {KeptReason.REMOVAL_DISABLED}
+
+
+def test_use_by_orphans_is_ignored_for_the_files_to_remove_alone() -> None:
+    snapshot = found(cached("swap_1"), cached("swap_2"), backing={"swap_1": ["lost"], "swap_2": ["lost", "uuid-1"]})
+    plan = decide(snapshot, known(GUEST), orphans="ignore")
+    assert removed(plan) == ["swap_1"]
+    assert plan.ignored_orphans == {"swap_1": {"lost"}}
