@@ -361,7 +361,8 @@ def _store(group: Mapping[str, Any], answers: Mapping[str, _Answer]) -> list[dic
         return []
     pruner = group.get("pruner") if group.get("pruner") in spoke else spoke[0]
     image_cache = answers[pruner].image_cache
-    refused = [*group.get("refused", ()), *image_cache["unknown_use"], *filter(None, [answers[pruner].brake])]
+    own = (*image_cache["unknown_use"], *image_cache.get("limit_exceeded", ()))
+    refused = [*group.get("refused", ()), *own, *filter(None, [answers[pruner].brake])]
     described = {
         "id": group.get("id", image_cache["store"]["id"]),
         "filesystem": image_cache["store"]["filesystem"],

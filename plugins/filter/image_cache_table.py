@@ -81,6 +81,8 @@ _TEMPLATES = ("swap", "ephemeral")
 
 _KEPT = {
     "unknown_use": "removal is refused",
+    "limit_exceeded": "a limit was exceeded",
+    "unremovable": "it cannot be removed",
     "removal_disabled": "remove_unused_base_images is off",
     "overlay": "a file that is kept is built on it",
     "locked": "nova or another prune holds its lock",
@@ -110,7 +112,7 @@ def image_cache_table(image_cache: Mapping[str, Any], store: Mapping[str, Any] |
         image_cache,
         {file["name"]: file for file in image_cache.get("files", ())},
         "unused, old enough" if "removed" not in image_cache else "would go" if dry_run else "went",
-        image_cache["unknown_use"] if store is None else store["refused"],
+        [*image_cache["unknown_use"], *image_cache.get("limit_exceeded", ())] if store is None else store["refused"],
     )
     lines = [f"IMAGE CACHE  {image_cache['host']}:{image_cache['cache_path']}"]
     if store is not None and len(store["hosts"]) > 1:
@@ -181,7 +183,7 @@ def _alarms(report: _Report) -> list[str]:
         alarms += _cut(texts, omitted.get("corrupt", 0))
     if report.refused:
         alarms.append("REFUSED  Nothing may be removed:")
-        alarms += _cut(report.refused, omitted.get("unknown_use", 0))
+        alarms += _cut(report.refused, omitted.get("unknown_use", 0) + omitted.get("limit_exceeded", 0))
     elif image_cache.get("failed"):
         alarms.append("FAILED   Not all that should have gone could be removed:")
         alarms += _cut([f"{failure['name']}: {failure['error']}" for failure in image_cache["failed"]], 0)

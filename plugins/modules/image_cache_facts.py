@@ -202,6 +202,20 @@ ansible_facts:
           returned: success
           type: list
           elements: str
+        limit_exceeded:
+          description: Why a prune would remove nothing, a sentence for each of O(max_removals) and
+            O(max_removal_percent) that it would exceed. Empty if there is none.
+          returned: success
+          type: list
+          elements: str
+        unremovable:
+          description:
+            - Which unused files cannot be removed, a sentence for each cause. An attribute that C(chattr) sets, a
+              read-only mount, or a file system that is too full for nova's lock files.
+            - A prune keeps such a file. It fails only if no file of the cache can be removed.
+          returned: success
+          type: list
+          elements: str
         corrupt:
           description:
             - The base files that are not what they were, or not what O(known_checksums) says. Only known with
@@ -337,6 +351,14 @@ ansible_facts:
               type: int
             unknown_use:
               description: How many of C(unknown_use).
+              returned: if O(details=summary)
+              type: int
+            limit_exceeded:
+              description: How many of C(limit_exceeded).
+              returned: if O(details=summary)
+              type: int
+            unremovable:
+              description: How many of C(unremovable).
               returned: if O(details=summary)
               type: int
             corrupt:

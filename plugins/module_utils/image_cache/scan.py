@@ -17,9 +17,18 @@ from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 from .disks import OpenImage, RunCommand
 from .errors import ImageCacheError
 from .holders import Inode, find_open_files, qemu_holds
+from .inode_flags import is_protected_by_flags
 from .instance_disks import DiskUse, OtherDisk, find_disk_use, make_locate, make_open, united, until_it_hangs
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
-from .locks import is_locked
+from .locks import look_at_lock
+from .obstacles import (
+    FLAGGED_FILE,
+    STICKY_FILE,
+    Obstacles,
+    is_others_in_sticky_directory,
+    why_locks_cannot_be_made,
+    why_nothing_can_be_removed,
+)
 from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
 from .settings import Settings
 from .store import Store, find_store, read_storage_users
@@ -63,6 +72,7 @@ class Snapshot(NamedTuple):
     :param warnings: sentences for the operator that stop nothing.
     :param other_disks: the disks that were looked at besides.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
+    :param obstacles: what is known to stand in the way of removals.
     """
 
     exists: bool
@@ -79,6 +89,7 @@ class Snapshot(NamedTuple):
     warnings: tuple[str, ...] = ()
     other_disks: tuple[OtherDisk, ...] = ()
     overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    obstacles: Obstacles = Obstacles()
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -130,8 +141,10 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        files, held, busy, backing_names = _list_cache(cache, settings.cache_path, problems.append)
-        is_mounted = os.fstat(cache).st_dev != os.stat("..", dir_fd=cache).st_dev
+        files, held, busy, backing_names, fixed = _list_cache(cache, settings.cache_path, problems.append)
+        device = os.fstat(cache).st_dev
+        blocked = why_nothing_can_be_removed(cache, settings.cache_path, settings.locks_path)
+        is_mounted = device != os.stat("..", dir_fd=cache).st_dev
     except OSError as exc:
         raise ImageCacheError(
             f"The cache directory {printable(settings.cache_path)} cannot be listed: {exc.strerror}."
@@ -163,13 +176,14 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
             f"beside it are not: what other hosts' disks need of it cannot be seen here."
         )
+    locks = _look_at_locks(settings, idle, device, problems.append)
     return Snapshot(
         exists=True,
         store=store,
         files=tuple(files),
         held_by_qemu=frozenset(held),
         opened=frozenset(opened),
-        locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
+        locked=frozenset(locks.held),
         instance_directories=tuple(disk_use.directories),
         backing=disk_use.backing,
         missing=disk_use.missing,
@@ -182,6 +196,13 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             settings.cache_path,
             [file.name for file in files],
             make_locate(settings.cache_path, by_inode, settings.instances_path),
+        ),
+        obstacles=Obstacles(
+            everything=blocked,
+            files={**locks.unusable, **fixed},
+            new_locks=locks.new_locks,
+            bytes_for_locks=locks.bytes_for_locks,
+            lock_files=frozenset(locks.existing),
         ),
     )
 
@@ -249,12 +270,14 @@ def _read_disks(
 
 
 class _Listing(NamedTuple):
-    """The cache directory: its files, what QEMU holds, what another pass has in hand, and what overlays name."""
+    """The cache directory: its files, what QEMU holds, what another pass has in hand, what overlays name, and why
+    files cannot be removed."""
 
     files: list[CacheFile]
     held: set[str]
     busy: set[str]
     backing_names: dict[str, str]
+    fixed: dict[str, str]
 
 
 def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
@@ -262,7 +285,10 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     held: set[str] = set()
     busy: set[str] = set()
     backing_names: dict[str, str] = {}
-    device = os.fstat(cache).st_dev
+    fixed: dict[str, str] = {}
+    directory = os.fstat(cache)
+    device = directory.st_dev
+    has_flags = is_protected_by_flags(cache) is not None
     with os.scandir(cache) as entries:
         for entry in entries:
             name = entry.name
@@ -282,6 +308,10 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                         backing_name = read_backing_name(descriptor)
                         if backing_name is not None:
                             backing_names[name] = backing_name
+                        if has_flags and is_protected_by_flags(descriptor):
+                            fixed[name] = FLAGGED_FILE
+                        elif directory.st_mode & stat.S_ISVTX and is_others_in_sticky_directory(status, directory):
+                            fixed[name] = STICKY_FILE
                     finally:
                         os.close(descriptor)
             except FileNotFoundError:
@@ -307,7 +337,7 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                     device if status.st_dev == device else status.st_dev,  # one number for all, not one each
                 )
             )
-    return _Listing(files, held, busy, backing_names)
+    return _Listing(files, held, busy, backing_names, fixed)
 
 
 def _read_other(name: str, cache: int, backing_names: dict[str, str]) -> None:
@@ -331,30 +361,52 @@ def names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
     return names
 
 
-def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
+class _Locks(NamedTuple):
+    """nova's locks: the files whose lock somebody holds, why the lock of a file cannot be taken, the lock files that
+    exist, and what :func:`obstacles.why_locks_cannot_be_made` says."""
+
+    held: set[str]
+    unusable: dict[str, str]
+    existing: set[str]
+    new_locks: str = ""
+    bytes_for_locks: int | None = None
+
+
+def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, problem: Problem) -> _Locks:
+    path = settings.locks_path
+    found = _Locks(set(), {}, set())
+    directory = None
     try:
-        directory = os.open(path, _DIRECTORY_FLAGS)
-    except FileNotFoundError:
-        return set()
+        with suppress(FileNotFoundError):
+            directory = os.open(path, _DIRECTORY_FLAGS)
+        new_locks, needed = why_locks_cannot_be_made(directory, path, settings.instances_path, device)
+        found = found._replace(new_locks=new_locks, bytes_for_locks=needed)
     except OSError as exc:
         problem(f"nova's locks in {printable(path)} cannot be looked at: {exc.strerror}.")
-        return set()
-    locked: set[str] = set()
+    if directory is None:
+        return found
     try:
-        existing = set(os.listdir(directory))
+        found.existing.update(os.listdir(directory))
         for file in files:
             lock = lock_name(file.name)
-            if lock in existing:
+            if lock in found.existing:
                 try:
-                    if is_locked(directory, lock):
-                        locked.add(file.name)
+                    state = look_at_lock(directory, lock)
                 except OSError as exc:
                     problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {exc.strerror}.")
+                    continue
+                if state.is_held:
+                    found.held.add(file.name)
+                if state.is_unusable:
+                    found.unusable[file.name] = (
+                        f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may "
+                        f"not be written by this user. Remove it (chattr -i -a), or run as root (become: true)."
+                    )
     except OSError as exc:
         problem(f"nova's locks in {printable(path)} cannot be listed: {exc.strerror}.")
     finally:
         os.close(directory)
-    return locked
+    return found
 
 
 def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[dict[str, int], bool]:

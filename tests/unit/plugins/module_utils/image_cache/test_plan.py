@@ -382,9 +382,9 @@ class TestUnknownUse:
         snapshot = self.SNAPSHOT._replace(problems=("One.", "Two."), storage_users={"there": NOW, "yonder": NOW})
         plan = decide(snapshot, known(problems=("Three.",)), max_removals=0)
         assert plan.unknown_use[:3] == ("One.", "Two.", "Three.")
-        assert [word in " ".join(plan.unknown_use[3:]) for word in ("there", "yonder", "max_removals (0)")] == [
-            True
-        ] * 3
+        assert [word in " ".join(plan.unknown_use[3:]) for word in ("there", "yonder")] == [True] * 2
+        assert "max_removals (0)" in " ".join(plan.limit_exceeded)
+        assert {kept.reason for kept in plan.kept} == {KeptReason.UNKNOWN_USE}
 
 
 class TestBrakes:
@@ -408,23 +408,33 @@ class TestBrakes:
     )
     def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], braked: bool) -> None:
         plan = decide(found(*self.FILES), **limit)
-        assert bool(plan.unknown_use) == braked
+        assert bool(plan.limit_exceeded) == braked
+        assert plan.unknown_use == ()
         assert (removed(plan) == []) == braked
+        assert (KeptReason.LIMIT_EXCEEDED in {kept.reason for kept in plan.kept}) == braked
 
     def test_it_says_what_it_would_have_removed(self) -> None:
-        (sentence,) = decide(found(*self.FILES), max_removals=1).unknown_use
+        (sentence,) = decide(found(*self.FILES), max_removals=1).limit_exceeded
         assert "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1)" in sentence
 
     def test_files_in_use_count_among_all(self) -> None:
         snapshot = found(*self.FILES, held_by_qemu=frozenset({BASE}))
-        assert decide(snapshot, max_removal_percent=75).unknown_use == ()
+        assert decide(snapshot, max_removal_percent=75).limit_exceeded == ()
 
     def test_all_are_more_than_99_percent(self) -> None:
         assert removed(decide(found(cached("swap_1")), max_removal_percent=99)) == []
 
     @pytest.mark.parametrize("limit", ["max_removals", "max_removal_percent"])
     def test_where_nothing_would_go_there_is_nothing_to_stop(self, limit: str) -> None:
-        assert decide(found(cached(BASE, age=0)), **{limit: 0}).unknown_use == ()
+        assert decide(found(cached(BASE, age=0)), **{limit: 0}).limit_exceeded == ()
+
+    def test_file_that_is_kept_for_another_reason_keeps_that_reason(self) -> None:
+        plan = decide(found(*self.FILES, locked=frozenset({"swap_2"})), max_removals=1)
+        assert {kept.name: kept.reason.value for kept in plan.kept} == {
+            "swap_1": "limit_exceeded",
+            "swap_2": "locked",
+            "swap_3": "limit_exceeded",
+        }
 
 
 class TestSpace:
@@ -655,7 +665,7 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
         assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
     if snapshot.problems or inventory.problems:
         assert plan.unknown_use
-    if brake and not plan.unknown_use:
+    if brake:
         assert len(plan.removals) <= brake.get("max_removals", 99)
 
 
