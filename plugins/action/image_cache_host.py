@@ -178,7 +178,8 @@ def _done(result: Mapping[str, Any], state: str) -> dict[str, Any]:
     """Return what was done, for ``image_cache_result``."""
     image_cache = result.get("image_cache")
     found = image_cache if isinstance(image_cache, Mapping) else {}
-    refused = list(found.get("unknown_use", ())) if state == "pruned" else []
+    reasons = [*found.get("unknown_use", ()), *found.get("limit_exceeded", ())]
+    refused = reasons if state == "pruned" else []
     return {
         "state": "refused" if refused else state,
         "removed": list(found.get("removed", ())),

@@ -155,12 +155,12 @@ options:
     type: bytes
   max_removals:
     description:
-      - A brake. If more files than this would be removed, nothing is, and the task fails. No limit where it is not
+      - A limit. If more files than this would be removed, nothing is, and the task fails. No limit where it is not
         given.
     type: int
   max_removal_percent:
     description:
-      - A brake. If more than this share of the cache's files would be removed, in percent, nothing is, and the task
+      - A limit. If more than this share of the cache's files would be removed, in percent, nothing is, and the task
         fails. No limit where it is not given.
     type: int
   checksum_base_images:

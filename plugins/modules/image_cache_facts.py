@@ -213,6 +213,20 @@ ansible_facts:
           returned: success
           type: list
           elements: str
+        limit_exceeded:
+          description: Why a prune would remove nothing, a sentence for each of O(max_removals) and
+            O(max_removal_percent) that it would exceed. Empty if there is none.
+          returned: success
+          type: list
+          elements: str
+        unremovable:
+          description:
+            - Which unused files cannot be removed, a sentence for each cause. An attribute that C(chattr) sets, a
+              read-only mount, or a file system that is too full for nova's lock files.
+            - A prune keeps such a file. It fails only if no file of the cache can be removed.
+          returned: success
+          type: list
+          elements: str
         corrupt:
           description:
             - The base files that are not what they were, or not what O(known_checksums) says. Only known with
@@ -350,6 +364,14 @@ ansible_facts:
               description: How many of C(unknown_use).
               returned: if O(details=summary)
               type: int
+            limit_exceeded:
+              description: How many of C(limit_exceeded).
+              returned: if O(details=summary)
+              type: int
+            unremovable:
+              description: How many of C(unremovable).
+              returned: if O(details=summary)
+              type: int
             corrupt:
               description: How many of C(corrupt).
               returned: if O(details=summary)
@@ -416,7 +438,8 @@ ansible_facts:
               description:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
                   it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
-                  it open), V(keep_images) or V(keep_files).
+                  it open), V(keep_images), V(keep_files), or V(overlay) (another file of the cache is built on it and
+                  is kept).
                 - An unused one has V(unused), or V(unknown) if no inventory names its image.
               returned: success
               type: list

@@ -116,9 +116,11 @@ image_cache:
           type: str
         reason:
           description:
-            - Why it stayed. V(unknown_use) if it is not known what is in use, V(removal_disabled) if
+            - Why it stayed. V(unknown_use) if it is not certain which files are in use, V(limit_exceeded) if more would
+              be removed than O(max_removals) or O(max_removal_percent) allows, V(unremovable) if its removal would fail
+              (C(unremovable) says why), V(removal_disabled) if
               O(remove_unused_base_images) is off, V(space_target_met) if enough space is free without it, V(locked)
-              if somebody holds nova's lock on it.
+              if somebody holds nova's lock on it, V(overlay) if another file of the cache is built on it and is kept.
             - Or what was seen just before its removal, V(in_use) (a disk has come to need it), V(held) by QEMU,
               V(open) in a process, V(touched) (used since the look), V(replaced) by another file, or V(gone).
           returned: success

@@ -11,15 +11,17 @@ import errno
 import os
 import stat
 import time
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .errors import ImageCacheError
 from .holders import is_open_elsewhere, qemu_holds
-from .instance_disks import DiskUse
+from .instance_disks import DiskUse, make_locate
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable
 from .locks import Lock, acquire, open_locks_directory, release
+from .obstacles import can_create_owned_by_nova
+from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, State
-from .scan import CacheFile, open_cache
+from .scan import CacheFile, names_by_inode, open_cache
 from .settings import Settings
 
 __all__ = ["Failure", "Outcome", "apply_plan", "rehearse_plan"]
@@ -28,6 +30,7 @@ _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_USE = DiskUse([], {}, {}, [], [], [])
+_NO_ORPHANS: frozenset[str] = frozenset()
 
 
 class Failure(NamedTuple):
@@ -95,7 +98,7 @@ def _remove_planned(
     except OSError as exc:
         return _nothing_removed(plan, _without_locks(settings, exc.strerror or str(exc)))
     try:
-        return _remove_all(plan, _Place(cache, locks, settings, shared, read_disks))
+        return _remove_all(plan, _Place(plan, cache, locks, settings, shared, read_disks))
     finally:
         os.close(locks)
 
@@ -111,6 +114,7 @@ class _Tally(NamedTuple):
 class _Place(NamedTuple):
     """Where files are removed: descriptors of the cache and of the locks, and how."""
 
+    plan: Plan
     cache: int
     locks: int
     settings: Settings
@@ -122,19 +126,9 @@ def _obstacle(settings: Settings) -> str | None:
     """Say what stands in the way of any removal, as far as can be told without trying."""
     if not os.access(settings.cache_path, os.W_OK | os.X_OK):
         return f"{printable(settings.cache_path)} may not be written by this user"
-    if not os.path.lexists(settings.locks_path) and not _may_make_for_nova(settings.instances_path):
+    if not os.path.lexists(settings.locks_path) and not can_create_owned_by_nova(settings.instances_path):
         return _without_locks(settings, "this user may not make that directory")
     return None
-
-
-def _may_make_for_nova(instances_path: str) -> bool:
-    """Tell whether this user may make a directory there that belongs to whom that one does, as nova's must."""
-    try:
-        owner = os.stat(instances_path)
-    except OSError:
-        return False
-    is_ours = owner.st_uid == os.geteuid() and owner.st_gid in (os.getegid(), *os.getgroups())
-    return (is_ours or os.geteuid() == 0) and os.access(instances_path, os.W_OK)
 
 
 def _without_locks(settings: Settings, reason: str) -> str:
@@ -167,30 +161,36 @@ def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
 
 def _remove_all(plan: Plan, place: _Place) -> Outcome:
     tally = _Tally([], list(plan.kept), [])
-    for start in range(0, len(plan.removals), _BATCH):
-        _remove_batch(plan.removals[start : start + _BATCH], place, tally)
+    done = 0
+    while done < len(plan.removals):
+        done += _remove_batch(plan.removals[done : done + _BATCH], place, tally)
     return Outcome(tuple(tally.removed), tuple(tally.kept), tuple(tally.failed), ())
 
 
-def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> None:
+def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> int:
     """Take the locks of some files, look at all disks again, and remove those that still nothing needs.
 
     nova makes an overlay under the lock of its base file. So what the disks need cannot grow unseen
     between this look and the removal.
+
+    :return: how many of the files were dealt with: fewer where there is no room for more lock files yet.
     """
-    locks, files = _take_locks(files, place, tally)
+    locks, files, count = _take_locks(files, place, tally)
     try:
-        use = _look_again(place) if files else _NO_USE
+        use, built_on_it = _look_again(place) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
                 error = f"it was kept, for it is not known any more what is in use: {use.problems[0]}"
                 tally.failed.append(Failure(file.name, error))
                 continue
             try:
-                reason = KeptReason.IN_USE if file.name in use.backing else _remove(file, place)
+                reason = _came_into_use(file, use, built_on_it, place.plan) or _remove(file, place)
             except OSError as exc:
                 tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
                 continue
+            if reason is None or reason is KeptReason.GONE:
+                for name in place.plan.overlays.get(file.name, ()):
+                    built_on_it.get(name, set()).discard(file.name)
             if reason is not None:
                 tally.kept.append(Kept(file.name, reason))
                 continue
@@ -204,21 +204,27 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> N
         for lock in locks.values():
             # The lock file stays. Who opens it while it goes gets a lock that the next newcomer cannot see.
             release(lock, remove_file=False)
+    return count
 
 
 def _take_locks(
     files: Sequence[CacheFile], place: _Place, tally: _Tally
-) -> tuple[dict[str, Lock], Sequence[CacheFile]]:
-    """Return the locks that were to be had, by name, and the files that they are for."""
+) -> tuple[dict[str, Lock], Sequence[CacheFile], int]:
+    """Return the locks that could be taken, by name, the files that they are for, and how many files were tried.
+
+    On a full file system the lock files of a batch wait until the removals before them have made room.
+    """
     locks: dict[str, Lock] = {}
     ours: list[CacheFile] = []
     deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-    for file in files:
+    for number, file in enumerate(files):
         name = lock_name(file.name)
         try:
             # One lock for a file and its partial downloads: a second descriptor, closed, would give up the first's.
             lock = locks.get(name) or acquire(place.locks, name, max(0.0, deadline - time.monotonic()))
         except OSError as exc:
+            if exc.errno in (errno.ENOSPC, errno.EDQUOT) and ours:
+                return locks, ours, number
             path = printable(f"{place.settings.locks_path}/{name}")
             tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {exc.strerror}"))
             continue
@@ -227,14 +233,35 @@ def _take_locks(
             continue
         locks[name] = lock
         ours.append(file)
-    return locks, ours
+    return locks, ours, len(files)
 
 
-def _look_again(place: _Place) -> DiskUse:
+def _look_again(place: _Place) -> tuple[DiskUse, dict[str, set[str]]]:
+    """Return what the disks need now, and the overlays that now are directly built on each file of the cache."""
+    plan, cache_path = place.plan, place.settings.cache_path
+    files = [verdict.file for verdict in plan.verdicts]
+    locate = make_locate(cache_path, names_by_inode(files), place.settings.instances_path)
+    built_on_it: dict[str, set[str]] = {}
     try:
-        return place.read_disks()
+        use = place.read_disks()
+        inodes = {file.name: file.inode for file in files}
+        overlays = overlays_now(place.cache, cache_path, inodes, plan.overlays, locate)
     except ImageCacheError as exc:
-        return _NO_USE._replace(problems=[str(exc)])
+        return _NO_USE._replace(problems=[str(exc)]), {}
+    except OSError as exc:
+        problem = f"The cache directory {printable(cache_path)} cannot be listed: {exc.strerror}."
+        return _NO_USE._replace(problems=[problem]), {}
+    for overlay, names in overlays.items():
+        for name in names:
+            built_on_it.setdefault(name, set()).add(overlay)
+    return use, built_on_it
+
+
+def _came_into_use(file: CacheFile, use: DiskUse, built_on_it: Mapping[str, set[str]], plan: Plan) -> KeptReason | None:
+    """Say why a file is needed after all: by a disk whose use the plan does not ignore, or by an overlay."""
+    if not plan.ignored_orphans.get(file.name, _NO_ORPHANS).issuperset(use.backing.get(file.name, ())):
+        return KeptReason.IN_USE
+    return KeptReason.OVERLAY if built_on_it.get(file.name) else None
 
 
 def _remove_info(file: CacheFile, place: _Place) -> None:

@@ -21,8 +21,9 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from .holders import is_open_elsewhere
+from .inode_flags import is_protected_by_flags
 
-__all__ = ["Lock", "acquire", "is_locked", "open_locks_directory", "release"]
+__all__ = ["Lock", "LockState", "acquire", "is_locked", "look_at_lock", "open_locks_directory", "release"]
 
 _FLOCK = struct.Struct("hhqqi")
 _WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
@@ -38,6 +39,13 @@ class Lock(NamedTuple):
     directory: int
     name: str
     descriptor: int
+
+
+class LockState(NamedTuple):
+    """What a lock file shows: whether another process holds the lock, and whether this one could not take it."""
+
+    is_held: bool
+    is_unusable: bool
 
 
 def open_locks_directory(instances_path: str, name: str) -> int:
@@ -76,18 +84,28 @@ def is_locked(directory: int, name: str) -> bool:
     :return: False also where there is no such lock file: it has not been used yet.
     :raises OSError: the lock file is there and cannot be asked.
     """
+    return look_at_lock(directory, name).is_held
+
+
+def look_at_lock(directory: int, name: str) -> LockState:
+    """Look at a lock file. Nothing is created or locked.
+
+    The parameters and errors are those of :func:`is_locked`.
+    """
     try:
         descriptor = os.open(name, _LOOK_FLAGS, dir_fd=directory)
     except FileNotFoundError:
-        return False
+        return LockState(False, False)
     except BlockingIOError:  # its holder is making sure that nobody waits
-        return True
+        return LockState(True, False)
     try:
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
+        is_flagged = bool(is_protected_by_flags(descriptor))
     finally:
         os.close(descriptor)
     kind: int = _FLOCK.unpack_from(answer)[0]
-    return kind != fcntl.F_UNLCK
+    may_open = os.geteuid() == 0 or os.access(name, os.R_OK | os.W_OK, dir_fd=directory)
+    return LockState(kind != fcntl.F_UNLCK, is_flagged or not may_open)
 
 
 def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:

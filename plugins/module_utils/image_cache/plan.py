@@ -7,14 +7,17 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 import os.path
 from enum import Enum
-from typing import NamedTuple, Sequence
+from typing import Iterator, Mapping, NamedTuple, Sequence
 
 from .instances import Inventory
-from .layout import Kind, fingerprint, printable, some_names
+from .layout import Kind, fingerprint, lock_name, printable, some_names
 from .nova_paths import is_in_instance_directory
+from .obstacles import Obstacles, unremovable_sentence
+from .overlays import protected_files
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -54,6 +57,7 @@ class Reason(str, Enum):
     OPEN = "open"
     KEEP_IMAGES = "keep_images"
     KEEP_FILES = "keep_files"
+    OVERLAY = "overlay"
     UNUSED = "unused"
     UNKNOWN = "unknown"
 
@@ -62,7 +66,10 @@ class KeptReason(str, Enum):
     """Why a removable file stays."""
 
     UNKNOWN_USE = "unknown_use"
+    LIMIT_EXCEEDED = "limit_exceeded"
+    UNREMOVABLE = "unremovable"
     REMOVAL_DISABLED = "removal_disabled"
+    OVERLAY = "overlay"
     LOCKED = "locked"
     SPACE_TARGET_MET = "space_target_met"
     HELD = "held"
@@ -137,12 +144,18 @@ class Plan(NamedTuple):
     """What a pass does.
 
     :param verdicts: one for each entry of the cache directory.
-    :param removals: the files to remove, least recently used first.
+    :param removals: the files to remove: an overlay before the file that it is built on, else least recently used
+        first.
     :param kept: the removable files that stay.
     :param unknown_use: sentences; while there is one, nothing is removed.
+    :param limit_exceeded: likewise, where more would be removed than the limits allow.
+    :param unremovable: sentences about the files that are kept because they cannot be removed.
+    :param blocked_by: why none of them can be; empty where some can, or none is to be removed.
     :param unlisted_instances: those of them that say that instances were not given.
     :param users: the hosts that nova saw using this storage within 24 hours.
     :param inventory: the instances that it was made for.
+    :param overlays: the cache files that a file of the cache is directly built on, by its name.
+    :param ignored_orphans: the orphans whose use of a file to remove is ignored, by the file's name.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -154,6 +167,11 @@ class Plan(NamedTuple):
     unlisted_instances: tuple[str, ...]
     users: tuple[str, ...]
     inventory: Inventory
+    overlays: Mapping[str, tuple[str, ...]]
+    ignored_orphans: Mapping[str, frozenset[str]]
+    limit_exceeded: tuple[str, ...] = ()
+    unremovable: tuple[str, ...] = ()
+    blocked_by: str = ""
 
 
 def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
@@ -166,22 +184,29 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
     :return: the plan.
     """
     usage = _find_usage(snapshot, inventory, settings)
-    verdicts = tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files)
+    verdicts = _with_overlays(
+        tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files), snapshot.overlays
+    )
     users = _recent_users(snapshot, now)
+    obstacles = snapshot.obstacles
     removable = sorted(
         (verdict.file for verdict in verdicts if verdict.state is State.REMOVABLE),
-        key=lambda file: (file.mtime_ns, file.name),
+        # Where no lock file can be made now, the files that have one are removed first: that may make room.
+        key=lambda file: (_needs_new_lock(file, obstacles), file.mtime_ns, file.name),
     )
-    removals, kept = _choose(removable, verdicts, snapshot, settings)
+    removals, kept, causes = _select_removals(removable, verdicts, snapshot, settings)
     unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings)
     unknown_use = (
         *sorted(snapshot.problems),
         *inventory.problems,
         *unlisted_instances,
-        *_brakes(removals, verdicts, settings),
     )
+    limit_exceeded = _exceeded_limits(removals, verdicts, settings)
     if unknown_use:
-        removals, kept = [], [Kept(file.name, KeptReason.UNKNOWN_USE) for file in removable]
+        removals, kept, causes = [], [Kept(file.name, KeptReason.UNKNOWN_USE) for file in removable], {}
+    elif limit_exceeded:
+        kept.extend(Kept(file.name, KeptReason.LIMIT_EXCEEDED) for file in removals)
+        removals = []
     return Plan(
         verdicts=verdicts,
         removals=tuple(removals),
@@ -192,6 +217,15 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         unlisted_instances=unlisted_instances,
         users=users,
         inventory=inventory,
+        overlays=snapshot.overlays,
+        ignored_orphans={
+            file.name: usage.orphans.intersection(snapshot.backing[file.name])
+            for file in removals
+            if file.name in snapshot.backing
+        },
+        limit_exceeded=limit_exceeded,
+        unremovable=tuple(unremovable_sentence(names, settings.cache_path, why) for why, names in causes.items()),
+        blocked_by=obstacles.everything if causes else "",
     )
 
 
@@ -339,26 +373,112 @@ def _unlisted_instances(
     return tuple(sentences)
 
 
-def _choose(
+def _with_overlays(verdicts: tuple[Verdict, ...], overlays: Mapping[str, tuple[str, ...]]) -> tuple[Verdict, ...]:
+    """Count files as in use that nothing else protects and on which a file that is not removable is built."""
+    if not overlays:
+        return verdicts
+    kept = [verdict.file.name for verdict in verdicts if verdict.state is not State.REMOVABLE]
+    protected = protected_files(overlays, kept)
+    return tuple(
+        verdict._replace(state=State.ACTIVE, reasons=(Reason.OVERLAY,), removable_in=None)
+        if verdict.file.name in protected and verdict.state in (State.REMOVABLE, State.TOO_YOUNG)
+        else verdict
+        for verdict in verdicts
+    )
+
+
+def _select_removals(
     removable: Sequence[CacheFile], verdicts: Sequence[Verdict], snapshot: Snapshot, settings: Settings
-) -> tuple[list[CacheFile], list[Kept]]:
-    """Choose from the removable files, least recently used first, what goes in this pass."""
+) -> tuple[list[CacheFile], list[Kept], dict[str, list[str]]]:
+    """Select the files to remove in this pass: an overlay before the file under it, else least recently used first.
+
+    A file is considered once all that is built on it is selected. What is left then is kept with its overlay.
+
+    :return: the files to remove, those to keep, and the names of the ones that cannot be removed by the reason.
+    """
     removals: list[CacheFile] = []
     kept: list[Kept] = []
-    used = sum(verdict.file.allocated_bytes for verdict in verdicts if verdict.state is not State.OTHER)
+    causes: dict[str, list[str]] = {}
+    used = initially_used = sum(
+        verdict.file.allocated_bytes for verdict in verdicts if verdict.state is not State.OTHER
+    )
     free = snapshot.store.free_bytes if snapshot.store else 0
-    for file in removable:
-        if not settings.remove_unused_base_images:
-            kept.append(Kept(file.name, KeptReason.REMOVAL_DISABLED))
-        elif file.name in snapshot.locked:
-            kept.append(Kept(file.name, KeptReason.LOCKED))
-        elif _space_target_met(settings, used, free):
-            kept.append(Kept(file.name, KeptReason.SPACE_TARGET_MET))
-        else:
-            removals.append(file)
-            used -= file.allocated_bytes
-            free += file.allocated_bytes
-    return removals, kept
+    order = _RemovalOrder(removable, snapshot.overlays)
+    for file in order:
+        reason = _why_kept(file, snapshot, settings, used, free)
+        cause = _why_unremovable(file, snapshot.obstacles, removals, initially_used - used) if reason is None else ""
+        if cause:
+            reason = KeptReason.UNREMOVABLE
+            causes.setdefault(cause, []).append(file.name)
+        if reason is not None:
+            kept.append(Kept(file.name, reason))
+            continue
+        removals.append(file)
+        order.selected(file)
+        used -= file.allocated_bytes
+        free += file.allocated_bytes
+    reason = KeptReason.OVERLAY if settings.remove_unused_base_images else KeptReason.REMOVAL_DISABLED
+    kept.extend(Kept(file.name, reason) for file in order.left())
+    return removals, kept, causes
+
+
+def _needs_new_lock(file: CacheFile, obstacles: Obstacles) -> bool:
+    return bool(obstacles.new_locks) and lock_name(file.name) not in obstacles.lock_files
+
+
+def _why_unremovable(file: CacheFile, obstacles: Obstacles, removals: Sequence[CacheFile], freed_bytes: int) -> str:
+    cause = obstacles.everything or obstacles.files.get(file.name, "")
+    if cause or not _needs_new_lock(file, obstacles):
+        return cause
+    needed = obstacles.bytes_for_locks
+    has_room = needed is not None and bool(removals) and freed_bytes >= needed
+    return "" if has_room else obstacles.new_locks
+
+
+class _RemovalOrder:
+    """Gives removable files one after the other: each once all that is built on it was selected.
+
+    :param files: the removable files, in the order in which they are wanted.
+    :param overlays: see :class:`Plan`.
+    """
+
+    def __init__(self, files: Sequence[CacheFile], overlays: Mapping[str, tuple[str, ...]]) -> None:
+        self._files = files
+        self._ranks = {file.name: rank for rank, file in enumerate(files)} if overlays else {}
+        self._overlays = overlays
+        self._built_on_it = [0] * len(files)
+        for file in files if overlays else ():
+            for name in overlays.get(file.name, ()):
+                if name in self._ranks:
+                    self._built_on_it[self._ranks[name]] += 1
+        self._ready = [rank for rank, count in enumerate(self._built_on_it) if count == 0]  # a heap: it is sorted
+
+    def __iter__(self) -> Iterator[CacheFile]:
+        while self._ready:
+            yield self._files[heapq.heappop(self._ready)]
+
+    def selected(self, file: CacheFile) -> None:
+        """Take note that a file is to be removed: what it is built on may follow."""
+        for name in self._overlays.get(file.name, ()):
+            rank = self._ranks.get(name)
+            if rank is not None:
+                self._built_on_it[rank] -= 1
+                if self._built_on_it[rank] == 0:
+                    heapq.heappush(self._ready, rank)
+
+    def left(self) -> list[CacheFile]:
+        """Return the files on which something is built that was not selected."""
+        return [file for file, count in zip(self._files, self._built_on_it) if count]
+
+
+def _why_kept(file: CacheFile, snapshot: Snapshot, settings: Settings, used: int, free: int) -> KeptReason | None:
+    if not settings.remove_unused_base_images:
+        return KeptReason.REMOVAL_DISABLED
+    if file.name in snapshot.locked:
+        return KeptReason.LOCKED
+    if _space_target_met(settings, used, free):
+        return KeptReason.SPACE_TARGET_MET
+    return None
 
 
 def _space_target_met(settings: Settings, used: int, free: int) -> bool:
@@ -369,7 +489,7 @@ def _space_target_met(settings: Settings, used: int, free: int) -> bool:
     )
 
 
-def _brakes(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings: Settings) -> list[str]:
+def _exceeded_limits(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings: Settings) -> tuple[str, ...]:
     count = len(removals)
     files = sum(1 for verdict in verdicts if verdict.state is not State.OTHER)
     exceeded = []
@@ -377,8 +497,9 @@ def _brakes(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings
         exceeded.append(f"max_removals ({settings.max_removals})")
     if settings.max_removal_percent is not None and count * 100 > files * settings.max_removal_percent:
         exceeded.append(f"max_removal_percent ({settings.max_removal_percent})")
-    return [
+    return tuple(
         f"{count} of {files} files would be removed ({some_names([file.name for file in removals])}), which is more "
-        f"than {limit} allows. If that is right, raise the limit; if not, the inventory is incomplete."
+        f"than {limit} allows. If this is expected, raise the limit. Otherwise the list of instances is probably "
+        f"incomplete."
         for limit in exceeded
-    ]
+    )

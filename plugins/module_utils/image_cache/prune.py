@@ -120,10 +120,15 @@ def _listing_diff(plan: Plan, outcome: Outcome, settings: Settings) -> dict[str,
 
 def _error(plan: Plan, outcome: Outcome, settings: Settings) -> str | None:
     path = printable(settings.cache_path)
+    limit = f" A limit was exceeded, too. {' '.join(plan.limit_exceeded)}" if plan.limit_exceeded else ""
     if plan.unknown_use:
         reasons = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(plan.unknown_use[:5], 1))
         more = f" And {len(plan.unknown_use) - 5} more." if len(plan.unknown_use) > 5 else ""
-        return f"Nothing was removed from {path}, for it is not known what is in use: {reasons}{more}"
+        return f"Nothing was removed from {path}: it is not certain which files are in use. {reasons}{more}{limit}"
+    if plan.limit_exceeded:
+        return f"Nothing was removed from {path}: a limit was exceeded. {' '.join(plan.limit_exceeded)}"
+    if plan.blocked_by:
+        return f"Nothing was removed from {path}: no file in it can be removed. {plan.blocked_by}"
     if outcome.failed:
         first = outcome.failed[0]
         return (

@@ -25,7 +25,15 @@ if TYPE_CHECKING:
 __all__ = ["describe", "describe_files", "reasons_of", "reclaimable_bytes", "warnings"]
 
 # How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
-_SUMMARY_BYTES = {"users": 400, "missing": 700, "orphans": 400, "unknown_use": 900, "corrupt": 500}
+_SUMMARY_BYTES = {
+    "users": 400,
+    "missing": 700,
+    "orphans": 400,
+    "unknown_use": 900,
+    "limit_exceeded": 400,
+    "unremovable": 400,
+    "corrupt": 500,
+}
 _PROBLEMS_BYTES = 900
 _MARKS = 3
 _WARNINGS = 10
@@ -84,6 +92,8 @@ def describe(
         ],
         "orphans": _names(plan.usage.orphans),
         "unknown_use": list(plan.unknown_use),
+        "limit_exceeded": list(plan.limit_exceeded),
+        "unremovable": list(plan.unremovable),
         "corrupt": [
             {"name": printable(file.name), "used_by": _names(used_by(file, snapshot, plan.usage))}
             for file in (verification.corrupt if verification else ())
@@ -143,6 +153,8 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
     is_shared = snapshot.store is not None and snapshot.store.shared
     untold = plan.unlisted_instances if is_shared else ()
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use if sentence not in untold]
+    sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.limit_exceeded]
+    sentences += plan.unremovable
     sentences += snapshot.warnings
     sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:

@@ -10,12 +10,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from contextlib import suppress
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from .disks import OpenImage, RunCommand
 from .errors import ImageCacheError
 from .holders import FormerFileUser, Inode, find_open_files, qemu_holds
+from .inode_flags import is_protected_by_flags
 from .instance_disks import (
     DiskSources,
     DiskUse,
@@ -28,11 +30,20 @@ from .instance_disks import (
     until_it_hangs,
 )
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
-from .locks import is_locked
+from .locks import look_at_lock
+from .obstacles import (
+    FLAGGED_FILE,
+    STICKY_FILE,
+    Obstacles,
+    is_others_in_sticky_directory,
+    why_locks_cannot_be_made,
+    why_nothing_can_be_removed,
+)
+from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
 from .settings import Settings
 from .store import Store, find_store, read_storage_users
 
-__all__ = ["CacheFile", "Snapshot", "open_cache", "read_disks", "take_snapshot"]
+__all__ = ["CacheFile", "Snapshot", "names_by_inode", "open_cache", "read_disks", "take_snapshot"]
 
 _MOST_LISTINGS = 20
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
@@ -73,6 +84,8 @@ class Snapshot(NamedTuple):
     :param problems: sentences; while there is one, it is unknown what is in use.
     :param warnings: sentences for the operator that stop nothing.
     :param other_disks: the disks that were looked at besides.
+    :param overlays: the cache files that a file of the cache is directly built on, by its name.
+    :param obstacles: what is known to stand in the way of removals.
     """
 
     exists: bool
@@ -90,6 +103,8 @@ class Snapshot(NamedTuple):
     other_disks: tuple[OtherDisk, ...] = ()
     paths_on_host: Mapping[str, str] = MappingProxyType({})
     replaced: Mapping[str, Sequence[str]] = MappingProxyType({})
+    overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
+    obstacles: Obstacles = Obstacles()
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -141,8 +156,10 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     problems: list[str] = []
     warnings: list[str] = []
     try:
-        files, held, busy = _list_cache(cache, settings.cache_path, problems.append)
-        is_mounted = os.fstat(cache).st_dev != os.stat("..", dir_fd=cache).st_dev
+        files, held, busy, backing_names, fixed = _list_cache(cache, settings.cache_path, problems.append)
+        device = os.fstat(cache).st_dev
+        blocked = why_nothing_can_be_removed(cache, settings.cache_path, settings.locks_path)
+        is_mounted = device != os.stat("..", dir_fd=cache).st_dev
     except OSError as exc:
         raise ImageCacheError(
             f"The cache directory {printable(settings.cache_path)} cannot be listed: {exc.strerror}."
@@ -150,7 +167,8 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     finally:
         os.close(cache)
     disk_use = read_disks(settings, files, other_disks, run_command)
-    open_files = find_open_files(_names_by_inode(files), directory=settings.cache_path)
+    by_inode = names_by_inode(files)
+    open_files = find_open_files(by_inode, directory=settings.cache_path)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
     in_use = {*disk_use.backing, *held, *opened}
@@ -173,13 +191,14 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
             f"beside it are not: what other hosts' disks need of it cannot be seen here."
         )
+    locks = _look_at_locks(settings, idle, device, problems.append)
     return Snapshot(
         exists=True,
         store=store,
         files=tuple(files),
         held_by_qemu=frozenset(held),
         opened=frozenset(opened),
-        locked=frozenset(_find_locked(settings.locks_path, idle, problems.append)),
+        locked=frozenset(locks.held),
         instance_directories=tuple(disk_use.directories),
         backing=disk_use.backing,
         missing=disk_use.missing,
@@ -189,6 +208,19 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         other_disks=tuple(other_disks),
         paths_on_host={path: settings.on_host(path) for path in disk_use.missing},
         replaced=_find_replaced(open_files.former_file_users, disk_use.backing, other_disks),
+        overlays=resolve_overlays(
+            backing_names,
+            settings.cache_path,
+            [file.name for file in files],
+            make_locate(settings.cache_path, by_inode, settings.instances_path, on_host=settings.on_host),
+        ),
+        obstacles=Obstacles(
+            everything=blocked,
+            files={**locks.unusable, **fixed},
+            new_locks=locks.new_locks,
+            bytes_for_locks=locks.bytes_for_locks,
+            lock_files=frozenset(locks.existing),
+        ),
     )
 
 
@@ -241,7 +273,7 @@ def _read_disks(
     run_command: RunCommand,
     open_file: OpenImage,
 ) -> DiskUse:
-    names = _names_by_inode(files)
+    names = names_by_inode(files)
     formats, external_disks = split_disks(other_disks, settings.instances_path)
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
     locate = make_locate(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
@@ -268,18 +300,25 @@ def _read_disks(
 
 
 class _Listing(NamedTuple):
-    """The cache directory: its files, what QEMU holds, and what another pass has in hand."""
+    """The cache directory: its files, what QEMU holds, what another pass has in hand, what overlays name, and why
+    files cannot be removed."""
 
     files: list[CacheFile]
     held: set[str]
     busy: set[str]
+    backing_names: dict[str, str]
+    fixed: dict[str, str]
 
 
 def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
     files: list[CacheFile] = []
     held: set[str] = set()
     busy: set[str] = set()
-    device = os.fstat(cache).st_dev
+    backing_names: dict[str, str] = {}
+    fixed: dict[str, str] = {}
+    directory = os.fstat(cache)
+    device = directory.st_dev
+    has_flags = is_protected_by_flags(cache) is not None
     with os.scandir(cache) as entries:
         for entry in entries:
             name = entry.name
@@ -288,12 +327,21 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                 if kind is Kind.OTHER or not entry.is_file(follow_symlinks=False):
                     kind, key = Kind.OTHER, ""
                     status = entry.stat(follow_symlinks=False)
+                    if stat.S_ISREG(status.st_mode) and status.st_size >= SMALLEST_OVERLAY:
+                        _read_other(name, cache, backing_names)
                 else:
                     descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
                     try:
                         status = os.fstat(descriptor)
                         if qemu_holds(descriptor):
                             held.add(name)
+                        backing_name = read_backing_name(descriptor)
+                        if backing_name is not None:
+                            backing_names[name] = backing_name
+                        if has_flags and is_protected_by_flags(descriptor):
+                            fixed[name] = FLAGGED_FILE
+                        elif directory.st_mode & stat.S_ISVTX and is_others_in_sticky_directory(status, directory):
+                            fixed[name] = STICKY_FILE
                     finally:
                         os.close(descriptor)
             except FileNotFoundError:
@@ -319,10 +367,23 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                     device if status.st_dev == device else status.st_dev,  # one number for all, not one each
                 )
             )
-    return _Listing(files, held, busy)
+    return _Listing(files, held, busy, backing_names, fixed)
 
 
-def _names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
+def _read_other(name: str, cache: int, backing_names: dict[str, str]) -> None:
+    """Read what a file with a name of no cache file is built on, as far as this user may."""
+    with suppress(OSError):
+        descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+        try:
+            backing_name = read_backing_name(descriptor)
+        finally:
+            os.close(descriptor)
+        if backing_name is not None:
+            backing_names[name] = backing_name
+
+
+def names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
+    """Return the names of cache files by their device and inode number: hard links have several."""
     names: dict[Inode, list[str]] = {}
     for file in files:
         if file.kind is not Kind.OTHER:
@@ -330,30 +391,52 @@ def _names_by_inode(files: Iterable[CacheFile]) -> dict[Inode, list[str]]:
     return names
 
 
-def _find_locked(path: str, files: Iterable[CacheFile], problem: Problem) -> set[str]:
+class _Locks(NamedTuple):
+    """nova's locks: the files whose lock somebody holds, why the lock of a file cannot be taken, the lock files that
+    exist, and what :func:`obstacles.why_locks_cannot_be_made` says."""
+
+    held: set[str]
+    unusable: dict[str, str]
+    existing: set[str]
+    new_locks: str = ""
+    bytes_for_locks: int | None = None
+
+
+def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, problem: Problem) -> _Locks:
+    path = settings.locks_path
+    found = _Locks(set(), {}, set())
+    directory = None
     try:
-        directory = os.open(path, _DIRECTORY_FLAGS)
-    except FileNotFoundError:
-        return set()
+        with suppress(FileNotFoundError):
+            directory = os.open(path, _DIRECTORY_FLAGS)
+        new_locks, needed = why_locks_cannot_be_made(directory, path, settings.instances_path, device)
+        found = found._replace(new_locks=new_locks, bytes_for_locks=needed)
     except OSError as exc:
         problem(f"nova's locks in {printable(path)} cannot be looked at: {exc.strerror}.")
-        return set()
-    locked: set[str] = set()
+    if directory is None:
+        return found
     try:
-        existing = set(os.listdir(directory))
+        found.existing.update(os.listdir(directory))
         for file in files:
             lock = lock_name(file.name)
-            if lock in existing:
+            if lock in found.existing:
                 try:
-                    if is_locked(directory, lock):
-                        locked.add(file.name)
+                    state = look_at_lock(directory, lock)
                 except OSError as exc:
                     problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {exc.strerror}.")
+                    continue
+                if state.is_held:
+                    found.held.add(file.name)
+                if state.is_unusable:
+                    found.unusable[file.name] = (
+                        f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may "
+                        f"not be written by this user. Remove it (chattr -i -a), or run as root (become: true)."
+                    )
     except OSError as exc:
         problem(f"nova's locks in {printable(path)} cannot be listed: {exc.strerror}.")
     finally:
         os.close(directory)
-    return locked
+    return found
 
 
 def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[dict[str, int], bool]:

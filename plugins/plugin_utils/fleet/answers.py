@@ -66,13 +66,14 @@ _FOUND = {
     "corrupt": [{"name": str, "used_by": [str]}],
     "orphans": [str],
     "unknown_use": [str],
+    "limit_exceeded": [str],
     "checksums": (_CHECKSUMS, None),
     "policy": _POLICY,
     "shared_use": (_SHARED_USE, None),
 }
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
-    "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use"), int),
+    "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded"), int),
     "files": [{"name": str, "state": str, "reasons": [str], "allocated_bytes": int}],
     "removed": [str],
     "kept": [{"name": str, "reason": str}],

@@ -17,7 +17,7 @@ __all__ = ["HostOutcome", "summarise"]
 
 _STATES = ("active", "removable", "too_young", "other")
 _BYTES = (*_STATES, "corrupt")
-_OMITTED = ("missing", "corrupt", "orphans", "unknown_use")
+_OMITTED = ("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded")
 _DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode", "files")
 
 
@@ -90,7 +90,7 @@ def _without_dry_run(image_cache: Mapping[str, Any]) -> dict[str, Any]:
 
 def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     image_cache = found[storage.pruner]
-    refused = list(dict.fromkeys([*storage.refused, *image_cache["unknown_use"]]))
+    refused = list(dict.fromkeys([*storage.refused, *image_cache["unknown_use"], *image_cache["limit_exceeded"]]))
     described = {
         "id": storage.id,
         **{name: image_cache["store"][name] for name in ("filesystem", "shared", "free_bytes", "total_bytes")},

@@ -40,6 +40,9 @@ _TEMPLATES = ("swap", "ephemeral")
 
 _KEPT = {
     "unknown_use": "removal is refused",
+    "limit_exceeded": "a limit was exceeded",
+    "unremovable": "it cannot be removed",
+    "overlay": "a file that is kept is built on it",
     "removal_disabled": "remove_unused_base_images is off",
     "locked": "nova or another prune holds its lock",
     "space_target_met": "there is enough space without its removal",
@@ -81,7 +84,9 @@ def storage_page(image_cache: Mapping[str, Any], storage: Mapping[str, Any] | No
         image_cache,
         {file["name"]: file for file in image_cache.get("files", ())},
         [image_cache["host"]] if storage is None else storage["hosts"],
-        image_cache["unknown_use"] if storage is None else storage["refused"],
+        [*image_cache["unknown_use"], *image_cache.get("limit_exceeded", ())]
+        if storage is None
+        else storage["refused"],
     )
     lines = wrap(f"{image_cache['host']}:{image_cache['cache_path']}", _WIDTH, "IMAGE CACHE  ")
     if len(page.hosts) > 1:
@@ -310,6 +315,8 @@ def _reasons(file: File) -> list[str]:
         words.append(f"backs disks of {orphans}")
     elif ways:
         words.append(f"used by {users}" + (", an orphan among them" if "orphan" in ways else ""))
+    if "overlay" in reasons:
+        words.append("a file that is kept is built on it")
     if "qemu" in reasons:
         words.append("QEMU has it open")
     if "open" in reasons:

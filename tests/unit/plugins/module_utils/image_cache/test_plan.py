@@ -382,9 +382,9 @@ class TestUnknownUse:
         snapshot = self.SNAPSHOT._replace(problems=("One.", "Two."), storage_users={"there": NOW, "yonder": NOW})
         plan = decide(snapshot, known(problems=("Three.",)), max_removals=0)
         assert plan.unknown_use[:3] == ("One.", "Two.", "Three.")
-        assert [word in " ".join(plan.unknown_use[3:]) for word in ("there", "yonder", "max_removals (0)")] == [
-            True
-        ] * 3
+        assert [word in " ".join(plan.unknown_use[3:]) for word in ("there", "yonder")] == [True] * 2
+        assert "max_removals (0)" in " ".join(plan.limit_exceeded)
+        assert {kept.reason for kept in plan.kept} == {KeptReason.UNKNOWN_USE}
 
 
 class TestBrakes:
@@ -408,23 +408,33 @@ class TestBrakes:
     )
     def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], braked: bool) -> None:
         plan = decide(found(*self.FILES), **limit)
-        assert bool(plan.unknown_use) == braked
+        assert bool(plan.limit_exceeded) == braked
+        assert plan.unknown_use == ()
         assert (removed(plan) == []) == braked
+        assert (KeptReason.LIMIT_EXCEEDED in {kept.reason for kept in plan.kept}) == braked
 
     def test_it_says_what_it_would_have_removed(self) -> None:
-        (sentence,) = decide(found(*self.FILES), max_removals=1).unknown_use
+        (sentence,) = decide(found(*self.FILES), max_removals=1).limit_exceeded
         assert "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1)" in sentence
 
     def test_files_in_use_count_among_all(self) -> None:
         snapshot = found(*self.FILES, held_by_qemu=frozenset({BASE}))
-        assert decide(snapshot, max_removal_percent=75).unknown_use == ()
+        assert decide(snapshot, max_removal_percent=75).limit_exceeded == ()
 
     def test_all_are_more_than_99_percent(self) -> None:
         assert removed(decide(found(cached("swap_1")), max_removal_percent=99)) == []
 
     @pytest.mark.parametrize("limit", ["max_removals", "max_removal_percent"])
     def test_where_nothing_would_go_there_is_nothing_to_stop(self, limit: str) -> None:
-        assert decide(found(cached(BASE, age=0)), **{limit: 0}).unknown_use == ()
+        assert decide(found(cached(BASE, age=0)), **{limit: 0}).limit_exceeded == ()
+
+    def test_file_that_is_kept_for_another_reason_keeps_that_reason(self) -> None:
+        plan = decide(found(*self.FILES, locked=frozenset({"swap_2"})), max_removals=1)
+        assert {kept.name: kept.reason.value for kept in plan.kept} == {
+            "swap_1": "limit_exceeded",
+            "swap_2": "locked",
+            "swap_3": "limit_exceeded",
+        }
 
 
 class TestSpace:
@@ -655,7 +665,7 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
         assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
     if snapshot.problems or inventory.problems:
         assert plan.unknown_use
-    if brake and not plan.unknown_use:
+    if brake:
         assert len(plan.removals) <= brake.get("max_removals", 99)
 
 
@@ -704,3 +714,58 @@ def test_one_more_user_never_costs_a_file(
     if not before.unknown_use:
         assert set(removed(decide(snapshot, more_instances, **policy))) <= set(removed(before))
         assert set(removed(decide(more_disks, inventory, **policy))) <= set(removed(before))
+
+
+overlays = st.dictionaries(
+    st.sampled_from(NAMES), st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True).map(tuple), max_size=8
+).map(lambda found: {name: tuple(each for each in below if each != name) for name, below in found.items()})
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, overlays, inventories, policies, space_targets, brakes)
+def test_file_that_is_kept_keeps_all_that_it_is_built_on(
+    snapshot: Snapshot,
+    built: dict[str, tuple[str, ...]],
+    inventory: Inventory,
+    policy: dict[str, Any],
+    space: dict[str, int],
+    limits: dict[str, int],
+) -> None:
+    plan = decide(snapshot._replace(overlays=built), inventory, **policy, **space, **limits)
+    order = removed(plan)
+    for file in snapshot.files:
+        for name in built.get(file.name, ()):
+            if name in order:
+                assert file.name in order
+                assert order.index(file.name) < order.index(name)
+    assert sorted(order + [kept.name for kept in plan.kept]) == sorted(removable(plan))
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, overlays, inventories, policies)
+def test_overlays_only_ever_protect(
+    snapshot: Snapshot, built: dict[str, tuple[str, ...]], inventory: Inventory, policy: dict[str, Any]
+) -> None:
+    before, after = (decide(found, inventory, **policy) for found in (snapshot, snapshot._replace(overlays=built)))
+    protected = removable(before) - removable(after)
+    assert removable(after) <= removable(before)
+    assert set(removed(after)) <= set(removed(before))
+    assert all(said(after)[name] == "active: overlay" for name in protected)
+
+
+def test_order_of_removal_is_by_last_use_where_nothing_is_built_on_anything() -> None:
+    plan = decide(found(cached("swap_1", age=8 * DAY), cached("swap_2", age=9 * DAY), overlays={"swap_3": ("swap_4",)}))
+    assert removed(plan) == ["swap_2", "swap_1"]
+
+
+def test_disabled_removal_is_the_reason_of_a_base_too() -> None:
+    snapshot = found(cached("swap_1"), cached("swap_2"), overlays={"swap_1": ("swap_2",)})
+    plan = decide(snapshot, remove_unused_base_images=False)
+    assert {kept.reason for kept in plan.kept} == {KeptReason.REMOVAL_DISABLED}
+
+
+def test_use_by_orphans_is_ignored_for_the_files_to_remove_alone() -> None:
+    snapshot = found(cached("swap_1"), cached("swap_2"), backing={"swap_1": ["lost"], "swap_2": ["lost", "uuid-1"]})
+    plan = decide(snapshot, known(GUEST), orphans="ignore")
+    assert removed(plan) == ["swap_1"]
+    assert plan.ignored_orphans == {"swap_1": {"lost"}}

@@ -391,8 +391,6 @@ STOPS_EVERYTHING = {
         lambda host: (host.locks_path / f"nova-{UNUSED}").symlink_to("/etc/passwd"), f"nova-{UNUSED}"
     ),
     "a socket for a lock": BadInput(lambda host: make_socket(host.locks_path / f"nova-{UNUSED}"), f"nova-{UNUSED}"),
-    "more removals than allowed": BadInput(nothing, "max_removals", max_removals=0),
-    "a greater share of removals than allowed": BadInput(nothing, "max_removal_percent", max_removal_percent=99),
 }
 
 STOPS_EVERYTHING["a backing file that is not mounted, and may be backed itself"] = BadInput(
@@ -453,6 +451,22 @@ class TestBadInput:
                 assert word in text
             assert text.isprintable()
         json.dumps(result.facts, ensure_ascii=False).encode()
+
+    @pytest.mark.parametrize(("limit", "value"), [("max_removals", 0), ("max_removal_percent", 99)])
+    @pytest.mark.parametrize("check_mode", [False, True])
+    def test_limit_that_is_exceeded_keeps_all_and_fails(
+        self, host: Host, limit: str, value: int, check_mode: bool
+    ) -> None:
+        host.base(UNUSED, age=OLD)
+        result = host.prune(check_mode=check_mode, **{limit: value})
+        assert result.done["removed"] == []
+        assert result.done["kept"] == [{"name": UNUSED, "reason": "limit_exceeded"}]
+        assert (result.changed, result.facts["unknown_use"]) == (False, [])
+        assert host.cached() == [UNUSED]
+        [sentence] = result.facts["limit_exceeded"]
+        assert limit in sentence
+        assert f"a limit was exceeded. {sentence}" in str(result.error)
+        assert warnings(result) == [f"Nothing may be removed: {sentence}"]
 
     @pytest.mark.parametrize("name", STOPS_NOTHING)
     def test_what_says_nothing_about_use_stops_nothing_and_is_warned_of(self, host: Host, name: str) -> None:

@@ -127,10 +127,20 @@ class TestSummary:
             ],
             "orphans": ["lost"],
             "unknown_use": [],
+            "limit_exceeded": [],
+            "unremovable": [],
             "corrupt": [],
             "checksums": None,
             "shared_use": None,
-            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
+            "omitted": {
+                "users": 0,
+                "missing": 0,
+                "orphans": 0,
+                "unknown_use": 0,
+                "limit_exceeded": 0,
+                "unremovable": 0,
+                "corrupt": 0,
+            },
         }
 
     def test_without_a_cache(self) -> None:
@@ -159,10 +169,20 @@ class TestSummary:
             "missing": [],
             "orphans": [],
             "unknown_use": [],
+            "limit_exceeded": [],
+            "unremovable": [],
             "corrupt": [],
             "checksums": None,
             "shared_use": None,
-            "omitted": {"users": 0, "missing": 0, "orphans": 0, "unknown_use": 0, "corrupt": 0},
+            "omitted": {
+                "users": 0,
+                "missing": 0,
+                "orphans": 0,
+                "unknown_use": 0,
+                "limit_exceeded": 0,
+                "unremovable": 0,
+                "corrupt": 0,
+            },
         }
 
     @pytest.mark.parametrize(

@@ -1,0 +1,40 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The attributes of a file that ``chattr`` sets and that keep even root from removing it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import struct
+
+__all__ = ["is_protected_by_flags"]
+
+# _IOR('f', 1, long) of linux/fs.h; on some architectures "read" is another bit.
+_READ = 1 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 2
+_FS_IOC_GETFLAGS = _READ << (29 if _READ == 1 else 30) | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+_NO_ANSWER = bytes(struct.calcsize("l"))
+_FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
+_IMMUTABLE = 0x10
+_APPEND_ONLY = 0x20
+_NOT_SUPPORTED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
+
+
+def is_protected_by_flags(descriptor: int) -> bool | None:
+    """Tell whether a file is immutable or append-only (``chattr(1)``, ``ioctl_iflags(2)``).
+
+    :param descriptor: a file or directory, open for reading.
+    :return: None where the file system has no such attributes.
+    :raises OSError: the kernel does not answer.
+    """
+    try:
+        answer = fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, _NO_ANSWER)
+    except OSError as exc:
+        if exc.errno in _NOT_SUPPORTED:
+            return None
+        raise
+    return bool(_FLAGS.unpack_from(answer)[0] & (_IMMUTABLE | _APPEND_ONLY))
