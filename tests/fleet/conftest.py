@@ -7,16 +7,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
-from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
+# This file is loaded before pytest-ansible has made the collection known, so it is imported later.
+if TYPE_CHECKING:
+    from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
+    from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> ComputeFleet:
     """A fleet without hosts."""
+    from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
+
     return ComputeFleet(tmp_path)
 
 

@@ -15,9 +15,14 @@ ALL = names("image-a", "image-b", "unused-a", "unused-b")
 USED = names("image-a", "image-b")
 
 
-@pytest.mark.parametrize("host", ["a", "b"], ids=["pruner", "other member"])
 @pytest.mark.parametrize(
-    ("variable", "value"), [("image_cache_max_removals", 1), ("image_cache_max_removal_percent", 10)]
+    ("host", "variable", "value"),
+    [
+        ("a", "image_cache_max_removals", 1),
+        ("b", "image_cache_max_removals", 1),
+        ("b", "image_cache_max_removal_percent", 10),
+    ],
+    ids=["pruner", "other member", "percent of the other member"],
 )
 def test_limit_of_a_member_keeps_the_storage(
     fleet: ComputeFleet, shared: CacheTree, host: str, variable: str, value: int

@@ -35,7 +35,6 @@ OMITTED = dict.fromkeys(VARIABLES, "{{ not_defined | default(omit) }}")
 
 @pytest.mark.parametrize("where", ["inventory", "play", "role"])
 def test_omitted_variables_are_not_set(fleet: ComputeFleet, shared: CacheTree, where: str) -> None:
-    play = {"tasks": [role("prune", rolespec_validate_off=True)]}
     task = role("prune")
     task["ansible.builtin.import_role"]["rolespec_validate"] = False
     play = {"tasks": [task]}

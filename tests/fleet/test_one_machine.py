@@ -34,11 +34,14 @@ def test_machine_is_pruned_once(machine: ComputeFleet) -> None:
     assert run.reported["fleet"]["summary"]["removed"] == 3
 
 
-@pytest.mark.parametrize("name", ["a", "a2", "a3"])
 @pytest.mark.parametrize(
-    "variables",
-    [{"image_cache_keep_images": ["one"]}, {"image_cache_keep_files": [fingerprint("one")]}],
-    ids=["images", "files"],
+    ("name", "variables"),
+    [
+        ("a", {"image_cache_keep_images": ["one"]}),
+        ("a2", {"image_cache_keep_files": [fingerprint("one")]}),
+        ("a3", {"image_cache_keep_images": ["one"]}),
+    ],
+    ids=["first", "second", "last"],
 )
 def test_what_one_name_keeps_is_kept(machine: ComputeFleet, name: str, variables: dict[str, Any]) -> None:
     machine.hosts[name].update(variables)
@@ -56,15 +59,15 @@ def test_instances_that_one_name_was_given_are_refused_or_protected(machine: Com
     assert names("one") <= machine.cached("a"), run.output
 
 
-@pytest.mark.parametrize("name", ["a", "a3"])
 @pytest.mark.parametrize(
-    "variables",
+    ("name", "variables"),
     [
-        {"image_cache_remove_unused_original_minimum_age_seconds": 30 * DAY},
-        {"image_cache_remove_unused_base_images": False},
-        {"image_cache_orphans": "ignore"},
+        ("a", {"image_cache_remove_unused_original_minimum_age_seconds": 30 * DAY}),
+        ("a3", {"image_cache_remove_unused_original_minimum_age_seconds": 30 * DAY}),
+        ("a3", {"image_cache_remove_unused_base_images": False}),
+        ("a2", {"image_cache_orphans": "ignore"}),
     ],
-    ids=["age", "removal", "orphans"],
+    ids=["age of the first", "age of the last", "removal", "orphans"],
 )
 def test_disagreement_of_two_names_is_refused(machine: ComputeFleet, name: str, variables: dict[str, Any]) -> None:
     machine.hosts[name].update(variables)

@@ -125,7 +125,7 @@ def test_missing_openstacksdk_names_the_way_to_install_it(compute: CloudFleet, a
     (tmp_path / "hidden" / "openstack").mkdir(parents=True)
     (tmp_path / "hidden" / "openstack" / "__init__.py").write_text("raise ImportError('hidden')")
     before = compute.contents()
-    compute.environment["PYTHONPATH"] = f"{tmp_path / 'hidden'}:{Path(__file__).parents[5]}"
+    compute.environment["PYTHONPATH"] = str(tmp_path / "hidden")
     run = compute.prune_by_api()
     assert compute.contents() == before, run.output
     assert "pip install openstacksdk" in run.messages["vm"]
@@ -133,7 +133,7 @@ def test_missing_openstacksdk_names_the_way_to_install_it(compute: CloudFleet, a
     assert apis.requests == []
 
 
-@pytest.mark.parametrize("name", ["{{ 7919 * 7919 }}", "\x1b[31mred", "<script>"])
+@pytest.mark.parametrize("name", ["{{ 7919 * 7919 }}", "\x1b[31mred"])
 def test_hostile_name_of_an_image_is_never_evaluated(compute: CloudFleet, apis: Cloud, name: str) -> None:
     apis.images["lab"][0]["name"] = name
     for server in apis.servers["lab"]:

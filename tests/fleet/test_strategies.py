@@ -35,7 +35,6 @@ def test_run_once_is_refused(fleet: ComputeFleet, shared: CacheTree, how: str) -
 def test_serial_that_divides_a_storage_refuses_it(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.play({"serial": 1, "tasks": [role("prune")]})
     assert run.status != 0
-    assert (cached(shared), fleet.cached("c")) == (ALL, names("image-c")) or run.status != 0
     assert "Run the play without serial, or with all hosts of the storage in one batch." in run.messages["a"]
     assert cached(shared) == ALL
 

@@ -40,12 +40,9 @@ def test_hostile_names_are_shown_and_never_evaluated(fleet: ComputeFleet) -> Non
     trap = fleet.root / "trap"
     lookup = f"{{{{ lookup('pipe', 'touch {trap}') }}}}"
     used = fingerprint("image-a")
-    for number, name in enumerate((*HOSTILE[:1], HOSTILE[3])):
-        tree.instance(name.replace("/", ""), {"disk": used})
+    for number, name in enumerate((HOSTILE[0], HOSTILE[3])):
+        tree.instance(name, {"disk": used})
         tree.domain_xml(f"uuid-{number}", f"name{number}", name)
-    fleet.variables["image_cache_instances"] = {
-        "__ansible_unsafe": json.dumps([]),
-    } and [{"uuid": f"x{number}", "name": "n", "image_ref": "y", "host": "nova-a"} for number in range(2)]
     given = [
         {"uuid": f"u{i}", "name": name, "image_ref": name, "host": "nova-a"} for i, name in enumerate(HOSTILE[1:3])
     ]

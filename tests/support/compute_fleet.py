@@ -176,9 +176,12 @@ class ComputeFleet:
             stdin=subprocess.DEVNULL,
             timeout=_TIME_LIMIT,
             env={
-                **{name: value for name, value in os.environ.items() if not name.startswith(("ANSIBLE_", "OS_"))},
+                **{
+                    name: value
+                    for name, value in os.environ.items()
+                    if not name.startswith(("ANSIBLE_", "OS_", "PYTHON"))
+                },
                 "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
-                "PYTHONPATH": str(_COLLECTIONS),
                 "ANSIBLE_HOME": str(self.root / "home"),
                 "ANSIBLE_LOCAL_TEMP": str(self.root / "home" / "tmp"),
                 "ANSIBLE_NOCOLOR": "1",
