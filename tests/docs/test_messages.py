@@ -21,6 +21,7 @@ FEWEST_WORDS = 3
 # and, but for the reports' own text, any sentence that is appended or made at run time.
 CONTROLLER = ("filter", "action", "plugin_utils")
 REPORTS = ("alarms.py", "html.py", "prometheus.py", "table.py")
+DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 SENTENCE_WORDS = 8
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")
 
@@ -64,11 +65,11 @@ def messages() -> dict[str, str]:
 def controller_messages(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         is_call = isinstance(node, ast.Call)
+        is_constant = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) not in DOCUMENTATION
+        is_appended = is_call and ast.unparse(node.func).endswith(".append")
         if isinstance(node, ast.Raise) or (is_call and ast.unparse(node.func) == "_refuse"):
             yield from texts(node)
-        elif path.name in REPORTS:
-            continue
-        elif isinstance(node, ast.JoinedStr) or (is_call and ast.unparse(node.func).endswith(".append")):
+        elif path.name not in REPORTS and (isinstance(node, ast.JoinedStr) or is_constant or is_appended):
             yield from (text for text in texts(node) if len(words(text)) >= SENTENCE_WORDS)
 
 

@@ -154,9 +154,10 @@ def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in
         return HostAnswer(name, state, options, None, error, in_batch)
     problem = parse_image_cache(image_cache)
     if problem:
-        return HostAnswer(
-            name, AnswerState.FAILED, options, None, f"Its answer cannot be understood: {problem}.", in_batch
+        error = (
+            f"Its answer cannot be understood: {problem}. See whether something replaces Python or its output there."
         )
+        return HostAnswer(name, AnswerState.FAILED, options, None, error, in_batch)
     return HostAnswer(name, state, options, image_cache, error, in_batch)
 
 
