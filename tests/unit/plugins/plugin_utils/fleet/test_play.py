@@ -6,14 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from ansible import template
 from ansible.parsing.dataloader import DataLoader
-from ansible.playbook.play import Play
-from ansible.playbook.task import Task
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
@@ -24,34 +22,10 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import FleetOptions, OptionsError
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, Walk
+from ansible_collections.stackops.nova.tests.support.actions import task, task_vars
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, answer, found
 
 WALK = Walk("play", "walk")
-
-
-class HostVars(dict[str, Any]):
-    """Variables of hosts, none of which is a template."""
-
-    def raw_get(self, host: str) -> Any:
-        return self.get(host)
-
-
-def task_vars(
-    hosts: Mapping[str, Any],
-    *,
-    batch: Sequence[str] | None = None,
-    alive: Sequence[str] | None = None,
-    host: str = "a",
-) -> dict[str, Any]:
-    """What an action plugin gets in a play over these hosts, of which these are in the batch and none failed."""
-    return {
-        "hostvars": HostVars(hosts),
-        "inventory_hostname": host,
-        "ansible_play_hosts_all": list(hosts),
-        "ansible_play_hosts": list(hosts if alive is None else alive),
-        "ansible_play_batch": list(hosts if batch is None else batch),
-        "groups": {"all": list(hosts)},
-    }
 
 
 def looked(nova_name: str = "a", walk: str = "walk", **options: Any) -> dict[str, Any]:
@@ -70,14 +44,6 @@ def templated(variables: dict[str, Any]) -> dict[str, Any]:
     trust = getattr(template, "trust_as_template", str)
     variables = {name: trust(value) if isinstance(value, str) else value for name, value in variables.items()}
     return play.set_variables(variables, template.Templar(DataLoader(), variables).template)
-
-
-def task(**keywords: Any) -> Task:
-    """The task of a block of a play."""
-    tasks = [{"block": [{"ansible.builtin.debug": {}}], **keywords.pop("block", {})}]
-    loaded = Play.load({"hosts": "all", "tasks": tasks, "gather_facts": False, **keywords}, loader=DataLoader())
-    first: Task = loaded.tasks[0].block[0]
-    return first
 
 
 class TestWalk:
