@@ -230,7 +230,7 @@ def as_list(value: Any) -> list[Any]:
         return [part.strip() for part in value.split(",")]
     if isinstance(value, (list, tuple, set)):
         return list(value)
-    raise TypeError("not a list")
+    raise TypeError
 
 
 def plain(value: Any) -> Any:
