@@ -99,8 +99,10 @@ def test_values_from_files_and_directories_are_those_of_oslo_config(
     assert by_us(config_file=[str(p) for p in paths], config_dir=[str(d) for d in config_dir]) == by_oslo(conf)
 
 
-@given(contents=st.dictionaries(st.sampled_from(["nova.conf", "nova-compute.conf", "nova.conf.d/a.conf",
-    "nova.conf.d/b.conf", "nova-compute.conf.d/c.conf"]), texts))  # fmt: skip
+BESIDE = ["nova.conf", "nova-compute.conf", "nova.conf.d/a.conf", "nova.conf.d/b.conf", "nova-compute.conf.d/c.conf"]
+
+
+@given(contents=st.dictionaries(st.sampled_from(BESIDE), texts))
 def test_default_files_beside_nova_conf_are_those_that_oslo_config_finds(etc: Path, contents: dict[str, str]) -> None:
     home = etc / ".nova"
     shutil.rmtree(etc)

@@ -76,6 +76,8 @@ def why_nothing_can_be_removed(directory: int, path: str, locks_path: str) -> st
             )
     except FileNotFoundError:
         pass  # it is made when it is needed
+    except OSError as exc:
+        return f"nova's locks in {printable(locks_path)} cannot be listed: {exc.strerror}."
     return ""
 
 

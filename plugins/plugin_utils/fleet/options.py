@@ -26,6 +26,7 @@ SOURCES = ("libvirt", "openstack", "provided")
 LIMITS = ("max_removals", "max_removal_percent")
 SPACE_TARGETS = ("max_used_space", "min_free_space")
 
+_LONGEST_NUMBER = 18  # of more digits, Python refuses to make a number
 _SPEC = argument_spec()
 _MODULE_OPTIONS = {PREFIX + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
 _ROLE_OPTIONS = frozenset(
@@ -161,7 +162,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     }
     if instances is not None:
         module["instances"] = list(instances)
-    module["instance_hosts"] = list(dict.fromkeys([*module.get("instance_hosts", ()), *exempt]))
+    complete = _names(values, "image_cache_instance_hosts")
+    module["instance_hosts"] = list(dict.fromkeys([*complete, *exempt]))
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True
@@ -176,7 +178,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         storage_group=group,
         storage_members=_storage_members(values),
         exempt_storage_users=exempt,
-        instance_hosts=_names(values, "image_cache_instance_hosts"),
+        instance_hosts=complete,
         fleet_max_removal_percent=read_percent(values.get("image_cache_fleet_max_removal_percent")),
         limits=_limits(values),
         keep_images=tuple(module.get("keep_images", ())),
@@ -209,7 +211,7 @@ def read_percent(value: Any) -> float | None:
         return None
     try:
         percent = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         percent = -1.0
     if isinstance(value, bool) or not 0 <= percent <= 100:
         raise OptionsError(
@@ -228,7 +230,7 @@ def as_list(value: Any) -> list[Any]:
         return [part.strip() for part in value.split(",")]
     if isinstance(value, (list, tuple, set)):
         return list(value)
-    raise TypeError(type(value).__name__)
+    raise TypeError
 
 
 def plain(value: Any) -> Any:
@@ -282,7 +284,7 @@ def _storage_members(values: Mapping[str, Any]) -> tuple[str, ...] | int | None:
     if name not in values:
         return None
     value = values[name]
-    if isinstance(value, str) and value.strip().isdecimal():
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) <= _LONGEST_NUMBER:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
@@ -302,7 +304,7 @@ def _limits(values: Mapping[str, Any]) -> dict[str, int]:
             value = values[name]
             try:
                 limits[option] = int(value) if option in LIMITS else human_to_bytes(value)
-            except (TypeError, ValueError) as exc:
+            except (TypeError, ValueError, OverflowError) as exc:
                 raise OptionsError(f"{name} is {value!r}, which is no number. Set a number.") from exc
     return limits
 

@@ -81,10 +81,10 @@ def _unknown_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
                 f"{host.name} {shares} this storage and did not answer, so what it needs is unknown. Run the play on "
                 f"it as well. {_INSTEAD}"
             )
+    yield from _too_few_members(storage, fleet)
     if not storage.is_shared:
         return
     yield from _outside_their_group(storage, fleet)
-    yield from _too_few_members(storage)
     if storage.group or storage.is_one_machine:
         return
     yield from (
@@ -113,15 +113,11 @@ def _absent(storage: Storage, fleet: Fleet) -> list[HostAnswer]:
         return [host for host in without_answer if host.name in storage.group] + missing
     if not storage.is_on_network:
         # One machine under several names: all of them see the same.
-        return [host for host in without_answer if host.nova_name in storage.nova_names and host.image_cache is None]
+        return [host for host in without_answer if host.names & storage.nova_names and host.image_cache is None]
     others = [host for host in without_answer if host.name not in fleet.group_of]
     if _has_declared_members(storage):
-        declared = storage.members[0].options.storage_members
-        return [host for host in others if isinstance(declared, tuple) and host.names & set(declared)]
-    if not storage.is_registered or _strangers(storage, fleet):
-        return others
-    known = {user for host in storage.members for user in host.shared_use.get("known_users", ())}
-    return [host for host in others if host.names & known]
+        return []  # those that are missing are named by what was declared
+    return [] if storage.is_registered and not _strangers(storage, fleet) else others
 
 
 def _strangers(storage: Storage, fleet: Fleet) -> list[str]:
@@ -149,16 +145,22 @@ def _has_declared_members(storage: Storage) -> bool:
     return any(host.options.storage_members is not None for host in storage.members)
 
 
-def _too_few_members(storage: Storage) -> Iterator[str]:
-    """Yield what is missing where the operator said which hosts share the storage, or how many."""
-    present = frozenset().union(*(host.names for host in storage.members))
+def _too_few_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
+    """Yield what is missing where the operator said which hosts share the storage, or how many.
+
+    One machine under two names of the inventory is one host. Without a cache there is nothing to share.
+    """
+    if storage.id is None:
+        return
+    known = fleet.exempt.union(*(host.names for host in storage.members))
     for declared in dict.fromkeys(host.options.storage_members for host in storage.members):
-        if isinstance(declared, int) and len(storage.members) < declared:
+        if isinstance(declared, int) and len(storage.nova_names) < declared:
             yield (
                 f"image_cache_storage_members says that {declared} hosts share this storage, and "
-                f"{len(storage.members)} answered ({storage.names}). Run the play on all of them, without job slicing."
+                f"{len(storage.nova_names)} answered ({storage.names}). Run the play on all of them, without job "
+                "slicing."
             )
-        elif isinstance(declared, tuple) and (missing := sorted(set(declared) - present)):
+        elif isinstance(declared, tuple) and (missing := sorted(set(declared) - known)):
             yield (
                 f"image_cache_storage_members names {', '.join(missing)}, which did not answer in this play. Run the "
                 "play on all members, without job slicing, or correct the variable."
@@ -171,7 +173,7 @@ def _same_files_elsewhere(storage: Storage, storages: Sequence[Storage]) -> Iter
         return
     for other in storages:
         is_other = other is not storage and not (storage.group and other.group)
-        if is_other and storage.marks == other.marks:
+        if is_other and storage.marks & other.marks:
             yield (
                 f"{other.members[0].name} sees the same files as {storage.members[0].name}, under another storage id "
                 f"(here {storage.id}), so they share this storage. Set image_cache_storage_group for the hosts that "
@@ -198,7 +200,13 @@ def _disagreements_about_pruning(storage: Storage) -> Iterator[str]:
 def _contradictions(storage: Storage) -> Iterator[str]:
     """Yield what cannot be if all members see the same cache, and what they disagree about."""
     first, first_found = storage.members[0], storage.found[0]
+    seen: dict[frozenset[int], HostAnswer] = {}
     for host, found in zip(storage.members, storage.found, strict=True):
+        # Files may come and go between two looks, so it is enough that two hosts have seen one file in common.
+        marks = frozenset(host.shared_use.get("marks", ()))
+        other = next((one for of_one, one in seen.items() if of_one != marks and of_one.isdisjoint(marks)), None)
+        if found["shared_use"]:
+            seen.setdefault(marks, host)
         if storage.is_one_machine:
             yield from _one_machine_disagreements(host, found, first, first_found)
         elif not found["exists"]:
@@ -212,15 +220,15 @@ def _contradictions(storage: Storage) -> Iterator[str]:
                 "image_cache_storage_group is not set. Set it in the variables of the group."
             )
         elif found["shared_use"] is None:
-            others = ", ".join(other.name for other in storage.members if other is not host)
+            others = _names(one for one in storage.members if one is not host)
             yield (
                 f"{host.name} has the same storage id as {others}, on a disk of its own: they may be clones with one "
                 "/etc/machine-id. Give each its own, or set image_cache_storage_group for the hosts that share a "
                 "storage."
             )
-        elif first_found["shared_use"] and not _same_cache(host, first):
+        elif other:
             yield (
-                f"{host.name} and {first.name} share this storage and have different files in {found['cache_path']}, "
+                f"{host.name} and {other.name} share this storage and have different files in {found['cache_path']}, "
                 "so it is not mounted on both. Mount it, or correct image_cache_storage_group."
             )
         elif found["cache_path"] != first_found["cache_path"]:
@@ -249,8 +257,8 @@ def _policy_disagreements(
     name: str, found: Mapping[str, Any], first_name: str, first_found: Mapping[str, Any]
 ) -> Iterator[str]:
     """Yield the options by which one of these hosts would prune and another one would not."""
-    for option, value in found["policy"].items():
-        first_value = first_found["policy"].get(option)
+    for option in dict.fromkeys((*found["policy"], *first_found["policy"])):
+        value, first_value = found["policy"].get(option), first_found["policy"].get(option)
         if value != first_value:
             yield (
                 f"{name} and {first_name} share this storage and disagree about {option} ({value} and {first_value}). "
@@ -278,11 +286,6 @@ def _unlisted_instances(storage: Storage) -> Iterator[str]:
                 f"No source lists the instances of {host.name}, and orphans is ignore, so its guests would count as "
                 "orphans. Set image_cache_libvirt or image_cache_instances for it, or image_cache_orphans to protect."
             )
-
-
-def _same_cache(host: HostAnswer, first: HostAnswer) -> bool:
-    marks, first_marks = set(host.shared_use["marks"]), set(first.shared_use["marks"])
-    return marks == first_marks or not marks.isdisjoint(first_marks)
 
 
 def _has_files_in_use(host: HostAnswer) -> bool:

@@ -120,9 +120,9 @@ class Storage:
         return self.nova_names <= self.users
 
     @property
-    def marks(self) -> frozenset[int]:
-        """What tells its cache from another one; empty if nothing does."""
-        return frozenset(self.members[0].shared_use.get("marks", ()))
+    def marks(self) -> frozenset[frozenset[int]]:
+        """What tells its cache from another one, as each member saw it; empty if nothing does."""
+        return frozenset(frozenset(host.shared_use.get("marks", ())) for host in self.members) - {frozenset()}
 
     @property
     def pruner(self) -> HostAnswer:
@@ -210,12 +210,14 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
         strictest of all limits counts. They replace the pruner's own, but ``instances`` are added to
         them. Empty where the pruner knows all by itself.
     """
-    if not storage.needs_hand_off:
-        return {}
     pruner = storage.pruner
     others = [host for host in storage.members if host is not pruner]
     exempt = fleet.exempt.union(*(host.options.instance_hosts for host in storage.members))
     complete = storage.nova_names | exempt
+    if not storage.needs_hand_off:
+        # Another host may have named an exempt one that nova saw here.
+        own = {*pruner.options.instance_hosts, *pruner.options.exempt_storage_users}
+        return {"instance_hosts": sorted(complete)} if storage.users & exempt - own else {}
     options: dict[str, Any] = {
         "instance_hosts": sorted(complete),
         "keep_files": _united(
@@ -240,7 +242,7 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
             ),
         ]
     if storage.clouds:
-        options["glance_images"] = [image for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
+        options["glance_images"] = [image["id"] for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
     return options
 
 

@@ -1,0 +1,311 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The role's variables, as they reach the modules and the fleet or are refused."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
+    NOTHING_SET,
+    FleetOptions,
+    HostOptions,
+    OptionsError,
+    as_list,
+    plain,
+    read_bool,
+    read_options,
+    read_percent,
+)
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, fleet_options, json_values
+
+ROLE = Path(__file__).parents[5] / "roles/image_cache"
+VARIABLES = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+GROUPS = {"all": ["a", "b", "c"], "sharing": ["a", "b"], "single": ["c"]}
+LISTS = [name for name, spec in argument_spec().items() if spec["type"] == "list" and name != "instances"]
+
+
+def read(inventory_name: str = "a", /, **given: Any) -> HostOptions:
+    return read_options({f"image_cache_{name}": value for name, value in given.items()}, GROUPS, inventory_name)
+
+
+class TestModule:
+    def test_each_option_of_the_modules_has_a_variable_of_the_role(self) -> None:
+        given: dict[str, Any] = {name: f"the value of {name}" for name in VARIABLES}
+        given |= {
+            "image_cache_instance_source": "libvirt",
+            "image_cache_storage_group": "single",
+            "image_cache_prune": True,
+            "image_cache_libvirt": True,
+            "image_cache_fleet_max_removal_percent": 5,
+            "image_cache_instances": [{"uuid": "x"}],
+            "image_cache_instance_hosts": ["one"],
+            "image_cache_exempt_storage_users": ["another"],
+            **dict.fromkeys(["image_cache_max_removals", "image_cache_max_removal_percent"], 7),
+            **dict.fromkeys(["image_cache_max_used_space", "image_cache_min_free_space"], "1G"),
+        }
+        module = read_options(given, GROUPS, "a").module
+        assert module.keys() == argument_spec().keys()
+        assert module["instance_hosts"] == ["one", "another"]
+        assert module["image_cache_subdirectory_name"] == "the value of image_cache_subdirectory_name"
+        assert module["image_info_filename_pattern"] == "the value of image_cache_info_filename_pattern"
+        assert module["keep_files"] == ["the value of image_cache_keep_files"]
+
+    def test_variable_that_is_not_set_is_left_to_the_modules(self) -> None:
+        assert read() == HostOptions({"instance_hosts": []}, NOTHING_SET)
+
+    def test_result_of_the_role_is_no_unknown_variable(self) -> None:
+        assert read(result={"state": "audited"}) == read()
+
+    @pytest.mark.parametrize("option", LISTS)
+    def test_text_with_commas_is_a_list_as_it_is_to_a_module(self, option: str) -> None:
+        assert read(**{option: "one, two"}).module[option] == ["one", "two"]
+
+    @pytest.mark.parametrize("option", LISTS)
+    def test_dictionary_in_place_of_a_list_is_refused(self, option: str) -> None:
+        with pytest.raises(OptionsError, match=f"image_cache_{option} is .* and must be a list"):
+            read(**{option: {"a": 1}})
+
+    def test_exempt_hosts_need_no_instances(self) -> None:
+        options = read(instance_hosts="one, two", exempt_storage_users=["two", "three"])
+        assert options.module["instance_hosts"] == ["one", "two", "three"]
+        assert options.fleet.instance_hosts == ("one", "two")
+        assert options.fleet.exempt_storage_users == ("two", "three")
+
+    def test_names_of_hosts_are_text_whatever_was_given(self) -> None:
+        assert read(instance_hosts=[{"a": 1}, 7]).module["instance_hosts"] == ["{'a': 1}", "7"]
+
+    @pytest.mark.parametrize(
+        ("host", "group", "shared"), [("a", "sharing", True), ("c", "sharing", None), ("c", "single", None)]
+    )
+    def test_host_in_a_storage_group_with_others_shares_its_storage(
+        self, host: str, group: str, shared: bool | None
+    ) -> None:
+        options = read(host, storage_group=group)
+        assert options.module.get("shared_storage") is shared
+        assert options.fleet.storage_group == group
+
+
+class TestFleet:
+    def test_each_variable_reaches_the_fleet(self) -> None:
+        assert read(
+            prune="yes",
+            host="nova-a",
+            instance_source="openstack",
+            openstack_cloud="one",
+            openstack_region_name="north",
+            libvirt=False,
+            orphans="ignore",
+            storage_members=3,
+            fleet_max_removal_percent="12.5",
+            max_removals="4",
+            max_removal_percent=5,
+            max_used_space="1K",
+            min_free_space=2048,
+            keep_images=[{"id": "x"}, "y"],
+            keep_files="one,two",
+            report_path="report",
+            report_query="hosts",
+        ).fleet == FleetOptions(
+            prune=True,
+            host="nova-a",
+            asks_api=True,
+            cloud="one",
+            region="north",
+            libvirt=False,
+            ignores_orphans=True,
+            storage_members=3,
+            fleet_max_removal_percent=12.5,
+            limits={"max_removals": 4, "max_removal_percent": 5, "max_used_space": 1024, "min_free_space": 2048},
+            keep_images=({"id": "x"}, "y"),
+            keep_files=("one", "two"),
+            report_path="report",
+            report_query="hosts",
+        )
+
+    @pytest.mark.parametrize("source", ["libvirt", "provided"])
+    def test_api_is_asked_where_it_is_the_source_alone(self, source: str) -> None:
+        assert not read(instance_source=source, instances=[]).fleet.asks_api
+
+    def test_orphans_that_protect_are_not_ignored(self) -> None:
+        assert not read(orphans="protect").fleet.ignores_orphans
+
+    @pytest.mark.parametrize(
+        ("value", "members"),
+        [(1, 1), ("3", 3), (" 3 ", 3), (["a", "b"], ("a", "b")), ("a, b", ("a", "b")), ([5], ("5",)), ([], ())],
+    )
+    def test_members_of_a_storage_are_names_or_a_number(self, value: Any, members: Any) -> None:
+        assert read(storage_members=value).fleet.storage_members == members
+
+    @pytest.mark.parametrize(
+        ("value", "message"),
+        [
+            (0, "image_cache_storage_members is 0. A storage has at least one member."),
+            ("0", "image_cache_storage_members is 0. A storage has at least one member."),
+            (-1, "image_cache_storage_members is -1. A storage has at least one member."),
+            (True, "image_cache_storage_members is True and must be a list"),
+            (1.5, "image_cache_storage_members is 1.5 and must be a list"),
+            ("", "image_cache_storage_members has an empty name in it."),
+            (["a", ""], "image_cache_storage_members has an empty name in it."),
+            ("a,", "image_cache_storage_members has an empty name in it."),
+        ],
+    )
+    def test_members_that_are_neither_names_nor_a_number_are_refused(self, value: Any, message: str) -> None:
+        with pytest.raises(OptionsError) as refused:
+            read(storage_members=value)
+        assert str(refused.value).startswith(message)
+
+    def test_number_of_members_with_too_many_digits_is_a_name(self) -> None:
+        assert read(storage_members="9" * 5000).fleet.storage_members == ("9" * 5000,)
+
+    @pytest.mark.parametrize("value", [None, 0, "0", 12.5, 100, "100"])
+    def test_percent_is_a_number_from_0_to_100(self, value: Any) -> None:
+        assert read_percent(value) == (None if value is None else float(value))
+
+    @pytest.mark.parametrize(
+        "value", [-0.1, 100.1, True, False, "nan", float("nan"), "inf", [], {}, "", "x", 10**400, "{{ x }}"]
+    )
+    def test_percent_that_is_no_number_from_0_to_100_is_refused(self, value: Any) -> None:
+        with pytest.raises(OptionsError, match="which is no number of percent"):
+            read_percent(value)
+
+    @pytest.mark.parametrize(
+        ("value", "truth"), [(True, True), ("yes", True), (1, True), ("no", False), (0, False), ("False", False)]
+    )
+    def test_truth_value_is_read_as_ansible_writes_it(self, value: Any, truth: bool) -> None:
+        assert read_bool("x", value) is truth
+
+    @pytest.mark.parametrize("value", ["perhaps", 5, [], {}, None])
+    def test_value_that_is_neither_true_nor_false_is_refused(self, value: Any) -> None:
+        with pytest.raises(OptionsError, match=r"^x is .*, which is neither true nor false\. Set one of these\.$"):
+            read_bool("x", value)
+
+
+class TestInstances:
+    def test_instances_of_the_provided_source_may_be_none(self) -> None:
+        options = read(instance_source="provided", instances=[])
+        assert options.module["instances"] == []
+        assert (options.fleet.instances, options.fleet.records_digest) == ((), "")
+
+    def test_server_is_reduced_to_what_a_host_has_to_know(self) -> None:
+        server = {"id": "1", "image": {"id": "i"}, "flavor": {"swap": 64}, "compute_host": "b", "adminPass": "secret"}
+        record = {"uuid": "1", "name": "", "host": "b", "image_ref": "i", "swap_mb": 64}
+        options = read(instances=[server, {"id": "2", "vm_state": "deleted"}])
+        assert options.module["instances"] == [record]
+        assert options.fleet.instances == (record,)
+
+    def test_record_that_is_not_understood_is_named_by_its_number(self) -> None:
+        with pytest.raises(OptionsError, match=r"image_cache_instances\[1\] cannot be understood: it has neither a"):
+            read(instances=[{"uuid": "1"}, {"adminPass": "secret"}])
+
+    def test_digest_is_that_of_the_instances_in_any_order(self) -> None:
+        one, two = {"uuid": "1"}, {"uuid": "2"}
+        digest = read(instances=[one, two]).fleet.records_digest
+        assert digest == read(instances=[two, one]).fleet.records_digest
+        others = {read(instances=[record]).fleet.records_digest for record in (one, two)}
+        assert len({digest, *others}) == 3
+
+    def test_digest_of_no_instances_is_empty(self) -> None:
+        assert read().fleet.records_digest == read(instances=[]).fleet.records_digest == ""
+
+    def test_dates_become_text(self) -> None:
+        servers = [{"id": date(2026, 1, 2), "x": (datetime(2026, 1, 2, 3, 4),)}]
+        assert plain(servers) == [{"id": "2026-01-02", "x": ["2026-01-02T03:04:00"]}]
+        assert plain({date(2026, 1, 2): {"a"}}) == {"2026-01-02": ["a"]}
+
+    def test_vaulted_text_becomes_text(self) -> None:
+        class Vaulted(str):
+            vault = object()
+
+        text = plain([Vaulted("secret")])
+        assert text == ["secret"]
+        assert type(text[0]) is str
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            (
+                {"max_removal": 3, "dry_run": True},
+                "The role image_cache has no variable image_cache_dry_run, image_cache_max_removal. A protection whose "
+                "name is misspelt protects nothing, so nothing was looked at. Correct the name; if it is that of a "
+                "variable of your own, registered or set elsewhere, give it a name that does not begin with "
+                "image_cache_.",
+            ),
+            (
+                {"instance_source": "nova"},
+                "image_cache_instance_source is 'nova'. The role knows libvirt, openstack, provided. Set one of these.",
+            ),
+            ({"instance_source": ["libvirt"]}, "image_cache_instance_source is ['libvirt']. The role knows"),
+            (
+                {"storage_group": None, "max_removals": None},
+                "image_cache_max_removals, image_cache_storage_group are null. Set a value, or remove the variable.",
+            ),
+            ({"instances": None, "instance_source": "provided"}, "image_cache_instances is null. Set a value"),
+            ({"instance_source": "provided"}, "image_cache_instance_source is provided, and no instances are given."),
+            ({"storage_group": "shraing"}, "image_cache_storage_group is 'shraing'. The inventory has no such group."),
+            ({"storage_group": ""}, "image_cache_storage_group is ''. The inventory has no such group."),
+            ({"storage_group": ["sharing"]}, "image_cache_storage_group is list and must be text."),
+            ({"host": {"a": 1}}, "image_cache_host is dict and must be text. Set one text."),
+            ({"prune": "perhaps"}, "image_cache_prune is 'perhaps', which is neither true nor false."),
+            ({"libvirt": 5}, "image_cache_libvirt is 5, which is neither true nor false."),
+            ({"max_removals": "many"}, "image_cache_max_removals is 'many', which is no number. Set a number."),
+            ({"max_removals": float("inf")}, "image_cache_max_removals is inf, which is no number."),
+            ({"max_used_space": "much"}, "image_cache_max_used_space is 'much', which is no number."),
+            ({"min_free_space": []}, "image_cache_min_free_space is [], which is no number."),
+            ({"min_free_space": "9" * 400}, "image_cache_min_free_space is '999"),
+            ({"fleet_max_removal_percent": 101}, "image_cache_fleet_max_removal_percent is 101, which is no number"),
+            ({"exempt_storage_users": 5}, "image_cache_exempt_storage_users is 5 and must be a list."),
+        ],
+    )
+    def test_invalid_variable_is_refused(self, given: dict[str, Any], message: str) -> None:
+        with pytest.raises(OptionsError) as refused:
+            read(**given)
+        assert str(refused.value).startswith(message)
+
+    @pytest.mark.parametrize("value", [5, None, {"a": 1}])
+    def test_value_that_is_no_list_is_an_error_of_its_type(self, value: Any) -> None:
+        with pytest.raises(TypeError):
+            as_list(value)
+
+
+class TestAnyValue:
+    @given(
+        st.dictionaries(
+            st.sampled_from([*sorted(VARIABLES), "image_cache_unknown"]),
+            st.one_of(json_values, st.sampled_from([float("inf"), 10**400, "9" * 400, [{}], [[]]])),
+            max_size=4,
+        )
+    )
+    def test_any_value_is_read_or_refused(self, variables: dict[str, Any]) -> None:
+        with contextlib.suppress(OptionsError):
+            assert set(read_options(variables, GROUPS, "a").module) <= set(argument_spec())
+
+    @given(fleet_options)
+    def test_options_are_the_same_after_their_way_through_json(self, options: FleetOptions) -> None:
+        assert FleetOptions.from_plain(json.loads(json.dumps(options.to_plain()))) == options
+
+    def test_options_that_are_not_set_take_no_room(self) -> None:
+        assert NOTHING_SET.to_plain() == {}
+        assert FleetOptions(libvirt=False).to_plain() == {"libvirt": False}
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_text_is_neither_templated_nor_changed(self, text: str) -> None:
+        options = read(host=text, keep_files=[text], keep_images=[text], openstack_cloud=text, report_path=text)
+        assert options.module["keep_files"] == options.module["keep_images"] == [text]
+        assert options.fleet == FleetOptions(
+            host=text, keep_files=(text,), keep_images=(text,), cloud=text, report_path=text
+        )

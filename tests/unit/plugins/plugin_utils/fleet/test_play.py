@@ -1,0 +1,324 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Only the answers of this run count, and what the inventory or the play say is read from where it stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from ansible import template
+from ansible.parsing.dataloader import DataLoader
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
+    NOT_LOOKED_AT,
+    AnswerState,
+    HostAnswer,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import FleetOptions, OptionsError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, Walk
+from ansible_collections.stackops.nova.tests.support.actions import task, task_vars
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, answer, found
+
+WALK = Walk("play", "walk")
+
+
+def looked(nova_name: str = "a", walk: str = "walk", **options: Any) -> dict[str, Any]:
+    """What a host registered when it was looked at."""
+    return {"walk": walk, "image_cache": found(nova_name), "options": FleetOptions(**options).to_plain()}
+
+
+def hosts(**variables: Mapping[str, Any]) -> tuple[HostAnswer, ...]:
+    fleet, unreadable = play.read_fleet(task_vars(variables), WALK, lambda *_key: CloudAnswer({}, (), ""))
+    assert unreadable == []
+    return fleet.hosts
+
+
+def templated(variables: dict[str, Any]) -> dict[str, Any]:
+    # Since ansible-core 2.19, a text is a template only where it comes from.
+    trust = getattr(template, "trust_as_template", str)
+    variables = {name: trust(value) if isinstance(value, str) else value for name, value in variables.items()}
+    return play.set_variables(variables, template.Templar(DataLoader(), variables).template)
+
+
+class TestWalk:
+    def test_tasks_of_one_inclusion_are_one_walk_of_their_play(self) -> None:
+        one, other = task(), task()
+        assert Walk.of(one) == Walk.of(one) == (str(one._parent._play._uuid), str(one._parent._uuid))
+        assert Walk.of(one).play != Walk.of(other).play
+        assert Walk.of(one).walk != Walk.of(other).walk
+
+    def test_strategy_is_that_of_the_play(self) -> None:
+        assert play.strategy_of(task(strategy="free")) == "free"
+
+    @pytest.mark.parametrize("where", [{"run_once": True}, {"block": {"run_once": True}}])
+    def test_task_that_runs_once_does_so_wherever_that_is_said(self, where: dict[str, Any]) -> None:
+        of_block = where.get("block", {})
+        assert play.runs_once(task(block=of_block)) is bool(of_block)
+        assert not play.runs_once(task())
+        inner = task()
+        inner.run_once = True
+        assert play.runs_once(inner)
+
+    @pytest.mark.parametrize(
+        ("start", "is_behind"),
+        [
+            ("", False),
+            ("Look at the image cache", False),
+            ("stackops.nova.image_cache : Look at the image cache", False),
+            ("*", False),
+            ("*image cache", False),
+            ("Decide for the fleet", True),
+            ("stackops.nova.image_cache : Prune the image cache", True),
+            ("Report*", True),
+            ("decide for the fleet", False),
+            ("A task of the user", False),
+        ],
+    )
+    def test_start_behind_the_look_is_noticed(self, start: str, is_behind: bool) -> None:
+        assert play.starts_behind_the_look(start) is is_behind
+
+
+class TestVariables:
+    def test_variables_of_the_role_are_templated(self) -> None:
+        variables = {"image_cache_host": "{{ name }}", "name": "nova-a", "image_cache_result": {"a": 1}, "image": 1}
+        assert templated(variables) == {"image_cache_host": "nova-a"}
+
+    def test_omitted_variable_is_not_set(self) -> None:
+        variables = {"image_cache_host": "{{ missing | default(omit) }}", "image_cache_prune": True, "omit": "__omit__"}
+        assert templated(variables) == {"image_cache_prune": True}
+        variables = {"image_cache_host": "__omit__", "image_cache_prune": None, "omit": "__omit__"}
+        assert play.set_variables(variables, lambda value: value) == {"image_cache_prune": None}
+
+    def test_template_that_cannot_be_resolved_is_refused(self) -> None:
+        with pytest.raises(OptionsError, match=r"^image_cache_host cannot be resolved: .*Correct the template"):
+            templated({"image_cache_host": "{{ 1 / 0 }}"})
+
+    @pytest.mark.parametrize(
+        ("entry_point", "variables", "is_asked"),
+        [
+            (None, {}, False),
+            (None, {"image_cache_prune": True}, True),
+            ("main", {"image_cache_prune": True}, True),
+            ("main", {}, False),
+            ("audit", {"image_cache_prune": True}, False),
+            ("prune", {}, True),
+            ("prune", {"image_cache_prune": True}, True),
+            ("prune", {"image_cache_prune": False}, False),
+        ],
+    )
+    def test_prune_is_asked_for_by_the_entry_point_or_the_variable(
+        self, entry_point: str | None, variables: dict[str, Any], is_asked: bool
+    ) -> None:
+        given = {} if entry_point is None else {play.ENTRY_POINT: entry_point}
+        options = FleetOptions(prune=variables.get("image_cache_prune", False))
+        assert play.is_prune_asked(given, options, variables) is is_asked
+
+    @pytest.mark.parametrize(
+        ("own", "is_opted_out"),
+        [
+            ({}, False),
+            ({"image_cache_prune": True}, False),
+            ({"image_cache_prune": False}, True),
+            ({"image_cache_prune": "no"}, True),
+            ({"image_cache_prune": "__omit__"}, False),
+        ],
+    )
+    def test_host_is_kept_from_being_pruned_by_its_inventory_alone(
+        self, own: dict[str, Any], is_opted_out: bool
+    ) -> None:
+        variables = {**task_vars({"a": own, "b": {}}), "image_cache_prune": not is_opted_out, "omit": "__omit__"}
+        assert play.is_opted_out(variables, lambda value: value) is is_opted_out
+
+    def test_prune_of_the_inventory_that_is_neither_true_nor_false_is_refused(self) -> None:
+        with pytest.raises(OptionsError, match="image_cache_prune is 'perhaps'"):
+            play.is_opted_out(task_vars({"a": {"image_cache_prune": "perhaps"}}), lambda value: value)
+
+
+class TestRegistered:
+    @pytest.mark.parametrize("variables", [{}, {"b": None}, {"b": {}}, {"b": {"x": []}}, {"b": {"x": None}}])
+    def test_host_that_registered_nothing_has_an_empty_result(self, variables: dict[str, Any]) -> None:
+        assert play.registered(task_vars(variables), "b", "x") == {}
+
+    def test_result_of_a_task_for_all_hosts_is_found_wherever_it_is(self) -> None:
+        variables = {
+            "a": {"x": {"walk": "old"}},
+            "b": {},
+            "c": {"x": {"walk": "walk"}},
+            "d": {"x": {"walk": "walk", "n": 2}},
+        }
+
+        def find(**more: Any) -> Mapping[str, Any]:
+            return play.find_registered(task_vars(variables, **more), "x", lambda result: result.get("walk") == "walk")
+
+        assert find() == {"walk": "walk"}
+        assert find(batch=["d"]) == find(host="d", batch=[]) == {"walk": "walk", "n": 2}
+        assert find(batch=[]) == {"walk": "walk"}
+        assert play.find_registered(task_vars(variables), "x", lambda _result: False) == {}
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_registered_text_is_never_templated(self, text: str) -> None:
+        assert play.registered(task_vars({"b": {"x": {"y": text}}}), "b", "x") == {"y": text}
+
+
+class TestAnswers:
+    def test_host_that_was_looked_at_has_its_answer_and_options(self) -> None:
+        [host] = hosts(a={LOOK: looked("nova-a", prune=True)})
+        assert host == answer("a", nova_name="nova-a")
+
+    @pytest.mark.parametrize("registered", [{}, {LOOK: looked(walk="old")}, {LOOK: {"skipped": True}}, {LOOK: None}])
+    def test_host_without_an_answer_of_this_walk_was_not_looked_at(self, registered: dict[str, Any]) -> None:
+        [host] = hosts(a={**registered, "ansible_facts": {"image_cache": found()}})
+        assert (host.state, host.image_cache, host.error) == (AnswerState.NOT_LOOKED_AT, None, NOT_LOOKED_AT)
+        assert host.in_batch
+
+    def test_host_whose_look_failed_has_the_options_of_the_inventory(self) -> None:
+        [host] = hosts(a={LOOK: {"walk": "walk", "failed": True, "msg": "No."}, "image_cache_host": "nova-a"})
+        assert (host.state, host.error, host.names) == (AnswerState.FAILED, "No.", {"a", "nova-a"})
+
+    def test_options_of_a_host_without_answer_are_those_of_the_inventory(self) -> None:
+        [host] = hosts(
+            a={
+                "image_cache_host": "nova-a",
+                "image_cache_storage_group": "disk",
+                "image_cache_storage_members": "a,b",
+                "image_cache_exempt_storage_users": ["x", 7],
+                "image_cache_fleet_max_removal_percent": "5",
+                "image_cache_report_path": "report",
+                "image_cache_report_query": "hosts",
+            }
+        )
+        assert host.options == FleetOptions(
+            host="nova-a",
+            storage_group="disk",
+            storage_members=("a", "b"),
+            exempt_storage_users=("x", "7"),
+            fleet_max_removal_percent=5.0,
+            report_path="report",
+            report_query="hosts",
+        )
+        assert hosts(a={"image_cache_storage_members": 3})[0].options.storage_members == 3
+
+    def test_variable_of_a_host_without_answer_that_cannot_be_read_says_nothing(self) -> None:
+        [host] = hosts(a={"image_cache_exempt_storage_users": 5, "image_cache_storage_members": 1.5})
+        assert host.options == FleetOptions()
+
+    def test_limit_of_a_host_without_answer_that_cannot_be_read_is_unknown(self) -> None:
+        variables = {"a": {"image_cache_fleet_max_removal_percent": "{{ missing }}"}, "b": {}}
+        fleet, unreadable = play.read_fleet(task_vars(variables), WALK, lambda *_key: CloudAnswer({}, (), ""))
+        assert fleet.hosts[0].options.fleet_max_removal_percent is None
+        [sentence] = unreadable
+        assert sentence.startswith(
+            "Nothing was removed: image_cache_fleet_max_removal_percent of a cannot be read (image_cache_fleet_max_"
+        )
+
+    def test_each_cloud_and_region_is_asked_once(self) -> None:
+        asked = []
+
+        def ask(*key: str) -> CloudAnswer:
+            asked.append(key)
+            return CloudAnswer({}, (), " ".join(key))
+
+        options = [("b", "r"), ("a", ""), ("b", "r"), ("b", "s")]
+        variables: dict[str, Any] = {
+            str(number): {LOOK: looked(asks_api=True, cloud=cloud, region=region)}
+            for number, (cloud, region) in enumerate(options)
+        }
+        variables["none"] = {LOOK: looked(cloud="never")}
+        fleet, _unreadable = play.read_fleet(task_vars(variables), WALK, ask)
+        assert asked == [("a", ""), ("b", "r"), ("b", "s")]
+        assert {key: one.problem for key, one in fleet.clouds.items()} == {key: " ".join(key) for key in asked}
+        assert fleet.groups == {"all": list(variables)}
+
+
+class TestBatches:
+    def batch(self, **more: Any) -> frozenset[str]:
+        return play.current_batch(task_vars({name: {} for name in "abc"}, **more))
+
+    def test_all_hosts_are_the_batch_of_a_play_without_serial(self) -> None:
+        assert self.batch() == {"a", "b", "c"}
+
+    def test_host_that_failed_is_in_the_batch_still(self) -> None:
+        assert self.batch(batch=["a"], alive=["a", "c"]) == {"a", "b"}
+        assert self.batch(batch=[], alive=[]) == {"a", "b", "c"}
+
+    def test_host_of_a_later_batch_is_not_in_this_one(self) -> None:
+        fleet, _unreadable = play.read_fleet(
+            task_vars({"a": {}, "b": {}}, batch=["a"]), WALK, lambda *_key: CloudAnswer({}, (), "")
+        )
+        assert [host.in_batch for host in fleet.hosts] == [True, False]
+
+
+class TestOutcomes:
+    def outcome(
+        self, result: Mapping[str, Any] | None, look: Mapping[str, Any] | None = None
+    ) -> tuple[HostAnswer, bool]:
+        variables = {LOOK: look or looked(prune=True), **({} if result is None else {RESULT: result})}
+        [outcome] = play.read_outcomes(task_vars({"a": variables}), WALK)
+        return outcome.answer, outcome.was_pruned
+
+    def test_host_that_pruned_has_the_answer_of_its_prune(self) -> None:
+        image_cache = found(removed=["x"])
+        acted, was_pruned = self.outcome({"walk": "walk", "image_cache": image_cache})
+        assert (acted.image_cache, acted.state, was_pruned) == (image_cache, AnswerState.ANSWERED, True)
+
+    @pytest.mark.parametrize(
+        "result",
+        [
+            None,
+            {"walk": "old", "image_cache": found(removed=["x"])},
+            {"walk": "walk", "state": "audited"},
+            {"walk": "walk", "state": "audited", "failed": True, "msg": "One is corrupt."},
+            {"walk": "walk", "state": "refused", "failed": True, "msg": "Refused."},
+            {"walk": "walk", "state": "pruned", "changed": True},
+        ],
+    )
+    def test_host_that_did_nothing_more_has_the_answer_of_its_look(self, result: Any) -> None:
+        assert self.outcome(result) == (answer("a"), True)
+        assert self.outcome(result, looked()) == (answer("a", options={"prune": False}), False)
+
+    @pytest.mark.parametrize("kind", ["failed", "unreachable"])
+    def test_prune_that_failed_keeps_what_was_found_before(self, kind: str) -> None:
+        acted, _was_pruned = self.outcome({"walk": "walk", kind: True, "msg": "No space."})
+        assert (acted.state, acted.error, acted.image_cache) == (AnswerState(kind), "No space.", found())
+
+    def test_refusal_of_the_module_has_its_own_answer(self) -> None:
+        refused = found(unknown_use=["A disk cannot be read."])
+        result = {"walk": "walk", "state": "refused", "failed": True, "msg": "No.", "image_cache": refused}
+        assert self.outcome(result)[0].image_cache == refused
+
+    def test_host_that_did_not_answer_first_says_why(self) -> None:
+        look = {"walk": "walk", "unreachable": True, "msg": "No route."}
+        acted, _was_pruned = self.outcome({"walk": "walk", "failed": True, "msg": "Later."}, look)
+        assert (acted.state, acted.error) == (AnswerState.UNREACHABLE, "No route.")
+
+
+class TestReport:
+    def test_report_is_that_of_the_first_host_that_has_one(self) -> None:
+        wishes = [
+            FleetOptions(report_query="x"),
+            FleetOptions(report_path="p", report_query="q"),
+            FleetOptions(report_path="r"),
+        ]
+        answers = [HostAnswer("a", AnswerState.FAILED, options) for options in wishes]
+        assert play.report_wishes(answers) == ("p", "q")
+        assert play.report_wishes(answers[:1]) == ("", "")
+
+    def test_relative_path_is_one_beside_the_playbook(self) -> None:
+        loader = DataLoader()
+        loader.set_basedir("/plays")
+        assert play.report_folder("report", loader) == "/plays/report"
+        assert play.report_folder("/srv/report", loader) == "/srv/report"
+
+    def test_report_is_not_written_into_a_collection(self) -> None:
+        loader = DataLoader()
+        loader.set_basedir("/x/ansible_collections/stackops/nova/playbooks")
+        with pytest.raises(OptionsError, match=r"-e image_cache_report_path=\$PWD/report\.$"):
+            play.report_folder("report", loader)
+        assert play.report_folder("/srv/report", loader) == "/srv/report"
+        assert play.report_folder("~/report", loader).endswith("/report")

@@ -1,0 +1,501 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A storage is not pruned while one of its hosts may need what is unknown, each reason by name and with its remedy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals import refusals
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet, group_into_storages
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
+    HOSTILE,
+    NFS,
+    answer,
+    cloud,
+    fleet,
+    fleets,
+    found,
+    registered,
+    silent,
+)
+
+EXEMPT = (
+    "If it needs nothing of this storage any more, name it in image_cache_exempt_storage_users. If it never shared it, "
+    "set image_cache_storage_group for the hosts that do."
+)
+UNREGISTERED = "The storage of {} is shared, and nova keeps no record there (compute_nodes) of who uses it"
+
+
+def all_reasons(*hosts: HostAnswer, **more: Any) -> dict[str, list[str]]:
+    """Why each storage must not be pruned, by its members."""
+    whole = fleet(*hosts, **more)
+    storages = group_into_storages(whole)
+    return {storage.names: refusals(storage, whole, storages) for storage in storages}
+
+
+def reasons(*hosts: HostAnswer, **more: Any) -> list[str]:
+    """Why the first storage must not be pruned."""
+    return next(iter(all_reasons(*hosts, **more).values()))
+
+
+def registering(name: str, *users: str, options: dict[str, Any] | None = None, **use: Any) -> HostAnswer:
+    """A host on shared storage in which nova keeps a record of these users."""
+    return answer(name, NFS, use=registered(*users, **use), options=options)
+
+
+def pair(**use: Any) -> tuple[HostAnswer, HostAnswer]:
+    """Two hosts on one shared storage; the second one reports this besides."""
+    return registering("a", "a", "b"), registering("b", "a", "b", **use)
+
+
+def grouped(*names: str, storage: str | None = NFS, **options: Any) -> list[HostAnswer]:
+    return [answer(name, storage, options={"storage_group": "disk", **options}) for name in names]
+
+
+class TestUnknownMembers:
+    def test_storage_all_of_whose_hosts_answered_is_not_refused(self) -> None:
+        assert reasons(*pair()) == []
+        assert reasons(answer("a")) == reasons(registering("a", "a")) == []
+
+    @pytest.mark.parametrize("state", [AnswerState.UNREACHABLE, AnswerState.FAILED, AnswerState.NOT_LOOKED_AT])
+    def test_host_that_did_not_answer_may_share_a_network_file_system(self, state: AnswerState) -> None:
+        said = reasons(answer("a", NFS), silent("b", state))
+        assert said[0] == (
+            "b may share this storage and did not answer, so what it needs is unknown. Run the play on it as well. "
+            + EXEMPT
+        )
+        assert said[1].startswith(UNREGISTERED.format("a"))
+        assert len(said) == 2
+
+    @pytest.mark.parametrize(
+        "host", [silent("b", AnswerState.NOT_LOOKED_AT, in_batch=False), answer("b", NFS, in_batch=False)]
+    )
+    def test_host_of_another_batch_is_named_with_serial(self, host: HostAnswer) -> None:
+        assert reasons(answer("a", NFS), host)[0] == (
+            "b may share this storage and is not in this batch of the play. Run the play without serial, or with all "
+            "hosts of the storage in one batch."
+        )
+
+    def test_host_that_failed_in_another_batch_did_not_answer(self) -> None:
+        assert (
+            "b may share this storage and did not answer" in reasons(answer("a", NFS), silent("b", in_batch=False))[0]
+        )
+
+    @pytest.mark.parametrize("name", ["b", "nova-b"])
+    def test_exempt_host_is_not_missed(self, name: str) -> None:
+        members = {"storage_members": 1, "exempt_storage_users": (name,)}
+        assert reasons(answer("a", NFS, options=members), silent("b", host="nova-b")) == []
+
+    def test_local_disk_is_not_shared_by_a_host_that_did_not_answer(self) -> None:
+        assert reasons(answer("a"), silent("b")) == reasons(answer("a"), silent("b", host="nova-b")) == []
+
+    def test_another_name_of_a_machine_that_did_not_answer_may_keep_images(self) -> None:
+        for host in (silent("alias", host="a"), silent("nova-a")):
+            nova_name = host.nova_name or host.name
+            assert "may share this storage and did not answer" in reasons(answer("x", nova_name=nova_name), host)[0]
+
+    def test_machine_in_another_batch_on_a_local_disk_is_not_missed(self) -> None:
+        assert reasons(answer("a"), answer("alias", nova_name="a", in_batch=False)) == []
+
+    def test_record_of_nova_that_is_complete_would_name_a_host_that_did_not_answer(self) -> None:
+        assert reasons(registering("a", "a"), silent("b")) == []
+
+    def test_record_of_nova_with_a_part_of_the_members_proves_nothing(self) -> None:
+        said = reasons(registering("a", "a"), registering("b", "a"), silent("c"))
+        assert [sentence.partition(" ")[0] for sentence in said] == ["c", "The"]
+
+    def test_record_of_nova_that_names_a_stranger_proves_nothing_of_the_others(self) -> None:
+        said = reasons(registering("a", "a", "x"), silent("b"))
+        assert [sentence[:10] for sentence in said] == ["b may shar", "Host x use"]
+
+    def test_user_that_is_not_in_the_play_is_named(self) -> None:
+        said = reasons(registering("a", "a", "gone"))
+        assert said == [
+            "Host gone used this storage within the last 24 hours, and no host of this play that answered is known to "
+            f"nova by that name. Run the play on it as well. {EXEMPT}"
+        ]
+
+    @pytest.mark.parametrize("variable", ["exempt_storage_users", "instance_hosts"])
+    def test_user_whose_instances_are_given_or_not_needed_is_none_unknown(self, variable: str) -> None:
+        assert reasons(registering("a", "a", "gone", options={variable: ("gone",)})) == []
+
+    def test_host_that_any_host_exempts_is_exempt_for_all_storages(self) -> None:
+        assert reasons(registering("a", "a", "gone"), answer("b", options={"exempt_storage_users": ("gone",)})) == []
+
+    def test_shared_storage_without_a_record_is_always_refused(self) -> None:
+        for hosts in ([answer("a", NFS)], [answer("a", NFS), answer("b", NFS)]):
+            [reason] = reasons(*hosts)
+            assert reason == UNREGISTERED.format(", ".join(host.name for host in hosts)) + (
+                ", so a host that shares it may be missing from the inventory. Set image_cache_storage_group to the "
+                "group of the hosts that share it, or image_cache_storage_members to their names or number."
+            )
+
+    @pytest.mark.parametrize("members", [2, ("a", "nova-b")])
+    def test_shared_storage_without_a_record_is_pruned_where_its_members_are_declared(self, members: Any) -> None:
+        hosts = [answer("a", NFS, options={"storage_members": members}), answer("b", NFS, nova_name="nova-b")]
+        assert reasons(*hosts) == reasons(*hosts[::-1]) == []
+        assert reasons(*hosts, silent("c")) == []
+
+    def test_shared_storage_without_a_record_is_pruned_where_its_group_is_set(self) -> None:
+        assert reasons(*grouped("a", "b"), groups={"disk": ["a", "b"]}) == []
+
+
+class TestDeclaredMembers:
+    @pytest.mark.parametrize("storage", [NFS, "ext4:1"])
+    def test_fewer_members_than_declared_are_refused(self, storage: str) -> None:
+        assert reasons(answer("a", storage, options={"storage_members": 2})) == [
+            "image_cache_storage_members says that 2 hosts share this storage, and 1 answered (a). Run the play on all "
+            "of them, without job slicing."
+        ]
+
+    def test_more_members_than_declared_are_not_refused(self) -> None:
+        assert reasons(*(answer(name, NFS, options={"storage_members": 1}) for name in "ab")) == []
+
+    def test_names_that_did_not_answer_are_refused(self) -> None:
+        host = answer("a", NFS, options={"storage_members": ("c", "a", "b")})
+        assert reasons(host, silent("b")) == [
+            "image_cache_storage_members names b, c, which did not answer in this play. Run the play on all members, "
+            "without job slicing, or correct the variable."
+        ]
+
+    def test_declared_member_that_is_exempt_is_not_missed(self) -> None:
+        options = {"storage_members": ("a", "b"), "exempt_storage_users": ("b",)}
+        assert reasons(answer("a", NFS, options=options)) == []
+
+    def test_one_machine_under_two_names_is_one_member(self) -> None:
+        hosts = [answer(name, NFS, nova_name="a", options={"storage_members": 2}) for name in ("a", "alias")]
+        assert "2 hosts share this storage, and 1 answered (a, alias)" in reasons(*hosts)[0]
+
+    def test_each_member_may_declare(self) -> None:
+        hosts = [answer("a", NFS, options={"storage_members": 2}), answer("b", NFS, options={"storage_members": 3})]
+        assert [sentence[:55] for sentence in reasons(*hosts)] == [
+            "image_cache_storage_members says that 3 hosts share thi"
+        ]
+
+    def test_host_without_a_cache_has_no_members_to_miss(self) -> None:
+        assert reasons(answer("a", "", options={"storage_members": 2})) == []
+
+
+class TestGroups:
+    def test_each_host_of_a_group_must_have_answered(self) -> None:
+        said = reasons(*grouped("a"), silent("b"), groups={"disk": ["a", "b", "absent"]})
+        assert [sentence.split(" and ")[0] for sentence in said] == [
+            "b shares this storage",
+            "absent shares this storage",
+        ]
+        assert "absent shares this storage and did not answer, so what it needs is unknown. Run the play" in said[1]
+
+    @pytest.mark.parametrize("names", [("b", "absent"), ("nova-b", "absent")])
+    def test_exempt_hosts_of_a_group_are_not_missed(self, names: tuple[str, ...]) -> None:
+        hosts = grouped("a", exempt_storage_users=names)
+        assert reasons(*hosts, silent("b", host="nova-b"), groups={"disk": ["a", "b", "absent"]}) == []
+
+    def test_host_of_a_group_that_is_in_another_batch_is_named_with_serial(self) -> None:
+        other = answer("b", NFS, in_batch=False)
+        assert (
+            "b shares this storage and is not in this batch"
+            in reasons(*grouped("a"), other, groups={"disk": ["a", "b"]})[0]
+        )
+
+    def test_host_of_another_group_does_not_share(self) -> None:
+        groups = {"disk": ["a"], "other": ["b"]}
+        host = answer("a", NFS, use=registered(), options={"storage_group": "", "storage_members": None})
+        said = reasons(host, silent("b", storage_group="other"), groups=groups)
+        assert [sentence[:11] for sentence in said] == ["The storage"]
+        assert reasons(*grouped("a"), silent("b"), groups=groups) == []
+
+    def test_host_that_names_a_group_without_being_in_it_is_named(self) -> None:
+        said = all_reasons(*grouped("a", "b", storage=None), answer("c"), groups={"disk": ["a", "x"]})
+        sentence = (
+            "image_cache_storage_group of b is disk, and the host is not in that group, so it is unclear which storage "
+            "it uses. Add it to the group, or remove the variable from it."
+        )
+        assert sentence in said["a"]
+        assert said["c"] == []
+
+    def test_member_that_names_a_group_without_being_in_it_is_named(self) -> None:
+        hosts = [registering("a", "a", options={"storage_group": "disk"}), answer("b")]
+        assert "image_cache_storage_group of a is disk" in reasons(*hosts, groups={"disk": ["x"]})[0]
+        assert all_reasons(*hosts, groups={"disk": ["x"]})["b"] == []
+
+    def test_group_that_is_set_for_the_whole_play_counts_for_its_members(self) -> None:
+        said = all_reasons(*grouped("a", "b", storage=None), groups={"disk": ["a"]})
+        assert said == {"a": [], "b": []}
+
+    def test_member_that_was_looked_at_without_its_group_is_named_in_any_order(self) -> None:
+        hosts = [*grouped("a"), answer("b", "ext4:1")]
+        for order in (hosts, hosts[::-1]):
+            assert reasons(*order, groups={"disk": ["a", "b"]}) == [
+                "b was looked at without knowing that it shares its storage, because its image_cache_storage_group is "
+                "not set. Set it in the variables of the group."
+            ]
+
+    def test_host_where_the_storage_is_not_mounted_is_named(self) -> None:
+        hosts = [*grouped("a"), answer("b", "", options={"storage_group": "disk"})]
+        assert reasons(*hosts, groups={"disk": ["a", "b"]}) == [
+            "b shares this storage and has no directory /nova/_base, so it may be looking at another one. Mount the "
+            "storage there."
+        ]
+
+
+class TestContradictions:
+    def test_clones_with_one_machine_id_are_named(self) -> None:
+        said = reasons(answer("a", "ext4:1"), answer("b", "ext4:1"), answer("c", "ext4:1"))
+        assert (
+            "b has the same storage id as a, c, on a disk of its own: they may be clones with one /etc/machine-id. "
+            "Give each its own, or set image_cache_storage_group for the hosts that share a storage."
+        ) in said
+
+    def test_hosts_with_different_files_are_named(self) -> None:
+        assert reasons(*pair(marks=[4, 5])) == [
+            "b and a share this storage and have different files in /nova/_base, so it is not mounted on both. Mount "
+            "it, or correct image_cache_storage_group."
+        ]
+
+    @pytest.mark.parametrize("marks", [[1, 2, 3], [3, 4, 5], [1]])
+    def test_cache_that_changes_between_two_looks_is_the_same(self, marks: list[int]) -> None:
+        assert reasons(*pair(marks=marks)) == []
+
+    def test_two_empty_caches_are_the_same_and_an_empty_one_is_another(self) -> None:
+        empty = registering("b", "a", "b", marks=[])
+        assert reasons(registering("a", "a", "b", marks=[]), empty) == []
+        assert len(reasons(registering("a", "a", "b"), empty)) == 1
+
+    def test_hosts_are_compared_with_each_other_and_not_with_the_first_alone(self) -> None:
+        seen = {"a": [1], "b": [1, 2], "c": [2]}
+        for order in (["a", "b", "c"], ["b", "a", "c"], ["c", "a", "b"]):
+            hosts = [registering(name, "a", "b", "c", marks=seen[name]) for name in order]
+            [reason] = reasons(*hosts)
+            assert {"a", "c"} == set(reason.partition(" share")[0].split(" and "))
+
+    def test_host_with_another_path_is_named(self) -> None:
+        other = answer("b", NFS, use=registered("a", "b"), cache_path="/other/_base")
+        assert reasons(registering("a", "a", "b"), other) == [
+            "b has this storage at /other/_base and a at /nova/_base. nova needs one instances_path on all hosts that "
+            "share it. Mount it at one path."
+        ]
+
+    @pytest.mark.parametrize("option", sorted(found()["policy"]))
+    def test_hosts_with_different_policies_are_named(self, option: str) -> None:
+        value = found()["policy"][option]
+        other = "ignore" if option == "orphans" else not value if isinstance(value, bool) else value + 1
+        hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={option: other})]
+        assert reasons(*hosts) == [
+            f"b and a share this storage and disagree about {option} ({other} and {value}). Set the same for both."
+        ]
+
+    def test_policy_that_one_host_alone_has_is_a_disagreement_in_any_order(self) -> None:
+        hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={"added_later": 1})]
+        assert "about added_later (1 and None)" in reasons(*hosts)[0]
+        assert "about added_later (None and 1)" in reasons(*hosts[::-1])[0]
+
+    def test_use_that_a_member_cannot_report_is_named(self) -> None:
+        assert reasons(*pair(problems=["The domain XML x.xml cannot be read."])) == [
+            "On b: The domain XML x.xml cannot be read."
+        ]
+
+    def test_problem_of_a_host_alone_is_its_own(self) -> None:
+        assert reasons(registering("a", "a", problems=["The domain XML x.xml cannot be read."])) == []
+
+    @pytest.mark.parametrize("storages", [(NFS, "nfs4:10.0.0.1:/instances"), ("nfs4:10.0.0.1:/instances", NFS)])
+    def test_hosts_that_see_one_cache_under_two_ids_are_named(self, storages: tuple[str, str]) -> None:
+        hosts = [answer(name, id_, use=registered(name)) for name, id_ in zip("ab", storages, strict=True)]
+        said = all_reasons(*hosts)
+        assert said["a"] == [
+            f"b sees the same files as a, under another storage id (here {storages[0]}), so they share this storage. "
+            "Set image_cache_storage_group for the hosts that share it."
+        ]
+        assert said["b"][0].startswith("a sees the same files as b")
+
+    def test_same_files_that_another_member_than_the_first_sees_are_noticed(self) -> None:
+        hosts = [*pair(marks=[3, 4]), answer("c", "nfs4:c", use=registered("c", marks=[3, 4]))]
+        assert "c sees the same files as a" in reasons(*hosts)[0]
+
+    def test_other_files_or_none_under_another_id_are_another_storage(self) -> None:
+        for marks in ([4], []):
+            hosts = [registering("a", "a", marks=[]), answer("b", "nfs4:b", use=registered("b", marks=marks))]
+            assert all_reasons(*hosts) == {"a": [], "b": []}
+        hosts = [registering("a", "a"), answer("b", "nfs4:b", use=registered("b", marks=[4]))]
+        assert all_reasons(*hosts) == {"a": [], "b": []}
+
+    def test_same_files_in_two_groups_are_the_operators_word(self) -> None:
+        hosts = [answer(name, NFS, options={"storage_group": f"of_{name}"}) for name in "ab"]
+        assert all_reasons(*hosts, groups={"of_a": ["a"], "of_b": ["b"]}) == {"a": [], "b": []}
+        assert all_reasons(hosts[0], registering("b", "b"), groups={"of_a": ["a"]})["a"] != []
+
+
+class TestOneMachine:
+    def machine(self, options: dict[str, Any] | None = None, **more: Any) -> list[str]:
+        return reasons(answer("a"), answer("alias", nova_name="a", options=options, **more))
+
+    def test_one_machine_under_two_names_that_agree_is_not_refused(self) -> None:
+        assert self.machine() == []
+
+    def test_one_machine_with_two_paths_is_named(self) -> None:
+        host = answer("alias", "ext4:a:8:1:/_base", nova_name="a", cache_path="/other/_base")
+        assert reasons(answer("a"), host) == [
+            "a and alias are one machine under two names of the inventory, with caches at /nova/_base and "
+            "/other/_base. Set one instances_path."
+        ]
+
+    def test_one_machine_with_two_lists_of_instances_is_named(self) -> None:
+        assert self.machine({"records_digest": "1"}) == [
+            "a and alias are one machine under two names of the inventory, and image_cache_instances differs. Set the "
+            "same for both, or remove one from the inventory."
+        ]
+
+    def test_one_machine_with_two_policies_is_named(self) -> None:
+        assert self.machine(policy={"orphans": "ignore"}) == [
+            "alias and a share this storage and disagree about orphans (ignore and protect). Set the same for both."
+        ]
+
+
+class TestDisagreements:
+    def test_member_that_the_inventory_keeps_from_being_pruned_keeps_the_storage(self) -> None:
+        hosts = [
+            registering("a", "a", "b", "c"),
+            registering("b", "a", "b", "c", options={"prune": False, "opted_out": True}),
+            registering("c", "a", "b", "c"),
+        ]
+        for order in (hosts, hosts[::-1]):
+            [reason] = reasons(*order)
+            assert reason.startswith(
+                "image_cache_prune is false in the inventory for b, which shares this storage with "
+            )
+            assert reason.endswith("What one member keeps is kept for all. Remove the variable, or prune none of them.")
+        assert reasons(*hosts)[0].count("with a, c. What") == 1
+
+    def test_member_whose_prune_is_not_asked_for_keeps_the_storage(self) -> None:
+        hosts = [registering("a", "a", "b"), registering("b", "a", "b", options={"prune": False})]
+        assert reasons(*hosts) == [
+            "image_cache_prune is true for a and not for b, which share this storage. Set it to the same value for all "
+            "of them."
+        ]
+
+    @pytest.mark.parametrize("options", [{"prune": False}, {"prune": False, "opted_out": True}])
+    def test_storage_whose_prune_nobody_asks_for_has_no_disagreement(self, options: dict[str, Any]) -> None:
+        assert reasons(*(registering(name, "a", "b", options=options) for name in "ab")) == []
+
+    def test_members_with_space_targets_of_different_kinds_are_named(self) -> None:
+        limits = {"a": {"max_used_space": 1}, "b": {"min_free_space": 1}, "c": {"max_removals": 1}}
+        hosts = [registering(name, "a", "b", "c", options={"limits": own}) for name, own in limits.items()]
+        assert reasons(*hosts) == [
+            "a, b share this storage and have space targets of different kinds (max_used_space, min_free_space), so "
+            "none holds for all. Set the same kind for all of them."
+        ]
+        assert reasons(registering("a", "a", "c", options={"limits": limits["a"]}), registering("c", "a", "c")) == []
+
+    @pytest.mark.parametrize("source", [{"libvirt": True}, {"asks_api": True}, {"records_digest": "1"}])
+    def test_member_with_a_source_of_instances_may_ignore_orphans(self, source: dict[str, Any]) -> None:
+        options = {"libvirt": False, "ignores_orphans": True}
+        hosts = [registering("a", "a", "b"), registering("b", "a", "b", options={**options, **source})]
+        clouds = {("", ""): cloud(b=["1"])}
+        assert reasons(*hosts, clouds=clouds) == []
+        assert reasons(hosts[0], registering("b", "a", "b", options=options)) == [
+            "No source lists the instances of b, and orphans is ignore, so its guests would count as orphans. Set "
+            "image_cache_libvirt or image_cache_instances for it, or image_cache_orphans to protect."
+        ]
+
+    def test_member_whose_orphans_another_member_ignores_needs_a_source(self) -> None:
+        hosts = [
+            registering("a", "a", "b", options={"ignores_orphans": True}),
+            registering("b", "a", "b", options={"libvirt": False}),
+        ]
+        assert [sentence[:43] for sentence in reasons(*hosts)] == ["No source lists the instances of b, and orp"]
+        assert reasons(registering("a", "a", options={"libvirt": False, "ignores_orphans": True})) == []
+
+
+class TestApis:
+    OPTIONS = {"asks_api": True, "libvirt": False, "cloud": "one", "region": "north"}  # noqa: RUF012
+    KEY = ("one", "north")
+
+    def in_use(self, **more: Any) -> HostAnswer:
+        summary = {**found()["summary"], "active": 1}
+        return answer("a", nova_name="nova-a", options={**self.OPTIONS, **more}, summary=summary)
+
+    def test_storages_of_a_cloud_that_does_not_answer_are_refused(self) -> None:
+        hosts = [answer("a", options={"asks_api": True}), answer("b")]
+        assert all_reasons(*hosts, clouds={("", ""): cloud("It is down.", a=["1"])}) == {"a": ["It is down."], "b": []}
+
+    def test_problem_of_an_api_hides_what_else_it_says(self) -> None:
+        assert reasons(self.in_use(), clouds={self.KEY: cloud("It is down.")}) == ["It is down."]
+
+    def test_host_with_files_in_use_that_no_api_knows_is_named(self) -> None:
+        assert reasons(self.in_use(), clouds={self.KEY: cloud()}) == [
+            "The Compute API of one in region north lists no server of a (nova's name nova-a), and files are in use "
+            "there. Set image_cache_host to nova's name of it, or image_cache_openstack_region_name to its region."
+        ]
+        assert "of the default cloud lists" in reasons(self.in_use(cloud="", region=""), clouds={("", ""): cloud()})[0]
+
+    @pytest.mark.parametrize("known", [{"nova-a": ["1"]}, {"a": ["1"]}, {"unclaimed": ["1"]}])
+    def test_host_that_an_api_may_know_is_not_refused(self, known: dict[str, list[str]]) -> None:
+        assert reasons(self.in_use(), clouds={self.KEY: cloud(**known)}) == []
+
+    def test_host_whose_libvirt_is_read_or_with_no_file_in_use_is_not_refused(self) -> None:
+        clouds = {self.KEY: cloud()}
+        assert reasons(self.in_use(libvirt=True), clouds=clouds) == []
+        assert reasons(answer("a", options=self.OPTIONS), clouds=clouds) == []
+
+    def test_cloud_of_one_member_is_not_that_of_another(self) -> None:
+        summary = {**found()["summary"], "active": 1}
+        hosts = [
+            answer(name, NFS, use=registered("a", "b"), summary=summary, options={**self.OPTIONS, "cloud": name})
+            for name in "ab"
+        ]
+        clouds = {("a", "north"): cloud(a=["1"]), ("b", "north"): cloud(b=["2"])}
+        assert reasons(*hosts, clouds=clouds) == []
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_text_of_hosts_is_shown_unchanged(text: str) -> None:
+    assert reasons(*pair(problems=[text])) == [f"On b: {text}"]
+    assert f"Host {text} used" in reasons(registering("a", "a", text))[0]
+
+
+@hypothesis_settings(max_examples=300)
+@given(fleets(), st.randoms(use_true_random=False))
+def test_no_host_is_special_because_it_is_the_first(whole: Fleet, random: Any) -> None:
+    shuffled = list(whole.hosts)
+    random.shuffle(shuffled)
+    refused = []
+    for hosts in (whole.hosts, tuple(shuffled)):
+        ordered = Fleet(hosts, whole.groups, whole.clouds)
+        storages = group_into_storages(ordered)
+        refused.append(
+            {
+                frozenset(host.name for host in storage.members): bool(refusals(storage, ordered, storages))
+                for storage in storages
+            }
+        )
+    assert refused[0] == refused[1]
+
+
+@hypothesis_settings(max_examples=300)
+@given(fleets())
+def test_storage_with_an_unknown_member_is_refused(whole: Fleet) -> None:
+    storages = group_into_storages(whole)
+    for storage in storages:
+        if refusals(storage, whole, storages):
+            continue
+        names = frozenset().union(*(host.names for host in storage.members))
+        known = names.union(whole.exempt, *(host.options.instance_hosts for host in storage.members))
+        assert set(storage.group) <= names | whole.exempt
+        if storage.is_on_network and not storage.group:
+            assert storage.users <= known
+            assert storage.is_registered or any(host.options.storage_members is not None for host in storage.members)
+        for host in storage.members:
+            declared = host.options.storage_members
+            assert not isinstance(declared, tuple) or storage.id is None or set(declared) <= names | whole.exempt
+            assert not isinstance(declared, int) or storage.id is None or declared <= len(storage.nova_names)
+            assert len(storage.members) == 1 or not host.shared_use.get("problems")
+            assert not host.options.asks_api or not whole.clouds[host.options.cloud, host.options.region].problem
+        assert len({host.options.prune for host in storage.members}) == 1

@@ -1,0 +1,283 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A report shows each storage once and each host of the play, in the state that it is in now."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision, decide, undecided
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
+    GIB,
+    HOSTILE,
+    NFS,
+    answer,
+    fleets,
+    found,
+    silent,
+)
+
+FILE = {"name": "x", "state": "removable", "reasons": [], "allocated_bytes": 1}
+
+
+def report(
+    *hosts: HostAnswer,
+    storages: Sequence[StorageDecision] | None = None,
+    problems: Sequence[str] = (),
+    previous: Mapping[str, Any] | None = None,
+    check_mode: bool = False,
+) -> dict[str, Any]:
+    """The report of these hosts, of which those that answered were pruned where that was asked for."""
+    return summarise(
+        [HostOutcome(host, host.options.prune) for host in hosts],
+        undecided(Fleet(hosts, {}, {})) if storages is None else storages,
+        problems,
+        previous or {},
+        check_mode,
+        7.5,
+    )
+
+
+def audited(name: str = "a", storage: str | None = None, **more: Any) -> HostAnswer:
+    return answer(name, storage, options={"prune": False}, **more)
+
+
+def pruned(name: str = "a", storage: str | None = None, **more: Any) -> HostAnswer:
+    done = {"removed": ["x"], "kept": [], "failed": [], "reclaimed_bytes": GIB, "check_mode": False}
+    return answer(name, storage, **{**done, **more})
+
+
+def states(fleet: Mapping[str, Any]) -> dict[str, str]:
+    return {host["name"]: host["state"] for host in fleet["hosts"]}
+
+
+class TestHosts:
+    def test_host_that_was_looked_at_is_audited(self) -> None:
+        fleet = report(audited(nova_name="nova-a"))
+        assert fleet["hosts"] == [
+            {
+                "name": "a",
+                "host": "nova-a",
+                "storage": "ext4:nova-a:8:1:/_base",
+                "cache_path": "/nova/_base",
+                "state": "audited",
+                "error": None,
+                "free_bytes": 20 * GIB,
+                "total_bytes": 500 * GIB,
+                "summary": found()["summary"],
+            }
+        ]
+        assert (fleet["pruned"], fleet["generated"], fleet["check_mode"]) == (False, 7.5, False)
+
+    def test_host_that_pruned_is_pruned(self) -> None:
+        fleet = report(pruned())
+        assert states(fleet) == {"a": "pruned"}
+        assert (fleet["storages"][0]["removed"], fleet["pruned"]) == (["x"], True)
+
+    @pytest.mark.parametrize(
+        ("state", "shown"),
+        [
+            (AnswerState.FAILED, "failed"),
+            (AnswerState.UNREACHABLE, "unreachable"),
+            (AnswerState.NOT_LOOKED_AT, "unreachable"),
+        ],
+    )
+    def test_host_without_answer_is_shown_with_its_reason(self, state: AnswerState, shown: str) -> None:
+        fleet = report(silent("a", state), audited("b"))
+        assert fleet["hosts"][0] == {
+            "name": "a",
+            "state": shown,
+            "error": "No route to host",
+            **dict.fromkeys(("host", "storage", "cache_path", "free_bytes", "total_bytes", "summary")),
+        }
+        assert (fleet["summary"]["hosts"], fleet["summary"]["hosts_without_answer"]) == (2, 1)
+
+    @pytest.mark.parametrize("state", [AnswerState.FAILED, AnswerState.UNREACHABLE])
+    def test_prune_that_failed_keeps_what_was_found_before(self, state: AnswerState) -> None:
+        fleet = report(answer("a", state=state, cached=5))
+        assert states(fleet) == {"a": state.value}
+        assert fleet["summary"]["cached_bytes"] == 5
+        assert fleet["summary"]["hosts_without_answer"] == 1
+
+    @pytest.mark.parametrize("key", ["unknown_use", "limit_exceeded"])
+    def test_refusal_of_the_module_is_shown_with_its_reasons(self, key: str) -> None:
+        fleet = report(pruned(removed=[], state=AnswerState.FAILED, **{key: ["A disk cannot be read."]}))
+        assert states(fleet) == {"a": "refused"}
+        assert fleet["storages"][0]["refused"] == ["A disk cannot be read."]
+        assert fleet["summary"]["storages_refused"] == 1
+        assert fleet["summary"]["hosts_without_answer"] == 0
+
+
+class TestStorages:
+    def test_shared_storage_counts_once_and_as_its_pruner_reports_it(self) -> None:
+        decided = [StorageDecision(NFS, ("a", "b"), "b"), StorageDecision("c", ("c",), "c")]
+        hosts = [audited("a", NFS, cached=9), pruned("b", NFS, cached=2), audited("c", cached=3)]
+        fleet = report(*hosts, storages=decided)
+        assert [(storage["hosts"], storage["pruner"]) for storage in fleet["storages"]] == [
+            (["a", "b"], "b"),
+            (["c"], "c"),
+        ]
+        assert states(fleet) == {"a": "pruned", "b": "pruned", "c": "audited"}
+        assert fleet["summary"]["cached_bytes"] == 5
+
+    def test_refusal_of_the_fleet_comes_before_those_of_the_module(self) -> None:
+        decided = [StorageDecision("x", ("a",), "a", ("First.", "Both."))]
+        host = pruned(unknown_use=["Both.", "Second."], limit_exceeded=["Third."])
+        assert report(host, storages=decided)["storages"][0]["refused"] == ["First.", "Both.", "Second.", "Third."]
+
+    def test_storage_has_all_that_its_pruner_found(self) -> None:
+        lists = {name: [f"one of {name}"] for name in ("orphans", "unknown_use", "limit_exceeded")}
+        missing, corrupt = [{"backing_file": "m", "instances": []}], [{"name": "c", "used_by": []}]
+        done = {"kept": [{"name": "k", "reason": "young"}], "failed": [{"name": "f", "error": "No."}]}
+        [storage] = report(pruned(missing=missing, corrupt=corrupt, files=[FILE], **lists, **done))["storages"]
+        assert storage == {
+            "id": "ext4:a:8:1:/_base",
+            "filesystem": "ext4",
+            "shared": False,
+            "free_bytes": 20 * GIB,
+            "total_bytes": 500 * GIB,
+            "hosts": ["a"],
+            "pruner": "a",
+            "state": "refused",
+            "refused": ["one of unknown_use", "one of limit_exceeded"],
+            "cache_path": "/nova/_base",
+            "summary": found()["summary"],
+            "missing": missing,
+            "corrupt": corrupt,
+            **lists,
+            "checksums": None,
+            "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded"), 0),
+            "removed": ["x"],
+            **done,
+            "reclaimed_bytes": GIB,
+            "files": [FILE],
+        }
+
+    def test_storage_that_was_looked_at_has_nothing_removed(self) -> None:
+        [storage] = report(audited())["storages"]
+        assert {name: storage[name] for name in ("removed", "kept", "failed", "reclaimed_bytes")} == {
+            "removed": [],
+            "kept": [],
+            "failed": [],
+            "reclaimed_bytes": 0,
+        }
+        assert "files" not in storage
+
+    def test_what_was_left_out_is_counted(self) -> None:
+        omitted = {"missing": 5, "corrupt": 6, "orphans": 7, "unknown_use": 8, "limit_exceeded": 9}
+        fleet = report(audited(orphans=["one"], omitted=omitted))
+        assert fleet["storages"][0]["omitted"] == omitted
+        assert {name: fleet["summary"][name] for name in ("missing", "corrupt", "orphans")} == {
+            "missing": 5,
+            "corrupt": 6,
+            "orphans": 8,
+        }
+
+    def test_figures_of_the_fleet_are_sums(self) -> None:
+        failed = [{"name": "f", "error": "No."}]
+        hosts = [pruned(name, cached=5, removable=3, failed=failed) for name in "ab"]
+        assert report(*hosts)["summary"] == {
+            "hosts": 2,
+            "hosts_without_answer": 0,
+            "storages": 2,
+            "storages_refused": 0,
+            "files": {"active": 0, "removable": 2, "too_young": 0, "other": 0},
+            "bytes": {"active": 0, "removable": 6, "too_young": 0, "other": 0, "corrupt": 0},
+            "cached_bytes": 10,
+            "reclaimable_bytes": 6,
+            "removed": 2,
+            "reclaimed_bytes": 2 * GIB,
+            "failed": 2,
+            "missing": 0,
+            "corrupt": 0,
+            "orphans": 0,
+        }
+
+
+class TestCheckMode:
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_prune_reports_itself_whether_it_was_a_dry_run(self, check_mode: bool) -> None:
+        assert report(pruned(check_mode=check_mode))["check_mode"] is check_mode
+        fleet = report(audited(), check_mode=check_mode)
+        assert fleet["check_mode"] is check_mode
+
+    def test_dry_run_beside_real_prunes_is_shown_as_an_audit(self) -> None:
+        fleet = report(pruned("a", check_mode=True, files=[FILE]), pruned("b"), audited("c"))
+        assert states(fleet) == {"a": "audited", "b": "pruned", "c": "audited"}
+        assert (fleet["check_mode"], fleet["summary"]["removed"], fleet["summary"]["reclaimed_bytes"]) == (
+            False,
+            1,
+            GIB,
+        )
+        assert "files" not in fleet["storages"][0]
+
+    def test_dry_runs_alone_are_shown_as_prunes(self) -> None:
+        fleet = report(pruned("a", check_mode=True), audited("b"))
+        assert states(fleet) == {"a": "pruned", "b": "audited"}
+
+
+class TestEarlierRuns:
+    def test_storage_of_an_earlier_run_stays_in_the_report(self) -> None:
+        earlier = report(pruned("a", cached=2), problems=["First.", "Both."])
+        fleet = report(audited("b", cached=3), previous=earlier, problems=["Both.", "Second."])
+        assert states(fleet) == {"a": "pruned", "b": "audited"}
+        assert [storage["pruner"] for storage in fleet["storages"]] == ["a", "b"]
+        assert (fleet["summary"]["cached_bytes"], fleet["summary"]["hosts"]) == (5, 2)
+        assert fleet["problems"] == ["First.", "Both.", "Second."]
+        assert fleet["pruned"]
+        assert not report(audited("b"), previous=report(audited("a")))["pruned"]
+
+    def test_storage_that_is_looked_at_again_replaces_its_earlier_entry(self) -> None:
+        fleet = report(audited("a", cached=3), previous=report(pruned("a", cached=2)))
+        assert (states(fleet), len(fleet["storages"]), fleet["summary"]["cached_bytes"]) == ({"a": "audited"}, 1, 3)
+
+    def test_another_cache_path_of_a_host_is_another_entry(self) -> None:
+        earlier = report(audited("a", cached=2))
+        fleet = report(audited("a", cached=3, cache_path="/other/_base"), previous=earlier)
+        assert [host["cache_path"] for host in fleet["hosts"]] == ["/nova/_base", "/other/_base"]
+        assert [storage["cache_path"] for storage in fleet["storages"]] == ["/nova/_base", "/other/_base"]
+        assert (fleet["summary"]["hosts"], fleet["summary"]["cached_bytes"]) == (1, 5)
+
+    def test_hosts_without_a_cache_are_distinguished_by_their_names(self) -> None:
+        fleet = report(audited("b", ""), previous=report(audited("a", "")))
+        assert [storage["hosts"] for storage in fleet["storages"]] == [["a"], ["b"]]
+        assert len(report(audited("a", ""), previous=report(audited("a", "")))["storages"]) == 1
+
+    def test_host_that_answered_in_an_earlier_batch_is_as_it_was_then(self) -> None:
+        assert states(report(silent("a"), audited("b"), previous=report(audited("a"), silent("b")))) == {
+            "a": "audited",
+            "b": "audited",
+        }
+
+    def test_host_that_never_answered_is_shown_once(self) -> None:
+        assert [host["name"] for host in report(silent("a"), previous=report(silent("a")))["hosts"]] == ["a"]
+
+
+class TestText:
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_text_of_hosts_is_shown_unchanged(self, text: str) -> None:
+        host = pruned(nova_name=text, removed=[text], orphans=[text], unknown_use=[text])
+        fleet = json.loads(json.dumps(report(host, problems=[text])))
+        [storage] = fleet["storages"]
+        assert storage["removed"] == storage["orphans"] == storage["refused"] == fleet["problems"] == [text]
+        assert fleet["hosts"][0]["host"] == text
+
+
+@given(fleets())
+def test_report_of_any_fleet_has_each_host_once_and_is_json(whole: Fleet) -> None:
+    decision = decide(whole)
+    fleet = report(*whole.hosts, storages=decision.storages, problems=decision.problems)
+    json.dumps(fleet)
+    assert [host["name"] for host in fleet["hosts"]] == [host.name for host in whole.hosts]
+    without_answer = {host.name for host in whole.hosts if host.image_cache is None or not host.in_batch}
+    assert without_answer <= {name for name, state in states(fleet).items() if state in ("failed", "unreachable")}
