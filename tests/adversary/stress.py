@@ -190,10 +190,10 @@ def _remove_without_locks() -> None:
     def acquire(_directory: int, name: str, _wait_seconds: float) -> locks.Lock:
         return locks.Lock(-1, name, os.open(os.devnull, os.O_RDONLY))
 
-    def look_again(place: apply._Place) -> apply.DiskUse:
-        use = looked_again(place)
+    def look_again(place: apply._Place) -> tuple[apply.DiskUse, dict[str, set[str]]]:
+        found = looked_again(place)
         time.sleep(DAWDLE_SECONDS)
-        return use
+        return found
 
     looked_again = apply._look_again
     apply.acquire = acquire
@@ -207,12 +207,12 @@ def _remove_without_looking_again() -> None:
 
     took_locks = apply._take_locks
     apply._take_locks = take_locks
-    apply._look_again = lambda _place: apply._NO_USE
+    apply._look_again = lambda _place: (apply._NO_USE, {})
 
 
 def _remove_what_is_open() -> None:
     scan.qemu_holds = apply.qemu_holds = lambda _descriptor: False
-    scan.find_open_files = lambda _names: OpenFiles(set(), 0)
+    scan.find_open_files = lambda _names, **_where: OpenFiles(set(), 0)
     apply.is_open_elsewhere = lambda _descriptor: False
 
 

@@ -302,7 +302,7 @@ def _prune(host: Host) -> Answer:
     """
     hashing.thread_count = lambda _items: 1
     hashing.in_background = lambda work, _run_command: work()
-    scan.find_open_files = lambda names: find_open_files(names, str(host.root / "proc"))
+    scan.find_open_files = lambda names, directory: find_open_files(names, str(host.root / "proc"), directory=directory)
     (host.root / "proc").mkdir(exist_ok=True)
     try:
         result = host.prune(**_OPTIONS)

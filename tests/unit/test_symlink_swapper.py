@@ -257,7 +257,10 @@ GUARDS = {
     "the locks directory": ({(locks, "_DIRECTORY_FLAGS"): following(locks._DIRECTORY_FLAGS)}, locks_directory),
     "a lock that is looked at": ({(locks, "_LOOK_FLAGS"): following(locks._LOOK_FLAGS)}, lock_files),
     "a lock that is taken": (
-        {(locks, "_FLAGS"): following(locks._FLAGS), (scan, "is_locked"): lambda *_lock: False},
+        {
+            (locks, "_FLAGS"): following(locks._FLAGS),
+            (scan, "look_at_lock"): lambda *_lock: locks.LockState(False, False),
+        },
         lock_files,
     ),
     "a file that is looked at": ({(scan, "_FILE_FLAGS"): following(scan._FILE_FLAGS)}, base_files),

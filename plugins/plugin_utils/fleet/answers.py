@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -19,6 +20,7 @@ NOT_LOOKED_AT = (
     "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out."
 )
 
+_LARGEST_COUNT = (1 << 63) - 1  # no file system counts further, and a sum of larger numbers fits no float
 _STATES = ("active", "removable", "too_young", "other")
 _MAYBE_TEXT = (str, None)
 _MAYBE_COUNT = (int, None)
@@ -191,8 +193,10 @@ def _mismatch(value: Any, shape: Any, path: str) -> str | None:
             return f"{path} is not a list"
         parts = ((item, shape[0], f"{path}[]") for item in value)
     elif shape is int:
-        is_count = isinstance(value, int) and not isinstance(value, bool) and value >= 0
+        is_count = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST_COUNT
         return None if is_count else f"{path} is not a count"
+    elif shape is float:
+        return None if isinstance(value, float) and math.isfinite(value) else f"{path} is not a number"
     elif shape is dict:
         return None if isinstance(value, Mapping) else f"{path} is not a dictionary"
     else:

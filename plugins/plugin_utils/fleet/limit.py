@@ -37,8 +37,9 @@ def limit_exceeded(storages: Sequence[Storage], to_be_pruned: Sequence[Storage],
     reclaimable = sum(storage.reclaimable_bytes for storage in to_be_pruned)
     if reclaimable * 100 <= cached * limit:
         return ""
+    percent = reclaimable * 100 / cached if cached else 100  # a host may report what cannot be
     return (
-        f"Nothing was removed: {reclaimable / _GIB:.1f} of {cached / _GIB:.1f} GiB ({reclaimable * 100 / cached:.0f} "
+        f"Nothing was removed: {reclaimable / _GIB:.1f} of {cached / _GIB:.1f} GiB ({percent:.0f} "
         "%) in the caches of the fleet could be removed, which is more than image_cache_fleet_max_removal_percent "
         f"({limit:g}). If this is expected, raise the limit. Otherwise the list of instances is probably incomplete."
     )

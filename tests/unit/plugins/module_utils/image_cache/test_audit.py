@@ -262,11 +262,11 @@ class TestSharedStorage:
         nova = {"remove_unused_original_minimum_age_seconds": 86400, "remove_unused_resized_minimum_age_seconds": 3600}
         other = {"remove_unused_base_images": True, "remove_unused_kernels": False, "orphans": "protect"}
         policy = {**nova, **other}
-        assert self.use(host)["policy"] == policy
+        assert host.audit(shared_storage=True).facts["policy"] == policy
         changed = {option: not value if isinstance(value, bool) else 5 for option, value in policy.items()}
         changed["orphans"] = "ignore"
-        use = self.use(host, keep_images=["b", "a"], **changed)
-        assert (use["policy"], use["keep_images"]) == (changed, ["a", "b"])
+        facts = host.audit(shared_storage=True, keep_images=["b", "a"], **changed).facts
+        assert (facts["policy"], facts["shared_use"]["keep_images"]) == (changed, ["a", "b"])
 
     def test_hosts_that_were_given_the_same_instances_can_be_told(self, host: Host) -> None:
         one, other = {"uuid": "1"}, {"uuid": "2"}

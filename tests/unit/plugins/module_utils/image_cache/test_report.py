@@ -131,6 +131,13 @@ class TestSummary:
             "unremovable": [],
             "corrupt": [],
             "checksums": None,
+            "policy": {
+                "remove_unused_base_images": True,
+                "remove_unused_original_minimum_age_seconds": 86400,
+                "remove_unused_resized_minimum_age_seconds": 3600,
+                "remove_unused_kernels": False,
+                "orphans": "protect",
+            },
             "shared_use": None,
             "omitted": {
                 "users": 0,
@@ -173,6 +180,13 @@ class TestSummary:
             "unremovable": [],
             "corrupt": [],
             "checksums": None,
+            "policy": {
+                "remove_unused_base_images": True,
+                "remove_unused_original_minimum_age_seconds": 86400,
+                "remove_unused_resized_minimum_age_seconds": 3600,
+                "remove_unused_kernels": False,
+                "orphans": "protect",
+            },
             "shared_use": None,
             "omitted": {
                 "users": 0,

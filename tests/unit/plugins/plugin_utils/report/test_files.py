@@ -15,6 +15,7 @@ import pytest
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled
+from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 FILES = ["image_cache.prom", "report.html", "report.json"]
 
@@ -63,7 +64,13 @@ def test_failure_to_write_one_file_leaves_the_earlier_report_and_no_part(folder:
         "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
         "write_report(sys.argv[1], troubled('second-name'), None)\n"
     )
-    done = subprocess.run([sys.executable, "-c", script, str(folder)], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", script, str(folder)],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": collections_path()},
+    )
     assert "The report cannot be written into" in done.stderr
     assert "The cause is: File too large." in done.stderr
     assert sorted(path.name for path in folder.iterdir()) == FILES

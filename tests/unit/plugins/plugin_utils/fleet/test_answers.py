@@ -1,0 +1,293 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host's answer is understood as a whole, or it is a failure that says where it is wrong."""
+
+from __future__ import annotations
+
+import copy
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
+    AnswerState,
+    HostAnswer,
+    parse_answer,
+    parse_image_cache,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import NOTHING_SET, FleetOptions
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
+    HOSTILE,
+    NFS,
+    answer,
+    found,
+    json_values,
+    silent,
+)
+from ansible_collections.stackops.nova.tests.support.host import DAY, Host
+
+BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
+OPTIONS = FleetOptions(prune=True, host="nova-a")
+
+
+def parse(result: dict[str, Any]) -> HostAnswer:
+    return parse_answer("a", result, OPTIONS)
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    """What a host on shared storage returns after a prune, with one other value."""
+    result = copy.deepcopy(
+        found(
+            "nova-a",
+            NFS,
+            removed=["x"],
+            kept=[{"name": "x", "reason": "young"}],
+            failed=[],
+            reclaimed_bytes=1,
+            check_mode=False,
+            checksums={
+                "verified_files": 1,
+                "verified_bytes": 1,
+                "trusted_files": 1,
+                "left_files": 1,
+                "oldest_verification_seconds": 1.5,
+            },
+        )
+    )
+    *folders, last = path.split()
+    holder = result
+    for folder in folders:
+        holder = holder[folder]
+    holder[last] = value
+    return result
+
+
+class TestStates:
+    def test_result_of_a_module_is_an_answer(self) -> None:
+        image_cache = found("nova-a")
+        assert parse({"image_cache": image_cache}) == HostAnswer(
+            "a", AnswerState.ANSWERED, OPTIONS, image_cache, "", True
+        )
+
+    @pytest.mark.parametrize(
+        ("result", "state", "error"),
+        [
+            ({"unreachable": True, "msg": "No route."}, AnswerState.UNREACHABLE, "No route."),
+            ({"unreachable": True, "failed": True, "msg": "No route."}, AnswerState.UNREACHABLE, "No route."),
+            ({"failed": True, "msg": "No space."}, AnswerState.FAILED, "No space."),
+            ({"failed": True}, AnswerState.FAILED, "It failed without a message."),
+            ({"failed": True, "msg": ""}, AnswerState.FAILED, "It failed without a message."),
+            (
+                {"failed": True, "msg": "MODULE FAILURE", "module_stderr": "Traceback\n  line\nMemoryError: none\n"},
+                AnswerState.FAILED,
+                "MODULE FAILURE (MemoryError: none)",
+            ),
+            (
+                {"failed": True, "msg": "It ended: MemoryError", "module_stderr": "MemoryError"},
+                AnswerState.FAILED,
+                "It ended: MemoryError",
+            ),
+            (
+                {},
+                AnswerState.FAILED,
+                "The module ended without a result. Look for a full disk or memory there.",
+            ),
+            ({"skipped": True, "image_cache": None}, AnswerState.FAILED, "The module ended without a result. Look "),
+        ],
+    )
+    def test_result_without_image_cache_is_no_answer(
+        self, result: dict[str, Any], state: AnswerState, error: str
+    ) -> None:
+        parsed = parse(result)
+        assert (parsed.state, parsed.image_cache, parsed.options) == (state, None, OPTIONS)
+        assert parsed.error.startswith(error)
+        assert parsed.error == error or error.endswith(" ")
+
+    @pytest.mark.parametrize("kind", ["failed", "unreachable"])
+    def test_failure_that_came_with_an_image_cache_has_both(self, kind: str) -> None:
+        parsed = parse({kind: True, "msg": "One is corrupt.", "image_cache": found()})
+        assert (parsed.state, parsed.error) == (AnswerState(kind), "One is corrupt.")
+        assert parsed.image_cache == found()
+
+    def test_image_cache_that_is_not_understood_is_a_failure(self) -> None:
+        parsed = parse({"image_cache": []})
+        assert parsed == HostAnswer(
+            "a", AnswerState.FAILED, OPTIONS, None, "Its answer cannot be understood: image_cache is not a dictionary."
+        )
+
+    @pytest.mark.parametrize("result", [{}, {"image_cache": found()}, {"image_cache": 5}])
+    def test_answer_of_another_batch_stays_one(self, result: dict[str, Any]) -> None:
+        assert not parse_answer("a", result, OPTIONS, in_batch=False).in_batch
+        assert parse_answer("a", result, OPTIONS).in_batch
+
+
+class TestNames:
+    def test_host_that_answered_has_the_name_that_it_gave(self) -> None:
+        host = answer("a", nova_name="nova-a", options={"host": "other"})
+        assert (host.nova_name, host.names) == ("nova-a", {"a", "nova-a"})
+
+    def test_host_that_did_not_answer_has_the_name_of_its_variables(self) -> None:
+        assert silent("a", host="nova-a").names == {"a", "nova-a"}
+
+    def test_host_without_a_name_of_nova_has_one_name(self) -> None:
+        assert (silent("a").nova_name, silent("a").names) == ("", {"a"})
+        assert HostAnswer("a", AnswerState.ANSWERED).options == NOTHING_SET
+
+    def test_shared_use_of_a_host_that_shares_nothing_is_empty(self) -> None:
+        assert answer("a").shared_use == silent("a").shared_use == {}
+        assert answer("a", NFS).shared_use["marks"] == [1, 2, 3]
+
+
+class TestModules:
+    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_what_the_modules_return_is_understood(self, host: Host, details: str, shared: bool) -> None:
+        host.base(BASE, age=3 * DAY)
+        host.base("swap_64", age=3 * DAY)
+        host.instance("9b29f995-642c-4e6b-a0bb-6fcc0f7fc924", {"disk": "gone"})
+        options = {"details": details, "shared_storage": shared}
+        assert parse_image_cache(host.audit(**options).facts) == ""
+        result = host.prune(**options)
+        assert parse_image_cache({**result.facts, **result.done}) == ""
+
+    def test_verified_checksums_are_understood(self, host: Host) -> None:
+        host.base(BASE, age=3 * DAY)
+        assert parse_image_cache(host.audit(checksum_base_images=True).facts) == ""
+
+    def test_host_without_a_cache_is_understood(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        assert parse_image_cache(host.audit().facts) == ""
+
+
+class TestShape:
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("now", 2),
+            ("now", 2.5),
+            ("store id", None),
+            ("store shared", None),
+            ("store filesystem", None),
+            ("store free_bytes", None),
+            ("store total_bytes", (1 << 63) - 1),
+            ("summary active", 0),
+            ("checksums", None),
+            ("checksums oldest_verification_seconds", None),
+            ("checksums oldest_verification_seconds", 5),
+            ("shared_use", None),
+            ("shared_use instances", [{"uuid": "{{ x }}", "swap_mb": 5}]),
+            ("shared_use keep_images", [{"id": "x"}, "y"]),
+            ("added_later", object()),
+        ],
+    )
+    def test_value_of_the_right_kind_is_understood(self, path: str, value: Any) -> None:
+        assert parse_image_cache(changed(path, value)) == ""
+
+    @pytest.mark.parametrize(
+        ("path", "value", "problem"),
+        [
+            ("cache_path", None, "image_cache.cache_path is not of the type str"),
+            ("exists", 1, "image_cache.exists is not of the type bool"),
+            ("now", "1", "image_cache.now is not a number"),
+            ("now", math.nan, "image_cache.now is not a number"),
+            ("now", math.inf, "image_cache.now is not a number"),
+            ("host", 7, "image_cache.host is not of the type str"),
+            ("summary", [], "image_cache.summary is not a dictionary"),
+            ("summary bytes", None, "image_cache.summary.bytes is not a dictionary"),
+            ("summary bytes active", "1\nup 1", "image_cache.summary.bytes.active is not a count"),
+            ("summary bytes corrupt", -1, "image_cache.summary.bytes.corrupt is not a count"),
+            ("summary bytes active", 1 << 63, "image_cache.summary.bytes.active is not a count"),
+            ("summary removable", True, "image_cache.summary.removable is not a count"),
+            ("summary total files", 1.5, "image_cache.summary.total.files is not a count"),
+            ("summary reclaimable_bytes", None, "image_cache.summary.reclaimable_bytes is not a count"),
+            ("store", None, "image_cache.store is not a dictionary"),
+            ("store id", 7, "image_cache.store.id is not of the type str"),
+            ("store shared", "no", "image_cache.store.shared is not of the type bool"),
+            ("store users", {"a": 1}, "image_cache.store.users is not a list"),
+            ("store free_bytes", "5", "image_cache.store.free_bytes is not a count"),
+            ("orphans", "name", "image_cache.orphans is not a list"),
+            ("missing", ["name"], "image_cache.missing[] is not a dictionary"),
+            ("missing", [{"backing_file": "x"}], "image_cache.missing[].instances is not a list"),
+            ("corrupt", [{"name": "x", "used_by": [1]}], "image_cache.corrupt[].used_by[] is not of the type str"),
+            ("unknown_use", None, "image_cache.unknown_use is not a list"),
+            ("limit_exceeded", [None], "image_cache.limit_exceeded[] is not of the type str"),
+            ("checksums", 1, "image_cache.checksums is not a dictionary"),
+            ("checksums verified_files", None, "image_cache.checksums.verified_files is not a count"),
+            ("policy", None, "image_cache.policy is not a dictionary"),
+            ("policy orphans", 1, "image_cache.policy.orphans is not of the type str"),
+            (
+                "policy remove_unused_base_images",
+                "yes",
+                "image_cache.policy.remove_unused_base_images is not of the type bool",
+            ),
+            ("shared_use", "x", "image_cache.shared_use is not a dictionary"),
+            ("shared_use instances", ["x"], "image_cache.shared_use.instances[] is not a dictionary"),
+            ("shared_use held", [1], "image_cache.shared_use.held[] is not of the type str"),
+            ("shared_use users", None, "image_cache.shared_use.users is not a list"),
+            ("shared_use problems", "x", "image_cache.shared_use.problems is not a list"),
+            ("shared_use marks", ["x"], "image_cache.shared_use.marks[] is not a count"),
+            ("shared_use keep_images", "x", "image_cache.shared_use.keep_images is not of the type list"),
+            ("shared_use keep_files", [{}], "image_cache.shared_use.keep_files[] is not of the type str"),
+            ("removed", [1], "image_cache.removed[] is not of the type str"),
+            ("kept", [{"name": "x"}], "image_cache.kept[].reason is not of the type str"),
+            ("failed", [{"name": "x"}], "image_cache.failed[].error is not of the type str"),
+            ("reclaimed_bytes", None, "image_cache.reclaimed_bytes is not a count"),
+            ("check_mode", 0, "image_cache.check_mode is not of the type bool"),
+            ("omitted", {}, "image_cache.omitted.missing is not a count"),
+            ("files", [{}], "image_cache.files[].name is not of the type str"),
+            (
+                "files",
+                [{"name": "x", "state": "y", "reasons": [], "allocated_bytes": -1}],
+                "image_cache.files[].allocated_bytes is not a count",
+            ),
+        ],
+    )
+    def test_value_of_another_kind_is_named(self, path: str, value: Any, problem: str) -> None:
+        assert parse_image_cache(changed(path, value)) == problem
+
+    @pytest.mark.parametrize("key", sorted(found()))
+    def test_missing_key_is_named(self, key: str) -> None:
+        image_cache = found()
+        del image_cache[key]
+        problem = parse_image_cache(image_cache)
+        assert problem.startswith(f"image_cache.{key} is not") or key in ("checksums", "shared_use")
+
+
+class TestAnyValue:
+    @given(json_values)
+    def test_any_value_is_parsed_without_an_error(self, value: Any) -> None:
+        assert parse_answer("a", {"image_cache": value}, OPTIONS).state is AnswerState.FAILED
+
+    @given(
+        st.dictionaries(st.sampled_from(["unreachable", "failed", "msg", "module_stderr", "image_cache"]), json_values)
+    )
+    def test_any_result_is_parsed_without_an_error(self, result: dict[str, Any]) -> None:
+        parsed = parse_answer("a", result, OPTIONS)
+        assert parsed.error
+        assert parsed.state is not AnswerState.ANSWERED
+
+    @given(st.data())
+    def test_answer_with_any_one_value_changed_is_understood_or_fails(self, data: st.DataObject) -> None:
+        image_cache = changed("now", 1)
+        holder: Any = image_cache
+        while isinstance(holder, dict) and holder:
+            key = data.draw(st.sampled_from(sorted(holder)))
+            if not isinstance(holder[key], dict) or data.draw(st.booleans()):
+                holder[key] = data.draw(json_values)
+                break
+            holder = holder[key]
+        parsed = parse_answer("a", {"image_cache": image_cache}, OPTIONS)
+        assert (parsed.state is AnswerState.ANSWERED) == (parsed.image_cache is not None) == (not parsed.error)
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_text_of_a_host_is_neither_templated_nor_changed(self, text: str) -> None:
+        image_cache = found(text, NFS, orphans=[text], use={"held": [text], "instances": [{"uuid": text}]})
+        parsed = parse({"image_cache": copy.deepcopy(image_cache)})
+        assert parsed.image_cache == image_cache
+        assert parsed.nova_name == text
+        assert parse({"failed": True, "msg": text}).error == (text or "It failed without a message.")
