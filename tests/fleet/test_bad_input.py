@@ -115,7 +115,8 @@ def test_host_without_python_fails_by_itself(fleet: ComputeFleet, shared: CacheT
     fleet.hosts["c"]["ansible_python_interpreter"] = "/no/such/python"
     run = fleet.prune()
     assert (run.failed | run.unreachable, run.changed, cached(shared)) == ({"c"}, {"a"}, USED), run.output
-    assert "/no/such/python" in run.messages["c"]
+    (error,) = [host["error"] for host in run.reported["fleet"]["hosts"] if host["name"] == "c"]
+    assert "/no/such/python" in error
 
 
 def test_directory_that_does_not_exist_is_said_with_its_path(fleet: ComputeFleet, shared: CacheTree) -> None:

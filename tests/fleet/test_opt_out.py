@@ -42,10 +42,9 @@ def test_host_that_is_opted_out_keeps_its_files_and_the_others_are_pruned(three:
     [
         {"vars": {"image_cache_prune": True}, "tasks": [role()]},
         {"tasks": [role("prune", vars={"image_cache_prune": True})]},
-        {"tasks": [role("main", "include_role", vars={"image_cache_prune": True})]},
         {"roles": [{"role": "stackops.nova.image_cache", "image_cache_prune": True}]},
     ],
-    ids=["play", "entry point", "included role", "role"],
+    ids=["play", "entry point", "role"],
 )
 def test_inventory_wins_over_variables_of_plays_and_roles(three: ComputeFleet, play: dict[str, object]) -> None:
     three.hosts["b"]["image_cache_prune"] = False

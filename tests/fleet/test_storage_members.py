@@ -42,9 +42,10 @@ def test_members_that_are_all_there_are_enough(fleet: ComputeFleet, unregistered
     assert (run.status, cached(unregistered)) == (0, USED), run.output
 
 
-@pytest.mark.parametrize("host", ["a", "b"], ids=["pruner", "other member"])
 @pytest.mark.parametrize(
-    ("members", "word"), [(3, "that 3 hosts share this storage"), (["a", "b", "gone"], "names gone")]
+    ("host", "members", "word"),
+    [("a", 3, "that 3 hosts share this storage"), ("b", ["a", "b", "gone"], "names gone")],
+    ids=["number", "names"],
 )
 def test_fewer_hosts_than_declared_are_refused(
     fleet: ComputeFleet, unregistered: CacheTree, host: str, members: Any, word: str

@@ -70,7 +70,7 @@ def test_skipped_report_prunes_all_the_same_and_fails_who_is_refused(fleet: Comp
     assert (run.failed, run.changed, cached(shared)) == ({"a"}, {"c"}, ALL), run.output
 
 
-@pytest.mark.parametrize("task", ["Prune the image cache", "Decide for the fleet", "Report on the image cache"])
+@pytest.mark.parametrize("task", ["Prune the image cache", "Report on the image cache"])
 def test_start_at_a_task_behind_the_look_is_no_green_play(fleet: ComputeFleet, shared: CacheTree, task: str) -> None:
     run = fleet.prune("--start-at-task", task)
     assert (run.status != 0, run.changed, cached(shared)) == (True, set(), ALL), run.output

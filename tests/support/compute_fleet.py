@@ -31,6 +31,8 @@ REPORT = "Report on the image cache"
 _ROLE = "stackops.nova.image_cache"
 _COLLECTIONS = Path(__file__).parents[4]
 _TIME_LIMIT = 120
+# Settings of the user who runs the tests, which must not matter.
+_SETTINGS = ("ANSIBLE_", "OS_", "PYTHON")
 
 
 @dataclass(frozen=True)
@@ -176,11 +178,7 @@ class ComputeFleet:
             stdin=subprocess.DEVNULL,
             timeout=_TIME_LIMIT,
             env={
-                **{
-                    name: value
-                    for name, value in os.environ.items()
-                    if not name.startswith(("ANSIBLE_", "OS_", "PYTHON"))
-                },
+                **{name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)},
                 "ANSIBLE_COLLECTIONS_PATH": str(_COLLECTIONS),
                 "ANSIBLE_HOME": str(self.root / "home"),
                 "ANSIBLE_LOCAL_TEMP": str(self.root / "home" / "tmp"),
