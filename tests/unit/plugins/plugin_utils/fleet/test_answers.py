@@ -117,7 +117,11 @@ class TestStates:
     def test_image_cache_that_is_not_understood_is_a_failure(self) -> None:
         parsed = parse({"image_cache": []})
         assert parsed == HostAnswer(
-            "a", AnswerState.FAILED, OPTIONS, None, "Its answer cannot be understood: image_cache is not a dictionary."
+            "a",
+            AnswerState.FAILED,
+            OPTIONS,
+            None,
+            "Its answer cannot be understood: image_cache is not a dictionary. See whether something replaces Python or its output there.",
         )
 
     @pytest.mark.parametrize("result", [{}, {"image_cache": found()}, {"image_cache": 5}])
