@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,8 @@ def summarise(
     seen = {_identity(storage) for storage in described}
     earlier = [storage for storage in previous.get("storages", ()) if _identity(storage) not in seen]
     described = [*earlier, *described]
-    entries = _merged_hosts(previous.get("hosts", ()), entries)
+    looked_at = {name for name, one in outcomes.items() if one.answer.state is not AnswerState.NOT_LOOKED_AT}
+    entries = _merged_hosts(previous.get("hosts", ()), entries, looked_at)
     return {
         "generated": now,
         "check_mode": modes == {True} if modes else check_mode,
@@ -130,19 +131,22 @@ def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, 
     }
 
 
-def _merged_hosts(previous: Sequence[Mapping[str, Any]], entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries of an earlier run that this one has not replaced, and its own.
+def _merged_hosts(
+    previous: Sequence[Mapping[str, Any]], entries: Sequence[dict[str, Any]], looked_at: Set[str]
+) -> list[dict[str, Any]]:
+    """Return the entries of an earlier run that this one has not replaced, and its own, in the order of the play.
 
-    A host that did not answer now and did so before, in another batch of the play, is as it was then.
+    A host that this run has not looked at, as one of another batch, is as it was then.
     """
-    answered = {(entry["name"], entry["cache_path"]) for entry in entries}
-    kept = [
-        dict(entry)
-        for entry in previous
-        if entry["cache_path"] is not None and (entry["name"], entry["cache_path"]) not in answered
-    ]
-    known = {entry["name"] for entry in kept}
-    return kept + [entry for entry in entries if entry["cache_path"] is not None or entry["name"] not in known]
+    merged: list[dict[str, Any]] = []
+    for entry in entries:
+        before = [dict(old) for old in previous if old["name"] == entry["name"]]
+        if before and entry["name"] not in looked_at:
+            merged += before
+        else:
+            merged += [old for old in before if old["cache_path"] not in (None, entry["cache_path"])]
+            merged.append(entry)
+    return merged
 
 
 def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -121,7 +121,8 @@ class TestStates:
             AnswerState.FAILED,
             OPTIONS,
             None,
-            "Its answer cannot be understood: image_cache is not a dictionary. See whether something replaces Python or its output there.",
+            "Its answer cannot be understood: image_cache is not a dictionary. See whether something replaces Python "
+            "or its output there.",
         )
 
     @pytest.mark.parametrize("result", [{}, {"image_cache": found()}, {"image_cache": 5}])
