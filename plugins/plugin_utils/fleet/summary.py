@@ -138,7 +138,8 @@ def _merged_hosts(
 
     A host that this run has not looked at, as one of another batch, is as it was then.
     """
-    merged: list[dict[str, Any]] = []
+    names = {entry["name"] for entry in entries}
+    merged = [dict(old) for old in previous if old["name"] not in names]
     for entry in entries:
         before = [dict(old) for old in previous if old["name"] == entry["name"]]
         if before and entry["name"] not in looked_at:

@@ -254,10 +254,12 @@ class TestEarlierRuns:
         assert len(report(audited("a", ""), previous=report(audited("a", "")))["storages"]) == 1
 
     def test_host_that_answered_in_an_earlier_batch_is_as_it_was_then(self) -> None:
-        assert states(report(silent("a"), audited("b"), previous=report(audited("a"), silent("b")))) == {
-            "a": "audited",
-            "b": "audited",
-        }
+        earlier = report(audited("a"), silent("b", AnswerState.NOT_LOOKED_AT))
+        fleet = report(silent("a", AnswerState.NOT_LOOKED_AT), audited("b"), previous=earlier)
+        assert states(fleet) == {"a": "audited", "b": "audited"}
+
+    def test_host_that_is_lost_in_a_later_run_is_without_answer(self) -> None:
+        assert states(report(silent("a"), previous=report(silent("a"))))["a"] == "unreachable"
 
     def test_host_that_never_answered_is_shown_once(self) -> None:
         assert [host["name"] for host in report(silent("a"), previous=report(silent("a")))["hosts"]] == ["a"]
