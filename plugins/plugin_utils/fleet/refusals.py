@@ -160,7 +160,9 @@ def _too_few_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
                 f"{len(storage.nova_names)} answered ({storage.names}). Run the play on all of them, without job "
                 "slicing."
             )
-        elif isinstance(declared, tuple) and (missing := sorted(set(declared) - known)):
+        # A variable of the whole play may name the members of another storage.
+        is_meant = storage.is_on_network or not known.isdisjoint(declared if isinstance(declared, tuple) else ())
+        if isinstance(declared, tuple) and is_meant and (missing := sorted(set(declared) - known)):
             yield (
                 f"image_cache_storage_members names {', '.join(missing)}, which did not answer in this play. Run the "
                 "play on all members, without job slicing, or correct the variable."
