@@ -467,7 +467,7 @@ class TestPruneBeforeNovaDid:
         }
 
     @every_side
-    def test_it_removes_what_is_unused_and_nothing_else(self, scene: captures.Scene, now: float, side: str) -> None:
+    def test_prune_removes_what_is_unused_and_nothing_else(self, scene: captures.Scene, now: float, side: str) -> None:
         cache = scene.instances_path / "_base"
         allocated = {path.name: path.stat().st_blocks * 512 for path in cache.iterdir()}
 

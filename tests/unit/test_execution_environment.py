@@ -52,6 +52,6 @@ def test_it_installs_what_the_report_query_needs(collections: Path) -> None:
     assert found["python"] == ["jmespath  # from collection stackops.nova"]
 
 
-def test_it_has_the_library_that_asks_the_apis() -> None:
+def test_environment_has_the_library_that_asks_the_apis() -> None:
     definition = yaml.safe_load((ROOT / "execution-environment.yml").read_text())
     assert "openstacksdk" in definition["dependencies"]["python"]

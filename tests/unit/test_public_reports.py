@@ -264,7 +264,9 @@ class TestFileThatIsTooShortForAnImage:
 class TestDirectoryThatADomainNames:
     @pytest.mark.parametrize("directory", [f"{UUID}_del", f"{UUID}_resize", "instance-00000001", "moved by hand"])
     @pytest.mark.parametrize("orphans", ["protect", "ignore"])
-    def test_it_belongs_to_that_instance(self, host: Host, directory: str, orphans: str) -> None:
+    def test_directory_that_a_domain_names_belongs_to_its_instance(
+        self, host: Host, directory: str, orphans: str
+    ) -> None:
         host.base(BASE, age=OLD)
         path = host.instance(directory, {"disk": BASE}) / "disk"
         domain(host, UUID, {path: "qcow2"}, name="instance-0000000a")
@@ -288,7 +290,7 @@ class TestBaseFileThatWasReplacedUnderAGuest:
         (host.cache_path / BASE).unlink()
         host.base(BASE, content=b"other bytes")
 
-    def test_it_is_reported_with_the_guest_and_stops_nothing(self, host: Host) -> None:
+    def test_replaced_file_is_reported_with_the_guest_and_stops_nothing(self, host: Host) -> None:
         base = host.base(BASE)
         disk = create_image(directory_of(host, UUID) / "disk", over=base, over_format="raw")
         create_image(directory_of(host, OTHER_UUID) / "disk", over=base, over_format="raw")

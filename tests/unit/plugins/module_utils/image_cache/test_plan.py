@@ -391,7 +391,7 @@ class TestBrakes:
     FILES = (cached("swap_1"), cached("swap_2"), cached("swap_3"), cached(BASE, age=0), cached("README"))
 
     @pytest.mark.parametrize(
-        ("limit", "braked"),
+        ("limit", "is_exceeded"),
         [
             ({"max_removals": 4}, False),
             ({"max_removals": 3}, False),
@@ -406,12 +406,12 @@ class TestBrakes:
         ],
         ids=str,
     )
-    def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], braked: bool) -> None:
+    def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], is_exceeded: bool) -> None:
         plan = decide(found(*self.FILES), **limit)
-        assert bool(plan.limit_exceeded) == braked
+        assert bool(plan.limit_exceeded) == is_exceeded
         assert plan.unknown_use == ()
-        assert (removed(plan) == []) == braked
-        assert (KeptReason.LIMIT_EXCEEDED in {kept.reason for kept in plan.kept}) == braked
+        assert (removed(plan) == []) == is_exceeded
+        assert (KeptReason.LIMIT_EXCEEDED in {kept.reason for kept in plan.kept}) == is_exceeded
 
     def test_it_says_what_it_would_have_removed(self) -> None:
         (sentence,) = decide(found(*self.FILES), max_removals=1).limit_exceeded
@@ -580,7 +580,7 @@ policies = st.fixed_dictionaries(
 space_targets = st.fixed_dictionaries(
     {}, optional={"max_used_space": st.integers(0, 60), "min_free_space": st.integers(0, 60)}
 )
-brakes = st.fixed_dictionaries(
+removal_limits = st.fixed_dictionaries(
     {}, optional={"max_removals": st.integers(0, 5), "max_removal_percent": st.integers(0, 100)}
 )
 
@@ -624,11 +624,15 @@ def removable(plan: Plan) -> set[str]:
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, space_targets, brakes)
+@given(snapshots, inventories, policies, space_targets, removal_limits)
 def test_what_goes_is_old_and_needed_by_nobody(
-    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
+    snapshot: Snapshot,
+    inventory: Inventory,
+    policy: dict[str, Any],
+    space: dict[str, int],
+    removal_limit: dict[str, int],
 ) -> None:
-    plan = decide(snapshot, inventory, **policy, **space, **brake)
+    plan = decide(snapshot, inventory, **policy, **space, **removal_limit)
     policy_settings = options(**policy)
     for file in plan.removals:
         assert is_candidate(file.name, policy_settings)
@@ -653,11 +657,15 @@ def test_whatever_is_old_and_needed_by_nobody_is_removable(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, space_targets, brakes)
+@given(snapshots, inventories, policies, space_targets, removal_limits)
 def test_each_removable_file_goes_or_is_kept_for_a_reason(
-    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], space: dict[str, int], brake: dict[str, int]
+    snapshot: Snapshot,
+    inventory: Inventory,
+    policy: dict[str, Any],
+    space: dict[str, int],
+    removal_limit: dict[str, int],
 ) -> None:
-    plan = decide(snapshot, inventory, **policy, **space, **brake)
+    plan = decide(snapshot, inventory, **policy, **space, **removal_limit)
     assert len(plan.verdicts) == len(snapshot.files)
     assert sorted(removed(plan) + [kept.name for kept in plan.kept]) == sorted(removable(plan))
     if plan.unknown_use:
@@ -665,8 +673,8 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
         assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
     if snapshot.problems or inventory.problems:
         assert plan.unknown_use
-    if brake:
-        assert len(plan.removals) <= brake.get("max_removals", 99)
+    if removal_limit:
+        assert len(plan.removals) <= removal_limit.get("max_removals", 99)
 
 
 @hypothesis_settings(max_examples=300)
@@ -722,7 +730,7 @@ overlays = st.dictionaries(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, overlays, inventories, policies, space_targets, brakes)
+@given(snapshots, overlays, inventories, policies, space_targets, removal_limits)
 def test_file_that_is_kept_keeps_all_that_it_is_built_on(
     snapshot: Snapshot,
     built: dict[str, tuple[str, ...]],

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
@@ -415,7 +415,7 @@ class TestDisagreements:
 
 
 class TestApis:
-    OPTIONS = {"asks_api": True, "libvirt": False, "cloud": "one", "region": "north"}  # noqa: RUF012
+    OPTIONS: ClassVar = {"asks_api": True, "libvirt": False, "cloud": "one", "region": "north"}
     KEY = ("one", "north")
 
     def in_use(self, **more: Any) -> HostAnswer:
