@@ -1,0 +1,40 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Private to this collection: it may change at any time and is not for use from elsewhere.
+"""The image cache of one compute host: what is in it, what uses it, and what may go.
+
+Ansible sends a module as a ZIP archive. Python compiles each module of an archive twice: once only to learn the name of
+its file, which it then throws away (https://github.com/python/cpython/issues/141276). On a compute host that is a
+third of the time that an audit takes, so the modules of this package are found without it.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib.machinery import ModuleSpec
+from zipimport import ZipImportError, zipimporter
+
+
+class _ArchiveFinder:
+    """Finds the modules of one folder of an archive, and leaves them to the archive's own importer."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._importer = zipimporter(folder)
+
+    def find_spec(self, fullname: str, _target: object = None) -> ModuleSpec | None:
+        try:
+            self._importer.is_package(fullname)
+        except ZipImportError:
+            return None
+        name = fullname.rpartition(".")[2]
+        spec = ModuleSpec(fullname, self._importer, origin=f"{self._folder}/{name}.py")  # type: ignore[arg-type]
+        spec.has_location = True
+        return spec
+
+
+_own_importer: object = __spec__.loader
+if isinstance(_own_importer, zipimporter):
+    sys.path_importer_cache[__path__[0]] = _ArchiveFinder(__path__[0])
