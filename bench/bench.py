@@ -10,6 +10,7 @@ medians; the trees are in the page cache.
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import statistics
@@ -28,6 +29,16 @@ from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, finger
 
 HERE = Path(__file__).parent
 DAY = 24 * 3600
+FORKS = 10
+FLEET_PLAYS = {
+    "ping": ("ping",),
+    "facts task": ("facts",),
+    "audit": ("stackops.nova.audit",),
+    "prune --check": ("stackops.nova.prune", "--check"),
+    "prune": ("stackops.nova.prune",),
+}
+MEMORY_PLAYS = ("ping", "audit", "prune --check")
+SCALE_PLAYS = ("audit", "prune --check")
 
 
 class Row(NamedTuple):
@@ -183,67 +194,72 @@ def measure_integrity(root: Path) -> Iterator[Row]:
         )
 
 
-def measure_fleet(root: Path) -> Iterator[Row]:
-    """A whole audit of a hundred hosts against a ping of them, and what a host adds to the controller's memory.
-
-    A host has 50 base files and 50 instances, about what one has in a cloud.
-    """
-    forks = 10
+@contextmanager
+def hosts_of(root: Path, count: int) -> Iterator[Path]:
+    """The inventory of so many hosts, each of 50 base files and 50 instances, about what one has in a cloud."""
     with ExitStack() as stack:
-        paths = [str(stack.enter_context(tree_of(root, 50, 50)).instances_path) for _host in range(100)]
-        few, all_hosts = root / "few.json", root / "all.json"
-        fleet.write_inventory(few, paths[:20])
-        fleet.write_inventory(all_hosts, paths)
-        rounds = [
-            [
-                fleet.run(all_hosts, forks, "ping"),
-                fleet.run(all_hosts, forks, "facts"),
-                fleet.run(all_hosts, forks, "stackops.nova.audit"),
-                fleet.run(all_hosts, forks, "stackops.nova.prune", "--check"),
-                fleet.run(few, forks, "ping"),
-                fleet.run(few, forks, "stackops.nova.audit"),
-            ]
-            for _round in range(3)
-        ]
-        ping, facts, audit, dry_run, few_ping, few_audit = (
-            fleet.Run(*map(statistics.median, zip(*runs, strict=True))) for runs in zip(*rounds, strict=True)
+        paths = [str(stack.enter_context(tree_of(root, 50, 50)).instances_path) for _host in range(count)]
+        inventory = root / "inventory.json"
+        fleet.write_inventory(inventory, paths)
+        yield inventory
+
+
+def measure_fleet(root: Path, hosts: int = 100, rounds: int = 3) -> Iterator[Row]:
+    """What the playbooks cost the processors against a ping of the same hosts, and what a host's answer takes."""
+    results = []
+    for _round in range(rounds):
+        with hosts_of(root, hosts) as inventory:  # new ones, as the last of the plays prunes them
+            results.append([fleet.run(inventory, FORKS, *play) for play in FLEET_PLAYS.values()])
+    runs = dict(zip(FLEET_PLAYS, (fleet.medians(column) for column in zip(*results, strict=True)), strict=True))
+    ping = runs["ping"]
+    for play, target in (("facts task", None), ("audit", 1.3), ("prune --check", 1.5), ("prune", 2.5)):
+        figure = f"{play} / ping, processor time, {hosts} hosts of 50 + 50, {FORKS} forks"
+        ours, peer = runs[play].processor_seconds, ping.processor_seconds
+        yield (
+            ratio(figure, ours / peer, target, ms(ours), ms(peer))
+            if target
+            else note(figure, ours / peer, ms(ours), ms(peer))
         )
-        for figure, ours in (("facts task", facts), ("stackops.nova.audit", audit)):
-            figure = f"{figure} / ping, 100 hosts of 50 + 50, {forks} forks"
-            yield ratio(figure, ours.seconds / ping.seconds, 1.5, ms(ours.seconds), ms(ping.seconds))
-        yield note(
-            "stackops.nova.prune --check / ping, the same hosts",
-            dry_run.seconds / ping.seconds,
-            ms(dry_run.seconds),
-            ms(ping.seconds),
-        )
+        ours, peer = runs[play].seconds, ping.seconds
+        yield note(f"{play} / ping, elapsed", ours / peer, ms(ours), ms(peer))
+    yield from _memory_rows(root, hosts)
+    with hosts_of(root, 3) as inventory:
+        for details, most in (("summary", 2), ("files", None)):
+            arguments = ("instances_path={{ instances_path }}", f"details={details}")
+            kibibytes = fleet.result_bytes(inventory, "stackops.nova.image_cache_facts", *arguments) / 1024
+            yield at_most(f"the result of a host, details: {details}", kibibytes, most, "KiB", 1)
+
+
+def _memory_rows(root: Path, hosts: int) -> Iterator[Row]:
+    """What a host adds to the memory of the controller: that of twice as many hosts, less that of these."""
+    with hosts_of(root, hosts) as few:
+        smaller = {play: fleet.run(few, FORKS, *FLEET_PLAYS[play]).peak_bytes for play in MEMORY_PLAYS}
+    with hosts_of(root, 2 * hosts) as many:
+        larger = {play: fleet.run(many, FORKS, *FLEET_PLAYS[play]).peak_bytes for play in MEMORY_PLAYS}
+    growth = {play: (larger[play] - smaller[play]) / hosts / 1e3 for play in MEMORY_PLAYS}
+    for play in MEMORY_PLAYS:
+        figure = f"the controller's memory, {play}, {2 * hosts} hosts more than {hosts}, a host"
+        yield at_most(figure, growth[play], None if play == "ping" else 60, "KB", 0)
+
+
+def measure_scale(root: Path, hosts: int = 1000, rounds: int = 1) -> Iterator[Row]:
+    """What one of many hosts costs, against one of a hundred."""
+    few = 100
+    figures: dict[str, list[list[float]]] = {play: [] for play in SCALE_PLAYS}
+    for _round in range(rounds):
+        for count in (few, hosts):
+            with hosts_of(root, count) as inventory:
+                for play in SCALE_PLAYS:
+                    result = fleet.run(inventory, FORKS, *FLEET_PLAYS[play])
+                    figures[play].append([result.processor_seconds / count, result.peak_bytes / count])
+    for play, measured in figures.items():
         small, large = (
-            fleet.result_bytes(
-                few, "stackops.nova.image_cache_facts", "instances_path={{ instances_path }}", f"details={details}"
-            )
-            for details in ("summary", "files")
+            [statistics.median(column) for column in zip(*part, strict=True)]
+            for part in (measured[0::2], measured[1::2])
         )
-        yield Row("the result of a host, at most", "<= 4 KiB", f"{small / 1024:.1f} KiB", "", "", small <= 4096)
-        yield Row("the same with details: files, if asked for", "", f"{large / 1024:.1f} KiB", "", "", True)
-        growth, ping_growth = (
-            (many.peak_bytes - some.peak_bytes) / 80 / 1e3 for many, some in ((audit, few_audit), (ping, few_ping))
-        )
-        yield Row(
-            "the controller's memory, audit of 100 hosts more than of 20, a host",
-            "<= 300 KB",
-            f"{growth:.0f} KB",
-            f"{audit.peak_bytes / 1e6:.0f} MB",
-            f"{few_audit.peak_bytes / 1e6:.0f} MB",
-            growth <= 300,
-        )
-        yield Row(
-            "the same of a ping",
-            "",
-            f"{ping_growth:.0f} KB",
-            f"{ping.peak_bytes / 1e6:.0f} MB",
-            f"{few_ping.peak_bytes / 1e6:.0f} MB",
-            True,
-        )
+        figure = f"{play}, a host of {hosts} / a host of {few}"
+        yield ratio(f"{figure}, processor time", large[0] / small[0], 1.15, ms(large[0]), ms(small[0]))
+        yield ratio(f"{figure}, memory", large[1] / small[1], 1.15, kb(large[1]), kb(small[1]))
 
 
 @contextmanager
@@ -288,6 +304,11 @@ def at_least(figure: str, value: float, least: float, ours: float, peer: float) 
     return Row(figure, f">= {least}", f"{value:.2f}", ms(ours), ms(peer), value >= least)
 
 
+def at_most(figure: str, value: float, most: float | None, unit: str, digits: int) -> Row:
+    target = "" if most is None else f"<= {most} {unit}"
+    return Row(figure, target, f"{value:.{digits}f} {unit}", "", "", most is None or value <= most)
+
+
 def note(figure: str, value: float, ours: str, peer: str) -> Row:
     return Row(figure, "", f"{value:.2f}", ours, peer, True)
 
@@ -301,29 +322,44 @@ def ms(seconds: float) -> str:
     return f"{seconds * 1e3:.0f} ms"
 
 
+def kb(size: float) -> str:
+    return f"{size / 1e3:.0f} KB"
+
+
 def us(seconds: float) -> str:
     return f"{seconds * 1e6:.0f} us"
 
 
-PARTS = {
+PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "task": measure_task,
     "core": measure_core,
     "prune": measure_prune,
     "integrity": measure_integrity,
     "fleet": measure_fleet,
 }
+BY_HAND = {"scale": measure_scale}
+OF_A_FLEET = ("fleet", "scale")
 
 
-def main(parts: list[str]) -> int:
-    if unknown := set(parts) - set(PARTS):
-        raise SystemExit(f"There is no part {', '.join(sorted(unknown))}. There are: {', '.join(PARTS)}.")
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, *BY_HAND, []], help="all but scale if none is named")
+    parser.add_argument("--hosts", type=int, help="hosts of a fleet: 100, for scale 1,000 against 100")
+    parser.add_argument("--rounds", type=int, help="rounds of a fleet, of which the median counts: 3, for scale 1")
+    return parser.parse_args()
+
+
+def main() -> int:
+    asked = arguments()
+    of_a_fleet = {name: value for name in ("hosts", "rounds") if (value := getattr(asked, name)) is not None}
     rows = []
     print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores\n")
     print(line("figure", "target", "measured", "ours", "peer"))
     print(line(*["---"] * 5))
     with tempfile.TemporaryDirectory(dir=os.environ.get("BENCH_ROOT")) as directory:
-        for part in parts or PARTS:
-            for row in PARTS[part](Path(directory)):
+        for part in asked.parts or PARTS:
+            options = of_a_fleet if part in OF_A_FLEET else {}
+            for row in {**PARTS, **BY_HAND}[part](Path(directory), **options):
                 rows.append(row)
                 measured = row.measured if row.met else f"**{row.measured}**"
                 print(line(row.figure, row.target, measured, row.ours, row.peer), flush=True)
@@ -331,4 +367,4 @@ def main(parts: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

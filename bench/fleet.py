@@ -7,10 +7,13 @@
 from __future__ import annotations
 
 import json
+import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,10 +22,20 @@ SAMPLE_SECONDS = 0.05
 
 
 class Run(NamedTuple):
-    """What one ansible-playbook took: seconds, and the most memory that it and its forks held at a time, in bytes."""
+    """What one ansible-playbook took.
+
+    Seconds, of these of a processor (that of its forks and of what runs on the hosts, which are here, too), and the
+    most memory that it and its forks held at a time, in bytes.
+    """
 
     seconds: float
+    processor_seconds: float
     peak_bytes: int
+
+
+def medians(runs: Sequence[Run]) -> Run:
+    """The median of each figure of several runs."""
+    return Run(*map(statistics.median, zip(*runs, strict=True)))
 
 
 def write_inventory(path: Path, instances_paths: list[str]) -> None:
@@ -49,14 +62,16 @@ def run(inventory: Path, forks: int, playbook: str, *options: str) -> Run:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
         peak = 0
-        while process.poll() is None:
+        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             peak = max(peak, _controller_bytes(process.pid))
             time.sleep(SAMPLE_SECONDS)
         seconds = time.perf_counter() - started
+        _pid, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             output.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{output.read()[-4000:]}")
-    return Run(seconds, peak)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, peak)
 
 
 def result_bytes(inventory: Path, module: str, *arguments: str) -> int:
