@@ -158,11 +158,12 @@ class ComputeFleet:
         path.write_text(json.dumps([{**default, **one} for one in plays]))
         return self.run_playbook(str(path), *arguments, **variables)
 
-    def run_playbook(self, playbook: str, *arguments: str, **variables: Any) -> Run:
+    def run_playbook(self, playbook: str, *arguments: str, answers: str = "", **variables: Any) -> Run:
         """Run a playbook on this fleet.
 
         :param playbook: its name or path.
         :param arguments: more arguments of ``ansible-playbook``.
+        :param answers: what the operator types, as with ``--step``.
         :param variables: extra variables.
         """
         inventory, record = self.root / "hosts.json", self.root / "record.json"
@@ -175,7 +176,7 @@ class ComputeFleet:
             check=False,
             cwd=self.root,
             encoding="utf-8",
-            stdin=subprocess.DEVNULL,
+            input=answers,
             timeout=_TIME_LIMIT,
             env={
                 **{name: value for name, value in os.environ.items() if not name.startswith(_SETTINGS)},

@@ -95,8 +95,15 @@ def storage_page(image_cache: Mapping[str, Any], storage: Mapping[str, Any] | No
     if image_cache["exists"]:
         lines += [*_numbers(page), *_sections(page), *_unlisted(page), "", *wrap(_space(page), _WIDTH)]
     else:
-        lines += ["", "This directory does not exist, so there is nothing to do."]
+        lines += ["", *wrap(_NO_CACHE, _WIDTH)]
     return _joined(lines)
+
+
+_NO_CACHE = (
+    "There is no such directory, so there is nothing to do. nova makes it with the first disk that it builds on an "
+    "image. Where images_type is rbd or lvm there may never be one; otherwise, if guests run here, the path is another "
+    "one, or what lies there is not mounted."
+)
 
 
 def _joined(lines: Iterable[str]) -> str:

@@ -567,7 +567,10 @@ def test_host_without_a_cache_has_nothing_to_do() -> None:
         == """\
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
-This directory does not exist, so there is nothing to do."""
+There is no such directory, so there is nothing to do. nova makes it with the
+first disk that it builds on an image. Where images_type is rbd or lvm there
+may never be one; otherwise, if guests run here, the path is another one, or
+what lies there is not mounted."""
     )
 
 

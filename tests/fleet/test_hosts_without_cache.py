@@ -1,0 +1,53 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""On a host without a cache nothing is made, nothing is removed, and it is said why there is nothing to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, names, picture
+
+
+@pytest.mark.parametrize("images_type", ["rbd", "lvm"])
+def test_host_whose_disks_are_no_files_is_told_so(fleet: ComputeFleet, images_type: str) -> None:
+    fleet.add("other")
+    tree = fleet.add("a")
+    for path in [*tree.cache_path.iterdir()]:
+        path.unlink()
+    tree.cache_path.rmdir()
+    configuration = fleet.root / "nova.conf"
+    configuration.write_text(
+        f"[DEFAULT]\ninstances_path = {tree.instances_path}\n[libvirt]\nimages_type = {images_type}\n"
+    )
+    del fleet.hosts["a"]["image_cache_instances_path"]
+    fleet.hosts["a"]["image_cache_config_file"] = str(configuration)
+    before = picture(tree.root)
+    run = fleet.prune()
+    assert (run.status, run.changed, picture(tree.root)) == (0, {"other"}, before), run.output
+    assert "There is no such directory, so there is nothing to do." in run.text
+    assert "images_type" in run.text
+    assert run.of("Prune the image cache")["a"]["removed"] == []
+
+
+def test_host_whose_instances_are_not_mounted_fails_and_the_others_go_on(fleet: ComputeFleet, tmp_path: Path) -> None:
+    fleet.add("other")
+    mount_point = tmp_path / "not mounted"
+    fleet.add("a", image_cache_instances_path=str(mount_point))
+    run = fleet.prune()
+    assert (run.failed, run.changed, mount_point.exists()) == ({"a"}, {"other"}, False), run.output
+    assert f"instances_path {mount_point} does not exist on this host" in run.messages["a"]
+    assert fleet.cached("other") == names("image-other")
+
+
+def test_empty_mount_point_stays_empty(fleet: ComputeFleet, tmp_path: Path) -> None:
+    mount_point = tmp_path / "nothing mounted"
+    mount_point.mkdir()
+    fleet.add("a", image_cache_instances_path=str(mount_point))
+    run = fleet.prune()
+    assert (run.status, run.changed, list(mount_point.iterdir())) == (0, set(), []), run.output
+    assert "or what lies there is not mounted" in " ".join(run.text.split())
