@@ -23,8 +23,12 @@ from cosmic_ray.work_item import TestOutcome
 
 from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mutants
 
-CODE = Path("plugins/module_utils/image_cache")
-FILES = ("plan", "disks", "apply")
+CORE = Path("plugins/module_utils/image_cache")
+FLEET = Path("plugins/plugin_utils/fleet")
+FOLDERS = {
+    **dict.fromkeys(("plan", "disks", "apply"), CORE),
+    **dict.fromkeys(("decision", "limit", "refusals", "storages"), FLEET),
+}
 OPTIONS = "-qx -p no:cacheprovider -p _hypothesis_pytestplugin -m 'not hypothesis'"
 LONGEST_SECONDS = 60
 TIMEOUT = "timeout"  # cosmic-ray's output of tests that took longer, which it calls killed as well
@@ -34,19 +38,20 @@ Known = dict[str, str]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="See each mutant fail a test.")
-    parser.add_argument("file", nargs="*", help=f"only these of {', '.join(FILES)}")
-    files = parser.parse_args().file or FILES
-    if unknown := set(files) - set(FILES):
+    parser.add_argument("file", nargs="*", help=f"only these of {', '.join(FOLDERS)}")
+    files = parser.parse_args().file or FOLDERS
+    if unknown := set(files) - set(FOLDERS):
         parser.error(f"there are no mutants of {', '.join(sorted(unknown))}")
     equivalent = tomllib.loads((Path(__file__).parent / "equivalent.toml").read_text())
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # it takes half of the time
-    return 1 if sum(examine(name, equivalent[name]) for name in files) else 0
+    return 1 if sum(examine(name, equivalent.get(name, [])) for name in files) else 0
 
 
 def examine(name: str, equivalent: list[Known]) -> int:
     """Test all mutants of a file, and return how many survived unexpectedly, or were expected and not made."""
-    path = CODE / f"{name}.py"
-    command = f"{sys.executable} -m pytest {OPTIONS} tests/unit/{CODE}/test_{name}.py"
+    folder = FOLDERS[name]
+    path = folder / f"{name}.py"
+    command = f"{sys.executable} -m pytest {OPTIONS} tests/unit/{folder}/test_{name}.py"
     for cached in path.parent.glob(f"__pycache__/{name}.*.pyc"):
         cached.unlink()  # a mutant may have the size of the file, and be made in the same second
     outcome, output = run_tests(command, LONGEST_SECONDS)
