@@ -48,6 +48,11 @@ def test_share_beyond_the_limit_is_refused_with_figures(limit: float, shown: str
     )
 
 
+def test_figures_of_a_refusal_are_rounded() -> None:
+    uneven = storage("a", 26 * GIB // 10, 15 * GIB // 10)
+    assert limit_exceeded([uneven], [uneven], 57).startswith("Nothing was removed: 1.5 of 2.6 GiB (58 %)")
+
+
 def test_storage_that_is_not_pruned_loses_nothing_and_counts_as_cached() -> None:
     assert limit_exceeded([FULL, HALF], [HALF], 0) == ""
     assert limit_exceeded([FULL, HALF], [FULL], 30) == ""
