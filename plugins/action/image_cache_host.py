@@ -183,6 +183,7 @@ def _done(result: Mapping[str, Any], state: str) -> dict[str, Any]:
     return {
         "state": "refused" if refused else state,
         "removed": list(found.get("removed", ())),
+        "saved_checksums": list(found.get("saved_checksums", ())),
         "reclaimed_bytes": found.get("reclaimed_bytes", 0),
         "refused": refused,
     }

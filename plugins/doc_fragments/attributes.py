@@ -45,10 +45,13 @@ attributes:
       - Nothing at all is written, no modification time and no lock file either.
     support: full
   diff_mode:
-    description: Shows the listing of the cache before and after, one line a file with name, size in bytes and reasons.
+    description:
+      - Shows the listing of the cache before and after, one line a file with name, size in bytes and reasons.
+      - A checksum that is saved for the first time is a line of its own.
     support: full
   idempotent:
-    description: A second run removes nothing, unless a file has become old enough or unused in between.
+    description: A second run removes nothing and saves no first checksum, unless a file has become old enough, unused or
+      used in between.
     support: full
 """
 

@@ -167,7 +167,8 @@ options:
     description:
       - Whether to verify base files, which are images and their resized and small copies.
         M(stackops.nova.image_cache_prune) also stores the checksums that are missing, and when one was last verified.
-        M(stackops.nova.image_cache_facts) and check mode only read and compare.
+        M(stackops.nova.image_cache_facts) and check mode only read and compare; check mode also lists the files whose
+        checksum would be saved for the first time.
       - The checksum of a file is taken when it is verified for the first time, and from then on says whether the file
         changed. To know that a file was right to begin with, give O(known_checksums).
       - V(false) where neither this nor O(config_file) says it.

@@ -16,7 +16,8 @@ description:
   - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
   - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
   - With O(checksum_base_images) it verifies base files at the end, after everything was removed, and stores what it
-    found, which is no change either. With O(remove_unused_base_images=false) that is all it does.
+    found. A checksum that is saved for the first time is a change, a later time of verification is none.
+    With O(remove_unused_base_images=false) that is all it does.
 author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:
@@ -147,6 +148,17 @@ image_cache:
       returned: success
       type: list
       elements: dict
+    saved_checksums:
+      description:
+        - The paths of the files whose checksum by O(checksum_algorithm) was saved for the first time, in check mode
+          those whose checksum would be, in the order in which they are verified.
+        - With O(checksum_time_budget_seconds), check mode lists all of them, and a warning says that the time decides
+          how many are saved.
+        - A checksum that only moves from a file of Essex (C(.sha1)) to the info file is not among them.
+      returned: success
+      type: list
+      elements: str
+      sample: [/var/lib/nova/instances/_base/8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85]
     reclaimed_bytes:
       description: How much space the removed files took.
       returned: success

@@ -108,3 +108,28 @@ def test_prune_of_one_host_and_dry_run_of_another_are_told_apart(fleet: ComputeF
     states = {storage["pruner"]: storage["removed"] for storage in run.reported["fleet"]["storages"]}
     assert set(states["a"]) == names("unused-a")
     assert run.reported["fleet"]["summary"]["removed"] == 1
+
+
+def test_dry_run_lists_the_checksums_that_the_prune_saves(fleet: ComputeFleet, shared: CacheTree) -> None:
+    variables = {"image_cache_checksum_base_images": True}
+    dry = fleet.prune("--check", "--diff", **variables)
+    expected = [str(shared.cache_path / name) for name in sorted(USED)]
+    assert dry.of(PRUNE)["a"]["saved_checksums"] == expected, dry.output
+    assert f"+{min(USED)} sha1 saved" in dry.output
+    assert not list(shared.cache_path.glob("*.info"))
+    run = fleet.prune(**variables)
+    assert run.of(PRUNE)["a"]["saved_checksums"] == expected, run.output
+    assert sorted(path.name for path in shared.cache_path.glob("*.info")) == [f"{name}.info" for name in sorted(USED)]
+    assert run.changed == dry.changed
+    # Nothing is left to remove or to save.
+    again = fleet.prune("--check", **variables)
+    assert (again.changed, again.of(PRUNE)["a"]["saved_checksums"]) == (set(), []), again.output
+
+
+def test_first_checksum_alone_is_a_change_of_a_host(fleet: ComputeFleet) -> None:
+    fleet.add("a")
+    variables = {"image_cache_checksum_base_images": True, "image_cache_remove_unused_base_images": False}
+    for argument in ("--check", "--diff"):
+        run = fleet.prune(argument, **variables)
+        assert (run.status, run.changed) == (0, {"a"}), run.output
+    assert fleet.prune(**variables).changed == set()

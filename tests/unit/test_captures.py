@@ -504,7 +504,7 @@ class TestPruneBeforeNovaDid:
         names = names_in(scene.instances_path / "_base")
         again = prune(options(scene, side), now, run_command, False)
         assert not again.changed
-        assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
+        assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0, "saved_checksums": []}
         assert names_in(scene.instances_path / "_base") == names
 
     def test_lock_files_stay_for_whoever_is_about_to_open_one(self, scene: captures.Scene, now: float) -> None:

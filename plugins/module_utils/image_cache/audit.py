@@ -116,6 +116,7 @@ def verify(
     run_command: RunCommand,
     removed: frozenset[str] = frozenset(),
     may_store: bool = False,
+    is_dry_run: bool = False,
 ) -> Verification | None:
     """Verify base files, if the options say so; the parameters are those of :func:`checksums.verify_files`."""
     if not settings.checksums.enabled or not snapshot.exists:
@@ -131,6 +132,7 @@ def verify(
         run_command=run_command,
         removed=removed,
         may_store=may_store,
+        is_dry_run=is_dry_run,
     )
 
 

@@ -34,9 +34,11 @@ from .info_files import (
     read_timestamp,
     remove_essex_checksum,
     store_facts,
+    why_facts_cannot_be_stored,
 )
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable, some_names
-from .locks import acquire, is_locked, open_locks_directory, release
+from .locks import acquire, is_locked, look_at_lock, open_locks_directory, release
+from .obstacles import can_create_owned_by_nova
 from .plan import Plan, State, used_by
 from .scan import CacheFile, Snapshot, open_cache
 from .settings import ChecksumSettings, Settings
@@ -104,6 +106,8 @@ class Checked(NamedTuple):
     :param detail: what is wrong with a corrupt file, or why one cannot be read; else empty.
     :param unstored: why the result could not be stored, empty where it could or need not be.
     :param had_all_time: whether a file that was left had the whole of the time and needs more.
+    :param is_first_saving: whether a checksum of the wanted algorithm was saved and none was there before; in a dry
+        run, whether a prune would do so, if it has the time.
     """
 
     file: CacheFile
@@ -114,6 +118,7 @@ class Checked(NamedTuple):
     detail: str = ""
     unstored: str = ""
     had_all_time: bool = False
+    is_first_saving: bool = False
 
 
 class Verification(NamedTuple):
@@ -124,6 +129,8 @@ class Verification(NamedTuple):
     :param summary: the pass in numbers, as plain data.
     :param alarms: a sentence for each corrupt file.
     :param warnings: other sentences for the operator.
+    :param saved: the files whose checksum was saved for the first time, or in a dry run would be, in the order in
+        which they are verified.
     """
 
     by_name: Mapping[str, Checked]
@@ -131,6 +138,7 @@ class Verification(NamedTuple):
     summary: dict[str, Any]
     alarms: Sequence[str]
     warnings: Sequence[str]
+    saved: Sequence[CacheFile] = ()
 
 
 class _Pass(NamedTuple):
@@ -139,8 +147,10 @@ class _Pass(NamedTuple):
     :param info: what :func:`info_files.info_directory` gives; None where there is no such directory.
     :param locks: descriptor of the lock files' directory; None where there is none, or none can be used.
     :param may_store: whether locks are taken and results stored.
+    :param is_dry_run: whether it is said what would be stored.
     :param keep_lock_files: leave lock files, because other hosts may wait on them.
     :param first: the files that are begun at once, and so have the whole of the time.
+    :param existing_locks: the names of the lock files that exist, where no more can be made; else None.
     """
 
     settings: Settings
@@ -150,8 +160,10 @@ class _Pass(NamedTuple):
     info: int | None
     locks: int | None
     may_store: bool
+    is_dry_run: bool
     keep_lock_files: bool
     first: frozenset[str]
+    existing_locks: frozenset[str] | None
 
 
 def verify_files(
@@ -163,6 +175,7 @@ def verify_files(
     run_command: RunCommand,
     removed: frozenset[str] = frozenset(),
     may_store: bool = False,
+    is_dry_run: bool = False,
 ) -> Verification:
     """Verify the files in scope, those first that were verified longest ago, as far as the time allows.
 
@@ -174,6 +187,7 @@ def verify_files(
     :param removed: names of files that are gone.
     :param may_store: store missing checksums and stamp good ones, under nova's locks. Without it
         nothing is written, not even a lock file.
+    :param is_dry_run: say what a pass that may store would save. Exclusive with ``may_store``.
     :return: what was found out.
     :raises ImageCacheError: the cache cannot be opened.
     """
@@ -183,10 +197,11 @@ def verify_files(
         return _sum_up([], {}, snapshot, plan, settings, now, "")
     with ExitStack() as opened:
         opened.callback(os.close, cache)
-        locks, problem = _open_locks(settings, may_store)
+        locks, problem = _open_locks(settings, may_store, is_dry_run)
         if locks is not None:
             opened.callback(os.close, locks)
         may_store = may_store and locks is not None
+        is_dry_run = is_dry_run and not problem
         try:
             info = opened.enter_context(
                 info_directory(settings.image_info_filename_pattern, settings.cache_path, cache)
@@ -195,7 +210,7 @@ def verify_files(
             path = os.path.dirname(settings.image_info_filename_pattern)
             unreadable = [_unreadable(file, f"its info file in {printable(path)}: {exc.strerror}") for file in files]
             return _sum_up(unreadable, {}, snapshot, plan, settings, now, problem)
-        checked, records, due = _sort_out(files, settings, now, may_store, cache, info)
+        checked, records, due = _sort_out(files, settings, now, may_store or is_dry_run, cache, info)
         if due:
             # Here, so that a pass in which all are trusted does not pay for hashes and threads.
             from .hashing import Pace, in_background, on_all_cores, thread_count
@@ -209,19 +224,22 @@ def verify_files(
                 info=info,
                 locks=locks,
                 may_store=may_store,
+                is_dry_run=is_dry_run,
                 keep_lock_files=snapshot.store is None or snapshot.store.shared,
                 first=frozenset(file.name for file in due[: thread_count(len(due))]),
+                existing_locks=_existing_locks(snapshot, plan, removed),
             )
             checked += in_background(
                 lambda: on_all_cores(lambda file: _verify(file, records[file.name], work), due), run_command
             )
-    return _sum_up(checked, records, snapshot, plan, settings, now, problem)
+    return _sum_up(checked, records, snapshot, plan, settings, now, problem, is_dry_run)
 
 
 def judge(record: Record, is_known: bool, settings: ChecksumSettings, now: float, may_store: bool) -> Checksum | None:
     """Say what is known of a file without reading it.
 
     :param is_known: whether its checksum was given.
+    :param may_store: whether its checksum is stored, or in a dry run would be.
     :return: its result, None where it must be read.
     """
     if settings.algorithm in record.stored and _is_recent(record.verified_at, settings.interval_seconds, now):
@@ -253,7 +271,7 @@ def _in_scope(plan: Plan, settings: ChecksumSettings, removed: frozenset[str]) -
     ]
 
 
-def _open_locks(settings: Settings, may_store: bool) -> tuple[int | None, str]:
+def _open_locks(settings: Settings, may_store: bool, is_dry_run: bool) -> tuple[int | None, str]:
     """Open the directory of nova's locks; where it cannot be used, say why: nothing is stored then."""
     try:
         if may_store:
@@ -261,8 +279,19 @@ def _open_locks(settings: Settings, may_store: bool) -> tuple[int | None, str]:
         return os.open(settings.locks_path, _LOCKS_FLAGS), ""
     except OSError as exc:
         if not may_store and isinstance(exc, FileNotFoundError):
+            if is_dry_run and not can_create_owned_by_nova(settings.instances_path):
+                return None, f"nova's locks in {printable(settings.locks_path)} cannot be made by this user"
             return None, ""
         return None, f"nova's locks in {printable(settings.locks_path)} cannot be used: {exc.strerror}"
+
+
+def _existing_locks(snapshot: Snapshot, plan: Plan, removed: frozenset[str]) -> frozenset[str] | None:
+    """Return the lock files that exist if no other can be made, not even in the room of what was removed."""
+    obstacles = snapshot.obstacles
+    freed = sum(file.allocated_bytes for file in plan.removals if file.name in removed)
+    needed = obstacles.bytes_for_locks
+    has_room = not obstacles.new_locks or (needed is not None and bool(removed) and freed >= needed)
+    return None if has_room else obstacles.lock_files
 
 
 def _sort_out(
@@ -350,12 +379,16 @@ def _is_recent(time: float | None, interval_seconds: int, now: float) -> bool:
 def _verify(file: CacheFile, record: Record, work: _Pass) -> Checked:
     """Verify one file under its lock, or where nothing may be stored, while nobody holds that."""
     if work.pace.is_over():
-        return Checked(file, Checksum.LEFT, verified_at=record.verified_at)
+        left = Checked(file, Checksum.LEFT, verified_at=record.verified_at)
+        return _with_first_saving(left, record, work)
     locked = Checked(file, Checksum.SKIPPED, ChecksumReason.LOCKED, verified_at=record.verified_at)
     lock_file = lock_name("hash-" + file.name)
     unstored = ""
     try:
         if work.locks is not None and work.may_store:
+            why = _why_no_lock(file, work)
+            if why:
+                return _compare(file, record, work)._replace(unstored=why)
             lock = acquire(work.locks, lock_file, wait_seconds=0)
             if lock is None:
                 return locked
@@ -367,7 +400,52 @@ def _verify(file: CacheFile, record: Record, work: _Pass) -> Checked:
             return locked
     except OSError as exc:
         unstored = f"its lock {lock_file} cannot be used: {exc.strerror}"
-    return _compare(file, record, work)._replace(unstored=unstored)
+    checked = _compare(file, record, work)._replace(unstored=unstored)
+    return checked if unstored else _with_first_saving(checked, record, work)
+
+
+def _with_first_saving(checked: Checked, record: Record, work: _Pass) -> Checked:
+    """Add to the result of a dry run whether a prune would save a first checksum, or why it could not."""
+    file = checked.file
+    can_be_good = checked.state in (Checksum.OK, Checksum.UNVERIFIED, Checksum.LEFT)
+    if not work.is_dry_run or not can_be_good or work.settings.checksums.algorithm in record.stored:
+        return checked
+    try:
+        why = (
+            _why_no_lock(file, work)
+            or why_facts_cannot_be_stored(work.settings.image_info_filename_pattern, file.name, work.info)
+            or _why_not_taken(file, work)
+        )
+    except OSError as exc:
+        why = f"its info file or its lock: {exc.strerror}"
+    return checked._replace(unstored=why, is_first_saving=not why)
+
+
+def _why_no_lock(file: CacheFile, work: _Pass) -> str:
+    """Say why a lock file that is missing cannot be made; empty where none is missing, or all can be made."""
+    for lock_file in (lock_name("hash-" + file.name), info_lock_name(file.name)):
+        if work.existing_locks is not None and lock_file not in work.existing_locks:
+            return f"its lock {lock_file} cannot be made in {printable(work.settings.locks_path)}"
+    return ""
+
+
+def _why_not_taken(file: CacheFile, work: _Pass) -> str:
+    """Say why one of the locks of a file cannot be taken, as far as its lock file shows it."""
+    for lock_file in (lock_name("hash-" + file.name), info_lock_name(file.name)):
+        if work.locks is not None:
+            state = look_at_lock(work.locks, lock_file)
+            if state.is_held:
+                return f"somebody else keeps the lock {lock_file}"
+            if state.is_unusable or not _is_file_or_absent(lock_file, work.locks):
+                return f"its lock {lock_file} cannot be used"
+    return ""
+
+
+def _is_file_or_absent(name: str, directory: int) -> bool:
+    try:
+        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
+    except FileNotFoundError:
+        return True
 
 
 def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
@@ -391,7 +469,7 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
             remove_essex_checksum(file.name, work.cache)
     except (OSError, ImageCacheError) as exc:
         return _compare(file, record, work)._replace(unstored=_why(exc))
-    checked, digests = _read_whole(file, record, work)
+    checked, digests = _read_whole(file, record, work, to_store=True)
     facts = _facts(checked, digests, settings.checksums, work.now)
     if not facts:
         return checked
@@ -399,6 +477,8 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
         _store(file, facts, work, locks)
     except (OSError, ImageCacheError) as exc:
         return checked._replace(unstored=_why(exc))
+    algorithm = settings.checksums.algorithm
+    checked = checked._replace(is_first_saving=algorithm in facts and algorithm not in record.stored)
     return checked._replace(verified_at=work.now) if checked.state is Checksum.UNVERIFIED else checked
 
 
@@ -426,13 +506,14 @@ def _store(file: CacheFile, facts: Mapping[str, Any], work: _Pass, locks: int) -
 
 def _compare(file: CacheFile, record: Record, work: _Pass) -> Checked:
     """Verify one file, and store nothing."""
-    if not record.stored and file.name not in work.settings.checksums.known:
-        return Checked(file, Checksum.UNVERIFIED)
-    return _read_whole(file, record, work)[0]
+    return _read_whole(file, record, work, to_store=False)[0]
 
 
-def _read_whole(file: CacheFile, record: Record, work: _Pass) -> Reading:
-    """Read a file, and compare its checksums with what they must be; give these too, if it was read to its end."""
+def _read_whole(file: CacheFile, record: Record, work: _Pass, *, to_store: bool) -> Reading:
+    """Read a file, and compare its checksums with what they must be; give these too, if it was read to its end.
+
+    Where there is nothing to compare with and nothing to store, it is only opened.
+    """
     from .hashing import read_digests
 
     settings = work.settings.checksums
@@ -444,6 +525,8 @@ def _read_whole(file: CacheFile, record: Record, work: _Pass) -> Reading:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode) or before.st_ino != file.inode:
                 return checked._replace(reason=ChecksumReason.REPLACED), None
+            if not expected and not to_store:
+                return checked._replace(state=Checksum.UNVERIFIED), None
             digests = read_digests(descriptor, {settings.algorithm, *expected}, work.pace)
             after = os.fstat(descriptor)
         finally:
@@ -507,6 +590,7 @@ def _sum_up(
     settings: Settings,
     now: float,
     problem: str,
+    is_dry_run: bool = False,
 ) -> Verification:
     by_state: dict[Checksum, list[Checked]] = {state: [] for state in Checksum}
     for result in sorted(checked, key=lambda result: result.file.name):
@@ -514,6 +598,11 @@ def _sum_up(
     read = [result.read_bytes for result in checked if result.read_bytes is not None]
     times = [result.verified_at for result in checked if result.verified_at is not None]
     is_complete = len(times) == len(checked) and times
+    first_saved = [result.file for result in checked if result.is_first_saving]
+    saved = order(first_saved, records) if first_saved else []
+    warnings = _warnings(by_state, records, problem)
+    if saved and is_dry_run and settings.checksums.time_budget_seconds is not None:
+        warnings.append(_budget_warning(len(saved)))
     return Verification(
         by_name={result.file.name: result for result in checked},
         corrupt=[result.file for result in by_state[Checksum.CORRUPT]],
@@ -529,7 +618,8 @@ def _sum_up(
             "oldest_verification_seconds": max(0.0, now - min(times)) if is_complete else None,
         },
         alarms=[_alarm(result, snapshot, plan) for result in by_state[Checksum.CORRUPT]],
-        warnings=_warnings(by_state, records, problem),
+        warnings=warnings,
+        saved=saved,
     )
 
 
@@ -575,6 +665,13 @@ def _warnings(by_state: Mapping[Checksum, Sequence[Checked]], records: Mapping[s
             f"end: no run verifies such a file. Give it more in a run now and then."
         )
     return sentences
+
+
+def _budget_warning(count: int) -> str:
+    return (
+        f"checksum_time_budget_seconds decides how many of the {count} checksums in saved_checksums a prune saves. It "
+        f"saves them in that order. For all of them at once, leave the option out."
+    )
 
 
 def _count(items: Sequence[object]) -> str:

@@ -21,8 +21,10 @@ from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
 from .errors import ImageCacheError
+from .inode_flags import is_protected_by_flags
 from .layout import Kind, info_path, lock_name, parse_name, printable
 from .locks import acquire, release
+from .obstacles import is_others_in_sticky_directory
 
 __all__ = [
     "DIGITS",
@@ -38,6 +40,7 @@ __all__ = [
     "remove_essex_checksum",
     "remove_info",
     "store_facts",
+    "why_facts_cannot_be_stored",
 ]
 
 DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
@@ -229,6 +232,35 @@ def store_facts(
         _replace(directory, path, text)
     finally:
         release(lock, remove_file=not keep_lock_file)
+
+
+def why_facts_cannot_be_stored(pattern: str, name: str, directory: int | None) -> str:
+    """Say why :func:`store_facts` would fail, found without trying, so that a dry run knows it too.
+
+    The parameters are those of :func:`store_facts`. Locks are the caller's to look at.
+
+    :return: the reason, empty where there is none.
+    :raises OSError: the kernel does not answer.
+    """
+    path = info_path(pattern, name)
+    if directory is None:
+        return f"there is no directory {printable(os.path.dirname(path))}"
+    folder = os.fstat(directory)
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory) or is_protected_by_flags(directory):
+        return f"{printable(os.path.dirname(path))} may not be written"
+    try:
+        # Of what is no regular file, the descriptor is none that attributes could be asked of.
+        old = os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
+        if not stat.S_ISREG(old.st_mode):
+            return f"{printable(path)} is no regular file and is left alone"
+        descriptor = os.open(os.path.basename(path), _READ_FLAGS, dir_fd=directory)
+    except FileNotFoundError:
+        return ""
+    try:
+        is_fixed = is_protected_by_flags(descriptor) or is_others_in_sticky_directory(old, folder)
+    finally:
+        os.close(descriptor)
+    return f"{printable(path)} may not be replaced" if is_fixed else ""
 
 
 def _replace(directory: int, path: str, text: str) -> None:

@@ -7,7 +7,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from .apply import Outcome, apply_plan, rehearse_plan
 from .audit import corruption, look, verify
@@ -27,7 +27,7 @@ class PruneResult(NamedTuple):
 
     :param facts: the ``image_cache`` structure: what was found before anything was removed.
     :param done: what that structure has besides: what was done, or would be.
-    :param changed: whether anything was removed, or would be.
+    :param changed: whether anything was removed, or a checksum saved for the first time, or would be.
     :param diff: the cache's listing before and after.
     :param warnings: sentences to warn with.
     :param error: why the task fails, None if it does not.
@@ -72,11 +72,14 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             run_command,
             removed=frozenset(file.name for file in outcome.removed),
             may_store=not check_mode,
+            is_dry_run=check_mode,
         )
     except ImageCacheError as exc:
         failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
     errors = [_error(plan, outcome, settings), failure, corruption(verification, settings)]
+    saved = [file.name for file in verification.saved] if verification else []
     done = _describe_outcome(outcome)
+    done["saved_checksums"] = [printable(f"{settings.cache_path}/{name}") for name in saved]
     if params["details"] != "files":
         # With any details, each file that goes is told with its size and its reasons.
         removable = [verdict for verdict in plan.verdicts if verdict.state is State.REMOVABLE]
@@ -84,8 +87,8 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     return PruneResult(
         facts=describe(snapshot, plan, settings, now, params["details"], verification),
         done=done,
-        changed=bool(outcome.removed),
-        diff=_listing_diff(plan, outcome, settings),
+        changed=bool(outcome.removed or saved),
+        diff=_listing_diff(plan, outcome, settings, saved),
         warnings=[*warnings(snapshot, plan, verification), *outcome.warnings],
         error=" ".join(filter(None, errors)) or None,
     )
@@ -101,20 +104,26 @@ def _describe_outcome(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _listing_diff(plan: Plan, outcome: Outcome, settings: Settings) -> dict[str, str]:
-    """Return the cache's listing before and after, a line a file: name, size in bytes, reasons."""
+def _listing_diff(plan: Plan, outcome: Outcome, settings: Settings, saved: Sequence[str]) -> dict[str, str]:
+    """Return the cache's listing before and after, a line a file: name, size in bytes, reasons.
+
+    :param saved: the files whose checksum was saved for the first time. Each has a line of its own afterwards.
+    """
     removed = {file.name for file in outcome.removed}
     lines = {
         verdict.file.name: f"{verdict.file.name} {verdict.file.size_bytes} {','.join(reasons_of(verdict))}\n"
         for verdict in sorted(plan.verdicts, key=lambda verdict: verdict.file.name)
         if verdict.state is not State.OTHER
     }
+    after = {name: line for name, line in lines.items() if name not in removed}
+    for name in saved:
+        after[name] += f"{name} {settings.checksums.algorithm} saved\n"
     path = printable(settings.cache_path)
     return {
         "before_header": path,
         "after_header": path,
         "before": "".join(lines.values()),
-        "after": "".join(line for name, line in lines.items() if name not in removed),
+        "after": "".join(after.values()),
     }
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import look, verify
@@ -34,6 +34,8 @@ from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, picture, warnings
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
+    NOBODY,
+    as_user,
     mount,
     needs_root,
     nova_compute,
@@ -65,7 +67,7 @@ class TestWhatAPruneSays:
         assert checksum(result) == "unverified"
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
         assert used.locks() == []
-        assert result.changed is False
+        assert result.changed is True
 
     def test_then_it_trusts_it_for_an_hour(self, used: Host) -> None:
         write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR + 1)
@@ -477,7 +479,9 @@ class TestNoRoom:
                         file.write(bytes(4096))
                 except OSError:
                     pass
+            assert saved(prune(full, check_mode=True)) == []
             result = prune(full)
+            assert saved(result) == []
             return checksum(result), full.cached(), full.locks(), warnings(result)
 
         state, cached, locks, told = with_own_mounts(verify)
@@ -485,8 +489,8 @@ class TestNoRoom:
         assert cached == [BASE]
         assert locks == []
         assert (
-            f"could not be stored, and they are read again next time; of {BASE}: its info file: No space left on device"
-            in told[0]
+            f"could not be stored, and they are read again next time; of {BASE}: its lock nova-hash-{BASE} cannot be "
+            "made" in told[0]
         )
 
     def test_a_read_only_one(self, used: Host) -> None:
@@ -500,7 +504,7 @@ class TestNoRoom:
 
         state, told = with_own_mounts(verify)
         assert state == "ok"
-        assert any(f"nova-hash-{BASE} cannot be used: Read-only file system" in warning for warning in told)
+        assert any(f"nova-hash-{BASE} cannot be made" in warning for warning in told)
         assert info(used) == {"sha1": digest(used)}
 
 
@@ -525,3 +529,160 @@ def test_the_modules_say_what_the_core_does(used: Host) -> None:
     facts = run_module("image_cache_facts", {**options, "checksum_interval_seconds": 0})
     assert facts.failed
     assert facts.result["ansible_facts"]["image_cache"]["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
+
+
+def saved(result: PruneResult) -> list[str]:
+    """The names of the files whose first checksum was saved, or in a dry run would be."""
+    return [os.path.basename(path) for path in result.done["saved_checksums"]]
+
+
+class TestFirstChecksum:
+    """A checksum that is saved for the first time is a change, and a dry run lists it."""
+
+    def test_first_checksum_is_a_change_that_result_and_diff_list(self, used: Host) -> None:
+        before = picture(used.root)
+        dry = prune(used, check_mode=True)
+        assert picture(used.root) == before
+        run = prune(used)
+        for result in (dry, run):
+            assert result.changed is True
+            assert result.done["saved_checksums"] == [str(used.cache_path / BASE)]
+            assert result.diff["after"] == result.diff["before"] + f"{BASE} sha1 saved\n"
+
+    def test_renewed_time_of_verification_is_no_change(self, used: Host) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now - DAY)
+        for is_dry in (True, False):
+            result = prune(used, check_mode=is_dry)
+            assert (result.changed, saved(result), checksum(result)) == (False, [], "ok")
+
+    def test_checksum_that_moves_from_essex_is_no_change(self, used: Host) -> None:
+        (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
+        for is_dry in (True, False):
+            result = prune(used, check_mode=is_dry)
+            assert (result.changed, saved(result)) == (False, [])
+        assert info(used)["sha1"] == digest(used)
+
+    def test_checksum_of_another_algorithm_is_a_change(self, used: Host) -> None:
+        write_info(used, sha1=digest(used), sha1_timestamp=used.now)
+        for is_dry in (True, False):
+            result = prune(used, check_mode=is_dry, checksum_algorithm="sha256")
+            assert (result.changed, saved(result)) == (True, [BASE])
+
+    def test_audit_has_no_saved_checksums(self, used: Host) -> None:
+        assert "saved_checksums" not in audit(used).facts
+
+    def test_result_without_verification_has_an_empty_list(self, used: Host) -> None:
+        assert used.prune().done["saved_checksums"] == []
+
+    def test_time_budget_lists_files_in_order_and_warns(self, host: Host) -> None:
+        names = TestBudget().names(host, 4, size=1000)
+        write_info(host, names[0], sha1_attempt=host.now - HOUR)
+        write_info(host, names[1], sha1_attempt=host.now - DAY)
+        for budget in (0, 60):
+            dry = prune(host, check_mode=True, checksum_time_budget_seconds=budget)
+            assert saved(dry) == [names[2], names[3], names[1], names[0]]
+            assert any("checksum_time_budget_seconds decides how many of the 4" in text for text in warnings(dry))
+        assert saved(prune(host, checksum_time_budget_seconds=60)) == saved(dry)
+        assert not any("decides how many" in text for text in warnings(prune(host, checksum_time_budget_seconds=60)))
+
+    @pytest.mark.parametrize("lock", ["hash", "info"])
+    def test_file_whose_lock_is_held_is_not_listed(self, used: Host, lock: str) -> None:
+        with nova_compute() as nova:
+            nova.take(f"{lock}-{BASE}", used.locks_path)
+            for is_dry in (True, False):
+                result = prune(used, check_mode=is_dry)
+                assert (result.changed, saved(result)) == (False, [])
+        assert saved(prune(used)) == [BASE]
+
+    @needs_root
+    @pytest.mark.parametrize("user", [0, NOBODY])
+    def test_dry_run_knows_what_a_user_cannot_save(self, public_host: Host, user: int) -> None:
+        host = public_host
+        TestBudget().names(host, 2, size=1000)
+
+        def both() -> tuple[list[str], list[str]]:
+            return saved(prune(host, check_mode=True)), saved(prune(host))
+
+        dry, run = as_user(user, both)
+        assert dry == run
+        assert len(run) == (2 if user == 0 else 0)
+
+
+STATES = [
+    "nothing",
+    "recent",
+    "due",
+    "rotten",
+    "attempt",
+    "damaged",
+    "other algorithm",
+    "rotten other algorithm",
+    "essex",
+    "rotten essex",
+    "held hash",
+    "held info",
+    "info is a link",
+    "info is a directory",
+    "lock is a directory",
+    "lock is a fifo",
+    "info lock is a fifo",
+]
+
+
+def arrange(host: Host, name: str, state: str) -> None:
+    """Bring what is saved about a file into a state."""
+    good, bad = digest(host, name), "0" * 40
+    path, then = host.cache_path / f"{name}.info", host.now - DAY
+    if state == "recent":
+        write_info(host, name, sha1=good, sha1_timestamp=host.now)
+    elif state in ("due", "rotten"):
+        write_info(host, name, sha1=good if state == "due" else bad, sha1_timestamp=then)
+    elif state == "attempt":
+        write_info(host, name, sha1_attempt=then)
+    elif state == "damaged":
+        path.write_text('{"sha1": "')
+    elif state.endswith("other algorithm"):
+        value = digest(host, name, "sha256") if state.startswith("other") else "0" * 64
+        write_info(host, name, sha256=value, sha256_timestamp=then)
+    elif state.endswith("essex"):
+        (host.cache_path / f"{name}.sha1").write_text(good if state == "essex" else bad)
+    elif state == "info is a link":
+        path.symlink_to("elsewhere")
+    elif state == "info is a directory":
+        path.mkdir()
+    elif state == "lock is a directory":
+        (host.locks_path / f"nova-hash-{name}").mkdir()
+    elif state.endswith("lock is a fifo") or state == "lock is a fifo":
+        os.mkfifo(host.locks_path / f"nova-{'info' if state.startswith('info') else 'hash'}-{name}")
+
+
+@settings(max_examples=15, deadline=None, derandomize=True)
+@given(
+    st.lists(st.tuples(st.sampled_from(STATES), st.booleans(), st.booleans()), max_size=8),
+    st.sampled_from(["sha1", "sha256"]),
+    st.sampled_from(["used", "all"]),
+)
+def test_dry_run_lists_exactly_what_the_prune_saves(
+    tmp_path_factory: pytest.TempPathFactory, files: list[tuple[str, bool, bool]], algorithm: str, scope: str
+) -> None:
+    host = Host(tmp_path_factory.mktemp("host"))
+    with nova_compute() as nova:
+        for number, (state, is_used, is_old) in enumerate(files):
+            name = f"{number:040x}"
+            host.base(name, content=bytes([number]) * 1000, age=10 * DAY if is_old else HOUR / 2)
+            if is_used:
+                host.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": name})
+            if state.startswith("held"):
+                nova.take(f"{state.partition(' ')[2]}-{name}", host.locks_path)
+            else:
+                arrange(host, name, state)
+        options = {"checksum_algorithm": algorithm, "checksum_scope": scope}
+        before = picture(host.root)
+        dry = prune(host, check_mode=True, **options)
+        assert picture(host.root) == before
+        run = prune(host, **options)
+    assert saved(dry) == saved(run)
+    assert (dry.changed, dry.diff) == (run.changed, run.diff)
+    assert dry.done["removed"] == run.done["removed"]
+    for name in saved(run):
+        assert info(host, name)[algorithm] == digest(host, name, algorithm)

@@ -125,7 +125,7 @@ class TestAWholeCache:
         left, locks = cache.cached(), cache.locks()
         again = cache.prune(libvirt=True)
         assert again.changed is False
-        assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0}
+        assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0, "saved_checksums": []}
         assert again.diff["before"] == again.diff["after"]
         assert (cache.cached(), cache.locks()) == (left, locks)
 
