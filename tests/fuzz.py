@@ -59,7 +59,7 @@ def info(data: bytes) -> None:
 
 def compute_nodes(data: bytes) -> None:
     lies("compute_nodes", data)
-    read_storage_users(FOLDER)
+    read_storage_users(FOLDER, shared=True)
 
 
 def domain(data: bytes) -> None:

@@ -143,8 +143,7 @@ _LOOK_FAILED = (
 
 def _is_shared(result: Mapping[str, Any]) -> bool:
     image_cache = result.get("image_cache")
-    storage = image_cache.get("store") if isinstance(image_cache, Mapping) else None
-    return isinstance(storage, Mapping) and bool(storage.get("shared"))
+    return isinstance(image_cache, Mapping) and image_cache.get("shared_use") is not None
 
 
 def _failure(reasons: Sequence[str]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ options:
   image_cache_subdirectory_name:
     description:
       - The name of the cache directory in O(instances_path); a name, never a path.
+      - It may be this host's own on instances that several hosts share, such as nova's C(_base_$my_ip). Then all disks
+        in O(instances_path) still protect what they name here.
       - nova's own default, C(_base), where neither this nor O(config_file) says it.
     type: str
   image_info_filename_pattern:
@@ -115,6 +117,8 @@ options:
       - V(protect) keeps the files that back its disks.
       - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers
         are orphans where the Compute API was asked for its usual list.
+      - With V(ignore), no directory counts as an orphan while nova's record of this storage (C(compute_nodes)) has a
+        host, however long ago it used it, whose instances are unknown. O(instance_hosts) names the hosts that are gone.
     type: str
     choices: [protect, ignore]
     default: protect

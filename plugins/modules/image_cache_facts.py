@@ -80,7 +80,8 @@ ansible_facts:
           returned: success
           type: str
         store:
-          description: The storage that the cache lies on. All but C(users) is V(none) if the cache does not exist.
+          description: The storage that the cache lies on. All but C(instances_id) and C(users) is V(none) if the cache
+            does not exist.
           returned: success
           type: dict
           contains:
@@ -88,6 +89,12 @@ ansible_facts:
               description:
                 - The same for two hosts only if they see the same directory, by file system type, source and path for
                   a network or cluster file system, and by machine, device and path for a local one.
+              returned: success
+              type: str
+            instances_id:
+              description:
+                - The same for O(instances_path). Hosts with another C(id) and the same C(instances_id) have caches of
+                  their own on shared instances.
               returned: success
               type: str
             filesystem:
@@ -294,8 +301,8 @@ ansible_facts:
           type: dict
         shared_use:
           description:
-            - What a prune of the same storage from another host has to be told about this one. V(none) if the storage
-              is not shared.
+            - What a prune of the same storage from another host, or of another cache beside the same instances, has to
+              be told about this one. V(none) if the storage is not shared.
             - Only C(problems) is ever shortened. So it is as large as the number of instances, hosts and held files
               asks for, whatever O(details) says. An instance takes about 200 bytes.
           returned: success
@@ -319,6 +326,11 @@ ansible_facts:
               elements: str
             users:
               description: The whole of C(store.users).
+              returned: success
+              type: list
+              elements: str
+            future_users:
+              description: Those of them that nova's record has with a time in the future.
               returned: success
               type: list
               elements: str

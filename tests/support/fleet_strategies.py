@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages impor
 
 GIB = 1 << 30
 NFS = "nfs4:filer:/instances:/_base"
+NEIGHBOUR = "nfs4:filer:/instances:/_base_b"  # another cache beside the same instances
 # What a guest, a tenant or a host could call something. None of it may be resolved or changed.
 HOSTILE = ("{{ lookup('pipe', 'touch /tmp/pwned') }}", "{% raw %}", "<script>", "\x1b[31m", "'\"$()`", "a b", "")
 
@@ -35,15 +36,17 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
     """
     identity = f"ext4:{nova_name}:8:1:/_base" if storage is None else storage or None
     is_shared = identity is not None and identity.startswith("nfs")
+    instances_id, _slash, directory = (identity or "").rpartition("/")
     use, policy = more.pop("use", {} if is_shared else None), more.pop("policy", {})
     cached, removable = more.pop("cached", 0), more.pop("removable", 0)
     return {
-        "cache_path": "/nova/_base",
+        "cache_path": f"/nova/{directory if directory.startswith('_base') else '_base'}",
         "exists": identity is not None,
         "now": 1.5,
         "host": nova_name,
         "store": {
             "id": identity,
+            "instances_id": instances_id or identity,
             "filesystem": None if identity is None else identity.partition(":")[0],
             "shared": None if identity is None else is_shared,
             "users": [],
@@ -85,6 +88,7 @@ def shared_use(nova_name: str, **more: Any) -> dict[str, Any]:
         "held": [],
         "problems": [],
         "users": [],
+        "future_users": [],
         "marks": [1, 2, 3],
         "keep_images": [],
         "keep_files": [],
@@ -194,10 +198,10 @@ def answers(draw: st.DrawFn, name: str) -> HostAnswer:
     if draw(st.integers(0, 5)) == 0:
         state = draw(st.sampled_from([AnswerState.FAILED, AnswerState.UNREACHABLE, AnswerState.NOT_LOOKED_AT]))
         return HostAnswer(name, state, options, None, "No route to host", in_batch)
-    storage = draw(st.sampled_from([NFS, NFS, NFS, "nfs4:other", "ext4:1", None, ""]))
+    storage = draw(st.sampled_from([NFS, NFS, NFS, NEIGHBOUR, "nfs4:other", "ext4:1", None, ""]))
     nova_name = draw(st.sampled_from([name, name, name, "a"]))
     size = draw(st.integers(0, 1 << 40))
-    more: dict[str, Any] = {"use": draw(uses)} if storage in (NFS, "nfs4:other") else {}
+    more: dict[str, Any] = {"use": draw(uses)} if storage in (NFS, NEIGHBOUR, "nfs4:other") else {}
     image_cache = found(nova_name, storage, cached=size, removable=draw(st.integers(0, 1 << 40)), **more)
     assert parse_image_cache(image_cache) == ""
     state = draw(st.sampled_from([AnswerState.ANSWERED, AnswerState.ANSWERED, AnswerState.FAILED]))

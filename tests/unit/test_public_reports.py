@@ -228,6 +228,12 @@ class TestFileThatIsTooShortForAnImage:
         disk_info(host, UUID, recorded)
         assert "disk.swap is too short to be a disk image (0 bytes)" in refused(host)
 
+    def test_disk_from_the_future_is_young_and_said_to_be_from_the_future(self, host: Host) -> None:
+        age(host.disk(UUID, b"", "disk.swap"), -OLD)
+        refusal = refused(host)
+        assert f"{UUID}/disk.swap is too short to be a disk image (0 bytes)" in refusal
+        assert "Its modification time is in the future, so it may be a disk that is being made." in refusal
+
     @pytest.mark.parametrize("name", ["disk.info.tmp", "disk.fallocate_test", "disk.part"])
     def test_young_file_that_is_no_disk_by_its_name_stops_nothing(self, host: Host, name: str) -> None:
         host.disk(UUID, b"", name)

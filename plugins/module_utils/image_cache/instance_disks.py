@@ -336,6 +336,11 @@ class _Reader:
                 self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
             else:
                 self.found.vanished.append(instance)
+        elif isinstance(exc, NoImageError) and _is_in_future(path):
+            self.found.problems.append(
+                f"{exc} Its modification time is in the future, so it may be a disk that is being made. Set the clocks "
+                f"of the hosts and the storage right, then touch the file."
+            )
         elif isinstance(exc, NoImageError) and not _is_new(path):
             self.found.warnings.append(f"{exc} It names no base file, and nothing is refused because of it.")
         elif not _is_ploop(path):
@@ -390,8 +395,16 @@ def _is_ploop(path: str) -> bool:
 
 
 def _is_new(path: str) -> bool:
+    """Tell whether a file may still be in the making. One from the future is young, by a clock that is wrong."""
     try:
-        return abs(time.time() - os.stat(path).st_mtime) < _NEW_SECONDS
+        return time.time() - os.stat(path).st_mtime < _NEW_SECONDS
+    except OSError:
+        return False
+
+
+def _is_in_future(path: str) -> bool:
+    try:
+        return os.stat(path).st_mtime - time.time() > _NEW_SECONDS
     except OSError:
         return False
 

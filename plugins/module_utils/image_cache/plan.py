@@ -35,7 +35,9 @@ __all__ = [
     "used_by",
 ]
 
-_USER_SECONDS = 24 * 3600  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
+_DAY_SECONDS = 24 * 3600
+_CLOCK_TOLERANCE_SECONDS = 60  # by how much the clocks of hosts and storage may differ without a word
+_USER_SECONDS = _DAY_SECONDS  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
 
 
 class State(str, Enum):
@@ -154,6 +156,8 @@ class Plan(NamedTuple):
     :param unlisted_instances: those of them that say that instances were not given.
     :param users: the hosts that nova saw using this storage within 24 hours.
     :param inventory: the instances that it was made for.
+    :param future_users: those of them whose time is in the future, because a clock is or was wrong.
+    :param warnings: sentences for the operator that stop nothing.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
     :param ignored_orphans: the orphans whose use of a file to remove is ignored, by the file's name.
     """
@@ -172,6 +176,8 @@ class Plan(NamedTuple):
     limit_exceeded: tuple[str, ...] = ()
     unremovable: tuple[str, ...] = ()
     blocked_by: str = ""
+    future_users: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
@@ -195,7 +201,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         key=lambda file: (_needs_new_lock(file, obstacles), file.mtime_ns, file.name),
     )
     removals, kept, causes = _select_removals(removable, verdicts, snapshot, settings)
-    unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings)
+    unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings, now)
     unknown_use = (
         *sorted(snapshot.problems),
         *inventory.problems,
@@ -226,6 +232,8 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         limit_exceeded=limit_exceeded,
         unremovable=tuple(unremovable_sentence(names, settings.cache_path, why) for why, names in causes.items()),
         blocked_by=obstacles.everything if causes else "",
+        future_users=tuple(host for host in users if _is_in_future(snapshot.storage_users[host], now)),
+        warnings=(*_of_unknown_users(usage, snapshot, inventory, settings), *_of_times_in_future(verdicts, now)),
     )
 
 
@@ -282,6 +290,8 @@ def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) ->
         named = _directories_in_domains(inventory, settings)
         owners.update({name: named[name] for name in orphans & named.keys()})
         orphans -= named.keys()
+    if not settings.protect_orphans and _unknown_users(snapshot, inventory):
+        orphans.clear()  # any of them may be a guest of such a host
     return Usage(owners, frozenset(orphans), images, instances, image_ids)
 
 
@@ -344,19 +354,69 @@ def _owners(directories: Sequence[str], usage: Usage) -> tuple[str, ...]:
     return tuple(sorted({usage.owners.get(directory, directory) for directory in directories}))
 
 
+def _unknown_users(snapshot: Snapshot, inventory: Inventory) -> tuple[str, ...]:
+    """Return the hosts that ever used these instances, by nova's record, and whose own are unknown."""
+    return tuple(sorted(snapshot.storage_users.keys() - inventory.hosts))
+
+
 def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
     return tuple(sorted(host for host, seen in snapshot.storage_users.items() if now - seen < _USER_SECONDS))
 
 
+def _is_in_future(time: float, now: float) -> bool:
+    return time - now > _CLOCK_TOLERANCE_SECONDS
+
+
+def _of_unknown_users(usage: Usage, snapshot: Snapshot, inventory: Inventory, settings: Settings) -> tuple[str, ...]:
+    """Say why no directory counts as an orphan, although orphans are to be ignored."""
+    users = _unknown_users(snapshot, inventory)
+    # Of shared storage, one host that was told of no other knows its own instances alone.
+    is_alone = snapshot.store is not None and snapshot.store.shared and not inventory.complete_for
+    has_unknown = inventory.asked and not usage.owners.keys() >= set(snapshot.instance_directories)
+    if settings.protect_orphans or not users or not has_unknown or is_alone:
+        return ()
+    return (
+        f"No directory counts as an orphan: nova's record (compute_nodes) names {some_names(users)}, whose instances "
+        f"are unknown. Add them to instances, and the hosts to instance_hosts. Hosts that are gone are named in "
+        f"instance_hosts alone (image_cache_exempt_storage_users of the role).",
+    )
+
+
+def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, ...]:
+    """Say which unused files are young because they are from the future."""
+    names = sorted(
+        verdict.file.name
+        for verdict in verdicts
+        if verdict.state is State.TOO_YOUNG and _is_in_future(verdict.file.mtime_ns / 1_000_000_000, now)
+    )
+    if not names:
+        return ()
+    return (
+        f"Unused files have modification times in the future ({some_names(names)}), by a clock that is or was wrong. "
+        f"They are kept as young until then. Set the clocks of the hosts and the storage right, and touch the files.",
+    )
+
+
+def _unlisted_host(host: str, seen: float, now: float) -> str:
+    if not _is_in_future(seen, now):
+        return (
+            f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not "
+            f"among those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for "
+            f"this one, give it as host."
+        )
+    return (
+        f"nova's record (compute_nodes) has host {printable(host)} with a time in the future, "
+        f"{(seen - now) / _DAY_SECONDS:.6g} days ahead of this host's clock, because a clock is or was wrong. So it "
+        f"counts as a user of this storage, and its instances are not among those given. Set the clocks right. Add its "
+        f"instances to instances, and the host to instance_hosts; one that is gone, to instance_hosts alone."
+    )
+
+
 def _unlisted_instances(
-    users: Sequence[str], snapshot: Snapshot, inventory: Inventory, settings: Settings
+    users: Sequence[str], snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float
 ) -> tuple[str, ...]:
     sentences = [
-        f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not among "
-        f"those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for this one, "
-        f"give it as host."
-        for host in users
-        if host not in inventory.hosts
+        _unlisted_host(host, snapshot.storage_users[host], now) for host in users if host not in inventory.hosts
     ]
     is_empty = inventory.asked and not inventory.instances and not inventory.problems
     # What backs a leftover is protected then. On shared storage, the role itself names all hosts.

@@ -106,7 +106,7 @@ def describe(
             "remove_unused_kernels": settings.remove_unused_kernels,
             "orphans": "protect" if settings.protect_orphans else "ignore",
         },
-        "shared_use": _shared_use(snapshot, plan, settings) if snapshot.store and snapshot.store.shared else None,
+        "shared_use": _shared_use(snapshot, plan, settings) if _is_shared(snapshot) else None,
     }
     if details == "summary":
         return _shortened(facts)
@@ -155,6 +155,7 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use if sentence not in untold]
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.limit_exceeded]
     sentences += plan.unremovable
+    sentences += plan.warnings
     sentences += snapshot.warnings
     sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:
@@ -194,12 +195,19 @@ def _store(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
     store = snapshot.store
     return {
         "id": None if store is None else printable(store.store_id),
+        "instances_id": None if snapshot.instances_store is None else printable(snapshot.instances_store.store_id),
         "filesystem": None if store is None else printable(store.filesystem),
         "shared": None if store is None else store.shared,
         "users": _names(plan.users),
         "free_bytes": None if store is None else store.free_bytes,
         "total_bytes": None if store is None else store.total_bytes,
     }
+
+
+def _is_shared(snapshot: Snapshot) -> bool:
+    """Tell whether other hosts see this cache or, where there is none yet, may have caches beside it."""
+    store = snapshot.store or snapshot.instances_store
+    return store is not None and store.shared
 
 
 def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str, Any]:
@@ -229,6 +237,7 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "held": _names(held),
         "problems": _first(problems, _PROBLEMS_BYTES),
         "users": _names(plan.users),
+        "future_users": _names(plan.future_users),
         "marks": _marks(snapshot),
         "keep_images": _names(settings.keep_images),
         "keep_files": _names(settings.keep_files),

@@ -69,7 +69,7 @@ class CacheFile(NamedTuple):
 class Snapshot(NamedTuple):
     """What was found on the host.
 
-    :param exists: whether there is a cache directory; without one the rest is empty.
+    :param exists: whether there is a cache directory; without one the rest is empty but ``instances_store``.
     :param files: every entry of the cache directory.
     :param held_by_qemu: names of the files on which QEMU holds its lock.
     :param opened: names of the files that a process of this host has open.
@@ -86,6 +86,7 @@ class Snapshot(NamedTuple):
     :param other_disks: the disks that were looked at besides.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
     :param obstacles: what is known to stand in the way of removals.
+    :param instances_store: the storage of ``instances_path``, on which other hosts may have caches of their own.
     """
 
     exists: bool
@@ -105,6 +106,7 @@ class Snapshot(NamedTuple):
     replaced: Mapping[str, Sequence[str]] = MappingProxyType({})
     overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     obstacles: Obstacles = Obstacles()
+    instances_store: Store | None = None
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -152,7 +154,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     """
     cache = open_cache(settings)
     if cache is None:
-        return Snapshot(exists=False)
+        return Snapshot(exists=False, instances_store=_find_store(settings.instances_path, settings))
     problems: list[str] = []
     warnings: list[str] = []
     try:
@@ -178,14 +180,13 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             f"The open files of {open_files.hidden_processes} processes could not be seen, for which it takes root "
             f"(become: true) with all its capabilities. QEMU's own locks were seen."
         )
+    store = _find_store(settings.cache_path, settings)
+    instances_store = _find_store(settings.instances_path, settings)
     try:
-        users = read_storage_users(settings.instances_path)
+        users = read_storage_users(settings.instances_path, instances_store.shared)
     except ImageCacheError as exc:
         users = {}
         problems.append(str(exc))
-    store = find_store(settings.cache_path)
-    if settings.shared_storage is not None:
-        store = store._replace(shared=settings.shared_storage)
     if store.shared and is_mounted:
         problems.append(
             f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
@@ -195,6 +196,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     return Snapshot(
         exists=True,
         store=store,
+        instances_store=instances_store,
         files=tuple(files),
         held_by_qemu=frozenset(held),
         opened=frozenset(opened),
@@ -222,6 +224,11 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             lock_files=frozenset(locks.existing),
         ),
     )
+
+
+def _find_store(path: str, settings: Settings) -> Store:
+    store = find_store(path)
+    return store if settings.shared_storage is None else store._replace(shared=settings.shared_storage)
 
 
 def _find_replaced(

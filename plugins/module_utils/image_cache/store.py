@@ -48,7 +48,7 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Store(NamedTuple):
-    """Where the cache lies. ``store_id`` is equal for two hosts only if they see the same directory."""
+    """Where a directory lies. ``store_id`` is equal for two hosts only if they see the same directory."""
 
     store_id: str
     filesystem: str
@@ -60,7 +60,7 @@ class Store(NamedTuple):
 def find_store(path: str) -> Store:
     """Describe the file system under a directory.
 
-    :param path: the cache directory.
+    :param path: the directory.
     :return: its store. A network or cluster file system is known by its type, source and path, a
         local one by the machine and the device as well.
     :raises ImageCacheError: the mounts of this host cannot be read.
@@ -72,7 +72,7 @@ def find_store(path: str) -> Store:
             longest = -1
             for line in stream:
                 mount, _dash, origin = line.partition(" - ")
-                _id, _parent, mount_device, root, mount_point = (_unescape(field) for field in mount.split(" ")[:5])
+                _id, _parent, mount_device, root, mount_point = [_unescape(field) for field in mount.split(" ", 5)[:5]]
                 below = _path_below(real_path, mount_point)
                 if below is not None and len(mount_point) >= longest:
                     longest = len(mount_point)
@@ -102,10 +102,12 @@ def is_shared(filesystem: str) -> bool:
     return filesystem in _SHARED or filesystem == "fuse" or filesystem.startswith("fuse.")
 
 
-def read_storage_users(instances_path: str) -> dict[str, float]:
+def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:
     """Read which hosts nova saw using this storage (``nova/virt/storage_users.py``).
 
     :param instances_path: the directory with the ``compute_nodes`` file.
+    :param shared: whether other hosts write the file too. nova truncates it before it writes it. So an empty one may
+        lack hosts there, and on a local disk it has none.
     :return: the time of each host's last use, in unix seconds; empty where nova keeps no such file.
     :raises ImageCacheError: the file is there and cannot be read or understood.
     """
@@ -118,6 +120,10 @@ def read_storage_users(instances_path: str) -> dict[str, float]:
             text = stream.read(_USERS_SIZE_LIMIT + 1)
         if len(text) > _USERS_SIZE_LIMIT:
             raise ValueError("it is too large")
+        if not text.strip():
+            if shared:
+                raise ValueError("it is empty, perhaps because another host writes it now")
+            return {}
         # Whole numbers as floats too: of millions of digits, int() would take minutes.
         users: dict[str, float] = json.loads(text, parse_int=float)
         if not all(isinstance(seen, float) and math.isfinite(seen) for seen in users.values()):
@@ -140,7 +146,7 @@ def _path_below(path: str, mount_point: str) -> str | None:
 
 
 def _unescape(field: str) -> str:
-    return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field)
+    return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field) if "\\" in field else field
 
 
 def _machine_id() -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import math
+import posixpath
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +38,7 @@ _SHARED_USE = {
     "held": [str],
     "problems": [str],
     "users": [str],
+    "future_users": [str],
     "marks": [int],
     "keep_images": list,
     "keep_files": [str],
@@ -52,6 +54,7 @@ _FOUND = {
     "host": str,
     "store": {
         "id": _MAYBE_TEXT,
+        "instances_id": _MAYBE_TEXT,
         "filesystem": _MAYBE_TEXT,
         "shared": _MAYBE_BOOL,
         "users": [str],
@@ -124,8 +127,18 @@ class HostAnswer:
         return frozenset({self.name, self.nova_name} - {""})
 
     @property
+    def instances_path(self) -> str:
+        """Where its instances are; empty where it did not answer."""
+        return "" if self.image_cache is None else posixpath.dirname(self.image_cache["cache_path"])
+
+    @property
+    def cache_name(self) -> str:
+        """The name of its cache directory in there, which may be the host's own; empty where it did not answer."""
+        return "" if self.image_cache is None else posixpath.basename(self.image_cache["cache_path"])
+
+    @property
     def shared_use(self) -> Mapping[str, Any]:
-        """What other members of its storage have to know of it; empty where it shares none."""
+        """What other hosts on its instances have to know of it; empty where it shares none."""
         return {} if self.image_cache is None else self.image_cache["shared_use"] or {}
 
 

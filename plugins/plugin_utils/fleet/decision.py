@@ -121,7 +121,7 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
             decision = HostDecision(Action.PRUNE, hand_off(storage, fleet))
         else:
             # One host fails for each cause that all have in common.
-            causes = (*blocked, *(fleet.clouds[key].problem for key in sorted(storage.clouds)))
+            causes = (*blocked, *(fleet.clouds[key].problem for key in sorted(storage.all_clouds)))
             new = tuple(cause for cause in causes if cause and cause not in failed_for)
             failed_for.update(new)
             if new:

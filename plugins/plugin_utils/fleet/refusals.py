@@ -38,20 +38,29 @@ def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> lis
     if len(storage.members) > 1:
         reasons += _contradictions(storage)
         reasons += _of_members_limits(storage)
+    if len(storage.members) > 1 or storage.neighbours:
+        reasons += _other_paths_of_neighbours(storage)
         reasons += _unlisted_instances(storage)
         reasons += [
-            f"On {host.name}: {problem}" for host in storage.members for problem in host.shared_use.get("problems", ())
+            f"On {host.name}: {problem}"
+            for host in _with_neighbours(storage)
+            for problem in host.shared_use.get("problems", ())
         ]
     return list(dict.fromkeys(reasons))
 
 
+def _with_neighbours(storage: Storage) -> tuple[HostAnswer, ...]:
+    """Return all hosts that are known to have disks on the instances of a storage."""
+    return (*storage.members, *storage.neighbours)
+
+
 def _of_the_apis(storage: Storage, fleet: Fleet) -> Iterator[str]:
-    for key in sorted(storage.clouds):
+    for key in sorted(storage.all_clouds):
         cloud = fleet.clouds[key]
         if cloud.problem:
             yield cloud.problem
             continue
-        for host in storage.members:
+        for host in _with_neighbours(storage):
             options = host.options
             is_known = host.names & cloud.instances.keys() or fleet.unclaimed(cloud)
             if (
@@ -87,11 +96,7 @@ def _unknown_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
     yield from _outside_their_group(storage, fleet)
     if storage.group or storage.is_one_machine:
         return
-    yield from (
-        f"Host {user} used this storage within the last 24 hours, and no host of this play that answered is known to "
-        f"nova by that name. Run the play on it as well. {_INSTEAD}"
-        for user in _strangers(storage, fleet)
-    )
+    yield from (_unknown_user(user, storage) for user in _strangers(storage, fleet))
     if storage.is_on_network and not storage.is_registered and not _has_declared_members(storage):
         yield (
             f"The storage of {storage.names} is shared, and nova keeps no record there (compute_nodes) of who uses "
@@ -122,8 +127,22 @@ def _absent(storage: Storage, fleet: Fleet) -> list[HostAnswer]:
 
 def _strangers(storage: Storage, fleet: Fleet) -> list[str]:
     """Return the users of a storage, by nova's names, of whose instances nothing is known."""
-    known = storage.nova_names.union(fleet.exempt, *(host.options.instance_hosts for host in storage.members))
+    hosts = _with_neighbours(storage)
+    known = fleet.exempt.union((host.nova_name for host in hosts), *(host.options.instance_hosts for host in hosts))
     return sorted(storage.users - known)
+
+
+def _unknown_user(user: str, storage: Storage) -> str:
+    if user not in storage.future_users:
+        return (
+            f"Host {user} used this storage within the last 24 hours, and no host of this play that answered is known "
+            f"to nova by that name. Run the play on it as well. {_INSTEAD}"
+        )
+    return (
+        f"nova's record (compute_nodes) has host {user} with a time in the future, because a clock is or was wrong. So "
+        f"it counts as a user of this storage, and no host of this play that answered is known to nova by that name. "
+        f"Set the clocks right, and run the play on it as well. {_INSTEAD}"
+    )
 
 
 def _outside_their_group(storage: Storage, fleet: Fleet) -> Iterator[str]:
@@ -152,13 +171,14 @@ def _too_few_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
     """
     if storage.id is None:
         return
-    known = fleet.exempt.union(*(host.names for host in storage.members))
+    hosts = _with_neighbours(storage)
+    known = fleet.exempt.union(*(host.names for host in hosts))
+    count = len({host.nova_name for host in hosts})
     for declared in dict.fromkeys(host.options.storage_members for host in storage.members):
-        if isinstance(declared, int) and len(storage.nova_names) < declared:
+        if isinstance(declared, int) and count < declared:
             yield (
-                f"image_cache_storage_members says that {declared} hosts share this storage, and "
-                f"{len(storage.nova_names)} answered ({storage.names}). Run the play on all of them, without job "
-                "slicing."
+                f"image_cache_storage_members says that {declared} hosts share this storage, and {count} answered "
+                f"({_names(hosts)}). Run the play on all of them, without job slicing."
             )
         # A variable of the whole play may name the members of another storage.
         is_meant = storage.is_on_network or not known.isdisjoint(declared if isinstance(declared, tuple) else ())
@@ -243,6 +263,18 @@ def _contradictions(storage: Storage) -> Iterator[str]:
             yield from _policy_disagreements(host.name, found, first.name, first_found)
 
 
+def _other_paths_of_neighbours(storage: Storage) -> Iterator[str]:
+    """Yield the neighbours that see the same instances under another path: their disks name files by it."""
+    first = storage.members[0]
+    for host in storage.neighbours:
+        if host.instances_path != first.instances_path:
+            yield (
+                f"{host.name} has the instances of this storage at {host.instances_path} and {first.name} at "
+                f"{first.instances_path}. nova needs one instances_path on all hosts that share it. Mount it at one "
+                "path."
+            )
+
+
 def _one_machine_disagreements(
     host: HostAnswer, found: Mapping[str, Any], first: HostAnswer, first_found: Mapping[str, Any]
 ) -> Iterator[str]:
@@ -280,7 +312,7 @@ def _of_members_limits(storage: Storage) -> Iterator[str]:
 def _unlisted_instances(storage: Storage) -> Iterator[str]:
     """Yield members whose instances only their directories name, where such directories protect nothing."""
     ignoring = any(host.options.ignores_orphans for host in storage.members)
-    for host in storage.members:
+    for host in _with_neighbours(storage):
         options = host.options
         has_source = options.libvirt or options.asks_api or options.records_digest
         if ignoring and not has_source:

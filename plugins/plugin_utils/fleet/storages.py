@@ -73,11 +73,13 @@ class Storage:
     :param id: what tells it from other storages; None if there is no cache.
     :param members: the hosts of the batch that use it and answered, in the order of the play.
     :param group: the hosts that share it by the operator's word; empty without such a word.
+    :param neighbours: the hosts of the batch that answered with another cache directory on the same instances.
     """
 
     id: str | None
     members: tuple[HostAnswer, ...]
     group: tuple[str, ...] = ()
+    neighbours: tuple[HostAnswer, ...] = ()
 
     @property
     def found(self) -> tuple[Mapping[str, Any], ...]:
@@ -111,8 +113,13 @@ class Storage:
 
     @property
     def users(self) -> frozenset[str]:
-        """The hosts that nova saw use it lately, by nova's names."""
+        """The hosts that nova saw use its instances lately, by nova's names."""
         return frozenset(user for found in self.found for user in (found["shared_use"] or found["store"])["users"])
+
+    @property
+    def future_users(self) -> frozenset[str]:
+        """Those of them that nova's record has with a time in the future, because a clock is or was wrong."""
+        return frozenset(user for host in self.members for user in host.shared_use.get("future_users", ()))
 
     @property
     def is_registered(self) -> bool:
@@ -132,7 +139,7 @@ class Storage:
     @property
     def needs_hand_off(self) -> bool:
         """Whether its pruner, looking alone, does not see all that matters."""
-        return len(self.members) > 1 or bool(self.clouds)
+        return len(self.members) > 1 or bool(self.neighbours) or bool(self.clouds)
 
     @property
     def cached_bytes(self) -> int:
@@ -163,7 +170,16 @@ class Storage:
     @property
     def clouds(self) -> frozenset[tuple[str, str]]:
         """The clouds and regions that know instances of its members."""
-        return frozenset((host.options.cloud, host.options.region) for host in self.members if host.options.asks_api)
+        return _clouds_of(self.members)
+
+    @property
+    def all_clouds(self) -> frozenset[tuple[str, str]]:
+        """The clouds and regions that know instances of its members and neighbours."""
+        return self.clouds | _clouds_of(self.neighbours)
+
+
+def _clouds_of(hosts: Iterable[HostAnswer]) -> frozenset[tuple[str, str]]:
+    return frozenset((host.options.cloud, host.options.region) for host in hosts if host.options.asks_api)
 
 
 def storage_id(host: HostAnswer, group: str) -> str | None:
@@ -171,10 +187,11 @@ def storage_id(host: HostAnswer, group: str) -> str | None:
 
     :param host: a host that answered.
     :param group: its storage group; empty if it is in none.
-    :return: ``group:NAME``, or what the host's file system says; None without a cache.
+    :return: ``group:NAME:DIRECTORY`` with the name of the cache directory, or what the host's file system says; None
+        without a cache.
     """
     if group:
-        return f"group:{group}"
+        return f"group:{group}:{host.cache_name}"
     return None if host.image_cache is None else host.image_cache["store"]["id"]
 
 
@@ -191,14 +208,44 @@ def group_into_storages(fleet: Fleet) -> list[Storage]:
             identity = storage_id(host, group_of.get(host.name, ""))
             key = ("host", host.name) if identity is None else ("storage", identity)
             members.setdefault(key, []).append(host)
+    sharing: dict[tuple[str, str], list[HostAnswer]] = {}
+    for hosts in members.values():
+        for host in hosts:
+            for place in _instances_of(host, group_of):
+                sharing.setdefault(place, []).append(host)
     return [
         Storage(
             id=identity if kind == "storage" else None,
             members=tuple(hosts),
             group=tuple(fleet.groups.get(group_of.get(hosts[0].name, ""), ())),
+            neighbours=_neighbours(hosts, sharing, group_of) if kind == "storage" else (),
         )
         for (kind, identity), hosts in members.items()
     ]
+
+
+def _instances_of(host: HostAnswer, group_of: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what tells the instances of a host from others, by its file system and its group; empty if not shared."""
+    if not host.shared_use:
+        return []
+    by_group = [("group", group_of[host.name])] if host.name in group_of else []
+    instances_id = (host.image_cache or {})["store"].get("instances_id")
+    return [("id", instances_id), *by_group] if instances_id else by_group
+
+
+def _neighbours(
+    members: Sequence[HostAnswer], sharing: Mapping[tuple[str, str], Sequence[HostAnswer]], group_of: Mapping[str, str]
+) -> tuple[HostAnswer, ...]:
+    """Return the hosts that share the instances of a storage's members and have other cache directories there."""
+    names = {host.name for host in members}
+    found = {
+        host.name: host
+        for member in members
+        for place in _instances_of(member, group_of)
+        for host in sharing[place]
+        if host.cache_name != member.cache_name and host.name not in names
+    }
+    return tuple(found.values())
 
 
 def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
@@ -207,13 +254,14 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
     :param storage: one that is not refused.
     :param fleet: all hosts of the play.
     :return: options of the modules: what any member keeps or holds is kept, the instances of all are counted, and the
-        strictest of all limits counts. They replace the pruner's own, but ``instances`` are added to
-        them. Empty where the pruner knows all by itself.
+        strictest of all limits counts. The instances of neighbours are there without their images, which use another
+        cache. The options replace the pruner's own, but ``instances`` are added to them. Empty where the pruner knows
+        all by itself.
     """
     pruner = storage.pruner
     others = [host for host in storage.members if host is not pruner]
-    exempt = fleet.exempt.union(*(host.options.instance_hosts for host in storage.members))
-    complete = storage.nova_names | exempt
+    exempt = fleet.exempt.union(*(host.options.instance_hosts for host in (*storage.members, *storage.neighbours)))
+    complete = storage.nova_names.union(exempt, (host.nova_name for host in storage.neighbours))
     if not storage.needs_hand_off:
         # Another host may have named an exempt one that nova saw here.
         own = {*pruner.options.instance_hosts, *pruner.options.exempt_storage_users}
@@ -240,6 +288,7 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
                 for key in sorted(storage.clouds)
                 for record in _servers(storage, fleet, fleet.clouds[key], complete)
             ),
+            *_instances_of_neighbours(storage, fleet),
         ]
     if storage.clouds:
         options["glance_images"] = [image["id"] for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
@@ -256,10 +305,39 @@ def _servers(
     storage: Storage, fleet: Fleet, cloud: CloudAnswer, complete: frozenset[str]
 ) -> Iterator[Mapping[str, Any]]:
     """Yield the servers of an API that may have disks on a storage, as plain records."""
-    names = {"", *complete, *storage.users}.union(*(host.names for host in storage.members))
+    names = {"", *complete, *storage.users}.difference(*(host.names for host in storage.neighbours))
+    names.update(*(host.names for host in storage.members))
     # A member that the API does not know has no servers, or another name there: then they are among these.
     if not all(host.names & cloud.instances.keys() for host in storage.members):
         names.update(fleet.unclaimed(cloud))
+    for name in sorted(names):
+        yield from cloud.instances.get(name, ())
+
+
+def _instances_of_neighbours(storage: Storage, fleet: Fleet) -> Iterator[dict[str, str]]:
+    """Yield the instances of a storage's neighbours, as far as they name directories."""
+    known: set[tuple[str, str]] = set()
+    records = [
+        *_given_instances(storage.neighbours, storage.pruner.options.records_digest),
+        *(record for host in storage.neighbours for record in host.shared_use["instances"]),
+        *(
+            record
+            for key in sorted(_clouds_of(storage.neighbours))
+            for record in _servers_of_neighbours(storage, fleet, fleet.clouds[key])
+        ),
+    ]
+    for record in records:
+        identity = (str(record.get("uuid", "")), str(record.get("name", "")))
+        if identity not in known:
+            known.add(identity)
+            yield {"uuid": identity[0], "name": identity[1]}
+
+
+def _servers_of_neighbours(storage: Storage, fleet: Fleet, cloud: CloudAnswer) -> Iterator[Mapping[str, Any]]:
+    """Yield the servers of an API that may be on a storage's neighbours, as plain records."""
+    names = frozenset({""}).union(*(host.names for host in storage.neighbours))
+    if not all(host.names & cloud.instances.keys() for host in storage.neighbours):
+        names = names.union(fleet.unclaimed(cloud))
     for name in sorted(names):
         yield from cloud.instances.get(name, ())
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import find_store
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
     IMAGE,
@@ -145,6 +146,7 @@ class TestAHostWithoutACache:
         assert result.facts["cache_path"] == str(host.cache_path)
         assert result.facts["store"] == {
             "id": None,
+            "instances_id": find_store(str(host.instances_path)).store_id,
             "filesystem": None,
             "shared": None,
             "users": [],
@@ -153,6 +155,13 @@ class TestAHostWithoutACache:
         }
         assert result.facts["summary"]["total"] == {"files": 0, "allocated_bytes": 0}
         assert warnings(result) == []
+        assert result.facts["shared_use"] is None
+
+    def test_other_hosts_on_shared_instances_are_told_of_its_own(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        host.domain_xml("uuid-1", "instance-1", "image-1")
+        facts = host.audit(libvirt=True, shared_storage=True).facts
+        assert [record["uuid"] for record in facts["shared_use"]["instances"]] == ["uuid-1"]
 
 
 class TestTheStore:

@@ -278,6 +278,18 @@ class TestAge:
         plan = decide(found(cached(BASE, age=-DAY)))
         assert plan.verdicts[0].removable_in == 2 * DAY
 
+    def test_unused_file_from_the_future_is_reported_with_its_name(self) -> None:
+        files = [cached(BASE, age=-DAY), cached("swap_64", age=-60), cached(OTHER_BASE, age=-61)]
+        (warning,) = decide(found(*files)).warnings
+        assert warning.startswith("Unused files have modification times in the future (")
+        assert BASE in warning
+        assert OTHER_BASE in warning
+        assert decide(found(cached("swap_64", age=-60))).warnings == ()
+        assert decide(found(cached(BASE, age=-DAY)), remove_unused_original_minimum_age_seconds=0).warnings != ()
+
+    def test_file_from_the_future_that_is_in_use_is_not_reported(self) -> None:
+        assert decide(found(cached(fingerprint(IMAGE), age=-DAY)), known(GUEST)).warnings == ()
+
     def test_what_is_in_use_has_no_age(self) -> None:
         assert decide(found(cached(BASE)), known(GUEST)).verdicts[0].removable_in is None
 
@@ -328,7 +340,7 @@ class TestStorageUsers:
     def seen(self, host: str, ago: float, inventory: Inventory) -> Plan:
         return decide(found(cached(BASE), storage_users={host: NOW - ago}), inventory)
 
-    @pytest.mark.parametrize("ago", [0, DAY - 1, -HOUR])
+    @pytest.mark.parametrize("ago", [0, DAY - 1, -60])
     def test_a_host_of_the_last_day_must_be_among_those_given(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
         (sentence,) = plan.unknown_use
@@ -336,6 +348,37 @@ class TestStorageUsers:
         assert plan.users == ("there",)
         assert removed(plan) == []
         assert plan.kept == ()
+
+    @pytest.mark.parametrize("ago", [-61, -4000 * DAY, -1e300])
+    def test_host_with_a_time_in_the_future_is_a_user_and_said_to_be_from_the_future(self, ago: float) -> None:
+        plan = self.seen("there", ago, known(GUEST))
+        (sentence,) = plan.unknown_use
+        assert sentence.startswith("nova's record (compute_nodes) has host there with a time in the future, ")
+        assert f"{-ago / DAY:.6g} days ahead of this host's clock" in sentence
+        assert "within the last 24 hours" not in sentence
+        assert (plan.users, plan.future_users) == (("there",), ("there",))
+
+    def test_host_with_a_time_in_the_future_is_ignored_by_no_option(self) -> None:
+        snapshot = found(cached(BASE), storage_users={"there": NOW + DAY})
+        assert decide(snapshot, known(GUEST), orphans="ignore").unknown_use != ()
+        assert decide(snapshot, known(GUEST, hosts=frozenset({"here", "there"}))).unknown_use == ()
+
+    @pytest.mark.parametrize("ago", [2 * DAY, 4000 * DAY])
+    def test_no_directory_is_an_orphan_while_the_instances_of_a_registered_host_are_unknown(self, ago: float) -> None:
+        snapshot = found(
+            cached(OTHER_BASE),
+            instance_directories=("nobodys",),
+            backing={OTHER_BASE: ("nobodys",)},
+            storage_users={"here": NOW, "there": NOW - ago},
+        )
+        plan = decide(snapshot, known(GUEST), orphans="ignore")
+        assert (plan.usage.orphans, removed(plan), plan.unknown_use) == (frozenset(), [], ())
+        (warning,) = plan.warnings
+        assert warning.startswith("No directory counts as an orphan: nova's record (compute_nodes) names there, ")
+        both = known(GUEST, hosts=frozenset({"here", "there"}))
+        assert removed(decide(snapshot, both, orphans="ignore")) == [OTHER_BASE]
+        assert decide(snapshot, both, orphans="ignore").warnings == ()
+        assert decide(snapshot, known(GUEST)).usage.orphans == {"nobodys"}
 
     @pytest.mark.parametrize("ago", [DAY, 9 * DAY])
     def test_a_host_of_the_day_before_need_not(self, ago: float) -> None:

@@ -37,6 +37,7 @@ UNKNOWN_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 GUEST = Instance("uuid-1", "instance-1", "here", image_ids=(IMAGE,), resizing=False)
 REMOTE = Instance("uuid-2", "instance-2", "there", image_ids=(IMAGE,), resizing=False)
 STORE = Store("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
+INSTANCES_STORE = STORE._replace(store_id="ext4:machine:8:1:/instances")
 
 
 def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) -> CacheFile:
@@ -48,6 +49,7 @@ def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) 
 HOST = Snapshot(
     exists=True,
     store=STORE,
+    instances_store=INSTANCES_STORE,
     files=(
         cached("swap_64", hours=30, allocated=64),
         cached(BASE, hours=1),
@@ -102,6 +104,7 @@ class TestSummary:
             "host": "here",
             "store": {
                 "id": "ext4:machine:8:1:/instances/_base",
+                "instances_id": "ext4:machine:8:1:/instances",
                 "filesystem": "ext4",
                 "shared": False,
                 "users": ["here", "there"],
@@ -158,6 +161,7 @@ class TestSummary:
             "host": "here",
             "store": {
                 "id": None,
+                "instances_id": None,
                 "filesystem": None,
                 "shared": None,
                 "users": [],

@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import find_store
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.host import HOUR, Host, create_image, scan
 from ansible_collections.stackops.nova.tests.support.params import run_command
@@ -78,7 +79,11 @@ class TestTheCache:
 
     def test_there_may_be_none_yet(self, host: Host) -> None:
         host.cache_path.rmdir()
-        assert scan(host) == Snapshot(exists=False)
+        store = find_store(str(host.instances_path))
+        snapshot = scan(host)
+        assert snapshot.instances_store is not None
+        assert snapshot.instances_store.store_id == store.store_id
+        assert snapshot._replace(instances_store=None) == Snapshot(exists=False)
 
     def test_but_not_without_the_instances_path(self, host: Host) -> None:
         with pytest.raises(ImageCacheError, match=r"instances_path /no/such/path does not exist"):

@@ -133,15 +133,23 @@ class TestFindStoreUnderAMount:
 class TestReadStorageUsers:
     def test_hosts_and_their_times_are_read(self, tmp_path: Path) -> None:
         (tmp_path / "compute_nodes").write_text('{"vm": 1795311540.1, "other": 1795000000}')
-        assert read_storage_users(str(tmp_path)) == {"vm": 1795311540.1, "other": 1795000000.0}
+        assert read_storage_users(str(tmp_path), shared=True) == {"vm": 1795311540.1, "other": 1795000000.0}
 
     def test_where_nova_keeps_no_such_file_there_are_none(self, tmp_path: Path) -> None:
-        assert read_storage_users(str(tmp_path)) == {}
+        assert read_storage_users(str(tmp_path), shared=True) == {}
+
+    @pytest.mark.parametrize("text", ["", "\n"])
+    def test_empty_file_names_no_host_on_a_local_disk_and_may_lack_hosts_on_shared_storage(
+        self, tmp_path: Path, text: str
+    ) -> None:
+        (tmp_path / "compute_nodes").write_text(text)
+        assert read_storage_users(str(tmp_path), shared=False) == {}
+        with pytest.raises(ImageCacheError, match="it is empty, perhaps because another host writes it now"):
+            read_storage_users(str(tmp_path), shared=True)
 
     @pytest.mark.parametrize(
         "text",
         [
-            "",
             "vm",
             '"vm"',
             "null",
@@ -166,27 +174,27 @@ class TestReadStorageUsers:
         path = tmp_path / "compute_nodes"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         with pytest.raises(ImageCacheError) as error:
-            read_storage_users(str(tmp_path))
+            read_storage_users(str(tmp_path), shared=True)
         assert str(path) in str(error.value)
 
     def test_a_directory_in_its_place_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "compute_nodes").mkdir()
         with pytest.raises(ImageCacheError, match=r"compute_nodes.*directory"):
-            read_storage_users(str(tmp_path))
+            read_storage_users(str(tmp_path), shared=True)
 
     def test_a_fifo_in_its_place_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "compute_nodes")
         with pytest.raises(ImageCacheError, match="compute_nodes"):
-            read_storage_users(str(tmp_path))
+            read_storage_users(str(tmp_path), shared=True)
 
     def test_nor_is_a_fifo_that_somebody_writes_to(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "compute_nodes")
         writer = os.open(tmp_path / "compute_nodes", os.O_RDWR)
         with pytest.raises(ImageCacheError, match="compute_nodes"):
-            read_storage_users(str(tmp_path))
+            read_storage_users(str(tmp_path), shared=True)
         os.close(writer)
 
     def test_nor_a_socket(self, tmp_path: Path) -> None:
         os.mknod(tmp_path / "compute_nodes", stat.S_IFSOCK | 0o600)
         with pytest.raises(ImageCacheError, match="compute_nodes"):
-            read_storage_users(str(tmp_path))
+            read_storage_users(str(tmp_path), shared=True)

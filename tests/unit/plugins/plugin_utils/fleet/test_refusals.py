@@ -18,6 +18,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals impor
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet, group_into_storages
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     HOSTILE,
+    NEIGHBOUR,
     NFS,
     answer,
     cloud,
@@ -455,6 +456,63 @@ class TestApis:
         assert reasons(*hosts, clouds=clouds) == []
 
 
+class TestTimesInTheFuture:
+    def test_host_with_a_time_in_the_future_is_a_user_and_said_to_be_from_the_future(self) -> None:
+        (reason,) = reasons(registering("a", "a", "z", future_users=["z"]))
+        assert reason.startswith(
+            "nova's record (compute_nodes) has host z with a time in the future, because a clock is or was wrong. So "
+            "it counts as a user of this storage, and no host of this play that answered is known to nova by that name."
+        )
+
+
+class TestNeighbours:
+    """Hosts with caches of their own on shared instances."""
+
+    def beside(self, name: str = "b", *, options: dict[str, Any] | None = None, **use: Any) -> HostAnswer:
+        return answer(name, NEIGHBOUR, use=registered("a", "b", **{"marks": [7], **use}), options=options)
+
+    def test_hosts_that_answered_with_caches_of_their_own_are_not_refused(self) -> None:
+        hosts = (registering("a", "a", "b"), self.beside(options={"prune": False}, marks=[7]))
+        assert all_reasons(*hosts) == {"a": [], "b": []}
+
+    def test_user_of_the_instances_that_did_not_answer_is_a_stranger(self) -> None:
+        (reason,) = reasons(registering("a", "a", "b", "z"), self.beside())
+        assert reason.startswith("Host z used this storage within the last 24 hours")
+
+    def test_neighbours_count_among_declared_members(self) -> None:
+        for declared in (2, ("a", "b")):
+            assert reasons(registering("a", "a", options={"storage_members": declared}), self.beside()) == []
+        said = reasons(registering("a", "a", "b", options={"storage_members": 3}), self.beside())
+        assert said == [
+            "image_cache_storage_members says that 3 hosts share this storage, and 2 answered (a, b). Run the play on "
+            "all of them, without job slicing."
+        ]
+
+    def test_problem_of_a_neighbour_refuses_because_its_instances_are_unknown(self) -> None:
+        assert reasons(registering("a", "a", "b"), self.beside(problems=["A domain cannot be read."])) == [
+            "On b: A domain cannot be read."
+        ]
+
+    def test_neighbour_without_a_source_of_instances_is_refused_where_orphans_are_ignored(self) -> None:
+        neighbour = self.beside(options={"libvirt": False})
+        assert reasons(registering("a", "a", "b"), neighbour) == []
+        (reason,) = reasons(registering("a", "a", "b", options={"ignores_orphans": True}), neighbour)
+        assert reason.startswith("No source lists the instances of b, and orphans is ignore")
+
+    def test_neighbour_that_sees_the_instances_at_another_path_is_refused(self) -> None:
+        other = answer("b", NEIGHBOUR, use=registered("a", "b", marks=[7]), cache_path="/elsewhere/_base_b")
+        assert reasons(registering("a", "a", "b"), other) == [
+            "b has the instances of this storage at /elsewhere and a at /nova. nova needs one instances_path on all "
+            "hosts that share it. Mount it at one path."
+        ]
+
+    def test_api_of_a_neighbour_that_does_not_answer_refuses(self) -> None:
+        neighbour = self.beside(options={"asks_api": True})
+        assert reasons(registering("a", "a", "b"), neighbour, clouds={("", ""): cloud("It is down.")}) == [
+            "It is down."
+        ]
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_of_hosts_is_shown_unchanged(text: str) -> None:
     assert reasons(*pair(problems=[text])) == [f"On b: {text}"]
@@ -486,16 +544,19 @@ def test_storage_with_an_unknown_member_is_refused(whole: Fleet) -> None:
     for storage in storages:
         if refusals(storage, whole, storages):
             continue
-        names = frozenset().union(*(host.names for host in storage.members))
-        known = names.union(whole.exempt, *(host.options.instance_hosts for host in storage.members))
+        hosts = (*storage.members, *storage.neighbours)
+        nova_names = {host.nova_name for host in hosts}
+        names = frozenset().union(*(host.names for host in hosts))
+        known = names.union(whole.exempt, *(host.options.instance_hosts for host in hosts))
         assert set(storage.group) <= names | whole.exempt
+        assert not storage.neighbours or not any(host.shared_use.get("problems") for host in hosts)
         if storage.is_on_network and not storage.group:
             assert storage.users <= known
             assert storage.is_registered or any(host.options.storage_members is not None for host in storage.members)
         for host in storage.members:
             declared = host.options.storage_members
             assert not isinstance(declared, tuple) or storage.id is None or set(declared) <= names | whole.exempt
-            assert not isinstance(declared, int) or storage.id is None or declared <= len(storage.nova_names)
+            assert not isinstance(declared, int) or storage.id is None or declared <= len(nova_names)
             assert len(storage.members) == 1 or not host.shared_use.get("problems")
             assert not host.options.asks_api or not whole.clouds[host.options.cloud, host.options.region].problem
         assert len({host.options.prune for host in storage.members}) == 1

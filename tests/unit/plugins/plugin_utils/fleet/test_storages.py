@@ -25,6 +25,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages impor
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     HOSTILE,
+    NEIGHBOUR,
     NFS,
     answer,
     cloud,
@@ -72,7 +73,7 @@ class TestMembers:
         whole = fleet(*hosts, answer("c"), groups={"disk": ["a", "b"]})
         assert members(whole) == ["a, b", "c"]
         shared, alone = group_into_storages(whole)
-        assert (shared.id, shared.group) == ("group:disk", ("a", "b"))
+        assert (shared.id, shared.group) == ("group:disk:_base", ("a", "b"))
         assert (alone.id, alone.group) == ("ext4:c:8:1:/_base", ())
 
     def test_group_that_one_member_names_holds_for_all_members(self) -> None:
@@ -92,7 +93,7 @@ class TestMembers:
     def test_group_counts_for_its_members_alone(self) -> None:
         hosts = [answer(name, options={"storage_group": "disk"}) for name in "ab"]
         ids = [storage.id for storage in group_into_storages(fleet(*hosts, groups={"disk": ["a"]}))]
-        assert ids == ["group:disk", "ext4:b:8:1:/_base"]
+        assert ids == ["group:disk:_base", "ext4:b:8:1:/_base"]
 
     def test_hosts_without_a_cache_share_nothing(self) -> None:
         storages = group_into_storages(fleet(answer("a", ""), answer("b", "")))
@@ -105,9 +106,77 @@ class TestMembers:
         assert members(fleet(answer("a", NFS), silent("b"), answer("c", NFS, in_batch=False))) == ["a"]
 
     def test_storage_id_is_that_of_the_group_or_of_the_file_system(self) -> None:
-        assert storage_id(answer("a", NFS), "disk") == "group:disk"
+        assert storage_id(answer("a", NFS), "disk") == "group:disk:_base"
         assert storage_id(answer("a", NFS), "") == NFS
+        assert storage_id(answer("b", NEIGHBOUR), "disk") == "group:disk:_base_b"
         assert storage_id(silent("a"), "") is storage_id(answer("a", ""), "") is None
+
+
+class TestNeighbours:
+    """Hosts with caches of their own on shared instances, as with nova's ``_base_$my_ip``."""
+
+    def of_each(self, *hosts: HostAnswer, **more: Any) -> dict[str, list[str]]:
+        whole = fleet(*hosts, **more)
+        return {storage.names: [host.name for host in storage.neighbours] for storage in group_into_storages(whole)}
+
+    def test_hosts_with_other_caches_on_the_same_instances_are_neighbours(self) -> None:
+        hosts = [answer("a", NFS), answer("b", NEIGHBOUR), answer("c", NFS), answer("d", "nfs4:filer:/other:/_base_d")]
+        assert self.of_each(*hosts) == {"a, c": ["b"], "b": ["a", "c"], "d": []}
+
+    def test_hosts_of_a_group_with_caches_of_their_own_are_neighbours_whatever_their_ids(self) -> None:
+        hosts = [
+            answer(name, f"nfs4:{name}:/x:/_base_{name}", options={"storage_group": "disk"}) for name in ("a", "b")
+        ]
+        assert self.of_each(*hosts, groups={"disk": ["a", "b"]}) == {"a": ["b"], "b": ["a"]}
+
+    def test_host_that_has_no_cache_yet_is_a_neighbour(self) -> None:
+        store = {**found("b", "")["store"], "instances_id": "nfs4:filer:/instances:"}
+        hosts = [answer("a", NFS), answer("b", "", use={}, store=store, cache_path="/nova/_base_b")]
+        assert self.of_each(*hosts) == {"a": ["b"], "b": []}
+
+    def test_caches_on_local_disks_have_no_neighbours(self) -> None:
+        hosts = [answer("a", "ext4:1:/_base"), answer("b", "ext4:1:/_base_b")]
+        assert self.of_each(*hosts) == {"a": [], "b": []}
+
+    def test_silent_host_and_one_in_another_batch_are_no_neighbours(self) -> None:
+        assert self.of_each(answer("a", NFS), silent("b"), answer("c", NEIGHBOUR, in_batch=False)) == {"a": []}
+
+    def test_pruner_is_given_the_instances_of_neighbours_without_their_images(self) -> None:
+        record = {"uuid": "1", "name": "instance-1", "image_ref": "image", "swap_mb": 64, "host": "b"}
+        given = {"uuid": "2", "name": "instance-2", "kernel_id": "kernel"}
+        options = {"instance_hosts": ("y",), "records_digest": "2", "instances": (given,)}
+        neighbour = answer("b", NEIGHBOUR, use={"instances": [record, record]}, options=options)
+        whole = fleet(answer("a", NFS), neighbour)
+        assert hand_off(group_into_storages(whole)[0], whole) == {
+            "instance_hosts": ["a", "b", "y"],
+            "keep_files": [],
+            "keep_images": [],
+            "instances": [{"uuid": "2", "name": "instance-2"}, {"uuid": "1", "name": "instance-1"}],
+        }
+
+    def test_files_and_limits_of_neighbours_are_of_another_cache(self) -> None:
+        own = {"keep_files": ("x",), "keep_images": ("y",), "limits": {"max_removals": 1}}
+        neighbour = answer("b", NEIGHBOUR, use={"held": ["z"], "keep_files": ["x"]}, options=own)
+        whole = fleet(answer("a", NFS), neighbour)
+        options = hand_off(group_into_storages(whole)[0], whole)
+        assert (options["keep_files"], options["keep_images"], "max_removals" in options) == ([], [], False)
+
+    def test_servers_of_neighbours_are_handed_off_without_their_images(self) -> None:
+        servers = {name: ({"uuid": name, "name": f"of {name}", "image_ref": name},) for name in ("", "a", "b", "z")}
+        clouds = {("", ""): CloudAnswer(servers, ({"id": "i", "name": ""},), "")}
+        hosts = [answer("a", NFS, options={"asks_api": True}), answer("b", NEIGHBOUR, options={"asks_api": True})]
+        whole = fleet(*hosts, clouds=clouds)
+        options = hand_off(group_into_storages(whole)[0], whole)
+        images = {record["uuid"]: record.get("image_ref") for record in reversed(options["instances"])}
+        assert images == {"uuid-b": None, "": "", "a": "a", "b": None}
+
+    def test_servers_of_a_neighbour_that_the_api_does_not_know_may_be_on_any_unclaimed_host(self) -> None:
+        clouds = {("", ""): cloud(a=["1"], z=["2"], c=["3"])}
+        hosts = [answer("a", NFS), answer("b", NEIGHBOUR, options={"asks_api": True}), answer("c")]
+        whole = fleet(*hosts, clouds=clouds)
+        options = hand_off(group_into_storages(whole)[0], whole)
+        assert uuids(options) == ["uuid-b", "2"]
+        assert "glance_images" not in options
 
 
 class TestFleet:
@@ -397,3 +466,6 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
             assert all(image in options["keep_images"] for image in use.get("keep_images", ()))
             if not storage.is_one_machine:
                 assert all(record in options["instances"] for record in use.get("instances", ()))
+        for host in storage.neighbours:
+            assert host.nova_name in options["instance_hosts"]
+            assert {record["uuid"] for record in host.shared_use["instances"]} <= set(uuids(options))
