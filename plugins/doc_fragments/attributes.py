@@ -50,8 +50,8 @@ attributes:
       - A checksum that is saved for the first time is a line of its own.
     support: full
   idempotent:
-    description: A second run removes nothing and saves no first checksum, unless a file has become old enough, unused or
-      used in between.
+    description: A second run removes nothing and saves no first checksum, unless a file has become old enough, unused
+      or used in between.
     support: full
 """
 
