@@ -146,6 +146,14 @@ options:
         this one.
       - If not given, it is shared if it is a network or cluster file system.
     type: bool
+  storage_timeout_seconds:
+    description:
+      - For how many seconds the storage of O(instances_path), of the cache directory and of nova's locks may keep a
+        first look at them waiting. Then the task fails and names the path that does not answer, because a look at a
+        dead file server never ends.
+      - A short process of its own looks first. It is killed when the time is over.
+    type: int
+    default: 30
   max_used_space:
     description:
       - Remove only until the files of the cache take no more disk space than this, least recently used first.

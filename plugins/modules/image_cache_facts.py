@@ -13,7 +13,7 @@ description:
   - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
     that would free, and what needs a person, such as a backing file that is missing.
   - With O(checksum_base_images) it also verifies base files against the checksums that are stored beside them.
-  - Writes nothing, starts no process for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
+  - Writes nothing, starts no program for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:

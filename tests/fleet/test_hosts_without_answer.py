@@ -12,13 +12,30 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     FAILING,
     UNREACHABLE,
     ComputeFleet,
+    Run,
     cached,
     names,
     role,
 )
+from ansible_collections.stackops.nova.tests.support.processes import mount_silent_fuse, needs_fuse, with_own_mounts
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
+
+
+@needs_fuse
+def test_host_whose_storage_hangs_fails_in_time_and_the_others_go_on(fleet: ComputeFleet) -> None:
+    hanging = fleet.add("a", image_cache_storage_timeout_seconds=1)
+    fleet.add("c")
+
+    def prune() -> Run:
+        with mount_silent_fuse(hanging.instances_path):
+            return fleet.prune()
+
+    run = with_own_mounts(prune)
+    assert (run.failed, run.changed, fleet.cached("c")) == ({"a"}, {"c"}, names("image-c")), run.output
+    assert f"The storage of {hanging.instances_path} does not answer" in run.messages["a"]
+    assert cached(hanging) == names("image-a", "unused-a")
 
 
 def test_storage_is_kept_until_the_operator_exempts_its_member_without_answer(fleet: ComputeFleet) -> None:

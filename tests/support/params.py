@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "keep_files": [],
     "glance_images": None,
     "shared_storage": None,
+    "storage_timeout_seconds": 30,
     "max_used_space": None,
     "min_free_space": None,
     "max_removals": None,

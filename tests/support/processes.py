@@ -28,6 +28,17 @@ NOBODY = 65534
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root")
 
+
+def _has_fuse() -> bool:
+    try:
+        os.close(os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC))
+    except OSError:
+        return False
+    return os.geteuid() == 0
+
+
+needs_fuse = pytest.mark.skipif(not _has_fuse(), reason="takes /dev/fuse and the rights of root")
+
 # Takes the name of a lock and a folder, and says so when it has the lock; ends when its input ends.
 LOCKER = """
 import sys
@@ -228,6 +239,20 @@ def opened_in(directory: Path) -> Iterator[Callable[[], set[str]]]:
 
 def make_socket(path: Path) -> None:
     os.mknod(path, stat.S_IFSOCK | 0o600)
+
+
+@contextmanager
+def mount_silent_fuse(path: Path) -> Iterator[None]:
+    """Mount a file system whose server never answers. Every look at the path hangs until the server ends."""
+    server = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
+    options = f"fd={server},rootmode=40000,user_id=0,group_id=0"
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"silent", os.fsencode(path), b"fuse.silent", 0, options.encode()) != 0:
+        raise OSError(ctypes.get_errno(), "mount")
+    try:
+        yield
+    finally:
+        os.close(server)
 
 
 def mount(*arguments: object) -> None:

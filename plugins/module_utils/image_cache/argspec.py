@@ -42,6 +42,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "keep_files": {"type": "list", "elements": "str", "default": []},
         "glance_images": {"type": "list", "elements": "str"},
         "shared_storage": {"type": "bool"},
+        "storage_timeout_seconds": {"type": "int", "default": 30},
         "max_used_space": {"type": "bytes"},
         "min_free_space": {"type": "bytes"},
         "max_removals": {"type": "int"},

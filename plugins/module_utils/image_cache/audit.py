@@ -20,6 +20,7 @@ from .plan import Plan, make_plan
 from .report import describe, warnings
 from .scan import Snapshot, take_snapshot
 from .settings import Settings
+from .storage_probe import require_answer
 
 if TYPE_CHECKING:
     from .checksums import Verification
@@ -64,6 +65,9 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
     The parameters and errors are those of :func:`audit`.
     """
     settings = settings_from_params(params)
+    require_answer(
+        [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
+    )
     with _all_kept():
         settings, inventory = _on_host(settings, inventory_from_params(params, settings.host))
         other_disks = [

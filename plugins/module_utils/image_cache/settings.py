@@ -23,6 +23,8 @@ from .nova_paths import path_on_host
 __all__ = ["OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
 
 _LARGEST = 2**63 - 1
+_TIMEOUT = 30
+_LONGEST_TIMEOUT = 86400
 _DEFAULT_INSTANCES_PATH = "/var/lib/nova/instances"
 _IMAGE_REFERENCE = "%(image)s"
 _INFO_PATTERN = "$instances_path/$image_cache_subdirectory_name/" + _IMAGE_REFERENCE + ".info"
@@ -82,6 +84,7 @@ class Settings(NamedTuple):
     instances_path_source: str = ""
     warnings: tuple[str, ...] = ()
     nova_instances_paths: tuple[str, ...] = ()
+    storage_timeout_seconds: int = _TIMEOUT
 
     def on_host(self, path: str) -> str:
         """Find where a path that nova wrote leads on this host; see :func:`nova_paths.path_on_host`."""
@@ -176,6 +179,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         keep_files=frozenset(given.get("keep_files") or ()),
         shared_storage=given.get("shared_storage"),
         nova_instances_paths=() if nova_path == instances_path else (nova_path,),
+        storage_timeout_seconds=_timeout(given.get("storage_timeout_seconds")),
     )
     return settings._replace(warnings=tuple(ignored))
 
@@ -255,6 +259,14 @@ def _not_negative(name: str, value: int) -> int:
     if value < 0:
         raise ImageCacheError(f"{name} must not be negative; it is {max(value, -_LARGEST)}.")
     return value
+
+
+def _timeout(seconds: int | None) -> int:
+    if seconds is None:
+        return _TIMEOUT
+    if not 1 <= seconds <= _LONGEST_TIMEOUT:
+        raise ImageCacheError(f"storage_timeout_seconds must be from 1 to {_LONGEST_TIMEOUT} seconds.")
+    return seconds
 
 
 def _limit(given: Mapping[str, int | None], name: str) -> int | None:
