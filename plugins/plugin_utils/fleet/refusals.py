@@ -39,7 +39,7 @@ def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> lis
         reasons += _contradictions(storage)
         reasons += _of_members_limits(storage)
     if len(storage.members) > 1 or storage.neighbours:
-        reasons += _other_paths_of_neighbours(storage)
+        reasons += _of_neighbours(storage)
         reasons += _unlisted_instances(storage)
         reasons += [
             f"On {host.name}: {problem}"
@@ -237,10 +237,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
                 "another one. Mount the storage there."
             )
         elif found["shared_use"] is None and storage.group:
-            yield (
-                f"{host.name} was looked at without knowing that it shares its storage, because its "
-                "image_cache_storage_group is not set. Set it in the variables of the group."
-            )
+            yield _looked_at_alone(host)
         elif found["shared_use"] is None:
             others = _names(one for one in storage.members if one is not host)
             yield (
@@ -263,16 +260,25 @@ def _contradictions(storage: Storage) -> Iterator[str]:
             yield from _policy_disagreements(host.name, found, first.name, first_found)
 
 
-def _other_paths_of_neighbours(storage: Storage) -> Iterator[str]:
-    """Yield the neighbours that see the same instances under another path: their disks name files by it."""
+def _of_neighbours(storage: Storage) -> Iterator[str]:
+    """Yield the hosts on the same instances that did not say what they use, or that have another path for them."""
     first = storage.members[0]
-    for host in storage.neighbours:
-        if host.instances_path != first.instances_path:
+    for host in _with_neighbours(storage) if storage.neighbours else ():
+        if not host.shared_use:
+            yield _looked_at_alone(host)
+        elif host.instances_path != first.instances_path:
             yield (
                 f"{host.name} has the instances of this storage at {host.instances_path} and {first.name} at "
                 f"{first.instances_path}. nova needs one instances_path on all hosts that share it. Mount it at one "
                 "path."
             )
+
+
+def _looked_at_alone(host: HostAnswer) -> str:
+    return (
+        f"{host.name} was looked at without knowing that it shares its storage, because its image_cache_storage_group "
+        "is not set. Set it in the variables of the group."
+    )
 
 
 def _one_machine_disagreements(

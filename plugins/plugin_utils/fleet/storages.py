@@ -226,11 +226,9 @@ def group_into_storages(fleet: Fleet) -> list[Storage]:
 
 def _instances_of(host: HostAnswer, group_of: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what tells the instances of a host from others, by its file system and its group; empty if not shared."""
-    if not host.shared_use:
-        return []
     by_group = [("group", group_of[host.name])] if host.name in group_of else []
     instances_id = (host.image_cache or {})["store"].get("instances_id")
-    return [("id", instances_id), *by_group] if instances_id else by_group
+    return [("id", instances_id), *by_group] if host.shared_use and instances_id else by_group
 
 
 def _neighbours(
@@ -319,7 +317,7 @@ def _instances_of_neighbours(storage: Storage, fleet: Fleet) -> Iterator[dict[st
     known: set[tuple[str, str]] = set()
     records = [
         *_given_instances(storage.neighbours, storage.pruner.options.records_digest),
-        *(record for host in storage.neighbours for record in host.shared_use["instances"]),
+        *(record for host in storage.neighbours for record in host.shared_use.get("instances", ())),
         *(
             record
             for key in sorted(_clouds_of(storage.neighbours))

@@ -48,9 +48,12 @@ def test_share_beyond_the_limit_is_refused_with_figures(limit: float, shown: str
     )
 
 
-def test_figures_of_a_refusal_are_rounded() -> None:
-    uneven = storage("a", 26 * GIB // 10, 15 * GIB // 10)
-    assert limit_exceeded([uneven], [uneven], 57).startswith("Nothing was removed: 1.5 of 2.6 GiB (58 %)")
+@pytest.mark.parametrize(
+    ("removable", "cached", "shown"), [(15, 26, "1.5 of 2.6 GiB (58 %)"), (4, 5, "0.4 of 0.5 GiB (80 %)")]
+)
+def test_figures_of_a_refusal_are_rounded(removable: int, cached: int, shown: str) -> None:
+    uneven = storage("a", cached * GIB // 10, removable * GIB // 10)
+    assert limit_exceeded([uneven], [uneven], 50).startswith(f"Nothing was removed: {shown}")
 
 
 def test_storage_that_is_not_pruned_loses_nothing_and_counts_as_cached() -> None:

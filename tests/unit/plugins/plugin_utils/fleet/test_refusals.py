@@ -506,6 +506,14 @@ class TestNeighbours:
             "hosts that share it. Mount it at one path."
         ]
 
+    def test_neighbour_that_was_looked_at_without_its_group_is_named_on_both(self) -> None:
+        hosts = [self.beside(options={"storage_group": "disk"}), answer("d", "ext4:1")]
+        told = [
+            "d was looked at without knowing that it shares its storage, because its image_cache_storage_group is not "
+            "set. Set it in the variables of the group."
+        ]
+        assert all_reasons(*hosts, groups={"disk": ["b", "d"]}) == {"b": told, "d": told}
+
     def test_api_of_a_neighbour_that_does_not_answer_refuses(self) -> None:
         neighbour = self.beside(options={"asks_api": True})
         assert reasons(registering("a", "a", "b"), neighbour, clouds={("", ""): cloud("It is down.")}) == [
