@@ -613,3 +613,11 @@ class TestPloop:
         (host.root / "ploop" / "root.hds").touch()
         (directory_of(host, UUID) / "disk").symlink_to(host.root / "ploop")
         assert "is a link" in refused(host)
+
+
+@pytest.mark.parametrize("name", ["swap_128", "ephemeral_1_0706d66"])
+def test_missing_template_is_not_to_be_taken_from_another_host(host: Host, name: str) -> None:
+    host.overlay(UUID, host.cache_path / name)
+    [warning] = [text for text in host.audit().warnings if name in text]
+    assert "Take none from another host" in warning
+    assert "or from Glance" not in warning

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import heapq
 import json
+import os
 import zlib
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from .instances import records_of
-from .layout import Kind, printable, some_names
+from .layout import Kind, parse_name, printable, some_names
 from .nova_paths import is_in_instance_directory
 from .plan import Missing, Plan, Reason, State, Verdict, used_by
 from .scan import CacheFile, Snapshot
@@ -165,6 +166,13 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
 
 def _missing_warning(lost: Missing) -> str:
     both = f" ({printable(lost.named)} to nova)" if lost.named else ""
+    if parse_name(os.path.basename(lost.backing_file)).kind in (Kind.SWAP, Kind.EPHEMERAL):
+        # Each host makes its own: another host's is another file system under the guest's changes.
+        return (
+            f"The template {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
+            f"start without it. Take none from another host, whose bytes are others, and Glance has none. While a "
+            f"guest still runs, copy the file from /proc/PID/fd of its QEMU; otherwise restore it from a backup."
+        )
     return (
         f"The backing file {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
         f"start without it. Restore it, from another host's cache or from Glance, before anything else."
