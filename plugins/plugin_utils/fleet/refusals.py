@@ -91,8 +91,6 @@ def _unknown_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
                 f"it as well. {_INSTEAD}"
             )
     yield from _too_few_members(storage, fleet)
-    if not storage.is_shared:
-        return
     yield from _outside_their_group(storage, fleet)
     if storage.group or storage.is_one_machine:
         return
@@ -149,7 +147,7 @@ def _outside_their_group(storage: Storage, fleet: Fleet) -> Iterator[str]:
     """Yield the hosts that name a group without being in it, unless all do: then it is set for the whole play."""
     if len({host.options.storage_group for host in fleet.hosts}) == 1:
         return
-    of_members = {host.options.storage_group for host in storage.members} - {""}
+    of_members = {host.options.storage_group for host in storage.members}
     for host in fleet.hosts:
         group = host.options.storage_group
         is_outside = group and host.name not in fleet.groups.get(group, ())
@@ -191,8 +189,6 @@ def _too_few_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
 
 def _same_files_elsewhere(storage: Storage, storages: Sequence[Storage]) -> Iterator[str]:
     """Yield a host of each other storage with the same files: hosts may mount one from several addresses."""
-    if not storage.marks:
-        return
     for other in storages:
         is_other = other is not storage and not (storage.group and other.group)
         if is_other and storage.marks & other.marks:

@@ -232,6 +232,10 @@ class TestGroups:
         said = all_reasons(*grouped("a", "b", storage=None), groups={"disk": ["a"]})
         assert said == {"a": [], "b": []}
 
+    def test_host_outside_of_the_group_that_the_whole_play_names_is_none_of_its_members(self) -> None:
+        said = all_reasons(*grouped("a", "b"), groups={"disk": ["a"]})
+        assert not any("is not in that group" in reason for reasons in said.values() for reason in reasons)
+
     def test_member_that_was_looked_at_without_its_group_is_named_in_any_order(self) -> None:
         hosts = [*grouped("a"), answer("b", "ext4:1")]
         for order in (hosts, hosts[::-1]):

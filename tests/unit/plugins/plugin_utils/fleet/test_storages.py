@@ -468,4 +468,4 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
                 assert all(record in options["instances"] for record in use.get("instances", ()))
         for host in storage.neighbours:
             assert host.nova_name in options["instance_hosts"]
-            assert {record["uuid"] for record in host.shared_use["instances"]} <= set(uuids(options))
+            assert {record["uuid"] for record in host.shared_use.get("instances", ())} <= set(uuids(options))
