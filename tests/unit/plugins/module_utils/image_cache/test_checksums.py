@@ -370,7 +370,7 @@ class TestBudget:
         seen: list[str] = []
         for run in range(12):
             host.now += DAY
-            result = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=900_000)
+            result = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=450_000)
             done = [
                 file["name"] for file in result.facts["files"] if file["checksum"] in ("unverified", "ok", "corrupt")
             ]
@@ -387,11 +387,11 @@ class TestBudget:
         names = self.names(host, 6, size=100_000)
         host.base(names[0], content=bytes(20_000_000))
         host.base(names[1], content=bytes(20_000_000))
-        first = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
+        first = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
         assert first.facts["checksums"]["left_files"] == 6
         assert f"too small to read {names[0]}" in warnings(first)[0]
         assert info(host, names[0]) == {"sha1-attempt": host.now}
-        second = prune(host, checksum_time_budget_seconds=1, checksum_max_rate=4_000_000)
+        second = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
 
     def test_a_corrupt_file_lets_the_others_go_first_next_time(self, used: Host) -> None:

@@ -168,6 +168,14 @@ class TestDeclaredMembers:
             "without job slicing, or correct the variable."
         ]
 
+    def test_declared_members_of_another_storage_are_not_missed_on_a_local_disk(self) -> None:
+        hosts = [answer("a", options={"storage_members": ("b", "c")}), answer("b", NFS), answer("c", NFS)]
+        assert reasons(*hosts) == []
+
+    def test_declared_members_are_those_of_the_shared_storage_also_if_none_of_them_answered(self) -> None:
+        (reason,) = reasons(answer("a", NFS, options={"storage_members": ("b", "c")}))
+        assert reason.startswith("image_cache_storage_members names b, c, which did not answer in this play.")
+
     def test_declared_member_that_is_exempt_is_not_missed(self) -> None:
         options = {"storage_members": ("a", "b"), "exempt_storage_users": ("b",)}
         assert reasons(answer("a", NFS, options=options)) == []
@@ -321,6 +329,10 @@ class TestContradictions:
         ]
         assert said["b"][0].startswith("a sees the same files as b")
 
+    def test_hosts_that_see_one_cache_under_two_ids_are_named_by_the_first(self) -> None:
+        hosts = [answer("c", "nfs4:c", use=registered("c")), *pair()]
+        assert "a sees the same files as c" in all_reasons(*hosts)["c"][0]
+
     def test_same_files_that_another_member_than_the_first_sees_are_noticed(self) -> None:
         hosts = [*pair(marks=[3, 4]), answer("c", "nfs4:c", use=registered("c", marks=[3, 4]))]
         assert "c sees the same files as a" in reasons(*hosts)[0]
@@ -433,6 +445,14 @@ class TestApis:
 
     def test_problem_of_an_api_hides_what_else_it_says(self) -> None:
         assert reasons(self.in_use(), clouds={self.KEY: cloud("It is down.")}) == ["It is down."]
+
+    def test_each_of_several_apis_with_a_problem_is_told(self) -> None:
+        hosts = [
+            answer(name, NFS, use=registered("a", "b"), options={"asks_api": True, "region": region})
+            for name, region in zip("ab", ("north", "south"), strict=True)
+        ]
+        clouds = {("", "north"): cloud("North is down."), ("", "south"): cloud("South is down.")}
+        assert reasons(*hosts, clouds=clouds) == ["North is down.", "South is down."]
 
     def test_host_with_files_in_use_that_no_api_knows_is_named(self) -> None:
         assert reasons(self.in_use(), clouds={self.KEY: cloud()}) == [
