@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -39,7 +40,7 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
     instances_id, _slash, directory = (identity or "").rpartition("/")
     use, policy = more.pop("use", {} if is_shared else None), more.pop("policy", {})
     cached, removable = more.pop("cached", 0), more.pop("removable", 0)
-    return {
+    answered = {
         "cache_path": f"/nova/{directory if directory.startswith('_base') else '_base'}",
         "exists": identity is not None,
         "now": 1.5,
@@ -79,6 +80,9 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
         "shared_use": None if use is None else shared_use(nova_name, **use),
         **more,
     }
+    # Of each text and number its own, as after a way over the network.
+    copied: dict[str, Any] = json.loads(json.dumps(answered))
+    return copied
 
 
 def shared_use(nova_name: str, **more: Any) -> dict[str, Any]:

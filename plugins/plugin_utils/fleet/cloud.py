@@ -126,8 +126,8 @@ def interpret(
         for places in found.values():
             is_in_one_place = len({place for place, _instance in places}) == 1
             for place, instance in places:
-                records = [_as_utf8(record) for record in records_of(instance)]
-                instances.setdefault(place if is_in_one_place else _ANY_STORAGE, []).extend(records)
+                records = [{key: _as_utf8(value) for key, value in record.items()} for record in records_of(instance)]
+                instances.setdefault(_as_utf8(place) if is_in_one_place else _ANY_STORAGE, []).extend(records)
         parsed_images = {image["id"]: image for image in map(_parse_image, images)}
     except ImageCacheError as exc:
         return _refused(str(exc), cloud, region)
@@ -222,7 +222,7 @@ def _parse_image(image: Any) -> dict[str, Any]:
     name = image.get("name")
     if not isinstance(name, (str, type(None))):
         raise ImageCacheError(f"The name of image {printable(image_id)} is not a text")
-    return _as_utf8({"id": image_id, "name": name or ""})
+    return {"id": image_id, "name": _as_utf8(name or "")}
 
 
 def _id(item: Any, key: str) -> str:
@@ -237,12 +237,9 @@ def _is_moving(server: Mapping[str, Any]) -> bool:
     return bool(server.get("OS-EXT-STS:task_state")) or server.get("OS-EXT-STS:vm_state") == "resized"
 
 
-def _as_utf8(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Replace what JSON can escape and UTF-8 cannot hold: it would stop the record on its way to a host."""
-    return {
-        key: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
-        for key, value in record.items()
-    }
+def _as_utf8(value: Any) -> Any:
+    """Replace in a text what JSON can escape and UTF-8 cannot hold: it would stop the text on its way to a host."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def _refused(problem: str, cloud: str | None, region: str | None) -> CloudAnswer:

@@ -92,11 +92,6 @@ class Storage:
         return any(found["store"]["shared"] for found in self.found)
 
     @property
-    def is_shared(self) -> bool:
-        """Whether more than one host uses it, or may."""
-        return len(self.group or self.members) > 1 or self.is_on_network
-
-    @property
     def is_one_machine(self) -> bool:
         """Whether its members are one machine under several names of the inventory."""
         return len(self.nova_names) == 1 and not self.group and not self.is_on_network

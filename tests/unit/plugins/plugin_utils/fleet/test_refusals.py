@@ -77,6 +77,10 @@ class TestUnknownMembers:
         assert said[1].startswith(UNREGISTERED.format("a"))
         assert len(said) == 2
 
+    def test_host_that_failed_in_an_earlier_batch_did_not_answer(self) -> None:
+        (reason, _unregistered) = reasons(answer("a", NFS), silent("b", AnswerState.FAILED, in_batch=False))
+        assert reason.startswith("b may share this storage and did not answer")
+
     @pytest.mark.parametrize(
         "host", [silent("b", AnswerState.NOT_LOOKED_AT, in_batch=False), answer("b", NFS, in_batch=False)]
     )
@@ -290,11 +294,12 @@ class TestContradictions:
             [reason] = reasons(*hosts)
             assert {"a", "c"} == set(reason.partition(" share")[0].split(" and "))
 
-    def test_host_with_another_path_is_named(self) -> None:
-        other = answer("b", NFS, use=registered("a", "b"), cache_path="/other/_base")
+    @pytest.mark.parametrize("path", ["/instances/_base", "/other/_base"])
+    def test_host_with_another_path_is_named(self, path: str) -> None:
+        other = answer("b", NFS, use=registered("a", "b"), cache_path=path)
         assert reasons(registering("a", "a", "b"), other) == [
-            "b has this storage at /other/_base and a at /nova/_base. nova needs one instances_path on all hosts that "
-            "share it. Mount it at one path."
+            f"b has this storage at {path} and a at /nova/_base. nova needs one instances_path on all hosts that share "
+            "it. Mount it at one path."
         ]
 
     @pytest.mark.parametrize("option", sorted(found()["policy"]))
@@ -357,18 +362,21 @@ class TestOneMachine:
     def test_one_machine_under_two_names_that_agree_is_not_refused(self) -> None:
         assert self.machine() == []
 
-    def test_one_machine_with_two_paths_is_named(self) -> None:
-        host = answer("alias", "ext4:a:8:1:/_base", nova_name="a", cache_path="/other/_base")
+    @pytest.mark.parametrize("path", ["/instances/_base", "/other/_base"])
+    def test_one_machine_with_two_paths_is_named(self, path: str) -> None:
+        host = answer("alias", "ext4:a:8:1:/_base", nova_name="a", cache_path=path)
         assert reasons(answer("a"), host) == [
             "a and alias are one machine under two names of the inventory, with caches at /nova/_base and "
-            "/other/_base. Set one instances_path."
+            f"{path}. Set one instances_path."
         ]
 
-    def test_one_machine_with_two_lists_of_instances_is_named(self) -> None:
-        assert self.machine({"records_digest": "1"}) == [
-            "a and alias are one machine under two names of the inventory, and image_cache_instances differs. Set the "
-            "same for both, or remove one from the inventory."
-        ]
+    def test_one_machine_with_two_lists_of_instances_is_named_in_any_order(self) -> None:
+        hosts = [answer("a"), answer("alias", "ext4:a:8:1:/_base", nova_name="a", options={"records_digest": "1"})]
+        for order in (hosts, hosts[::-1]):
+            assert reasons(*order) == [
+                f"{order[0].name} and {order[1].name} are one machine under two names of the inventory, and "
+                "image_cache_instances differs. Set the same for both, or remove one from the inventory."
+            ]
 
     def test_one_machine_with_two_policies_is_named(self) -> None:
         assert self.machine(policy={"orphans": "ignore"}) == [

@@ -201,19 +201,13 @@ class TestFleet:
 class TestStorage:
     def test_local_disk_of_one_host_is_not_shared(self) -> None:
         storage = only(fleet(answer("a")))
-        assert (storage.is_shared, storage.is_on_network, storage.needs_hand_off) == (False, False, False)
+        assert (storage.is_on_network, storage.needs_hand_off) == (False, False)
 
     def test_network_file_system_is_shared_even_with_one_member(self) -> None:
         storage = only(fleet(answer("a", NFS)))
-        assert storage.is_shared
         assert storage.is_on_network
         assert not storage.is_one_machine
         assert not storage.needs_hand_off
-
-    def test_group_of_several_hosts_is_shared_before_the_others_answer(self) -> None:
-        group = {"disk": ["a", "b"]}
-        assert only(fleet(answer("a", options={"storage_group": "disk"}), groups=group)).is_shared
-        assert not only(fleet(answer("a", options={"storage_group": "disk"}), groups={"disk": ["a"]})).is_shared
 
     def test_one_machine_is_one_name_of_nova_on_a_local_disk_without_a_group(self) -> None:
         assert only(fleet(answer("a"), answer("alias", nova_name="a"))).is_one_machine
