@@ -480,6 +480,7 @@ class TestPruneBeforeNovaDid:
             "kept": [],
             "failed": [],
             "reclaimed_bytes": freed,
+            "saved_checksums": [],
         }
         assert result.error is None
         assert result.facts["unknown_use"] == []

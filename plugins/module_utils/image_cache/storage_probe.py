@@ -83,7 +83,7 @@ def unanswered_path(paths: Sequence[str], seconds: float, look: Callable[[str], 
 def _answer(paths: Sequence[str], pipe: int, look: Callable[[str], object]) -> NoReturn:
     """Write to a pipe after each look, and end. Nothing of the parent's, such as its buffered output, is finished."""
     try:
-        for descriptor in map(int, os.listdir(_DESCRIPTORS)):
+        for descriptor in _open_descriptors():
             if descriptor != pipe:
                 with suppress(OSError):  # the one by which they were listed is closed
                     os.close(descriptor)
@@ -93,6 +93,13 @@ def _answer(paths: Sequence[str], pipe: int, look: Callable[[str], object]) -> N
             os.write(pipe, _ANSWER)
     finally:
         os._exit(0)
+
+
+def _open_descriptors() -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(_DESCRIPTORS)]
+    except OSError:  # the pass is refused where /proc is not mounted, and says so
+        return []
 
 
 def _count_answers(pipe: int, seconds: float) -> tuple[int, bool]:

@@ -449,10 +449,11 @@ class TestWarnings:
         assert self.warn(HOST._replace(missing={})) == []
 
     def test_the_worst_comes_first(self) -> None:
+        [missing] = self.warn(HOST)
+        assert missing.startswith("The template /instances/_base/swap_32 does not exist: instance-1 cannot start")
         sentences = self.warn(HOST._replace(problems=("A disk.",), warnings=("A note.",)), ("A record.",))
         assert sentences == [
-            "The backing file /instances/_base/swap_32 does not exist: instance-1 cannot start without it. "
-            "Restore it, from another host's cache or from Glance, before anything else.",
+            missing,
             "Nothing may be removed: A disk.",
             "Nothing may be removed: A record.",
             "A note.",
