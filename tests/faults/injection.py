@@ -6,15 +6,10 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import json
-import multiprocessing
-import os
 import re
 import shutil
-import signal
-import subprocess
 import tempfile
 import traceback
 from collections.abc import Iterator
@@ -26,6 +21,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import find_open_files
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 from ansible_collections.stackops.nova.tests.support.processes import in_a_child
+from ansible_collections.stackops.nova.tests.support.strace import target, traced
 
 CALLS = (
     "openat",
@@ -45,7 +41,6 @@ CALLS = (
     "fsync",
     "utimensat",
 )
-PR_SET_PTRACER = 0x59616D61
 DATA_CALLS = ("read", "pread64", "readv", "write")
 KILL = "KILL"
 FAULTS = ("EIO", "EACCES", "ENOENT", "ESTALE", "ENOSPC", "EROFS", KILL)
@@ -183,32 +178,11 @@ class _Pass:
         shutil.rmtree(self._root)
 
     def run(self, options: list[str]) -> Answer:
-        context = multiprocessing.get_context("fork")
-        receiver, sender = context.Pipe(duplex=False)
-
-        def run() -> None:
-            ctypes.CDLL(None).prctl(PR_SET_PTRACER, ctypes.c_long(-1))  # some kernels let only a parent trace
-            signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
-            sender.send("ready")
-            signal.sigwait([signal.SIGUSR1])
-            sender.send(_prune(self._host))
-
-        child = context.Process(target=run)
-        child.start()
-        sender.close()
-        assert receiver.recv() == "ready"
-        command = ["strace", "--decode-fds=path", "--string-limit=256", f"--output={self._log}"]
-        command += [f"--attach={child.pid}", *options]
-        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-            assert "attached" in strace.stderr.readline()
-            os.kill(child.pid, signal.SIGUSR1)
+        with traced(lambda: _prune(self._host), [f"--output={self._log}", *options]) as child:
             try:
-                answer = receiver.recv()
+                return child.answer.recv()
             except EOFError:
-                answer = Answer()
-            child.join()
-            strace.communicate()
-        return answer
+                return Answer()
 
     def calls(self) -> Iterator[Call]:
         counts: dict[str, int] = {}
@@ -218,18 +192,9 @@ class _Pass:
                 rest = rest.partition(">")[0] + ">"
             if bracket and name in CALLS:
                 counts[name] = counts.get(name, 0) + 1
-                if f"{self._root}/" in rest:
-                    yield Call(name, counts[name], self._target(rest))
-
-    def _target(self, arguments: str) -> str:
-        """What a call is about: an absolute path, or the path of its first descriptor with the name that follows it."""
-        root = re.escape(f"{self._root}/")
-        path = re.match(rf'[^"]*"{root}([^"]*)"', arguments)
-        if path is not None:
-            return path[1]
-        at = re.search(rf'<{root}([^>]*)>(?:\(deleted\))?(?:, "([^"/]+)"[,)])?', arguments)
-        found = "/".join(filter(None, at.groups()))
-        return re.sub(r"/\.(nova-.*)\.[0-9a-f]{16}$", r"/\1", found)
+                about = target(rest, self._root)
+                if about is not None:
+                    yield Call(name, counts[name], about)
 
     def gone(self) -> list[str]:
         return sorted(name for name in UNUSED if not (self._host.cache_path / name).exists())

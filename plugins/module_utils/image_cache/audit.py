@@ -18,7 +18,7 @@ from .layout import printable, some_names
 from .nova_paths import instances_path_of
 from .plan import Plan, make_plan
 from .report import describe, warnings
-from .scan import Snapshot, take_snapshot
+from .scan import Snapshot, instance_directory_names, take_snapshot
 from .settings import Settings
 from .storage_probe import require_answer
 
@@ -69,7 +69,10 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
         [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
     )
     with _all_kept():
+        # Before the instances are read: a directory that nova makes after that belongs to none that could be known.
+        earlier_directories = instance_directory_names(settings)
         settings, inventory = _on_host(settings, inventory_from_params(params, settings.host))
+        inventory = inventory._replace(earlier_directories=earlier_directories)
         other_disks = [
             (instance.uuid, path, image_format)
             for instance in inventory.instances

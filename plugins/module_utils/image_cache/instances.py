@@ -84,6 +84,8 @@ class Inventory(NamedTuple):
     :param own: the instances that this host's libvirt named.
     :param given: a number made from those that were given, which tells whether two hosts got the same; 0 for none.
     :param complete_for: those of the hosts that the operator named, even if they have no instance.
+    :param earlier_directories: the directories that there were before the instances were read, None where that is not
+        known: only these can be orphans.
     """
 
     asked: bool
@@ -93,6 +95,7 @@ class Inventory(NamedTuple):
     own: tuple[Instance, ...] = ()
     given: int = 0
     complete_for: frozenset[str] = frozenset()
+    earlier_directories: frozenset[str] | None = None
 
 
 def collect(

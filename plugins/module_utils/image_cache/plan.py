@@ -286,6 +286,8 @@ def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) ->
     for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
         image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
     orphans = {name for name in snapshot.instance_directories if inventory.asked and name not in owners}
+    if inventory.earlier_directories is not None:
+        orphans &= inventory.earlier_directories
     if orphans:
         named = _directories_in_domains(inventory, settings)
         owners.update({name: named[name] for name in orphans & named.keys()})

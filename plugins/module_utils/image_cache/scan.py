@@ -43,7 +43,15 @@ from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
 from .settings import Settings
 from .store import Store, find_store, read_storage_users
 
-__all__ = ["CacheFile", "Snapshot", "names_by_inode", "open_cache", "read_disks", "take_snapshot"]
+__all__ = [
+    "CacheFile",
+    "Snapshot",
+    "instance_directory_names",
+    "names_by_inode",
+    "open_cache",
+    "read_disks",
+    "take_snapshot",
+]
 
 _MOST_LISTINGS = 20
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
@@ -444,6 +452,18 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
     finally:
         os.close(directory)
     return found
+
+
+def instance_directory_names(settings: Settings) -> frozenset[str]:
+    """Return the names of all that is in ``instances_path`` now; empty where it cannot be read.
+
+    :param settings: the options.
+    :return: the names, of files too. That it cannot be read is reported when the disks are read.
+    """
+    try:
+        return frozenset(os.listdir(settings.instances_path))
+    except OSError:
+        return frozenset()
 
 
 def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[dict[str, int], bool]:

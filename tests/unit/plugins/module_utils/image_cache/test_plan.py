@@ -194,6 +194,13 @@ class TestOrphans:
         assert said(plan) == {BASE: "removable: unknown"}
         assert plan.usage.orphans == {"lost"}
 
+    @pytest.mark.parametrize("orphans", ["protect", "ignore"])
+    def test_directory_newer_than_the_list_of_instances_is_no_orphan(self, orphans: str) -> None:
+        guest = known(GUEST._replace(image_ids=()), earlier_directories=frozenset({"uuid-1"}))
+        plan = decide(self.LOST, guest, orphans=orphans)
+        assert said(plan) == {BASE: "active: backing"}
+        assert plan.usage.orphans == frozenset()
+
     def test_what_an_instance_needs_too_stays_either_way(self) -> None:
         snapshot = found(cached(BASE), backing={BASE: ["lost", "uuid-1"]})
         guest = known(GUEST._replace(image_ids=()))
