@@ -21,7 +21,7 @@ import stat
 import struct
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable
 
 __all__ = [
@@ -177,7 +177,7 @@ def read_image(
     except FileNotFoundError:
         raise
     except OSError as exc:
-        reason = "it is no regular file" if exc.errno == errno.ESPIPE else exc.strerror
+        reason = "it is no regular file" if exc.errno == errno.ESPIPE else reason_of(exc)
         raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
@@ -227,7 +227,7 @@ def read_backing_name(path: str, open_file: OpenImage = open_image) -> str | Non
     except OSError as exc:
         if exc.errno in _NOT_A_FILE:
             return None
-        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason_of(exc)}.") from exc
     return os.fsdecode(name.partition(b"\0")[0]) or None
 
 
@@ -411,7 +411,7 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
         status, output, _error = run_command(command)
     except OSError as exc:
         raise ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {exc.strerror}."
+            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {reason_of(exc)}."
         ) from exc
     # Its own words may have parts of the image in them, which are nobody's business here.
     if status in QEMU_IMG_HUNG:
