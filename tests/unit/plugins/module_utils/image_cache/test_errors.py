@@ -28,7 +28,7 @@ class TestLackOfRights:
 
 def test_what_root_could_not_do_either_has_its_reason_alone() -> None:
     def refused() -> str:
-        with pytest.raises(OSError) as caught:
+        with pytest.raises(NotADirectoryError) as caught:
             os.listdir("/dev/null")
         return reason_of(caught.value)
 
