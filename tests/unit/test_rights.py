@@ -16,10 +16,20 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.host import NAME, OLD, Host, picture, states, warnings
+from ansible_collections.stackops.nova.tests.support.host import (
+    NAME,
+    OLD,
+    Host,
+    nothing_new,
+    picture,
+    states,
+    warnings,
+)
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_user,
@@ -35,6 +45,7 @@ NOVA = 64060
 LIBVIRT_QEMU = 64055
 UNUSED = fingerprint("unused")
 INSTANCE = "instance-0000000a"
+REMEDY = "Run as root (become: true)."
 
 
 @pytest.fixture
@@ -65,7 +76,7 @@ class TestWhoCanDoWhat:
         before = picture(nova_host.root)
         result: PruneResult = as_user(NOVA, lambda: nova_host.prune(libvirt=True))
         assert result.done["removed"] == []
-        assert f"{INSTANCE}.xml cannot be read: Permission denied" in str(result.error)
+        assert f"{INSTANCE}.xml cannot be read: Permission denied. {REMEDY}" in str(result.error)
         assert undisturbed(picture(nova_host.root), before)
 
     def test_without_them_nova_prunes_and_is_told_what_it_cannot_see(self, nova_host: Host) -> None:
@@ -75,7 +86,8 @@ class TestWhoCanDoWhat:
         assert states(result)[BASE] == "active: backing"
         assert any("open files of" in warning for warning in result.warnings)
         # What libvirt took over only root can mark as used.
-        assert any("time of last use could not be set on 1 file" in warning for warning in warnings(result))
+        [unmarked] = [warning for warning in warnings(result) if "time of last use could not be set" in warning]
+        assert f"such as {BASE}: Permission denied. {REMEDY}" in unmarked
 
     def test_what_nova_writes_is_novas(self, nova_host: Host) -> None:
         as_user(NOVA, lambda: nova_host.prune(checksum_base_images=True, shared_storage=True))
@@ -119,7 +131,7 @@ class TestWhoCanDoWhat:
 
         error = as_user(NOBODY, prune)
         assert error is not None
-        assert "Permission denied" in error
+        assert f"Permission denied. {REMEDY}" in error
         assert undisturbed(picture(nova_host.root), before)
 
     def test_who_may_read_all_and_write_nothing_is_told_so(self, nova_host: Host) -> None:
@@ -127,8 +139,55 @@ class TestWhoCanDoWhat:
         for check_mode in (True, False):
             result: PruneResult = as_user(NOBODY, lambda check=check_mode: nova_host.prune(check_mode=check))
             assert result.done["removed"] == []
-            assert "may not be written by this user" in str(result.error)
+            assert f"may not be written by this user. {REMEDY}" in str(result.error)
         assert picture(nova_host.root) == before
+
+    @pytest.mark.parametrize("option", ["config_file", "config_dir"])
+    def test_who_may_not_read_the_configuration_is_told_what_to_do(self, nova_host: Host, option: str) -> None:
+        path = nova_host.root / option
+        if option == "config_dir":
+            path.mkdir(mode=0o700)
+        else:
+            path.touch(mode=0o600)
+        with pytest.raises(ImageCacheError, match=f"{option} .* cannot be read: Permission denied") as caught:
+            as_user(NOBODY, lambda: nova_host.audit(**{option: [str(path)]}))
+        assert f"Permission denied. {REMEDY} Set {option} to" in str(caught.value)
+
+    def test_who_may_not_read_formats_of_disks_is_told_what_to_do(self, nova_host: Host) -> None:
+        formats = nova_host.instances_path / UUID / "disk.info"
+        formats.write_text("{}")
+        formats.chmod(0o600)
+        result: AuditResult = as_user(NOBODY, nova_host.audit)
+        [warning] = [warning for warning in warnings(result) if "disk.info" in warning]
+        assert f"{formats} cannot be understood: Permission denied. {REMEDY}" in warning
+
+    def test_who_may_not_read_what_is_to_be_verified_is_told_what_to_do(self, nova_host: Host) -> None:
+        info = nova_host.cache_path / f"{BASE}.info"
+        info.write_text("{}")
+        info.chmod(0o600)
+        result: AuditResult = as_user(NOBODY, lambda: nova_host.audit(checksum_base_images=True))
+        [warning] = [warning for warning in warnings(result) if "could not be read and verified" in warning]
+        assert f"of {BASE}: its info file: Permission denied. {REMEDY}" in warning
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_who_may_not_make_the_locks_is_told_what_to_do(self, nova_host: Host, check_mode: bool) -> None:
+        (nova_host.locks_path / f"nova-{UNUSED}").unlink()
+        nova_host.locks_path.rmdir()
+        nova_host.cache_path.chmod(0o777)
+        nova_host.instances_path.chmod(0o755)
+        result: PruneResult = as_user(NOBODY, lambda: nova_host.prune(check_mode=check_mode))
+        assert result.done["removed"] == []
+        assert f"this user may not make that directory. {REMEDY}" in str(result.error)
+
+    def test_lock_that_may_not_be_taken_says_what_to_do(self, nova_host: Host) -> None:
+        """The dry run knew nothing of it: the rights changed since."""
+        lock = nova_host.locks_path / f"nova-{UNUSED}"
+        plan, settings = nova_host.plan()
+        lock.chmod(0o600)
+        nova_host.cache_path.chmod(0o777)
+        outcome: Outcome = as_user(NOBODY, lambda: apply_plan(plan, settings, shared=False, read_disks=nothing_new))
+        [failure] = outcome.failed
+        assert failure.error == f"nova's lock {lock} could not be taken: Permission denied. {REMEDY[:-1]}"
 
 
 def undisturbed(after: dict[str, tuple[object, ...]], before: dict[str, tuple[object, ...]]) -> bool:

@@ -13,7 +13,7 @@ import stat
 import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
-from .errors import ImageCacheError
+from .errors import AS_ROOT, ImageCacheError, reason_of
 from .holders import is_open_elsewhere, qemu_holds
 from .instance_disks import DiskUse, make_locate
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable
@@ -96,7 +96,7 @@ def _remove_planned(
     try:
         locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
     except OSError as exc:
-        return _nothing_removed(plan, _without_locks(settings, exc.strerror or str(exc)))
+        return _nothing_removed(plan, _without_locks(settings, reason_of(exc)))
     try:
         return _remove_all(plan, _Place(plan, cache, locks, settings, shared, read_disks))
     finally:
@@ -125,9 +125,9 @@ class _Place(NamedTuple):
 def _obstacle(settings: Settings) -> str | None:
     """Say what stands in the way of any removal, as far as can be told without trying."""
     if not os.access(settings.cache_path, os.W_OK | os.X_OK):
-        return f"{printable(settings.cache_path)} may not be written by this user"
+        return f"{printable(settings.cache_path)} may not be written by this user. {AS_ROOT}"
     if not os.path.lexists(settings.locks_path) and not can_create_owned_by_nova(settings.instances_path):
-        return _without_locks(settings, "this user may not make that directory")
+        return _without_locks(settings, f"this user may not make that directory. {AS_ROOT}")
     return None
 
 
@@ -149,7 +149,7 @@ def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
         except FileNotFoundError:
             continue
         except OSError as exc:
-            failures.append(f"{name}: {exc.strerror}")
+            failures.append(f"{name}: {reason_of(exc)}")
     if not failures:
         return ()
     warning = (
@@ -186,7 +186,7 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> i
             try:
                 reason = _came_into_use(file, use, built_on_it, place.plan) or _remove(file, place)
             except OSError as exc:
-                tally.failed.append(Failure(file.name, f"it could not be removed: {exc.strerror}"))
+                tally.failed.append(Failure(file.name, f"it could not be removed: {reason_of(exc)}"))
                 continue
             if reason is None or reason is KeptReason.GONE:
                 for name in place.plan.overlays.get(file.name, ()):
@@ -198,7 +198,7 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> i
             try:
                 _remove_info(file, place)
             except OSError as exc:
-                error = f"it was removed, but its info file was not: {exc.strerror}"
+                error = f"it was removed, but its info file was not: {reason_of(exc)}"
                 tally.failed.append(Failure(file.name, error))
     finally:
         for lock in locks.values():
@@ -226,7 +226,7 @@ def _take_locks(
             if exc.errno in (errno.ENOSPC, errno.EDQUOT) and ours:
                 return locks, ours, number
             path = printable(f"{place.settings.locks_path}/{name}")
-            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {exc.strerror}"))
+            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {reason_of(exc)}"))
             continue
         if lock is None:
             tally.kept.append(Kept(file.name, KeptReason.LOCKED))
@@ -249,7 +249,7 @@ def _look_again(place: _Place) -> tuple[DiskUse, dict[str, set[str]]]:
     except ImageCacheError as exc:
         return _NO_USE._replace(problems=[str(exc)]), {}
     except OSError as exc:
-        problem = f"The cache directory {printable(cache_path)} cannot be listed: {exc.strerror}."
+        problem = f"The cache directory {printable(cache_path)} cannot be listed: {reason_of(exc)}."
         return _NO_USE._replace(problems=[problem]), {}
     for overlay, names in overlays.items():
         for name in names:

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .disks import RunCommand
-from .errors import ImageCacheError
+from .errors import AS_ROOT, ImageCacheError, reason_of
 from .info_files import (
     DIGITS,
     INFO_KINDS,
@@ -208,7 +208,7 @@ def verify_files(
             )
         except OSError as exc:
             path = os.path.dirname(settings.image_info_filename_pattern)
-            unreadable = [_unreadable(file, f"its info file in {printable(path)}: {exc.strerror}") for file in files]
+            unreadable = [_unreadable(file, f"its info file in {printable(path)}: {reason_of(exc)}") for file in files]
             return _sum_up(unreadable, {}, snapshot, plan, settings, now, problem)
         checked, records, due = _sort_out(files, settings, now, may_store or is_dry_run, cache, info)
         if due:
@@ -280,9 +280,9 @@ def _open_locks(settings: Settings, may_store: bool, is_dry_run: bool) -> tuple[
     except OSError as exc:
         if not may_store and isinstance(exc, FileNotFoundError):
             if is_dry_run and not can_create_owned_by_nova(settings.instances_path):
-                return None, f"nova's locks in {printable(settings.locks_path)} cannot be made by this user"
+                return None, f"nova's locks in {printable(settings.locks_path)} cannot be made by this user. {AS_ROOT}"
             return None, ""
-        return None, f"nova's locks in {printable(settings.locks_path)} cannot be used: {exc.strerror}"
+        return None, f"nova's locks in {printable(settings.locks_path)} cannot be used: {reason_of(exc)}"
 
 
 def _existing_locks(snapshot: Snapshot, plan: Plan, removed: frozenset[str]) -> frozenset[str] | None:
@@ -319,7 +319,7 @@ def _sort_out(
         try:
             record = _make_record(read_info(info_file, directory), file.name, settings, cache)
         except OSError as exc:
-            checked.append(_unreadable(file, f"its info file: {exc.strerror}"))
+            checked.append(_unreadable(file, f"its info file: {reason_of(exc)}"))
             continue
         records[file.name] = record
         state = judge(record, file.name in checksums.known, checksums, now, may_store)
@@ -399,7 +399,7 @@ def _verify(file: CacheFile, record: Record, work: _Pass) -> Checked:
         if work.locks is not None and is_locked(work.locks, lock_file):
             return locked
     except OSError as exc:
-        unstored = f"its lock {lock_file} cannot be used: {exc.strerror}"
+        unstored = f"its lock {lock_file} cannot be used: {reason_of(exc)}"
     checked = _compare(file, record, work)._replace(unstored=unstored)
     return checked if unstored else _with_first_saving(checked, record, work)
 
@@ -417,7 +417,7 @@ def _with_first_saving(checked: Checked, record: Record, work: _Pass) -> Checked
             or _why_not_taken(file, work)
         )
     except OSError as exc:
-        why = f"its info file or its lock: {exc.strerror}"
+        why = f"its info file or its lock: {reason_of(exc)}"
     return checked._replace(unstored=why, is_first_saving=not why)
 
 
@@ -459,7 +459,7 @@ def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
         if record.damaged is not None and is_locked(locks, info_lock_name(file.name)):
             return Checked(file, Checksum.SKIPPED, ChecksumReason.LOCKED)
     except OSError as exc:
-        return _unreadable(file, f"its info file: {exc.strerror}")
+        return _unreadable(file, f"its info file: {reason_of(exc)}")
     state = judge(record, file.name in settings.checksums.known, settings.checksums, work.now, may_store=True)
     if state is not None:
         return Checked(file, state, verified_at=record.verified_at)
@@ -542,7 +542,7 @@ def _read_whole(file: CacheFile, record: Record, work: _Pass, *, to_store: bool)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             return checked._replace(reason=ChecksumReason.REPLACED), None
-        return _unreadable(file, str(exc.strerror))._replace(verified_at=record.verified_at), None
+        return _unreadable(file, reason_of(exc))._replace(verified_at=record.verified_at), None
     differences = [
         f"its {algorithm} is {digests[algorithm]} and not {value}"
         for algorithm, value in expected.items()
@@ -579,7 +579,7 @@ def _unreadable(file: CacheFile, detail: str) -> Checked:
 
 
 def _why(exc: OSError | ImageCacheError) -> str:
-    return str(exc) if isinstance(exc, ImageCacheError) else f"its info file: {exc.strerror}"
+    return str(exc) if isinstance(exc, ImageCacheError) else f"its info file: {reason_of(exc)}"
 
 
 def _sum_up(

@@ -17,11 +17,12 @@ import errno
 import json
 import os
 import re
+import shutil
 import stat
 import struct
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable
 
 __all__ = [
@@ -90,6 +91,12 @@ _QEMU_IMG = [
     "prlimit", "--as=1073741824", "--cpu=30", "--",
     "qemu-img", "info", "-U", "--output=json",
 ]  # fmt: skip
+# The commands in it, and the packages that have them.
+_PACKAGES = {
+    "timeout": "coreutils",
+    "prlimit": "util-linux",
+    "qemu-img": "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)",
+}
 
 
 class NoImageError(ImageCacheError):
@@ -177,7 +184,7 @@ def read_image(
     except FileNotFoundError:
         raise
     except OSError as exc:
-        reason = "it is no regular file" if exc.errno == errno.ESPIPE else exc.strerror
+        reason = "it is no regular file" if exc.errno == errno.ESPIPE else reason_of(exc)
         raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
@@ -227,7 +234,7 @@ def read_backing_name(path: str, open_file: OpenImage = open_image) -> str | Non
     except OSError as exc:
         if exc.errno in _NOT_A_FILE:
             return None
-        raise ImageCacheError(f"{printable(path)} cannot be read: {exc.strerror}.") from exc
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason_of(exc)}.") from exc
     return os.fsdecode(name.partition(b"\0")[0]) or None
 
 
@@ -410,8 +417,8 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
     try:
         status, output, _error = run_command(command)
     except OSError as exc:
-        raise ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {exc.strerror}."
+        raise _missing_command(path) or ImageCacheError(
+            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {reason_of(exc)}."
         ) from exc
     # Its own words may have parts of the image in them, which are nobody's business here.
     if status in QEMU_IMG_HUNG:
@@ -420,7 +427,7 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
             f"{_QEMU_IMG_SECONDS} seconds, for this image or one before: {why}."
         )
     if status != 0:
-        raise ImageCacheError(
+        raise _missing_command(path) or ImageCacheError(
             f"{printable(path)} is an image that only qemu-img can read, and it could not (exit status {status}): "
             f"{why}."
         )
@@ -434,6 +441,20 @@ def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) 
         )
     except (ValueError, AttributeError, RecursionError) as exc:
         raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {why}.") from exc
+
+
+def _missing_command(path: str) -> ImageCacheError | None:
+    """Return what to raise if the host lacks a command; None where all of them are there.
+
+    By its status alone, timeout does not show which: it exits with 127, as prlimit does, or with 1 in an older one.
+    """
+    for command, package in _PACKAGES.items():
+        if shutil.which(command) is None:
+            return ImageCacheError(
+                f"{printable(path)} is an image that only qemu-img can read, and the command {command} is missing on "
+                f"this host. Install the package {package}."
+            )
+    return None
 
 
 def _mapping(value: Any) -> Any:

@@ -3,11 +3,15 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change at any time and is not for use from elsewhere.
-"""The one exception of the image cache core."""
+"""The one exception of the image cache core, and the reason that a message gives."""
 
 from __future__ import annotations
 
-__all__ = ["ImageCacheError"]
+import os
+
+__all__ = ["AS_ROOT", "ImageCacheError", "reason_of"]
+
+AS_ROOT = "Run as root (become: true)"
 
 
 class ImageCacheError(Exception):
@@ -15,3 +19,14 @@ class ImageCacheError(Exception):
 
     The text says what happened, to which file or option, and what to do.
     """
+
+
+def reason_of(exc: Exception) -> str:
+    """Say why something failed and, if the kernel refused it for want of root's rights, what to do.
+
+    Root itself can be refused too, by a network file system or for want of a capability: `become` is no help then.
+
+    :return: the end of a sentence, perhaps with one more sentence, without the last full stop.
+    """
+    reason = (isinstance(exc, OSError) and exc.strerror) or str(exc)
+    return f"{reason}. {AS_ROOT}" if isinstance(exc, PermissionError) and os.geteuid() != 0 else reason

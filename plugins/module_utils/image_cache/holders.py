@@ -15,7 +15,7 @@ import signal
 import struct
 from typing import Mapping, NamedTuple, Sequence, Tuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable
 
 __all__ = ["FormerFileUser", "Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
@@ -91,7 +91,7 @@ def find_open_files(
         processes = os.listdir(proc)
     except OSError as exc:
         raise ImageCacheError(
-            f"{printable(proc)} cannot be read, so nobody knows who has a file open: {exc.strerror}. Is it mounted?"
+            f"{printable(proc)} cannot be read, so nobody knows who has a file open: {reason_of(exc)}. Is it mounted?"
         ) from exc
     for process in processes:
         if not process.isdecimal() or process == own:

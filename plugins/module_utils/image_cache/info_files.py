@@ -20,7 +20,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .inode_flags import is_protected_by_flags
 from .layout import Kind, info_path, lock_name, parse_name, printable
 from .locks import acquire, release
@@ -220,7 +220,7 @@ def store_facts(
     try:
         lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
     except OSError as exc:
-        raise ImageCacheError(f"its lock {info_lock_name(name)} cannot be used: {exc.strerror}") from exc
+        raise ImageCacheError(f"its lock {info_lock_name(name)} cannot be used: {reason_of(exc)}") from exc
     if lock is None:
         raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
     try:

@@ -26,7 +26,7 @@ from .disks import (
     open_image,
     read_backing_name,
 )
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .holders import Inode
 from .layout import Kind, parse_name, printable
 from .nova_paths import is_in_instance_directory
@@ -181,7 +181,7 @@ def make_locate(
                 return prefix + os.path.basename(path)
             if exc.errno in _NO_SUCH_FILE:
                 return None
-            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {exc.strerror}.") from exc
+            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {reason_of(exc)}.") from exc
         hard_links = files.get((status.st_dev, status.st_ino))
         if hard_links is not None:
             name = os.path.basename(real_path)
@@ -246,7 +246,7 @@ class _Reader:
             self.found.vanished.append(name)
             return
         except OSError as exc:
-            self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {exc.strerror}.")
+            self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {reason_of(exc)}.")
             return
         if not entries:
             return
@@ -384,7 +384,7 @@ class _Reader:
             return {}
         except (OSError, ValueError, AttributeError, RecursionError) as exc:
             self.found.warnings.append(
-                f"{printable(path)} cannot be understood ({exc}): the disks' own headers say what they are."
+                f"{printable(path)} cannot be understood: {reason_of(exc)}. The disks' own headers say what they are."
             )
             return {}
 

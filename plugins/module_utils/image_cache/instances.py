@@ -21,7 +21,7 @@ from typing import (
 )
 from xml.parsers import expat
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable
 
 __all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record", "records_of"]
@@ -279,7 +279,7 @@ def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instan
     except OSError as exc:
         raise ImageCacheError(
             f"libvirt_config_path {printable(directory)} cannot be read, so this host's instances are unknown: "
-            f"{exc.strerror}. Give the path where libvirt keeps its domains, or set libvirt: false."
+            f"{reason_of(exc)}. Give the path where libvirt keeps its domains, or set libvirt: false."
         ) from exc
     instances = []
     for name in names:
@@ -291,7 +291,7 @@ def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instan
                 problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
             continue  # undefined meanwhile
         except OSError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be read: {exc.strerror}.")
+            problems.append(f"The domain XML {printable(path)} cannot be read: {reason_of(exc)}.")
         except ImageCacheError as exc:
             problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}")
     return instances

@@ -18,7 +18,7 @@ import stat
 import string
 from typing import Dict, Iterable, Mapping, Sequence, Tuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable, some_names
 from .own_address import own_address
 from .settings import OBSOLETE_OPTIONS
@@ -202,9 +202,7 @@ def _read_file(path: str) -> Sections:
 
 
 def _reason(exc: OSError | ValueError) -> str:
-    if isinstance(exc, UnicodeDecodeError):
-        return "it is not UTF-8 text"
-    return exc.strerror or "unknown error" if isinstance(exc, OSError) else str(exc)
+    return "it is not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else reason_of(exc)
 
 
 def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:

@@ -12,6 +12,7 @@ import stat
 from types import MappingProxyType
 from typing import Mapping, NamedTuple
 
+from .errors import reason_of
 from .inode_flags import is_protected_by_flags
 from .layout import printable, some_names
 
@@ -77,7 +78,7 @@ def why_nothing_can_be_removed(directory: int, path: str, locks_path: str) -> st
     except FileNotFoundError:
         pass  # it is made when it is needed
     except OSError as exc:
-        return f"nova's locks in {printable(locks_path)} cannot be listed: {exc.strerror}."
+        return f"nova's locks in {printable(locks_path)} cannot be listed: {reason_of(exc)}."
     return ""
 
 

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from .disks import OpenImage, RunCommand
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .holders import FormerFileUser, Inode, find_open_files, qemu_holds
 from .inode_flags import is_protected_by_flags
 from .instance_disks import (
@@ -138,7 +138,7 @@ def open_cache(settings: Settings) -> int | None:
                 f"The cache directory {printable(path)} is a link or no directory, and is left alone. "
                 f"If it is meant to lie elsewhere, mount it there."
             ) from exc
-        raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {exc.strerror}.") from exc
+        raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {reason_of(exc)}.") from exc
 
 
 def _no_instances_path(settings: Settings) -> ImageCacheError:
@@ -172,7 +172,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         is_mounted = device != os.stat("..", dir_fd=cache).st_dev
     except OSError as exc:
         raise ImageCacheError(
-            f"The cache directory {printable(settings.cache_path)} cannot be listed: {exc.strerror}."
+            f"The cache directory {printable(settings.cache_path)} cannot be listed: {reason_of(exc)}."
         ) from exc
     finally:
         os.close(cache)
@@ -368,7 +368,7 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                 except FileNotFoundError:
                     continue
             except OSError as exc:
-                problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {exc.strerror}.")
+                problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {reason_of(exc)}.")
                 continue
             files.append(
                 CacheFile(
@@ -427,7 +427,7 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
         new_locks, needed = why_locks_cannot_be_made(directory, path, settings.instances_path, device)
         found = found._replace(new_locks=new_locks, bytes_for_locks=needed)
     except OSError as exc:
-        problem(f"nova's locks in {printable(path)} cannot be looked at: {exc.strerror}.")
+        problem(f"nova's locks in {printable(path)} cannot be looked at: {reason_of(exc)}.")
     if directory is None:
         return found
     try:
@@ -438,7 +438,7 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
                 try:
                     state = look_at_lock(directory, lock)
                 except OSError as exc:
-                    problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {exc.strerror}.")
+                    problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {reason_of(exc)}.")
                     continue
                 if state.is_held:
                     found.held.add(file.name)
@@ -448,7 +448,7 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
                         f"not be written by this user. Remove it (chattr -i -a), or run as root (become: true)."
                     )
     except OSError as exc:
-        problem(f"nova's locks in {printable(path)} cannot be listed: {exc.strerror}.")
+        problem(f"nova's locks in {printable(path)} cannot be listed: {reason_of(exc)}.")
     finally:
         os.close(directory)
     return found
@@ -484,7 +484,7 @@ def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[di
                     found[entry.name] = entry.inode()
         is_settled = os.stat(settings.instances_path).st_mtime_ns == before
     except OSError as exc:
-        problem(f"instances_path {printable(settings.instances_path)} cannot be read: {exc.strerror}.")
+        problem(f"instances_path {printable(settings.instances_path)} cannot be read: {reason_of(exc)}.")
     return found, is_settled
 
 
@@ -495,5 +495,5 @@ def _leads_to_directory(entry: os.DirEntry[str], problem: Problem) -> bool:
     try:
         return stat.S_ISDIR(os.stat(entry.path).st_mode)
     except OSError as exc:
-        problem(f"{printable(entry.path)} is a link that leads nowhere; is a disk not mounted? {exc.strerror}.")
+        problem(f"{printable(entry.path)} is a link that leads nowhere; is a disk not mounted? {reason_of(exc)}.")
         return False

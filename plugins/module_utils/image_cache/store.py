@@ -14,7 +14,7 @@ import re
 import stat
 from typing import NamedTuple
 
-from .errors import ImageCacheError
+from .errors import ImageCacheError, reason_of
 from .layout import printable
 
 __all__ = ["Store", "find_store", "is_shared", "read_storage_users"]
@@ -81,7 +81,7 @@ def find_store(path: str) -> Store:
                     location = os.path.normpath(root + "/" + below) if root != "/" else "/" + below
         space = os.statvfs(real_path)
     except (OSError, ValueError) as exc:
-        raise ImageCacheError(f"What is mounted at {printable(path)} cannot be found out: {exc}.") from exc
+        raise ImageCacheError(f"What is mounted at {printable(path)} cannot be found out: {reason_of(exc)}.") from exc
     shared = is_shared(filesystem)
     owner = source if shared else f"{_machine_id()}:{device}"
     return Store(
@@ -133,7 +133,7 @@ def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ImageCacheError(
-            f"{printable(path)}, where nova says which hosts use this storage, cannot be understood: {exc}. "
+            f"{printable(path)}, where nova says which hosts use this storage, cannot be understood: {reason_of(exc)}. "
             f"Whose instances are here is unknown; nova writes the file anew on its next pass."
         ) from exc
 

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import struct
 import subprocess
 from collections.abc import Callable
@@ -699,14 +701,46 @@ class TestAskingQemuImg:
         assert f"(exit status {status}): run 'qemu-img info -U {disk}'" in str(error.value)
 
     @pytest.mark.parametrize(
-        "error", [FileNotFoundError(2, "No such file or directory"), PermissionError(13, "Denied")]
+        ("missing", "package"),
+        [
+            ("timeout", "coreutils"),
+            ("prlimit", "util-linux"),
+            ("qemu-img", "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)"),
+        ],
     )
-    def test_while_it_is_missing_the_use_is_unknown(self, disk: Path, error: OSError) -> None:
+    def test_command_that_is_missing_is_named_with_its_package(
+        self, disk: Path, missing: str, package: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        commands = disk.parent / "bin"
+        commands.mkdir()
+        for command in {"timeout", "prlimit", "qemu-img"} - {missing}:
+            (commands / command).symlink_to(str(shutil.which(command)))
+        monkeypatch.setenv("PATH", str(commands))
+        with pytest.raises(ImageCacheError) as error:
+            read_image(str(disk), None, run_command)
+        assert str(error.value) == (
+            f"{disk} is an image that only qemu-img can read, and the command {missing} is missing on this host. "
+            f"Install the package {package}."
+        )
+
+    def test_command_without_its_interpreter_is_unknown_use(self, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        commands = disk.parent / "bin"
+        commands.mkdir()
+        for command in ("timeout", "prlimit"):
+            (commands / command).symlink_to(str(shutil.which(command)))
+        (commands / "qemu-img").write_text("#!/no/such/interpreter\n")
+        (commands / "qemu-img").chmod(0o755)
+        monkeypatch.setenv("PATH", str(commands))
+        with pytest.raises(ImageCacheError, match=f"{disk} .* and it could not .exit status"):
+            read_image(str(disk), None, run_command)
+
+    def test_commands_that_cannot_be_run_are_unknown_use(self, disk: Path) -> None:
         def fail(_command: list[str]) -> tuple[int, str, str]:
-            raise error
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
         with pytest.raises(
-            ImageCacheError, match=f"{disk} .* only qemu-img can read, and it cannot be run: .*{error.strerror}"
+            ImageCacheError,
+            match=f"{disk} .* only qemu-img can read, and it cannot be run: {os.strerror(errno.ENOMEM)}",
         ):
             read_image(str(disk), None, fail)
 

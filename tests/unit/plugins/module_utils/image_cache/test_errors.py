@@ -1,0 +1,39 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The reason that a message gives, and what to do if it is a lack of rights."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import AS_ROOT, reason_of
+from ansible_collections.stackops.nova.tests.support.processes import as_nobody, needs_root
+
+
+@needs_root
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+class TestLackOfRights:
+    def test_another_user_is_told_to_be_root(self, number: int) -> None:
+        reason = as_nobody(lambda: reason_of(OSError(number, os.strerror(number))))
+        assert reason == f"{os.strerror(number)}. {AS_ROOT}"
+
+    def test_root_is_not_told_to_be_what_it_is(self, number: int) -> None:
+        assert reason_of(OSError(number, os.strerror(number))) == os.strerror(number)
+
+
+def test_what_root_could_not_do_either_has_its_reason_alone() -> None:
+    def refused() -> str:
+        with pytest.raises(NotADirectoryError) as caught:
+            os.listdir("/dev/null")
+        return reason_of(caught.value)
+
+    assert as_nobody(refused) == "Not a directory"
+
+
+def test_error_without_a_number_says_what_it_says() -> None:
+    assert [reason_of(OSError("it ended")), reason_of(ValueError("it is too large"))] == ["it ended", "it is too large"]
