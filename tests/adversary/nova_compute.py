@@ -292,7 +292,9 @@ class NovaCompute:
     def _make_disk(self, disk: Path, name: str, fetch: Fetch) -> None:
         disk_info = disk.with_name("disk.info")
         formats = json.loads(disk_info.read_text()) if disk_info.exists() else {}
-        disk_info.write_text(json.dumps({**formats, str(disk): "qcow2"}))
+        # After a change of images_type, nova leaves the former format there under a disk that became an overlay.
+        told = "raw" if self._random.random() < 0.2 else "qcow2"
+        disk_info.write_text(json.dumps({**formats, str(disk): told}))
         base = self._get_base(name, fetch)
         with self._lock(name):
             self._disks[disk] = self._create_overlay(disk, base)
