@@ -220,6 +220,7 @@ class TestStorage:
         storage = only(fleet(answer("a", NFS, use=registered("a", "x")), answer("b", NFS, use=registered("b"))))
         assert storage.users == {"a", "b", "x"}
         assert storage.is_registered
+        assert only(fleet(answer("a", NFS, use=registered("a")))).is_registered
         assert not only(fleet(answer("a", NFS, use=registered("b")))).is_registered
         local = found("a")
         assert only(fleet(answer("a", store={**local["store"], "users": ["y"]}))).users == {"y"}
@@ -233,6 +234,7 @@ class TestStorage:
         hosts = [answer(name, NFS, use={"marks": marks}) for name, marks in {"a": [1], "b": [1, 2], "c": []}.items()]
         assert only(fleet(*hosts)).marks == {frozenset({1}), frozenset({1, 2})}
         assert only(fleet(answer("a"))).marks == frozenset()
+        assert only(fleet(*hosts[:2])).marks == {frozenset({1}), frozenset({1, 2})}
 
     def test_bytes_of_a_storage_are_those_that_its_pruner_reports(self) -> None:
         storage = only(fleet(answer("a", cached=3, removable=2)))
@@ -245,8 +247,9 @@ class TestStorage:
         assert only(fleet(*shared)).reclaimable_bytes == 5
 
     def test_reclaimable_bytes_are_those_that_all_members_count_as_removable(self) -> None:
-        one = answer("a", NFS, files=[file("x", 2), file("y", 3), file("z", 5, "active")], removable=99)
-        other = answer("b", NFS, files=[file("x", 2), file("y", 3, "active"), file("z", 5)], removable=99)
+        young = file("w", 7, "too_young")
+        one = answer("a", NFS, files=[file("x", 2), file("y", 3), file("z", 5, "active"), young], removable=99)
+        other = answer("b", NFS, files=[file("x", 2), file("y", 3, "active"), file("z", 5), young], removable=99)
         assert only(fleet(one, other)).reclaimable_bytes == 2
         assert only(fleet(one, answer("b", NFS, removable=7))).reclaimable_bytes == 99
 
@@ -292,9 +295,10 @@ class TestHandOff:
 
     def test_instances_that_the_operator_gave_other_members_are_handed_off_once(self) -> None:
         one, two = ({"records_digest": uuid, "instances": ({"uuid": uuid},)} for uuid in "12")
-        given = {"a": one, "b": one, "c": two, "d": two}
-        hosts = [answer(name, NFS, use={"instances": []}, options=options) for name, options in given.items()]
-        assert uuids(handed(*hosts)) == ["2"]
+        for known, other in ((one, two), (two, one)):
+            given = {"a": known, "b": known, "c": other, "d": other}
+            hosts = [answer(name, NFS, use={"instances": []}, options=options) for name, options in given.items()]
+            assert uuids(handed(*hosts)) == [other["records_digest"]]
 
     def test_one_machine_under_two_names_knows_its_instances(self) -> None:
         options = handed(
