@@ -124,9 +124,11 @@ options:
     default: protect
   keep_images:
     description:
-      - Ids of images whose files stay, used or not.
+      - Images whose files stay, used or not. Each is an id, in upper or lower case; a name, where O(glance_images) has
+        records with names, which keeps all images of that name; or a record of Glance's.
+      - What can match nothing is refused.
     type: list
-    elements: str
+    elements: raw
     default: []
   keep_files:
     description:
@@ -136,10 +138,11 @@ options:
     default: []
   glance_images:
     description:
-      - Ids of the images that Glance still has. With it, RV(ignore:files[].in_glance) tells a cached image that was
+      - The images that Glance still has, by their ids or as Glance's records with C(id) and C(name).
+      - With it, RV(ignore:files[].in_glance) tells a cached image that was
         deleted there from one that can be downloaded again, and unused images are known by their id.
     type: list
-    elements: str
+    elements: raw
   shared_storage:
     description:
       - Whether other hosts use this storage too. Then RV(ignore:shared_use) says what those hosts have to be told about

@@ -67,7 +67,7 @@ def test_limit_of_the_fleet_that_cannot_be_read_stops_the_fleet(fleet: ComputeFl
 
 
 def test_list_as_text_protects_in_a_prune_as_in_an_audit(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune(image_cache_keep_images="unused-a,unused-c")
+    run = fleet.prune(image_cache_keep_images="unused-a,unused-c", image_cache_glance_images="unused-a,unused-c")
     assert (run.status, cached(shared)) == (0, USED | names("unused-a")), run.output
     assert len(fleet.cached("c")) == 2
 
@@ -78,6 +78,7 @@ def test_text_of_a_vault_protects_what_it_names(fleet: ComputeFleet, shared: Cac
     command = ["ansible-vault", "encrypt_string", "--vault-password-file", str(password), "unused-a"]
     vaulted = subprocess.run(command, capture_output=True, check=True, encoding="utf-8").stdout
     variables.write_text("image_cache_keep_images:\n  - " + vaulted.strip().replace("\n", "\n    ") + "\n")
+    fleet.variables["image_cache_glance_images"] = ["unused-a"]
     run = fleet.prune("--extra-vars", f"@{variables}", "--vault-password-file", str(password))
     assert (run.status, cached(shared)) == (0, USED | names("unused-a")), run.output
 

@@ -37,9 +37,9 @@ def test_machine_is_pruned_once(machine: ComputeFleet) -> None:
 @pytest.mark.parametrize(
     ("name", "variables"),
     [
-        ("a", {"image_cache_keep_images": ["one"]}),
+        ("a", {"image_cache_keep_images": ["one"], "image_cache_glance_images": ["one"]}),
         ("a2", {"image_cache_keep_files": [fingerprint("one")]}),
-        ("a3", {"image_cache_keep_images": ["one"]}),
+        ("a3", {"image_cache_keep_images": ["one"], "image_cache_glance_images": ["one"]}),
     ],
     ids=["first", "second", "last"],
 )

@@ -74,14 +74,14 @@ def test_given_instances_alone_are_enough(fleet: ComputeFleet, shared: CacheTree
 
 
 def test_variables_of_an_included_role_count(fleet: ComputeFleet) -> None:
-    fleet.add("a")
+    fleet.add("a", image_cache_glance_images=["unused-a"])
     task = role("prune", "include_role", vars={"image_cache_keep_images": ["unused-a"]})
     run = fleet.play({"tasks": [task]})
     assert (run.status, len(fleet.cached("a"))) == (0, 2), run.output
 
 
 def test_facts_and_registered_variables_count_like_others(fleet: ComputeFleet) -> None:
-    fleet.add("a")
+    fleet.add("a", image_cache_glance_images=["unused-a"])
     fact = {"name": "Fact", "ansible.builtin.set_fact": {"image_cache_keep_images": ["unused-a"]}}
     run = fleet.play({"tasks": [fact, role("prune")]})
     assert (run.status, len(fleet.cached("a"))) == (0, 2), run.output

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -186,12 +187,13 @@ fleet_options = st.builds(
     instance_hosts=st.lists(names, max_size=1).map(tuple),
     fleet_max_removal_percent=st.one_of(st.none(), st.floats(0, 100)),
     limits=limits,
-    keep_images=st.lists(st.one_of(texts, st.just({"id": "x"})), max_size=2).map(tuple),
+    keep_images=st.lists(texts, max_size=2).map(tuple),
+    keep_image_names=st.lists(st.sampled_from(["a name", "another name"]), max_size=1).map(tuple),
     keep_files=st.lists(texts, max_size=2).map(tuple),
     report_path=texts,
     records_digest=st.sampled_from(["", "1", "2"]),
     instances=st.one_of(st.none(), st.lists(texts.map(lambda uuid: {"uuid": uuid}), max_size=1).map(tuple)),
-)
+).map(lambda options: options if options.asks_api else replace(options, keep_image_names=()))
 
 
 @st.composite

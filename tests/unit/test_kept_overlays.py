@@ -96,7 +96,7 @@ class TestKeptOverlay:
         self.expect_kept(chain, pruned(chain, keep_files=[TOP]))
 
     def test_overlay_of_kept_image_protects_its_chain(self, chain: Host) -> None:
-        self.expect_kept(chain, pruned(chain, keep_images=["top"]))
+        self.expect_kept(chain, pruned(chain, keep_images=["top"], glance_images=["top"]))
 
     def test_overlay_of_image_of_an_instance_protects_its_chain(self, chain: Host) -> None:
         record = {"uuid": UUID, "image_ref": "top", "host": NAME}

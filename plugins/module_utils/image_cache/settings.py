@@ -12,11 +12,13 @@ import string
 from types import MappingProxyType
 from typing import (
     Any,
+    Iterable,
     Mapping,
     NamedTuple,
 )
 
 from .errors import ImageCacheError
+from .images import GlanceImages, find_images, read_glance_images, unknown_image
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
 from .nova_paths import path_on_host
 
@@ -147,7 +149,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         )
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
-    glance_images = given.get("glance_images")
+    glance_images = None if given.get("glance_images") is None else read_glance_images(given["glance_images"])
     nova_path = os.path.normpath(configured.get("instances_path", _DEFAULT_INSTANCES_PATH))
     settings = Settings(
         instances_path=instances_path,
@@ -165,8 +167,8 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         remove_unused_kernels=choose("remove_unused_kernels", False),
         host=str(choose("host", hostname)),
         protect_orphans=given.get("orphans") != "ignore",
-        keep_images=frozenset(given.get("keep_images") or ()),
-        glance_images=None if glance_images is None else frozenset(glance_images),
+        keep_images=_kept_images(given.get("keep_images") or (), glance_images),
+        glance_images=None if glance_images is None else glance_images.ids,
         max_used_space=_limit(given, "max_used_space"),
         min_free_space=_limit(given, "min_free_space"),
         max_removals=_limit(given, "max_removals"),
@@ -259,6 +261,13 @@ def _not_negative(name: str, value: int) -> int:
     if value < 0:
         raise ImageCacheError(f"{name} must not be negative; it is {max(value, -_LARGEST)}.")
     return value
+
+
+def _kept_images(wanted: Iterable[object], glance_images: GlanceImages | None) -> frozenset[str]:
+    ids, unknown = find_images(wanted, glance_images)
+    if unknown:
+        raise ImageCacheError(unknown_image(unknown[0], glance_images is not None))
+    return frozenset(ids)
 
 
 def _timeout(seconds: int | None) -> int:

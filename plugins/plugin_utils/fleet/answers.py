@@ -40,7 +40,7 @@ _SHARED_USE = {
     "users": [str],
     "future_users": [str],
     "marks": [int],
-    "keep_images": list,
+    "keep_images": [str],
     "keep_files": [str],
 }
 _CHECKSUMS = {

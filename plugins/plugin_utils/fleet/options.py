@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
@@ -18,6 +18,11 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import (
+    find_images,
+    read_glance_images,
+    unknown_image,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
 
 PREFIX = "image_cache_"
@@ -68,7 +73,8 @@ class FleetOptions:
     :param instance_hosts: hosts whose instances are all among those given.
     :param fleet_max_removal_percent: the fleet's limit, in percent of the bytes.
     :param limits: the module's limits and space targets that are set: numbers, and bytes.
-    :param keep_images: images whose files are kept.
+    :param keep_images: the ids of images whose files are kept.
+    :param keep_image_names: names of such images, to be found in the list of the host's Image API.
     :param keep_files: files that are kept.
     :param report_path: where the report is written.
     :param report_query: what is selected for it.
@@ -91,7 +97,8 @@ class FleetOptions:
     instance_hosts: tuple[str, ...] = ()
     fleet_max_removal_percent: float | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
-    keep_images: tuple[Any, ...] = ()
+    keep_images: tuple[str, ...] = ()
+    keep_image_names: tuple[str, ...] = ()
     keep_files: tuple[str, ...] = ()
     report_path: str = ""
     report_query: str = ""
@@ -162,6 +169,9 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     }
     if instances is not None:
         module["instances"] = list(instances)
+    kept_ids, kept_names = _kept_images(module, asks_api=source == "openstack")
+    if "keep_images" in module:
+        module["keep_images"] = as_records(kept_ids)
     complete = _names(values, "image_cache_instance_hosts")
     module["instance_hosts"] = list(dict.fromkeys([*complete, *exempt]))
     members = groups.get(group, ())
@@ -181,7 +191,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         instance_hosts=complete,
         fleet_max_removal_percent=read_percent(values.get("image_cache_fleet_max_removal_percent")),
         limits=_limits(values),
-        keep_images=tuple(module.get("keep_images", ())),
+        keep_images=kept_ids,
+        keep_image_names=kept_names,
         keep_files=_names(values, "image_cache_keep_files"),
         report_path=_text(values, "image_cache_report_path"),
         report_query=_text(values, "image_cache_report_query"),
@@ -189,6 +200,11 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         instances=instances,
     )
     return HostOptions(module, fleet)
+
+
+def as_records(ids: Iterable[str]) -> list[dict[str, str]]:
+    """Return ids of images as records, which a module takes for ids whatever they look like."""
+    return [{"id": image_id} for image_id in ids]
 
 
 def read_bool(name: str, value: Any) -> bool:
@@ -294,6 +310,19 @@ def _storage_members(values: Mapping[str, Any]) -> tuple[str, ...] | int | None:
     if not all(members):
         raise OptionsError(f"{name} has an empty name in it. Set the names of the hosts, or their number.")
     return members
+
+
+def _kept_images(module: Mapping[str, Any], asks_api: bool) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the ids of the images to keep, and the names among them that only an API may know."""
+    try:
+        listed = module.get("glance_images")
+        glance_images = None if listed is None else read_glance_images(listed)
+        ids, names = find_images(module.get("keep_images", ()), glance_images)
+        if names and not asks_api:
+            raise ImageCacheError(unknown_image(names[0], glance_images is not None))
+    except ImageCacheError as exc:
+        raise OptionsError(f"image_cache_keep_images or image_cache_glance_images: {exc}") from exc
+    return tuple(ids), tuple(names)
 
 
 def _limits(values: Mapping[str, Any]) -> dict[str, int]:

@@ -31,6 +31,7 @@ def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> lis
     """
     reasons = [
         *_of_the_apis(storage, fleet),
+        *_images_without_id(storage, fleet),
         *_unknown_members(storage, fleet),
         *_same_files_elsewhere(storage, storages),
         *_disagreements_about_pruning(storage),
@@ -73,6 +74,19 @@ def _of_the_apis(storage: Storage, fleet: Fleet) -> Iterator[str]:
                     f"The Compute API of {_cloud_name(key)} lists no server of {host.name} (nova's name "
                     f"{host.nova_name}), and files are in use there. Set image_cache_host to nova's name of it, or "
                     "image_cache_openstack_region_name to its region."
+                )
+
+
+def _images_without_id(storage: Storage, fleet: Fleet) -> Iterator[str]:
+    """Yield the images that a member keeps by a name that its cloud's Image API has not."""
+    for host in storage.members:
+        key = (host.options.cloud, host.options.region)
+        if host.options.keep_image_names and not fleet.clouds[key].problem:
+            for name in fleet.images_kept_by_name(host)[1]:
+                yield (
+                    f"image_cache_keep_images of {host.name} has {name!r}, which is no image's id, and the Image API "
+                    f"of {_cloud_name(key)} has no image of that name: it would keep nothing. Correct the name, or "
+                    "give the id."
                 )
 
 

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import find_images, read_glance_images
+
 from .answers import AnswerState, HostAnswer
 from .cloud import CloudAnswer
-from .options import LIMITS, SPACE_TARGETS
+from .options import LIMITS, SPACE_TARGETS, as_records
 
 __all__ = ["Fleet", "Storage", "group_into_storages", "hand_off", "space_targets", "storage_id"]
 
@@ -59,6 +61,15 @@ class Fleet:
             if host.name in self.groups.get(host.options.storage_group, ()):
                 group_of[host.name] = host.options.storage_group
         return group_of
+
+    def images_kept_by_name(self, host: HostAnswer) -> tuple[list[str], list[str]]:
+        """Return the ids of the images that a host keeps by their names in its cloud, and the names that it lacks."""
+        options = host.options
+        if not options.keep_image_names:
+            return [], []
+        return find_images(
+            options.keep_image_names, read_glance_images(self.clouds[options.cloud, options.region].images)
+        )
 
     def unclaimed(self, cloud: CloudAnswer) -> list[str]:
         """Return the compute hosts of an API that are none of the inventory, by any name."""
@@ -265,9 +276,12 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
             [host.options.keep_files for host in storage.members]
             + [host.shared_use.get(key, ()) for host in others for key in ("keep_files", "held")]
         ),
-        "keep_images": _united(
-            [host.options.keep_images for host in storage.members]
-            + [host.shared_use.get("keep_images", ()) for host in others]
+        "keep_images": as_records(
+            _united(
+                [host.options.keep_images for host in storage.members]
+                + [fleet.images_kept_by_name(host)[0] for host in storage.members]
+                + [host.shared_use.get("keep_images", ()) for host in others]
+            )
         ),
         **_strictest_limits(storage.members),
     }

@@ -274,7 +274,7 @@ class TestSharedStorage:
         assert host.audit(shared_storage=True).facts["policy"] == policy
         changed = {option: not value if isinstance(value, bool) else 5 for option, value in policy.items()}
         changed["orphans"] = "ignore"
-        facts = host.audit(shared_storage=True, keep_images=["b", "a"], **changed).facts
+        facts = host.audit(shared_storage=True, keep_images=["b", "a"], glance_images=["a", "b"], **changed).facts
         assert (facts["policy"], facts["shared_use"]["keep_images"]) == (changed, ["a", "b"])
 
     def test_hosts_that_were_given_the_same_instances_can_be_told(self, host: Host) -> None:

@@ -159,12 +159,12 @@ class TestWhereAValueComesFrom:
             "max_removal_percent": 100,
         }
         assert settings(
-            orphans="ignore", keep_images=["a", "b", "a"], keep_files=["c", "c"], glance_images=[], **as_given
+            orphans="ignore", keep_images=["a", "b", "a"], keep_files=["c", "c"], glance_images=["a", "b"], **as_given
         ) == DEFAULTS._replace(
             protect_orphans=False,
             keep_images=frozenset({"a", "b"}),
             keep_files=frozenset({"c"}),
-            glance_images=frozenset(),
+            glance_images=frozenset({"a", "b"}),
             **as_given,
         )
 

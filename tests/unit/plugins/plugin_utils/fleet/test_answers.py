@@ -186,7 +186,7 @@ class TestShape:
             ("checksums oldest_verification_seconds", 5),
             ("shared_use", None),
             ("shared_use instances", [{"uuid": "{{ x }}", "swap_mb": 5}]),
-            ("shared_use keep_images", [{"id": "x"}, "y"]),
+            ("shared_use keep_images", ["x", "y"]),
             ("added_later", object()),
         ],
     )
@@ -236,7 +236,7 @@ class TestShape:
             ("shared_use users", None, "image_cache.shared_use.users is not a list"),
             ("shared_use problems", "x", "image_cache.shared_use.problems is not a list"),
             ("shared_use marks", ["x"], "image_cache.shared_use.marks[] is not a count"),
-            ("shared_use keep_images", "x", "image_cache.shared_use.keep_images is not of the type list"),
+            ("shared_use keep_images", "x", "image_cache.shared_use.keep_images is not a list"),
             ("shared_use keep_files", [{}], "image_cache.shared_use.keep_files[] is not of the type str"),
             ("removed", [1], "image_cache.removed[] is not of the type str"),
             ("kept", [{"name": "x"}], "image_cache.kept[].reason is not of the type str"),

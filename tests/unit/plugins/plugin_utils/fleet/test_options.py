@@ -51,6 +51,8 @@ class TestModule:
             "image_cache_libvirt": True,
             "image_cache_fleet_max_removal_percent": 5,
             "image_cache_instances": [{"uuid": "x"}],
+            "image_cache_keep_images": ["an image"],
+            "image_cache_glance_images": ["an image"],
             "image_cache_instance_hosts": ["one"],
             "image_cache_exempt_storage_users": ["another"],
             **dict.fromkeys(["image_cache_max_removals", "image_cache_max_removal_percent"], 7),
@@ -71,12 +73,26 @@ class TestModule:
 
     @pytest.mark.parametrize("option", LISTS)
     def test_text_with_commas_is_a_list_as_it_is_to_a_module(self, option: str) -> None:
-        assert read(**{option: "one, two"}).module[option] == ["one", "two"]
+        listed = {"glance_images": "one, two"} if option == "keep_images" else {}
+        taken = [{"id": "one"}, {"id": "two"}] if option == "keep_images" else ["one", "two"]
+        assert read(**listed, **{option: "one, two"}).module[option] == taken
 
     @pytest.mark.parametrize("option", LISTS)
     def test_dictionary_in_place_of_a_list_is_refused(self, option: str) -> None:
         with pytest.raises(OptionsError, match=f"image_cache_{option} is .* and must be a list"):
             read(**{option: {"a": 1}})
+
+    def test_name_of_an_image_is_found_in_the_list_that_was_given(self) -> None:
+        options = read(keep_images=["warm"], glance_images=[{"id": "1", "name": "warm"}])
+        assert (options.module["keep_images"], options.fleet.keep_images) == ([{"id": "1"}], ("1",))
+
+    def test_name_of_an_image_may_be_known_to_the_api_alone(self) -> None:
+        options = read(keep_images=["warm"], instance_source="openstack")
+        assert (options.module["keep_images"], options.fleet.keep_image_names) == ([], ("warm",))
+
+    def test_name_of_an_image_that_nothing_can_know_is_refused(self) -> None:
+        with pytest.raises(OptionsError, match="keep_images has 'warm', which is no image's id"):
+            read(keep_images=["warm"])
 
     def test_exempt_hosts_need_no_instances(self) -> None:
         options = read(instance_hosts="one, two", exempt_storage_users=["two", "three"])
@@ -129,7 +145,8 @@ class TestFleet:
             storage_members=3,
             fleet_max_removal_percent=12.5,
             limits={"max_removals": 4, "max_removal_percent": 5, "max_used_space": 1024, "min_free_space": 2048},
-            keep_images=({"id": "x"}, "y"),
+            keep_images=("x",),
+            keep_image_names=("y",),
             keep_files=("one", "two"),
             report_path="report",
             report_query="hosts",
@@ -304,8 +321,16 @@ class TestAnyValue:
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_text_is_neither_templated_nor_changed(self, text: str) -> None:
-        options = read(host=text, keep_files=[text], keep_images=[text], openstack_cloud=text, report_path=text)
-        assert options.module["keep_files"] == options.module["keep_images"] == [text]
+        image = {"id": "1", "name": text or "a name"}
+        options = read(
+            host=text,
+            keep_files=[text],
+            keep_images=[image["name"]],
+            glance_images=[image],
+            openstack_cloud=text,
+            report_path=text,
+        )
+        assert (options.module["keep_files"], options.module["glance_images"]) == ([text], [image])
         assert options.fleet == FleetOptions(
-            host=text, keep_files=(text,), keep_images=(text,), cloud=text, report_path=text
+            host=text, keep_files=(text,), keep_images=("1",), cloud=text, report_path=text
         )

@@ -454,6 +454,14 @@ class TestApis:
     def test_problem_of_an_api_hides_what_else_it_says(self) -> None:
         assert reasons(self.in_use(), clouds={self.KEY: cloud("It is down.")}) == ["It is down."]
 
+    def test_image_that_a_member_keeps_by_a_name_that_its_api_lacks_is_named(self) -> None:
+        options = {"asks_api": True, "keep_image_names": ("name of i", "warm")}
+        hosts = [registering("a", "a", "b"), registering("b", "a", "b", options=options)]
+        assert reasons(*hosts, clouds={("", ""): cloud(images=["i"], a=[], b=[])}) == [
+            "image_cache_keep_images of b has 'warm', which is no image's id, and the Image API of the default cloud "
+            "has no image of that name: it would keep nothing. Correct the name, or give the id."
+        ]
+
     def test_each_of_several_apis_with_a_problem_is_told(self) -> None:
         hosts = [
             answer(name, NFS, use=registered("a", "b"), options={"asks_api": True, "region": region})

@@ -279,12 +279,18 @@ class TestHandOff:
 
     def test_pruner_keeps_what_any_member_keeps_or_holds(self) -> None:
         options = handed(
-            answer("a", NFS, use={"held": ["own"]}, options={"keep_files": ("k",), "keep_images": ({"id": "i"},)}),
+            answer("a", NFS, use={"held": ["own"]}, options={"keep_files": ("k",), "keep_images": ("i",)}),
             answer("b", NFS, use={"held": ["y", "k"], "keep_files": ["z"], "keep_images": ["j"]}),
-            answer("c", NFS, options={"keep_files": ("x",), "keep_images": ({"id": "i"}, "l")}),
+            answer("c", NFS, options={"keep_files": ("x",), "keep_images": ("i", "l")}),
         )
         assert options["keep_files"] == ["k", "x", "z", "y"]
-        assert options["keep_images"] == [{"id": "i"}, "l", "j"]
+        assert [image["id"] for image in options["keep_images"]] == ["i", "l", "j"]
+
+    def test_pruner_keeps_what_a_member_names_by_the_names_of_its_own_cloud(self) -> None:
+        options = {"asks_api": True, "region": "north", "keep_image_names": ("name of i",)}
+        hosts = (answer("a", NFS), answer("b", NFS, options=options))
+        clouds = {("", "north"): cloud(images=["i", "j"], b=["1"])}
+        assert handed(*hosts, clouds=clouds)["keep_images"] == [{"id": "i"}]
 
     def test_instances_are_complete_for_members_and_for_those_that_any_of_them_names(self) -> None:
         options = handed(
@@ -421,7 +427,7 @@ class TestText:
         record = {"uuid": text, "name": text}
         hosts = [
             answer("a", NFS, options={"asks_api": True}),
-            answer("b", NFS, use={"held": [text], "instances": [record], "keep_images": [{"id": text}]}),
+            answer("b", NFS, use={"held": [text], "instances": [record], "keep_images": [text]}),
         ]
         clouds = {("", ""): CloudAnswer({"a": (record,)}, ({"id": text, "name": text},), "")}
         options = handed(*hosts, clouds=clouds)
@@ -446,7 +452,8 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
         assert storage.nova_names | whole.exempt <= set(options["instance_hosts"])
         for host in storage.members:
             assert set(host.options.keep_files) <= set(options["keep_files"])
-            assert all(image in options["keep_images"] for image in host.options.keep_images)
+            kept = {image["id"] for image in options["keep_images"]}
+            assert {*host.options.keep_images, *whole.images_kept_by_name(host)[0]} <= kept
             for name in LIMITS:
                 assert name not in host.options.limits or options[name] <= host.options.limits[name]
             if "max_used_space" in options:
@@ -461,7 +468,7 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
                 continue
             use = host.shared_use
             assert {*use.get("held", ()), *use.get("keep_files", ())} <= set(options["keep_files"])
-            assert all(image in options["keep_images"] for image in use.get("keep_images", ()))
+            assert kept >= set(use.get("keep_images", ()))
             if not storage.is_one_machine:
                 assert all(record in options["instances"] for record in use.get("instances", ()))
         for host in storage.neighbours:
