@@ -179,7 +179,11 @@ def troubled_answer(name: str) -> dict[str, Any]:
     """What a prune returns where something of each sort needs a person, and all that has a name has this one."""
     found = answer(
         name,
-        missing=[{"backing_file": name, "instances": [name] * 5}],
+        missing=[
+            {"backing_file": name, "instances": [name] * 5, "replaced": False},
+            {"backing_file": "swap_512", "instances": [name], "replaced": False},
+            {"backing_file": name, "instances": [name], "replaced": True},
+        ],
         corrupt=[{"name": name, "used_by": [name]}],
         orphans=[name],
         **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),

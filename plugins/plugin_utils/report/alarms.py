@@ -7,16 +7,23 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind as FileKind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
 
 from .text import some_names
 
 __all__ = ["Alarm", "Item", "Kind", "Level", "fleet_alarms", "meaning_of", "storage_alarms"]
 
 Storage = Mapping[str, Any]
+
+_TEMPLATES = (FileKind.SWAP, FileKind.EPHEMERAL)
 
 
 class Level(StrEnum):
@@ -32,6 +39,8 @@ class Kind(StrEnum):
 
     PROBLEM = "problem"
     MISSING = "missing"
+    TEMPLATE = "template"
+    REPLACED = "replaced"
     CORRUPT = "corrupt"
     FAILED = "failed"
     REFUSED = "refused"
@@ -65,6 +74,21 @@ _WORDINGS = {
         "Missing files",
         "Disks need these files, and the files do not exist.",
         "Restore them first, from another host's cache or from Glance: the instances cannot start without them.",
+    ),
+    Kind.TEMPLATE: _Wording(
+        Level.CRITICAL,
+        "Missing templates",
+        "Disks need these swap or ephemeral templates, and the templates do not exist.",
+        "Take none from another host, which would destroy the file system: each host makes its own, and Glance has "
+        "none. While a guest still runs, copy the file from /proc/PID/fd of its QEMU, otherwise restore it from a backup.",
+    ),
+    Kind.REPLACED: _Wording(
+        Level.CRITICAL,
+        "Replaced files",
+        "These base files were replaced while guests run on the former ones.",
+        "If the bytes differ, the next hard reboot destroys a guest's file system: do not stop, reboot or migrate it "
+        "before they are compared. Copy the former file from /proc/PID/fd of its QEMU, or make its disks independent "
+        "of it with virsh blockpull.",
     ),
     Kind.CORRUPT: _Wording(
         Level.CRITICAL,
@@ -170,12 +194,40 @@ def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:
         ``omitted`` as the fleet has them.
     """
     alarms = [
-        _alarm(
-            kind, list(_items(storages, kind, item)), sum(storage["omitted"].get(omitted, 0) for storage in storages)
-        )
-        for kind, omitted, item in _OF_STORAGES
+        *_alarms_of_missing(storages),
+        *(
+            _alarm(
+                kind,
+                list(_items(storages, kind, item)),
+                sum(storage["omitted"].get(omitted, 0) for storage in storages),
+            )
+            for kind, omitted, item in _OF_STORAGES
+        ),
     ]
     return [alarm for alarm in alarms if alarm.count]
+
+
+def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
+    """Divide what the modules return as ``missing`` by what to do about it.
+
+    Those that are left out of a list count with its last entry: of which kind they are is not known.
+    """
+    items: dict[Kind, list[Item]] = {Kind.MISSING: [], Kind.TEMPLATE: [], Kind.REPLACED: []}
+    omitted: Counter[Kind] = Counter()
+    for storage in storages:
+        kind = Kind.MISSING
+        for found in storage["missing"]:
+            kind = _kind_of_missing(found)
+            items[kind].append(Item(_where(storage), found["backing_file"], some_names(found["instances"])))
+        omitted[kind] += storage["omitted"].get("missing", 0)
+    return [_alarm(kind, found, omitted[kind]) for kind, found in items.items()]
+
+
+def _kind_of_missing(missing: Mapping[str, Any]) -> Kind:
+    if missing.get("replaced"):
+        return Kind.REPLACED
+    name = parse_name(os.path.basename(missing["backing_file"]))
+    return Kind.TEMPLATE if name.kind in _TEMPLATES else Kind.MISSING
 
 
 def _alarm(kind: Kind, items: Sequence[Item], omitted: int = 0) -> Alarm:
@@ -191,10 +243,6 @@ def _where(storage: Storage) -> str:
     return f"{storage['pruner']} and {more} more" if more > 0 else str(storage["pruner"])
 
 
-def _missing(where: str, missing: Mapping[str, Any]) -> Item:
-    return Item(where, missing["backing_file"], some_names(missing["instances"]))
-
-
 def _corrupt(where: str, file: Mapping[str, Any]) -> Item:
     return Item(where, file["name"], some_names(file["used_by"]) or "no known instance")
 
@@ -203,9 +251,8 @@ def _failed(where: str, failure: Mapping[str, Any]) -> Item:
     return Item(where, failure["name"], failure["error"])
 
 
-# Each kind that a storage has, under which key the storage says how many it leaves out, and how an item is read.
+# Each other kind that a storage has, under which key the storage says how many it leaves out, and how an item is read.
 _OF_STORAGES: tuple[tuple[Kind, str, Callable[[str, Any], Item]], ...] = (
-    (Kind.MISSING, "missing", _missing),
     (Kind.CORRUPT, "corrupt", _corrupt),
     (Kind.FAILED, "failed", _failed),
     (Kind.REFUSED, "unknown_use", Item),

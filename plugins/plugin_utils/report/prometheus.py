@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .alarms import Kind, meaning_of
+from .alarms import Kind, meaning_of, storage_alarms
 
 __all__ = ["render_prometheus"]
 
@@ -84,16 +84,19 @@ def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Samp
         "Space that a prune could free, as it was found.",
         [(labels, storage["summary"]["reclaimable_bytes"]) for labels, storage in storages],
     )
-    for name, kind in (
-        ("missing_files", Kind.MISSING),
+    counts = [
+        (labels, {alarm.kind: alarm.count for alarm in storage_alarms([storage])}) for labels, storage in storages
+    ]
+    for name, *kinds in (
+        ("missing_files", Kind.MISSING, Kind.TEMPLATE),
+        ("replaced_files", Kind.REPLACED),
         ("corrupt_files", Kind.CORRUPT),
         ("orphan_directories", Kind.ORPHANS),
     ):
-        key = kind.value
         yield (
             name,
-            meaning_of(kind),
-            [(labels, len(storage[key]) + storage["omitted"][key]) for labels, storage in storages],
+            meaning_of(kinds[0]),
+            [(labels, sum(count.get(kind, 0) for kind in kinds)) for labels, count in counts],
         )
     yield (
         "removal_refused",

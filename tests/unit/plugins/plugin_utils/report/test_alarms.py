@@ -23,6 +23,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import r
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import render_prometheus
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import (
+    BASE,
     answer,
     done,
     fleet,
@@ -54,6 +55,44 @@ def test_fleet_without_trouble_has_no_alarms() -> None:
 )
 def test_item_names_its_host_its_file_and_the_instances(key: str, found: object, item: Item) -> None:
     assert storage_alarms([storage(answer(**{key: [found]}), "h")]) == [Alarm(Kind(key), [item], 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "replaced", "kind"),
+    [
+        ("swap_512", False, Kind.TEMPLATE),
+        ("ephemeral_1_40d1d2c", False, Kind.TEMPLATE),
+        (BASE, True, Kind.REPLACED),
+        ("swap_512", True, Kind.REPLACED),
+        (BASE, False, Kind.MISSING),
+    ],
+)
+def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bool, kind: Kind) -> None:
+    lost = {"backing_file": f"/cache/{name}", "instances": ["guest"], "replaced": replaced}
+    assert storage_alarms([storage(answer(missing=[lost]), "h")]) == [
+        Alarm(kind, [Item("h", f"/cache/{name}", "guest")], 1)
+    ]
+
+
+def test_only_a_missing_base_file_is_to_be_taken_from_another_host_or_glance() -> None:
+    advice = {kind: Alarm(kind, [], 1).advice for kind in (Kind.MISSING, Kind.TEMPLATE, Kind.REPLACED)}
+    assert "from another host's cache or from Glance" in advice[Kind.MISSING]
+    assert "Take none from another host" in advice[Kind.TEMPLATE]
+    assert "Glance has none" in advice[Kind.TEMPLATE]
+    assert "another host" not in advice[Kind.REPLACED]
+
+
+def test_replaced_file_says_what_the_next_hard_reboot_does_and_what_to_do_before() -> None:
+    advice = Alarm(Kind.REPLACED, [], 1).advice
+    assert "the next hard reboot destroys a guest's file system" in advice
+    assert "do not stop, reboot or migrate it" in advice
+    assert "/proc/PID/fd" in advice
+
+
+def test_missing_files_that_are_left_out_count_with_the_last_one_that_is_listed() -> None:
+    lost = {"backing_file": f"/cache/{BASE}", "instances": ["guest"], "replaced": True}
+    alarms = storage_alarms([storage(answer(missing=[lost]), "h", omitted={"missing": 7})])
+    assert [(alarm.kind, len(alarm.items), alarm.count) for alarm in alarms] == [(Kind.REPLACED, 1, 8)]
 
 
 def test_failed_removal_names_its_error() -> None:
@@ -102,5 +141,5 @@ def test_table_page_and_metrics_have_one_wording() -> None:
     table = " ".join(storage_page(troubled_answer("x")).replace("!!", "").split())
     page = render_html(troubled("x"))
     metrics = render_prometheus(troubled("x"))
-    for kind in (Kind.MISSING, Kind.CORRUPT, Kind.FAILED, Kind.ORPHANS):
+    for kind in (Kind.MISSING, Kind.REPLACED, Kind.CORRUPT, Kind.FAILED, Kind.ORPHANS):
         assert all(meaning_of(kind) in text for text in (table, page, metrics))

@@ -62,7 +62,8 @@ def test_metrics_have_the_numbers_of_each_host() -> None:
 
 def test_alarms_have_metrics() -> None:
     seen = troubled("x")
-    for name in ("missing_files", "corrupt_files", "orphan_directories", "failed_removals"):
+    assert value(seen, "missing_files", host="1x") == 2
+    for name in ("replaced_files", "corrupt_files", "orphan_directories", "failed_removals"):
         assert value(seen, name, host="1x") == 1
     assert value(seen, "removal_refused", host="2x") == 1
     assert value(seen, "host_answered", host="5x") == 0
