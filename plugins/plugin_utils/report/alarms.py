@@ -80,7 +80,8 @@ _WORDINGS = {
         "Missing templates",
         "Disks need these swap or ephemeral templates, and the templates do not exist.",
         "Take none from another host, which would destroy the file system: each host makes its own, and Glance has "
-        "none. While a guest still runs, copy the file from /proc/PID/fd of its QEMU, otherwise restore it from a backup.",
+        "none. While a guest still runs, copy the file from /proc/PID/fd of its QEMU, otherwise restore it from a "
+        "backup.",
     ),
     Kind.REPLACED: _Wording(
         Level.CRITICAL,
