@@ -134,6 +134,16 @@ class TestNeighbours:
         hosts = [answer("a", NFS), answer("b", "", use={}, store=store, cache_path="/nova/_base_b")]
         assert self.of_each(*hosts) == {"a": ["b"], "b": []}
 
+    def test_host_with_the_same_cache_under_another_id_is_no_neighbour(self) -> None:
+        hosts = [answer("a", NFS, options={"storage_group": "disk"}), answer("b", NFS)]
+        assert self.of_each(*hosts, groups={"disk": ["a"]}) == {"a": [], "b": []}
+
+    def test_clouds_of_neighbours_are_asked_too(self) -> None:
+        asks = [{"asks_api": True, "region": region} for region in ("north", "south")]
+        hosts = [answer("a", NFS, options=asks[0]), answer("b", NEIGHBOUR, options=asks[1])]
+        storage = group_into_storages(fleet(*hosts))[0]
+        assert (storage.clouds, storage.all_clouds) == ({("", "north")}, {("", "north"), ("", "south")})
+
     def test_caches_on_local_disks_have_no_neighbours(self) -> None:
         hosts = [answer("a", "ext4:1:/_base"), answer("b", "ext4:1:/_base_b")]
         assert self.of_each(*hosts) == {"a": [], "b": []}
@@ -222,6 +232,8 @@ class TestStorage:
         assert storage.is_registered
         assert only(fleet(answer("a", NFS, use=registered("a")))).is_registered
         assert not only(fleet(answer("a", NFS, use=registered("b")))).is_registered
+        ahead = [answer(name, NFS, use={"future_users": [user]}) for name, user in ("ax", "by")]
+        assert only(fleet(*ahead)).future_users == {"x", "y"}
         local = found("a")
         assert only(fleet(answer("a", store={**local["store"], "users": ["y"]}))).users == {"y"}
 
@@ -300,11 +312,17 @@ class TestHandOff:
         assert options["instance_hosts"] == ["b", "gone", "nova-a", "y", "z"]
 
     def test_instances_that_the_operator_gave_other_members_are_handed_off_once(self) -> None:
-        one, two = ({"records_digest": uuid, "instances": ({"uuid": uuid},)} for uuid in "12")
-        for known, other in ((one, two), (two, one)):
-            given = {"a": known, "b": known, "c": other, "d": other}
-            hosts = [answer(name, NFS, use={"instances": []}, options=options) for name, options in given.items()]
-            assert uuids(handed(*hosts)) == [other["records_digest"]]
+        for known, other in (("one", "two"), ("two", "one")):
+            hosts = [
+                answer(
+                    name,
+                    NFS,
+                    use={"instances": []},
+                    options={"records_digest": f"of {uuid}", "instances": ({"uuid": uuid},)},
+                )
+                for name, uuid in {"a": known, "b": known, "c": other, "d": other}.items()
+            ]
+            assert uuids(handed(*hosts)) == [other]
 
     def test_one_machine_under_two_names_knows_its_instances(self) -> None:
         options = handed(
