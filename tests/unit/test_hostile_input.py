@@ -308,6 +308,9 @@ file_names = (
     .filter(lambda name: name not in (b".", b"..", b"_base", b"locks"))
 )
 
+# Real trees are slow, and whole documents large.
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -315,7 +318,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("any")
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=SLOW)
 @given(file=st.sampled_from(FILES), content=documents)
 def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> None:
     shutil.rmtree(place)
@@ -325,7 +328,7 @@ def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> No
     assert {BASE, LOWEST} <= set(host.cached())
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=SLOW)
 @given(cached=st.lists(file_names, max_size=3), directories=st.lists(file_names, max_size=3))
 def test_any_names(place: Path, cached: list[bytes], directories: list[bytes]) -> None:
     shutil.rmtree(place)

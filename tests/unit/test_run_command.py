@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import subprocess
@@ -28,16 +29,19 @@ UNUSED = {
 
 
 def run(*arguments: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[str]:
+    """Run it, and let no other test run it meanwhile: all have one `.run`."""
     environment = {name: value for name, value in os.environ.items() if name != "LC_ALL"}
-    return subprocess.run(
-        [ROOT / "run", *arguments],
-        cwd=cwd,
-        env={**environment, "ANSIBLE_STDOUT_CALLBACK": "none.of.these"},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    with (ROOT / "run").open() as command:
+        fcntl.flock(command, fcntl.LOCK_EX)
+        return subprocess.run(
+            [ROOT / "run", *arguments],
+            cwd=cwd,
+            env={**environment, "ANSIBLE_STDOUT_CALLBACK": "none.of.these"},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
 
 def names(table: str, title: str) -> set[str]:

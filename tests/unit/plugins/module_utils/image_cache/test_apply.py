@@ -242,7 +242,7 @@ class TestAFailure:
         plan, settings = public_host.plan()
         outcome = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))
         assert removed(outcome) == [FIRST, LAST]
-        assert failed(outcome) == {BASE: "it could not be removed: Operation not permitted"}
+        assert failed(outcome) == {BASE: "it could not be removed: Operation not permitted. Run as root (become: true)"}
         assert public_host.cached() == [BASE]
 
     @needs_root
@@ -256,7 +256,7 @@ class TestAFailure:
         (public_host.cache_path / BASE).chmod(0o600)
         outcome = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))
         assert removed(outcome) == [FIRST, LAST]
-        assert failed(outcome) == {BASE: "it could not be removed: Permission denied"}
+        assert failed(outcome) == {BASE: "it could not be removed: Permission denied. Run as root (become: true)"}
 
     def test_an_info_file_that_cannot_be_removed(self, three: Host) -> None:
         (three.cache_path / f"{BASE}.info").mkdir()
@@ -292,10 +292,10 @@ class TestAFailure:
     @pytest.mark.parametrize(
         ("has_locks", "mode", "why"),
         [
-            (False, 0o755, "_base may not be written by this user"),
-            (True, 0o755, "_base may not be written by this user"),
-            (True, 0o766, "_base may not be written by this user"),
-            (False, 0o777, "this user may not make that directory"),
+            (False, 0o755, "_base may not be written by this user. Run as root (become: true)"),
+            (True, 0o755, "_base may not be written by this user. Run as root (become: true)"),
+            (True, 0o766, "_base may not be written by this user. Run as root (become: true)"),
+            (False, 0o777, "this user may not make that directory. Run as root (become: true)"),
         ],
     )
     def test_a_rehearsal_foresees_what_the_user_may_not_do(
@@ -320,7 +320,7 @@ class TestAFailure:
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
-        assert failed(rehearsal)[BASE].endswith("this user may not make that directory")
+        assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         os.chown(public_host.instances_path, NOBODY, NOBODY)
         public_host.instances_path.chmod(0o555)
@@ -342,7 +342,7 @@ class TestAFailure:
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: rehearse_plan(plan, settings))
-        assert failed(rehearsal)[BASE].endswith("this user may not make that directory")
+        assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert not public_host.locks_path.exists()
 

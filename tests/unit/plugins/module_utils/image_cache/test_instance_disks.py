@@ -236,4 +236,6 @@ class TestAsAnotherUser:
         closed.mkdir(mode=0o700)
         public_host.overlay(UUID, closed / "base")
         [problem] = as_nobody(lambda: scan(public_host)).problems
-        assert problem.endswith(f"The backing file {closed}/base cannot be looked at: Permission denied.")
+        assert problem.endswith(
+            f"The backing file {closed}/base cannot be looked at: Permission denied. Run as root (become: true)."
+        )

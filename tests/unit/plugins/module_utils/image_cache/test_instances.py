@@ -498,7 +498,10 @@ class TestDomainFiles:
         (path / "private.xml").write_bytes(domain())
         (path / "private.xml").chmod(0o600)
         (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
-        assert problem == f"The domain XML {path}/private.xml cannot be read: Permission denied."
+        assert (
+            problem
+            == f"The domain XML {path}/private.xml cannot be read: Permission denied. Run as root (become: true)."
+        )
         path.chmod(0o700)
         (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
         assert problem.startswith(f"libvirt_config_path {path} cannot be read")

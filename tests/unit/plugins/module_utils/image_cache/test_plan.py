@@ -640,8 +640,9 @@ def is_needed(name: str, snapshot: Snapshot, inventory: Inventory, policy: Setti
     if name in snapshot.held_by_qemu | snapshot.opened | policy.keep_files:
         return True
     owned = {directory for instance in inventory.instances for directory in instance.directories}
+    are_all_known = inventory.asked and snapshot.storage_users.keys() <= inventory.hosts
     for directory in snapshot.backing.get(name, ()):
-        if policy.protect_orphans or not inventory.asked or directory in owned:
+        if policy.protect_orphans or not are_all_known or directory in owned:
             return True
     wanted = set(policy.keep_images)
     templates = set()

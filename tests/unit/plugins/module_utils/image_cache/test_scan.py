@@ -234,7 +234,8 @@ class TestAsAnotherUser:
     def test_directories_that_cannot_be_listed_are_a_problem(self, public_host: Host) -> None:
         public_host.instances_path.chmod(0o711)
         problems = as_nobody(lambda: scan(public_host)).problems
-        assert f"instances_path {public_host.instances_path} cannot be read: Permission denied." in problems
+        path = public_host.instances_path
+        assert f"instances_path {path} cannot be read: Permission denied. Run as root (become: true)." in problems
 
     def test_a_base_file_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         public_host.base(BASE).chmod(0o600)

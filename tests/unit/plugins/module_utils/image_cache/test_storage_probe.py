@@ -28,6 +28,7 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     needs_fuse,
     with_own_mounts,
 )
+from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 
 def is_open(descriptor: int) -> bool:
@@ -114,7 +115,10 @@ class TestProcess:
             "sys.stdout.write('once')\n"
             f"require_answer([{str(tmp_path)!r}], 600)\n"
         )
-        done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=LONG)
+        environment = {**os.environ, "PYTHONPATH": collections_path()}
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=subprocess.PIPE, check=True, timeout=LONG, env=environment
+        )
         assert done.stdout == b"once"
 
 
