@@ -19,6 +19,8 @@ What it imitates, from nova's Zed release and its present one, and from what was
   restored, or reclaimed as any other is deleted;
 * a rescue: a disk over another image beside the instance's own;
 * a nova-compute that is killed while it fetches, and the `qemu-img convert` that lives on without it;
+* its database, as a folder with a name for each instance, from before the instance has files until they are gone;
+* an evacuation while the host is down: another host has the instance then, and its directory here is an orphan's;
 * beside nova: a guest whose disk lies outside of the tree, so that QEMU's lock alone tells what it needs.
 
 What it does not: other image types than qcow2, volumes, snapshots, other hosts, unshelving, nova's own removals.
@@ -92,14 +94,28 @@ class NovaCompute:
     """One such process.
 
     :param elsewhere: where it puts what lies outside of the tree.
+    :param database: a folder for the names of the instances that nova knows.
+    :param leaves_orphans: whether instances are evacuated, whose directories need no base file any more.
     :param inspection_seconds: for how long it inspects a base file at most, before and after it sets its mtime.
     :param seed: with its number, what it chooses to do.
     :param number: what keeps its instances apart from those of others.
     """
 
-    def __init__(self, tree: CacheTree, elsewhere: Path, *, inspection_seconds: float, seed: int, number: int) -> None:
+    def __init__(
+        self,
+        tree: CacheTree,
+        elsewhere: Path,
+        database: Path,
+        *,
+        leaves_orphans: bool,
+        inspection_seconds: float,
+        seed: int,
+        number: int,
+    ) -> None:
         self._tree = tree
         self._elsewhere = elsewhere
+        self._database = database
+        self._leaves_orphans = leaves_orphans
         self._inspection_seconds = inspection_seconds
         self._number = number
         self._random = random.Random(f"{seed}/{number}")
@@ -123,6 +139,7 @@ class NovaCompute:
             self.precache: 6,
             self.die_while_downloading: 3,
             self.die_while_converting: 3,
+            self.evacuate: 6 if self._leaves_orphans else 0,
         }
         loss = None
         try:
@@ -143,6 +160,7 @@ class NovaCompute:
             self.delete()
         instance = self._new_directory()
         self._instances.append(instance)
+        (self._database / instance.name).touch()
         try:
             instance.mkdir()
             self._make_disk(instance / "disk", *self._choose_image())
@@ -158,6 +176,13 @@ class NovaCompute:
             instance = self._random.choice(self._instances)
             self._instances.remove(instance)
             self._delete_files(instance)
+
+    def evacuate(self) -> None:
+        if self._instances:
+            instance = self._instances.pop()
+            for disk in self._disks_in(instance):
+                del self._disks[disk]
+            (self._database / instance.name).unlink()
 
     def soft_delete(self) -> None:
         if self._soft_deleted:
@@ -397,6 +422,7 @@ class NovaCompute:
         self._rename(instance, deleted)
         self._pause(0.01)
         self._remove_tree(deleted)
+        (self._database / instance.name).unlink()
 
     def _remove_tree(self, directory: Path) -> None:
         self._look_at_all_disks()

@@ -19,9 +19,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600, help="for how long, unless something is lost before")
     parser.add_argument("--seed", type=int, default=1, help="what the imitations choose to do; not when")
     parser.add_argument("--without", choices=SABOTAGES, help="what the prunes are made to lack, to see it noticed")
+    parser.add_argument("--orphans", choices=["protect", "ignore"], default="protect", help="the option of that name")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
-        outcome = fight(Path(root), arguments.seconds, arguments.seed, arguments.without)
+        outcome = fight(Path(root), arguments.seconds, arguments.seed, arguments.without, arguments.orphans)
     print(f"{sum(outcome.operations.values())} operations: {dict(outcome.operations.most_common())}")
     print(f"{outcome.passes.count} passes removed {outcome.passes.removed.total()} files;")
     print(f"they kept {dict(outcome.passes.kept.most_common())}")

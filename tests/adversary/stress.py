@@ -19,11 +19,13 @@ from typing import NamedTuple
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, locks, scan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import OpenFiles
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.adversary.nova_compute import NovaCompute, Report
-from ansible_collections.stackops.nova.tests.support.host import Host
+from ansible_collections.stackops.nova.tests.support.host import NAME, Host
 from ansible_collections.stackops.nova.tests.support.processes import start_child
 
 COMPUTES = 6
+CLOCKS_DIFFER_SECONDS = 0.1
 IN_DELETE = 0x200
 # Two equal events, one after the other, become one: what comes between two deletions of a name is to be told too.
 IN_MOVED_TO_OR_CREATE = 0x180
@@ -57,21 +59,33 @@ class Outcome(NamedTuple):
     passes: Passes
 
 
-def fight(root: Path, seconds: float, seed: int, without: str | None = None) -> Outcome:
+def fight(root: Path, seconds: float, seed: int, without: str | None = None, orphans: str = "protect") -> Outcome:
     """Let them loose on an empty tree for some time, or until something is lost.
 
+    :param orphans: the option of that name. With `ignore` there are some, and the prunes know nova's instances.
     :param without: what the prunes lack, of `SABOTAGES`.
     """
     host = Host(root)
     elsewhere = root / "elsewhere"
     elsewhere.mkdir()
+    database = root / "database"
+    database.mkdir()
     context = multiprocessing.get_context("fork")
     novas_end, prunes_end = context.Event(), context.Event()
+    operator = Operator(host, database if orphans == "ignore" else None)
     deletions = _Deletions(host.cache_path)
 
     def compute(number: int) -> Report:
         inspection_seconds = INSPECTION_SECONDS if without is None else LONG_INSPECTION_SECONDS
-        nova = NovaCompute(host, elsewhere, inspection_seconds=inspection_seconds, seed=seed, number=number)
+        nova = NovaCompute(
+            host,
+            elsewhere,
+            database,
+            leaves_orphans=orphans == "ignore",
+            inspection_seconds=inspection_seconds,
+            seed=seed,
+            number=number,
+        )
         try:
             return nova.run(novas_end.is_set)
         finally:  # the time is over, or something is lost: then the others need not go on
@@ -80,7 +94,7 @@ def fight(root: Path, seconds: float, seed: int, without: str | None = None) -> 
     def prune(checksums: bool) -> Passes:
         if without is not None:
             SABOTAGES[without]()
-        return _prune_until(prunes_end.is_set, host, checksums)
+        return _prune_until(prunes_end.is_set, operator, checksums)
 
     novas = [start_child(lambda number=number: compute(number)) for number in range(COMPUTES)]
     prunes = [start_child(lambda checksums=checksums: prune(checksums)) for checksums in (False, True)]
@@ -98,18 +112,37 @@ def fight(root: Path, seconds: float, seed: int, without: str | None = None) -> 
     expected = sum((report.unlinked for report in reports), passes.removed.copy())
     lost = [report.loss for report in reports if report.loss is not None]
     if not lost:
-        lost = [*_check_disks(reports), *_compare(deletions.by_name, expected), *_check_last_pass(host, reports)]
+        lost = [*_check_disks(reports), *_compare(deletions.by_name, expected), *_check_last_pass(operator, reports)]
     return Outcome(lost, sum((report.operations for report in reports), Counter()), passes)
 
 
-def _prune_until(is_over: Callable[[], bool], host: Host, checksums: bool) -> Passes:
+class Operator(NamedTuple):
+    """An operator who prunes a host.
+
+    :param database: where nova's instances are read, for a prune that ignores orphans; None for one that protects them.
+    """
+
+    host: Host
+    database: Path | None
+
+    def prune(self, **options: object) -> PruneResult:
+        self.host.now = time.time()
+        if self.database is not None:
+            # An instance that is not yet in the database touches its base files later than this, so that they are too
+            # young even for an age of nothing. The kernel's clock for files may be behind.
+            self.host.now -= CLOCKS_DIFFER_SECONDS
+            records = [{"uuid": uuid, "host": NAME} for uuid in os.listdir(self.database)]
+            options = {**options, "orphans": "ignore", "instances": records, "instance_hosts": [NAME]}
+        return self.host.prune(**_NO_LIMITS, **options)
+
+
+def _prune_until(is_over: Callable[[], bool], operator: Operator, checksums: bool) -> Passes:
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()
     errors: Counter[str] = Counter()
     count = 0
     while not is_over():
-        host.now = time.time()
-        result = host.prune(**_NO_LIMITS, checksum_base_images=checksums, checksum_interval_seconds=0)
+        result = operator.prune(checksum_base_images=checksums, checksum_interval_seconds=0)
         removed.update(result.done["removed"])
         kept.update(file["reason"] for file in result.done["kept"])
         if result.error is not None:
@@ -151,12 +184,12 @@ def _compare(deletions: Counter[str], expected: Counter[str]) -> list[str]:
     ]
 
 
-def _check_last_pass(host: Host, reports: list[Report]) -> list[str]:
-    """When all is quiet, what no disk needs goes, and nothing else."""
-    host.now = time.time()
-    result = host.prune(**_NO_LIMITS)
+def _check_last_pass(operator: Operator, reports: list[Report]) -> list[str]:
+    """When all is quiet, what no disk needs is removed, and nothing else."""
+    time.sleep(CLOCKS_DIFFER_SECONDS)
+    result = operator.prune()
     needed = sorted({download.base.name for report in reports for download in report.disks.values()})
-    left = [name for name in host.cached() if not name.endswith(".info")]
+    left = [name for name in operator.host.cached() if not name.endswith(".info")]
     problems = [] if left == needed else [f"after a last pass there is {left}, and needed is {needed}"]
     return problems if result.error is None else [*problems, result.error]
 
