@@ -133,8 +133,12 @@ def measure_core(root: Path) -> Iterator[Row]:
         yield Row("peak memory, 100,000 + 100,000", "<= 150 MB", f"{megabytes:.0f} MB", "", "", megabytes <= 150)
         with tree_of(root, 10_000, 10_000) as overlaid:
             add_kept_overlays(overlaid, 10_000, 1000)
-            kept, none = medians(9, lambda: core(overlaid, "audit", 3)["audit"], lambda: core(small, "audit", 3)["audit"])
-        yield ratio("core audit, 1,000 of 10,000 base files kept overlays / none", kept / none, 1.05, ms(kept), ms(none))
+            kept, none = medians(
+                9, lambda: core(overlaid, "audit", 3)["audit"], lambda: core(small, "audit", 3)["audit"]
+            )
+        yield ratio(
+            "core audit, 1,000 of 10,000 base files kept overlays / none", kept / none, 1.05, ms(kept), ms(none)
+        )
         overlays = [str(path / "disk") for path in sorted(small.instances_path.glob("*-*"))[:50]]
         started = time.perf_counter()
         for overlay in overlays:
