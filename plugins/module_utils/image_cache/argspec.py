@@ -17,7 +17,7 @@ from .settings import Settings, make_settings
 if TYPE_CHECKING:
     from .nova_conf import NovaConf
 
-__all__ = ["argument_spec", "inventory_from_params", "settings_from_params"]
+__all__ = ["argument_spec", "has_instance_source", "inventory_from_params", "settings_from_params"]
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:
@@ -86,6 +86,11 @@ def _with_source(settings: Settings, params: Mapping[str, Any], configured: Nova
         setting = "set it" if "instances_path" in configured else "do not set it, and it is nova's default"
         source = f"config_file and config_dir ({some_names(configured.files)}) {setting}: in a container, maybe."
     return settings._replace(instances_path_source=source)
+
+
+def has_instance_source(params: Mapping[str, Any]) -> bool:
+    """Return whether the module's options name any source of instances; without one, no directory is an orphan."""
+    return params["instances"] is not None or bool(params["libvirt"])
 
 
 def inventory_from_params(params: Mapping[str, Any], host: str) -> Inventory:

@@ -11,7 +11,7 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
-from .argspec import inventory_from_params, settings_from_params
+from .argspec import has_instance_source, inventory_from_params, settings_from_params
 from .disks import RunCommand
 from .instances import Instance, Inventory
 from .layout import printable, some_names
@@ -70,7 +70,7 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
     )
     with _all_kept():
         # Before the instances are read: a directory that nova makes after that belongs to none that could be known.
-        earlier_directories = instance_directory_names(settings)
+        earlier_directories = instance_directory_names(settings) if has_instance_source(params) else None
         settings, inventory = _on_host(settings, inventory_from_params(params, settings.host))
         inventory = inventory._replace(earlier_directories=earlier_directories)
         other_disks = [

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import time
 from types import MappingProxyType
 from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
@@ -47,6 +48,8 @@ __all__ = [
 _DISK_PREFIX = "disk"
 _DISK_INFO = "disk.info"
 _DISK_INFO_LIMIT = 65536
+# What nova writes for an instance with one disk, which needs no parser of JSON: a third of the time that reading takes.
+_PLAIN_DISK_INFO = re.compile(rb'\{"[ !#-\[\]-~]*/(?P<disk>[ !#-.0-\[\]-~]*)": "(?P<format>[0-9A-Za-z_-]*)"\}')
 _CONFIG_DRIVE = "disk.config"
 # What begins like a disk's name and is none: nova's own temporary files, and downloads.
 _NOT_DISK_SUFFIXES = (".part", ".converted", ".fallocate_test")
@@ -373,6 +376,9 @@ class _Reader:
                 text = os.read(descriptor, _DISK_INFO_LIMIT)
             finally:
                 os.close(descriptor)
+            plain = _PLAIN_DISK_INFO.fullmatch(text)
+            if plain is not None:
+                return {plain["disk"].decode(): plain["format"].decode()}
             recorded = json.loads(text.decode())
             formats = {disk.rpartition("/")[2]: str(image_format) for disk, image_format in recorded.items()}
             if len(formats) != len(recorded):

@@ -16,7 +16,7 @@ from .errors import ImageCacheError
 from .layout import printable
 from .plan import Plan, State
 from .report import describe, describe_files, reasons_of, reclaimable_bytes, warnings
-from .scan import read_disks
+from .scan import names_by_inode, read_disks
 from .settings import Settings
 
 __all__ = ["PruneResult", "prune"]
@@ -58,7 +58,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             plan,
             settings,
             shared=snapshot.store is None or snapshot.store.shared,
-            read_disks=lambda: read_disks(settings, snapshot.files, snapshot.other_disks, run_command),
+            read_disks=lambda: read_disks(settings, names_by_inode(snapshot.files), snapshot.other_disks, run_command),
         )
     failure = None
     verification = None

@@ -176,8 +176,8 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         ) from exc
     finally:
         os.close(cache)
-    disk_use = read_disks(settings, files, other_disks, run_command)
     by_inode = names_by_inode(files)
+    disk_use = read_disks(settings, by_inode, other_disks, run_command)
     open_files = find_open_files(by_inode, directory=settings.cache_path)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
@@ -259,14 +259,17 @@ def _find_replaced(
 
 
 def read_disks(
-    settings: Settings, files: Iterable[CacheFile], other_disks: Sequence[OtherDisk], run_command: RunCommand
+    settings: Settings,
+    names: Mapping[Inode, Sequence[str]],
+    other_disks: Sequence[OtherDisk],
+    run_command: RunCommand,
 ) -> DiskUse:
     """Read what all disks need of the cache at this moment.
 
     nova renames instance directories (to ``_resize`` and back). So the directories are listed again,
     until each one that is there has been read.
 
-    :param files: the entries of the cache directory.
+    :param names: what :func:`names_by_inode` makes of the cache's files.
     :param other_disks: see :func:`take_snapshot`.
     :return: what the disks need.
     :raises ImageCacheError: the cache directory is gone, or something else is in its place.
@@ -276,19 +279,18 @@ def read_disks(
         raise ImageCacheError(f"The cache directory {printable(settings.cache_path)} is gone.")
     try:
         open_file = make_open(settings.cache_path, cache)
-        return _read_disks(settings, files, other_disks, until_it_hangs(run_command), open_file)
+        return _read_disks(settings, names, other_disks, until_it_hangs(run_command), open_file)
     finally:
         os.close(cache)
 
 
 def _read_disks(
     settings: Settings,
-    files: Iterable[CacheFile],
+    names: Mapping[Inode, Sequence[str]],
     other_disks: Sequence[OtherDisk],
     run_command: RunCommand,
     open_file: OpenImage,
 ) -> DiskUse:
-    names = names_by_inode(files)
     formats, external_disks = split_disks(other_disks, settings.instances_path)
     elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
     locate = make_locate(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)

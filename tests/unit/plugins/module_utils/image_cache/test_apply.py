@@ -19,7 +19,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import read_disks, take_snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import (
+    names_by_inode,
+    read_disks,
+    take_snapshot,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
 from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
 from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, nothing_new, picture
@@ -531,7 +535,7 @@ class TestWhatDisksHaveComeToNeed:
 
     def later(self, settings: Settings) -> DiskUse:
         files = take_snapshot(settings, (), run_command).files
-        return read_disks(settings, files, (), run_command)
+        return read_disks(settings, names_by_inode(files), (), run_command)
 
     def test_its_base_file_stays(self, three: Host) -> None:
         plan, settings = three.plan()

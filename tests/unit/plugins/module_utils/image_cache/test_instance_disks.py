@@ -11,10 +11,15 @@ import os
 import time
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import instance_disks
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskSources
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, scan, states, warnings
+from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
     mount,
@@ -184,6 +189,35 @@ def test_a_disk_that_two_paths_give_two_formats_is_asked_itself(host: Host) -> N
     assert states(result) == {BASE: "active: backing"}
     [warning] = warnings(result)
     assert "two formats" in warning
+
+
+@given(
+    directory=st.text(st.characters(min_codepoint=32, max_codepoint=126)),
+    disk=st.from_regex(r"\Adisk[.a-z0-9_-]{0,6}\Z"),
+    image_format=st.sampled_from(["qcow2", "raw", "vmdk", ""]),
+)
+@settings(max_examples=200, deadline=None)
+def test_disk_info_means_the_same_with_and_without_a_final_newline(
+    tmp_path_factory: pytest.TempPathFactory, directory: str, disk: str, image_format: str
+) -> None:
+    """Without it, it is as nova writes it, and read in a quicker way."""
+    text = json.dumps({f"{directory}/{disk}": image_format})
+    assert formats_in(tmp_path_factory, text) == formats_in(tmp_path_factory, text + "\n") == {disk: image_format}
+
+
+@given(st.binary(max_size=40).map(lambda middle: b'{"/i/disk' + middle + b'": "raw"}'))
+@settings(max_examples=200, deadline=None)
+def test_damaged_disk_info_means_the_same_with_and_without_a_final_newline(
+    tmp_path_factory: pytest.TempPathFactory, text: bytes
+) -> None:
+    assert formats_in(tmp_path_factory, text) == formats_in(tmp_path_factory, text + b"\n")
+
+
+def formats_in(tmp_path_factory: pytest.TempPathFactory, text: str | bytes) -> dict[str, str]:
+    path = tmp_path_factory.mktemp("instance") / "disk.info"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    reader = instance_disks._Reader(DiskSources("", frozenset(), {}, lambda _path: None, str, run_command, os.open))
+    return reader._read_disk_info(str(path))
 
 
 class TestADiskThatIsBeingMade:

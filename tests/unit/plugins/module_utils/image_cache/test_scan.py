@@ -116,7 +116,7 @@ class TestTheCache:
         settings = settings_from_params(host.options())
         host.cache_path.rmdir()
         with pytest.raises(ImageCacheError, match=f"{host.cache_path} is gone"):
-            read_disks(settings, (), (), run_command)
+            read_disks(settings, {}, (), run_command)
 
     @needs_root
     def test_shared_without_the_instances_beside_it_nobody_knows_who_needs_it(self, host: Host) -> None:
