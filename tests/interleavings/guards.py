@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
 from collections.abc import Callable
@@ -17,12 +16,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     audit,
     holders,
     locks,
-    prune,
-    scan,
 )
 from ansible_collections.stackops.nova.tests.interleavings import moments, operations
 from ansible_collections.stackops.nova.tests.interleavings.operations import CACHED, Nova
 from ansible_collections.stackops.nova.tests.interleavings.trial import Step, after
+from ansible_collections.stackops.nova.tests.support.editing import edited
 
 
 class Guard(NamedTuple):
@@ -39,22 +37,6 @@ class Guard(NamedTuple):
     steps: list[Step]
     take_out: Callable[[], None]
     needs_leases: bool = False
-
-
-def _edited(function: Callable[..., object], old: str, new: str) -> Callable[[], None]:
-    """Have a function say something else in all places where it says `old`."""
-
-    def take_out() -> None:
-        source = inspect.getsource(function)
-        if old not in source:
-            raise LookupError(f"{function.__qualname__} does not say {old!r} any more")
-        module = inspect.getmodule(function)
-        exec(source.replace(old, new), module.__dict__)
-        for user in (apply, prune, scan):
-            if getattr(user, function.__name__, None) is function:
-                setattr(user, function.__name__, getattr(module, function.__name__))
-
-    return take_out
 
 
 def _without_lock() -> None:
@@ -124,7 +106,7 @@ GUARDS = {
             (after("open", moments.LOCKED.target, 2), remove_lock_file),
             (moments.file_is_about_to_be_removed, operations.spawn_on_cached_image),
         ],
-        _edited(locks.acquire, " and _is_current(directory, name, descriptor)", ""),
+        edited(locks.acquire, " and _is_current(directory, name, descriptor)", ""),
     ),
     "a second look at the disks": Guard(
         "plain", [(moments.last_lock_is_taken, operations.migrate_cold)], _without_second_look
@@ -132,7 +114,7 @@ GUARDS = {
     "directories that are newer than the list of instances": Guard(
         "libvirt, orphans ignored",
         [(moments.all_domains_are_read, operations.migrate_cold)],
-        _edited(audit.look, "instance_directory_names(settings)", "None"),
+        edited(audit.look, "instance_directory_names(settings)", "None"),
     ),
     "directories that are newer than the plan": Guard(
         "libvirt, orphans ignored", [(moments.last_lock_is_taken, operations.migrate_cold)], _without_new_directories
@@ -140,7 +122,7 @@ GUARDS = {
     "the time of last use": Guard(
         "plain",
         [(moments.last_lock_is_taken, operations.cache_image)],
-        _edited(apply._remove, "status.st_mtime_ns != file.mtime_ns", "False"),
+        edited(apply._remove, "status.st_mtime_ns != file.mtime_ns", "False"),
     ),
     "QEMU's locks": Guard(
         "shared storage", [(moments.last_lock_is_taken, operations.start_guest_elsewhere)], _without_qemu_locks
@@ -151,22 +133,22 @@ GUARDS = {
     "open files of processes": Guard(
         "shared storage",
         [(moments.disk_is_read, operations.open_download)],
-        _edited(holders.find_open_files, "found |= opened", ""),
+        edited(holders.find_open_files, "found |= opened", ""),
     ),
     "the inode": Guard(
         "plain",
         [(moments.last_lock_is_taken, put_another_in_place)],
-        _edited(apply._remove, ".st_ino != file.inode", " is None"),
+        edited(apply._remove, ".st_ino != file.inode", " is None"),
     ),
     "the inode of the name, after all else": Guard(
         "plain",
         [(moments.QEMU_is_asked_again, put_another_in_place)],
-        _edited(apply._remove, "os.stat(file.name, dir_fd=place.cache, follow_symlinks=False).st_ino", "file.inode"),
+        edited(apply._remove, "os.stat(file.name, dir_fd=place.cache, follow_symlinks=False).st_ino", "file.inode"),
     ),
     "the cache directory's descriptor": Guard(
         "shared storage",
         [(moments.file_is_about_to_be_removed, move_cache)],
-        _edited(
+        edited(
             apply._remove,
             "os.unlink(file.name, dir_fd=place.cache)",
             "os.unlink(os.path.join(place.settings.cache_path, file.name))",

@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,16 @@ def create_image(path: Path, *, over: Path | str | None = None, over_format: str
     backing = [] if over is None else ["-b", str(over), "-F", over_format]
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1M"], check=True)
     return path
+
+
+@contextmanager
+def attribute(path: Path, flag: str) -> Iterator[None]:
+    """A file or directory with an attribute that `chattr` sets."""
+    subprocess.run(["chattr", f"+{flag}", str(path)], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["chattr", f"-{flag}", str(path)], check=True)
 
 
 def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, UUID
-from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, warnings
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, attribute, create_image, warnings
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
@@ -31,16 +31,6 @@ from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 FIRST = fingerprint("first")
 LAST = fingerprint("last")
-
-
-@contextmanager
-def attribute(path: Path, flag: str) -> Iterator[None]:
-    """A file or directory with an attribute that `chattr` sets."""
-    subprocess.run(["chattr", f"+{flag}", str(path)], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["chattr", f"-{flag}", str(path)], check=True)
 
 
 def pruned(host: Host, **options: Any) -> PruneResult:
