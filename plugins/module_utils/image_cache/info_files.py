@@ -249,10 +249,10 @@ def why_facts_cannot_be_stored(pattern: str, name: str, directory: int | None) -
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory) or is_protected_by_flags(directory):
         return f"{printable(os.path.dirname(path))} may not be written"
     try:
-        # Of what is no regular file, the descriptor is none that attributes could be asked of.
+        # Attributes can be read of a regular file's descriptor only.
         old = os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(old.st_mode):
-            return f"{printable(path)} is no regular file and is left alone"
+            return f"{printable(path)} is not a regular file and is left alone"
         descriptor = os.open(os.path.basename(path), _READ_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return ""
@@ -303,7 +303,7 @@ def _model(directory: int, name: str, path: str) -> _Model:
         owner = os.fstat(directory)
         return _Model(owner.st_uid, owner.st_gid, _MODE)
     if not stat.S_ISREG(old.st_mode):
-        raise ImageCacheError(f"{printable(path)} is no regular file and is left alone")
+        raise ImageCacheError(f"{printable(path)} is not a regular file and is left alone")
     return _Model(old.st_uid, old.st_gid, old.st_mode & 0o777)
 
 
@@ -328,7 +328,7 @@ def _read(name: str, directory: int) -> bytes:
     try:
         data = os.read(descriptor, _SIZE_LIMIT + 1)
     except (IsADirectoryError, BlockingIOError) as exc:  # the second is of a FIFO that somebody has open
-        raise ValueError("it is no regular file") from exc
+        raise ValueError("it is not a regular file") from exc
     finally:
         os.close(descriptor)
     if len(data) > _SIZE_LIMIT:

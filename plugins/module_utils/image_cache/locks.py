@@ -118,7 +118,7 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
     :param name: the lock file's name.
     :param wait_seconds: for how long to try.
     :return: the lock, None where somebody else kept it for all that time.
-    :raises OSError: the lock file cannot be made, opened or locked, or is no regular file.
+    :raises OSError: the lock file cannot be made, opened or locked, or is not a regular file.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -180,7 +180,7 @@ def _open(directory: int, name: str) -> int:
 
 def _refuse_other_than_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):  # nova would wait for a FIFO without end
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _lock(descriptor: int) -> bool:

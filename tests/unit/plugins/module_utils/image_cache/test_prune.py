@@ -540,7 +540,7 @@ class TestBadInput:
         result = host.prune()
         assert host.cached() == [UNUSED]
         assert UNUSED in str(result.error)
-        assert "it is no regular file" in str(result.error)
+        assert "it is not a regular file" in str(result.error)
 
     def test_a_cache_directory_that_is_a_link_is_left_alone(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)
