@@ -131,6 +131,20 @@ class TestAttributes:
         assert kept(result) == {BASE: "unremovable", LAST: "space_target_met"}
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["FIFO", "directory"])
+def test_something_else_in_place_of_lock_file_keeps_its_base_file(unused: Host, make: Callable[[Path], None]) -> None:
+    lock_file = unused.locks_path / f"nova-{BASE}"
+    lock_file.unlink()
+    make(lock_file)
+    result = pruned(unused)
+    assert result.error is None
+    assert result.done["removed"] == sorted([FIRST, LAST])
+    assert kept(result) == {BASE: "unremovable"}
+    [sentence] = result.facts["unremovable"]
+    assert f"cannot be removed ({BASE})" in sentence
+    assert f"lock files in {unused.locks_path} is not a regular file" in sentence
+
+
 @needs_root
 class TestReadOnlyMount:
     @pytest.mark.parametrize("part", ["root", "cache_path"])

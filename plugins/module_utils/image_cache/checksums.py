@@ -436,16 +436,9 @@ def _why_not_taken(file: CacheFile, work: _Pass) -> str:
             state = look_at_lock(work.locks, lock_file)
             if state.is_held:
                 return f"somebody else keeps the lock {lock_file}"
-            if state.is_unusable or not _is_file_or_absent(lock_file, work.locks):
+            if state.is_unusable:
                 return f"its lock {lock_file} cannot be used"
     return ""
-
-
-def _is_file_or_absent(name: str, directory: int) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return True
 
 
 def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:
