@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -119,6 +120,38 @@ class TestAttributes:
             result = pruned(unused, max_used_space=used - 1, max_removals=1)
         assert result.done["removed"] == [FIRST]
         assert kept(result) == {BASE: "unremovable", LAST: "space_target_met"}
+
+
+@needs_root
+@pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
+def test_essex_checksum_with_attribute_is_known_to_the_dry_run(host: Host, algorithm: str) -> None:
+    base = host.base(BASE, age=OLD)
+    host.instance(UUID, {"disk": BASE})
+    essex = host.cache_path / f"{BASE}.sha1"
+    essex.write_text(hashlib.sha1(base.read_bytes()).hexdigest())
+    options: dict[str, Any] = {"checksum_base_images": True, "checksum_algorithm": algorithm}
+    with attribute(essex, "i"):
+        dry_run = host.prune(check_mode=True, **options)
+        run = host.prune(**options)
+    assert not dry_run.changed
+    assert not run.changed
+    for result in (dry_run, run):
+        assert any("What verification found of 1 base file could not be stored" in text for text in warnings(result))
+    assert any(f"{essex} has the attribute immutable or append-only. Remove it" in text for text in warnings(dry_run))
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir], ids=["FIFO", "directory"])
+def test_something_else_in_place_of_lock_file_keeps_its_base_file(unused: Host, make: Callable[[Path], None]) -> None:
+    lock_file = unused.locks_path / f"nova-{BASE}"
+    lock_file.unlink()
+    make(lock_file)
+    result = pruned(unused)
+    assert result.error is None
+    assert result.done["removed"] == sorted([FIRST, LAST])
+    assert kept(result) == {BASE: "unremovable"}
+    [sentence] = result.facts["unremovable"]
+    assert f"cannot be removed ({BASE})" in sentence
+    assert f"lock files in {unused.locks_path} is not a regular file" in sentence
 
 
 @needs_root

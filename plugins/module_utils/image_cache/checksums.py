@@ -34,6 +34,7 @@ from .info_files import (
     read_timestamp,
     remove_essex_checksum,
     store_facts,
+    why_essex_checksum_cannot_be_removed,
     why_facts_cannot_be_stored,
 )
 from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable, some_names
@@ -408,24 +409,32 @@ def _with_first_saving(checked: Checked, record: Record, work: _Pass) -> Checked
     """Add to the result of a dry run whether a prune would save a first checksum, or why it could not."""
     file = checked.file
     can_be_good = checked.state in (Checksum.OK, Checksum.UNVERIFIED, Checksum.LEFT)
-    if not work.is_dry_run or not can_be_good or work.settings.checksums.algorithm in record.stored:
+    is_first = work.settings.checksums.algorithm not in record.stored
+    if not work.is_dry_run or not can_be_good or not (is_first or record.is_essex):
         return checked
     try:
         why = (
             _why_no_lock(file, work)
             or why_facts_cannot_be_stored(work.settings.image_info_filename_pattern, file.name, work.info)
+            or (record.is_essex and _why_essex_stays(file, work))
             or _why_not_taken(file, work)
         )
     except OSError as exc:
         why = f"its info file or its lock: {reason_of(exc)}"
-    return checked._replace(unstored=why, is_first_saving=not why)
+    return checked._replace(unstored=why, is_first_saving=is_first and not why)
+
+
+def _why_essex_stays(file: CacheFile, work: _Pass) -> str:
+    return why_essex_checksum_cannot_be_removed(file.name, work.settings.cache_path, work.cache)
 
 
 def _why_no_lock(file: CacheFile, work: _Pass) -> str:
     """Say why a lock file that is missing cannot be made; empty where none is missing, or all can be made."""
     for lock_file in (lock_name("hash-" + file.name), info_lock_name(file.name)):
         if work.existing_locks is not None and lock_file not in work.existing_locks:
-            return f"its lock {lock_file} cannot be made in {printable(work.settings.locks_path)}"
+            reason = f"its lock {lock_file} cannot be made in {printable(work.settings.locks_path)}"
+            is_refused = os.geteuid() != 0 and not can_create_owned_by_nova(work.settings.locks_path)
+            return f"{reason}. {AS_ROOT}" if is_refused else reason
     return ""
 
 
@@ -436,16 +445,9 @@ def _why_not_taken(file: CacheFile, work: _Pass) -> str:
             state = look_at_lock(work.locks, lock_file)
             if state.is_held:
                 return f"somebody else keeps the lock {lock_file}"
-            if state.is_unusable or not _is_file_or_absent(lock_file, work.locks):
+            if state.is_unusable:
                 return f"its lock {lock_file} cannot be used"
     return ""
-
-
-def _is_file_or_absent(name: str, directory: int) -> bool:
-    try:
-        return stat.S_ISREG(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode)
-    except FileNotFoundError:
-        return True
 
 
 def _verify_locked(file: CacheFile, work: _Pass, locks: int) -> Checked:

@@ -149,7 +149,7 @@ def open_image(path: str) -> int:
     # There are devices, such as a watchdog, that do something as soon as they are opened.
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
-        raise OSError(errno.EINVAL, "it is a link to what is no regular file")
+        raise OSError(errno.EINVAL, "it is a link to what is not a regular file")
     return os.open(path, flags)
 
 
@@ -184,7 +184,7 @@ def read_image(
     except FileNotFoundError:
         raise
     except OSError as exc:
-        reason = "it is no regular file" if exc.errno == errno.ESPIPE else reason_of(exc)
+        reason = "it is not a regular file" if exc.errno == errno.ESPIPE else reason_of(exc)
         raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
     except ValueError as exc:
         raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc

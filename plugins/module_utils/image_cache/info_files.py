@@ -20,7 +20,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
-from .errors import ImageCacheError, reason_of
+from .errors import AS_ROOT, ImageCacheError, reason_of
 from .inode_flags import is_protected_by_flags
 from .layout import Kind, info_path, lock_name, parse_name, printable
 from .locks import acquire, release
@@ -40,6 +40,7 @@ __all__ = [
     "remove_essex_checksum",
     "remove_info",
     "store_facts",
+    "why_essex_checksum_cannot_be_removed",
     "why_facts_cannot_be_stored",
 ]
 
@@ -245,22 +246,47 @@ def why_facts_cannot_be_stored(pattern: str, name: str, directory: int | None) -
     path = info_path(pattern, name)
     if directory is None:
         return f"there is no directory {printable(os.path.dirname(path))}"
-    folder = os.fstat(directory)
-    if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory) or is_protected_by_flags(directory):
-        return f"{printable(os.path.dirname(path))} may not be written"
+    return _why_fixed(path, directory)
+
+
+def why_essex_checksum_cannot_be_removed(name: str, cache_path: str, cache: int) -> str:
+    """Say why :func:`remove_essex_checksum` would fail, found without trying, so that a dry run knows it too.
+
+    :param name: the base file's name.
+    :param cache_path: the cache directory.
+    :param cache: descriptor of it.
+    :return: the reason, empty where there is none.
+    :raises OSError: the kernel does not answer.
+    """
+    return _why_fixed(os.path.join(cache_path, name + _ESSEX_SUFFIX), cache)
+
+
+def _why_fixed(path: str, directory: int) -> str:
+    """Say why a file that may be there cannot be replaced or removed."""
+    folder, name = printable(os.path.dirname(path)), os.path.basename(path)
+    if os.fstatvfs(directory).f_flag & os.ST_RDONLY:
+        return f"{folder} is on a read-only mount"
+    if is_protected_by_flags(directory):
+        return f"{folder} has the attribute immutable or append-only. Remove it with chattr -i -a {folder}"
+    if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
+        return f"{folder} may not be written by this user. {AS_ROOT}"
     try:
-        # Of what is no regular file, the descriptor is none that attributes could be asked of.
-        old = os.stat(os.path.basename(path), dir_fd=directory, follow_symlinks=False)
+        # Attributes can be read of a regular file's descriptor only.
+        old = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(old.st_mode):
-            return f"{printable(path)} is no regular file and is left alone"
-        descriptor = os.open(os.path.basename(path), _READ_FLAGS, dir_fd=directory)
+            return f"{printable(path)} is not a regular file and is left alone"
+        if is_others_in_sticky_directory(old, os.fstat(directory)):
+            return f"{printable(path)} belongs to another user, and its directory is sticky. {AS_ROOT}"
+        descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return ""
     try:
-        is_fixed = is_protected_by_flags(descriptor) or is_others_in_sticky_directory(old, folder)
+        is_flagged = is_protected_by_flags(descriptor)
     finally:
         os.close(descriptor)
-    return f"{printable(path)} may not be replaced" if is_fixed else ""
+    if is_flagged:
+        return f"{printable(path)} has the attribute immutable or append-only. Remove it with chattr -i -a"
+    return ""
 
 
 def _replace(directory: int, path: str, text: str) -> None:
@@ -303,7 +329,7 @@ def _model(directory: int, name: str, path: str) -> _Model:
         owner = os.fstat(directory)
         return _Model(owner.st_uid, owner.st_gid, _MODE)
     if not stat.S_ISREG(old.st_mode):
-        raise ImageCacheError(f"{printable(path)} is no regular file and is left alone")
+        raise ImageCacheError(f"{printable(path)} is not a regular file and is left alone")
     return _Model(old.st_uid, old.st_gid, old.st_mode & 0o777)
 
 
@@ -328,7 +354,7 @@ def _read(name: str, directory: int) -> bytes:
     try:
         data = os.read(descriptor, _SIZE_LIMIT + 1)
     except (IsADirectoryError, BlockingIOError) as exc:  # the second is of a FIFO that somebody has open
-        raise ValueError("it is no regular file") from exc
+        raise ValueError("it is not a regular file") from exc
     finally:
         os.close(descriptor)
     if len(data) > _SIZE_LIMIT:

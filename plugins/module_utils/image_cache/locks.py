@@ -42,10 +42,12 @@ class Lock(NamedTuple):
 
 
 class LockState(NamedTuple):
-    """What a lock file shows: whether another process holds the lock, and whether this one could not take it."""
+    """What a lock file shows: whether another process holds the lock, whether this one could not take it, and whether
+    that is because something else, such as a FIFO, is in the place of the file."""
 
     is_held: bool
     is_unusable: bool
+    is_other_than_file: bool = False
 
 
 def open_locks_directory(instances_path: str, name: str) -> int:
@@ -99,6 +101,8 @@ def look_at_lock(directory: int, name: str) -> LockState:
     except BlockingIOError:  # its holder is making sure that nobody waits
         return LockState(True, False)
     try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return LockState(False, True, True)
         answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
         is_flagged = bool(is_protected_by_flags(descriptor))
     finally:
@@ -118,7 +122,7 @@ def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
     :param name: the lock file's name.
     :param wait_seconds: for how long to try.
     :return: the lock, None where somebody else kept it for all that time.
-    :raises OSError: the lock file cannot be made, opened or locked, or is no regular file.
+    :raises OSError: the lock file cannot be made, opened or locked, or is not a regular file.
     """
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -180,7 +184,7 @@ def _open(directory: int, name: str) -> int:
 
 def _refuse_other_than_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):  # nova would wait for a FIFO without end
-        raise OSError(errno.EINVAL, "it is no regular file")
+        raise OSError(errno.EINVAL, "it is not a regular file")
 
 
 def _lock(descriptor: int) -> bool:

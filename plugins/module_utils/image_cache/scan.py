@@ -30,7 +30,7 @@ from .instance_disks import (
     until_it_hangs,
 )
 from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
-from .locks import look_at_lock
+from .locks import LockState, look_at_lock
 from .obstacles import (
     FLAGGED_FILE,
     STICKY_FILE,
@@ -445,15 +445,24 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
                 if state.is_held:
                     found.held.add(file.name)
                 if state.is_unusable:
-                    found.unusable[file.name] = (
-                        f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may "
-                        f"not be written by this user. Remove it (chattr -i -a), or run as root (become: true)."
-                    )
+                    found.unusable[file.name] = _why_unusable(state, path)
     except OSError as exc:
         problem(f"nova's locks in {printable(path)} cannot be listed: {reason_of(exc)}.")
     finally:
         os.close(directory)
     return found
+
+
+def _why_unusable(state: LockState, path: str) -> str:
+    if state.is_other_than_file:
+        return (
+            f"What is in the place of their lock files in {printable(path)} is not a regular file, and nova cannot "
+            f"lock it either. Remove it."
+        )
+    return (
+        f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may not be written by "
+        f"this user. Remove it (chattr -i -a), or run as root (become: true)."
+    )
 
 
 def instance_directory_names(settings: Settings) -> frozenset[str]:

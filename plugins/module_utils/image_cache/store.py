@@ -120,7 +120,7 @@ def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is no regular file")
+                raise ValueError("it is not a regular file")
             text = stream.read(_USERS_SIZE_LIMIT + 1)
         if len(text) > _USERS_SIZE_LIMIT:
             raise ValueError("it is too large")

@@ -595,6 +595,16 @@ class TestFirstChecksum:
         assert saved(prune(used)) == [BASE]
 
     @needs_root
+    @pytest.mark.parametrize("directory", ["cache_path", "locks_path"])
+    def test_dry_run_says_to_run_as_root_where_rights_are_the_reason(self, public_host: Host, directory: str) -> None:
+        TestBudget().names(public_host, 1, size=1000)
+        for path in {"cache_path", "locks_path"} - {directory}:
+            os.chown(getattr(public_host, path), NOBODY, NOBODY)
+        [warning] = warnings(as_user(NOBODY, lambda: prune(public_host, check_mode=True)))
+        assert str(getattr(public_host, directory)) in warning
+        assert warning.endswith("Run as root (become: true).")
+
+    @needs_root
     @pytest.mark.parametrize("user", [0, NOBODY])
     def test_dry_run_knows_what_a_user_cannot_save(self, public_host: Host, user: int) -> None:
         host = public_host

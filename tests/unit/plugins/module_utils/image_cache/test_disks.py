@@ -374,11 +374,11 @@ class TestLies:
     @pytest.mark.parametrize(
         ("make", "complaint"),
         [
-            (os.mkfifo, "cannot be read: it is no regular file"),
+            (os.mkfifo, "cannot be read: it is not a regular file"),
             (os.mkdir, "cannot be read: Is a directory"),
             (make_socket, "cannot be read: No such device or address"),
-            (lambda path: path.symlink_to("/dev/null"), "cannot be read: it is a link to what is no regular file"),
-            (lambda path: path.symlink_to("/"), "cannot be read: it is a link to what is no regular file"),
+            (lambda path: path.symlink_to("/dev/null"), "cannot be read: it is a link to what is not a regular file"),
+            (lambda path: path.symlink_to("/"), "cannot be read: it is a link to what is not a regular file"),
             (lambda path: path.symlink_to(path.name), "cannot be read: Too many levels of symbolic links"),
         ],
         ids=["FIFO", "directory", "socket", "link to a device", "link to a directory", "circle"],

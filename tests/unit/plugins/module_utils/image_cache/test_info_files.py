@@ -175,12 +175,12 @@ class TestReading:
         os.mkfifo(facts.path)
         assert facts.read().fields == {}
         descriptor = os.open(facts.path, os.O_RDWR)
-        assert facts.read() == Info({}, "it is no regular file")
+        assert facts.read() == Info({}, "it is not a regular file")
         os.close(descriptor)
 
     def test_a_directory(self, facts: Facts) -> None:
         facts.path.mkdir()
-        assert facts.read() == Info({}, "it is no regular file")
+        assert facts.read() == Info({}, "it is not a regular file")
 
     @needs_root
     def test_one_that_may_not_be_read_is_an_error(self) -> None:
@@ -300,7 +300,7 @@ class TestStoring:
     def test_what_is_no_file_is_left_alone(self, facts: Facts, make: Any) -> None:
         make(facts.path)
         before = facts.path.lstat()
-        with pytest.raises(ImageCacheError, match=f"{NAME}.info is no regular file"):
+        with pytest.raises(ImageCacheError, match=f"{NAME}.info is not a regular file"):
             facts.store(sha1=SHA1)
         assert facts.path.lstat() == before
         assert facts.names() == [facts.path.name]

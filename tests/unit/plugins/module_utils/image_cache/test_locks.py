@@ -241,7 +241,7 @@ class TestTheLockFile:
     def test_so_is_anything_else_that_is_no_file(self, locks: Path, directory: int, make: Callable[..., None]) -> None:
         make(locks / LOCK)
         before = (locks / LOCK).lstat()
-        with pytest.raises(OSError, match=r"no regular file|Is a directory|No such device"):
+        with pytest.raises(OSError, match=r"not a regular file|Is a directory|No such device"):
             acquire(directory, LOCK, wait_seconds=0)
         with suppress(OSError):
             assert not is_locked(directory, LOCK)  # and a FIFO is not waited for

@@ -534,14 +534,6 @@ class TestBadInput:
         assert word in str(error.value)
         assert picture(host.root) == before
 
-    def test_a_file_whose_lock_is_a_fifo_stays(self, host: Host) -> None:
-        host.base(UNUSED, age=OLD)
-        os.mkfifo(host.locks_path / f"nova-{UNUSED}")
-        result = host.prune()
-        assert host.cached() == [UNUSED]
-        assert UNUSED in str(result.error)
-        assert "it is no regular file" in str(result.error)
-
     def test_a_cache_directory_that_is_a_link_is_left_alone(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)
         host.cache_path.rename(host.root / "elsewhere")
