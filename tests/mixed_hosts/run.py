@@ -29,12 +29,12 @@ def main() -> None:
     if arguments.only_faults:
         missed = [name for name, put_back in FAULTS.items() if not _is_found(name, put_back, arguments.seed)]
         sys.exit(f"{len(missed)} faults are not found" if missed else None)
-    wrong = sum(_tell(seed) for seed in range(arguments.seed, arguments.seed + arguments.hosts))
+    wrong = sum(_report(seed) for seed in range(arguments.seed, arguments.seed + arguments.hosts))
     print(f"{arguments.hosts} hosts were pruned.")
     sys.exit(f"{wrong} went wrong" if wrong else None)
 
 
-def _tell(seed: int) -> bool:
+def _report(seed: int) -> bool:
     wrong = check_seed(seed)
     for sentence in wrong:
         print(f"seed {seed}: {sentence}", flush=True)
