@@ -22,7 +22,7 @@ def edited(function: Callable[..., object], old: str, new: str) -> Callable[[], 
         module = sys.modules[function.__module__]
         names: dict[str, Callable[..., object]] = {}
         exec(source.replace(old, new), module.__dict__, names)
-        [changed] = names.values()
+        changed = names[function.__name__]
         owner, _dot, name = function.__qualname__.rpartition(".")
         if owner:
             setattr(getattr(module, owner), name, changed)
