@@ -22,8 +22,8 @@ from ansible_collections.stackops.nova.tests.interleavings.trial import (
     disks,
     has_leases,
     make_host,
-    opens,
 )
+from ansible_collections.stackops.nova.tests.support.host import opens
 
 
 @pytest.mark.parametrize("mode", MODES)

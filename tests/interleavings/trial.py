@@ -16,7 +16,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -45,7 +44,7 @@ from ansible_collections.stackops.nova.tests.interleavings.operations import (
     Nova,
     migrate_cold,
 )
-from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, create_image
+from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, create_image, opens
 from ansible_collections.stackops.nova.tests.support.strace import target, traced
 
 # Calls that a prune makes on every file system, each about a path of the tree. Each has one name here, whatever the C
@@ -391,9 +390,3 @@ def _check_disks(host: Host) -> list[str]:
 
 def disks(host: Host) -> Iterator[Path]:
     return (path for path in host.instances_path.glob("*-*/disk*") if path.name != "disk.info")
-
-
-def opens(disk: Path) -> bool:
-    """Whether QEMU opens a disk with all that it is built on."""
-    command = ["qemu-img", "info", "-U", "--backing-chain", str(disk)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0

@@ -24,25 +24,19 @@ from ansible_collections.stackops.nova.tests.mixed_hosts.generator import (
     Disk,
     MixedHost,
 )
-from ansible_collections.stackops.nova.tests.support.host import DAY, NAME, Host, attribute, create_image
+from ansible_collections.stackops.nova.tests.support.host import (
+    NAME,
+    OLD,
+    Host,
+    attribute,
+    create_image,
+    domain,
+    format_of,
+    opens,
+)
 from ansible_collections.stackops.nova.tests.support.processes import guest
 
-OLD = 3 * DAY
 MIB = 1 << 20
-DOMAIN = """\
-<domain type='kvm'>
-  <name>{name}</name>
-  <uuid>{uuid}</uuid>
-  <devices>
-{disks}  </devices>
-</domain>
-"""
-DISK = """\
-    <disk type='file' device='disk'>
-      <driver name='qemu' type='qcow2'/>
-      <source file='{path}'/>
-    </disk>
-"""
 
 
 class BuiltHost(NamedTuple):
@@ -71,7 +65,7 @@ class BuiltHost(NamedTuple):
     def opened(self, images: Iterable[str]) -> set[str]:
         """The images, by their paths below `instances_path`, whose whole chains QEMU opens."""
         with self.in_container():
-            return {image for image in images if _opens(self.host.instances_path / image)}
+            return {image for image in images if opens(self.host.instances_path / image)}
 
 
 @contextmanager
@@ -136,7 +130,7 @@ def _options(host: Host, mixed: MixedHost, nova_path: Path) -> dict[str, Any]:
 def _add_cache_file(host: Host, file: CacheFile) -> None:
     path = host.cache_path / file.name
     if file.over:
-        create_image(path, over=host.cache_path / file.over, over_format=_format_of(host.cache_path / file.over))
+        create_image(path, over=host.cache_path / file.over, over_format=format_of(host.cache_path / file.over))
     else:
         path.write_bytes(os.urandom(4096).ljust(MIB, b"\1"))
     age = OLD if file.is_old else 0
@@ -154,9 +148,12 @@ def _add_directory(host: Host, directory: Directory, nova_path: Path, elsewhere:
         (path / name).write_bytes(LEFTOVERS[name])
     _grow_old(host, path)
     if directory.domain:
-        disks = "".join(DISK.format(path=nova_path / directory.name / disk.name) for disk in directory.disks)
-        text = DOMAIN.format(name=directory.domain, uuid=directory.uuid, disks=disks)
-        (host.libvirt_path / f"{directory.domain}.xml").write_text(text)
+        domain(
+            host,
+            directory.uuid,
+            {nova_path / directory.name / disk.name: "qcow2" for disk in directory.disks},
+            directory.domain,
+        )
 
 
 def _add_disk(host: Host, path: Path, disk: Disk, directory: Directory, nova_path: Path, elsewhere: Path) -> None:
@@ -166,21 +163,7 @@ def _add_disk(host: Host, path: Path, disk: Disk, directory: Directory, nova_pat
         over, named = path / disk.over, nova_path / directory.name / disk.over
     else:
         over, named = host.cache_path / disk.over, nova_path / "_base" / disk.over
-    command = [
-        "qemu-img",
-        "create",
-        "-q",
-        "-u",
-        "-f",
-        "qcow2",
-        "-b",
-        named,
-        "-F",
-        _format_of(over),
-        path / disk.name,
-        "1M",
-    ]
-    subprocess.run(command, check=True)
+    create_image(path / disk.name, over=named, over_format=format_of(over), unchecked=True)
 
 
 def _add_unknown(host: Host, mixed: MixedHost, elsewhere: Path) -> None:
@@ -209,13 +192,3 @@ def _running_on_a_former_file(host: Host, directory: Directory, nova_path: Path)
 def _grow_old(host: Host, directory: Path) -> None:
     for path in directory.iterdir():
         os.utime(path, (host.now - OLD, host.now - OLD))
-
-
-def _format_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
-
-
-def _opens(path: Path) -> bool:
-    command = ["qemu-img", "info", "-U", "--backing-chain", path]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -57,14 +57,15 @@ def _check_removed(mixed: MixedHost, removed: set[str], left: set[str]) -> Itera
     all_files = {file.name for file in mixed.cache}
     if removed != all_files - left:
         yield f"{sorted(all_files - left)} are gone, and the result says {sorted(removed)}"
-    allowed = _removable(mixed)
-    if not removed <= allowed:
-        yield f"{sorted(removed - allowed)} had to be kept"
-    exceeds_limit = mixed.removes_at_most is not None and len(allowed) > mixed.removes_at_most
-    if mixed.unknown or (exceeds_limit and mixed.leaves_cached is None):
-        allowed = set()
-    if mixed.leaves_cached is None and removed != allowed:
-        yield f"{sorted(allowed - removed)} were to be removed"
+    removable = set() if mixed.unknown else _removable(mixed)
+    if not removed <= removable:
+        yield f"{sorted(removed - removable)} had to be kept"
+    if mixed.leaves_cached is not None:
+        return  # fewer may be enough
+    exceeds_limit = mixed.removes_at_most is not None and len(removable) > mixed.removes_at_most
+    expected = set() if exceeds_limit else removable
+    if removed != expected:
+        yield f"{sorted(expected)} were to be removed, and {sorted(removed)} were"
 
 
 def _check_chains(mixed: MixedHost, on_disk: BuiltHost, opened: set[str]) -> Iterator[str]:

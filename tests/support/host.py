@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,15 @@ HOUR = 3600
 DAY = 24 * HOUR
 OLD = 3 * DAY  # older than any limit
 NAME = "vm"
+
+DOMAIN = """\
+<domain type='kvm'>
+  <name>{name}</name>
+  <uuid>{uuid}</uuid>
+  <devices>{disks}</devices>
+</domain>
+"""
+DISK = "<disk type='file' device='disk'><driver name='qemu' type='{image_format}'/><source file='{path}'/></disk>"
 
 
 class Host(CacheTree):
@@ -71,11 +80,32 @@ class Host(CacheTree):
         return self.disk(directory, overlay_bytes(1 << 20, os.fsencode(backing_file), backing_format))
 
 
-def create_image(path: Path, *, over: Path | str | None = None, over_format: str = "qcow2") -> Path:
-    """A qcow2 image as `qemu-img` makes it."""
+def create_image(
+    path: Path, *, over: Path | str | None = None, over_format: str = "qcow2", unchecked: bool = False
+) -> Path:
+    """A qcow2 image as `qemu-img` makes it; unchecked over a file that need not be there under that name."""
     backing = [] if over is None else ["-b", str(over), "-F", over_format]
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(path), "1M"], check=True)
+    options = ["-q", "-u"] if unchecked else ["-q"]
+    subprocess.run(["qemu-img", "create", *options, "-f", "qcow2", *backing, str(path), "1M"], check=True)
     return path
+
+
+def format_of(path: Path) -> str:
+    """The format of an image by its first bytes."""
+    with path.open("rb") as file:
+        return "qcow2" if file.read(4) == b"QFI\xfb" else "raw"
+
+
+def opens(disk: Path) -> bool:
+    """Whether QEMU opens a disk with all that it is built on."""
+    command = ["qemu-img", "info", "-U", "--backing-chain", str(disk)]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def domain(host: Host, uuid: str, disks: Mapping[Path | str, str], name: str = "instance-0000000a") -> None:
+    """The persistent XML of an instance whose disks have these formats."""
+    text = "".join(DISK.format(path=path, image_format=image_format) for path, image_format in disks.items())
+    (host.libvirt_path / f"{name}.xml").write_text(DOMAIN.format(name=name, uuid=uuid, disks=text))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     OLD,
     Host,
     create_image,
+    format_of,
     nothing_new,
     states,
 )
@@ -37,13 +38,10 @@ ALONE = fingerprint("alone")
 
 def overlay(host: Host, name: str, over: str, age: float = OLD) -> Path:
     """A cache file that qemu-img built on another one."""
-    path = create_image(host.cache_path / name, over=host.cache_path / over, over_format=format_of(host, over))
+    below = host.cache_path / over
+    path = create_image(host.cache_path / name, over=below, over_format=format_of(below))
     os.utime(path, (host.now - age, host.now - age))
     return path
-
-
-def format_of(host: Host, name: str) -> str:
-    return "qcow2" if (host.cache_path / name).read_bytes()[:4] == b"QFI\xfb" else "raw"
 
 
 def opens(path: Path) -> bool:

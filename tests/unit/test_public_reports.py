@@ -23,22 +23,21 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, picture, states, warnings
-from ansible_collections.stackops.nova.tests.support.params import run_command
+from ansible_collections.stackops.nova.tests.support.host import (
+    OLD,
+    Host,
+    create_image,
+    domain,
+    opens,
+    picture,
+    states,
+    warnings,
+)
 from ansible_collections.stackops.nova.tests.support.processes import guest, reader
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
 
 UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
 NAME = "instance-0000000a"
-
-DOMAIN = """\
-<domain type='kvm'>
-  <name>{name}</name>
-  <uuid>{uuid}</uuid>
-  <devices>{disks}</devices>
-</domain>
-"""
-DISK = "<disk type='file' device='disk'><driver name='qemu' type='{image_format}'/><source file='{path}'/></disk>"
 
 
 @pytest.fixture
@@ -46,12 +45,6 @@ def host(host: Host) -> Host:
     """A host with one file that nothing uses: it is removed unless the pass is refused."""
     host.base(UNUSED, age=OLD)
     return host
-
-
-def domain(host: Host, uuid: str, disks: Mapping[Path | str, str], name: str = NAME) -> None:
-    """The persistent XML of an instance whose disks have these formats."""
-    text = "".join(DISK.format(path=path, image_format=image_format) for path, image_format in disks.items())
-    (host.libvirt_path / f"{name}.xml").write_text(DOMAIN.format(name=name, uuid=uuid, disks=text))
 
 
 def disk_info(host: Host, directory: str, formats: Mapping[str, str]) -> None:
@@ -77,9 +70,7 @@ def template(host: Host, name: str, **backing: Any) -> Path:
 
 def opened_by_qemu(host: Host) -> set[str]:
     """The disks whose whole chains QEMU can open now."""
-    disks = [str(path) for path in host.root.rglob("disk*") if path.is_file()]
-    command = ["qemu-img", "info", "-U", "--backing-chain"]
-    return {disk for disk in disks if run_command([*command, disk])[0] == 0}
+    return {str(path) for path in host.root.rglob("disk*") if path.is_file() and opens(path)}
 
 
 def prune(host: Host, **options: Any) -> PruneResult:

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import Locate
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.overlays import (
     overlays_now,
@@ -41,8 +42,8 @@ def read(path: Path) -> str | None:
         os.close(descriptor)
 
 
-def resolved(name: str, locate: object = nowhere) -> dict[str, tuple[str, ...]]:
-    return resolve_overlays({"top": name}, CACHE, ["top", "base", "other"], locate)  # type: ignore[arg-type]
+def resolved(name: str, locate: Locate = nowhere) -> dict[str, tuple[str, ...]]:
+    return resolve_overlays({"top": name}, CACHE, ["top", "base", "other"], locate)
 
 
 class TestReadBackingName:
