@@ -265,9 +265,9 @@ def _why_fixed(path: str, directory: int) -> str:
     """Say why a file that may be there cannot be replaced or removed."""
     folder, name = printable(os.path.dirname(path)), os.path.basename(path)
     if os.fstatvfs(directory).f_flag & os.ST_RDONLY:
-        return f"{folder} is on a read-only mount"
+        return f"{folder} is on a read-only mount. Mount it for writing"
     if is_protected_by_flags(directory):
-        return f"{folder} has the attribute immutable or append-only. Remove it with chattr -i -a {folder}"
+        return _flagged(folder)
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
         return f"{folder} may not be written by this user. {AS_ROOT}"
     try:
@@ -284,9 +284,11 @@ def _why_fixed(path: str, directory: int) -> str:
         is_flagged = is_protected_by_flags(descriptor)
     finally:
         os.close(descriptor)
-    if is_flagged:
-        return f"{printable(path)} has the attribute immutable or append-only. Remove it with chattr -i -a"
-    return ""
+    return _flagged(printable(path)) if is_flagged else ""
+
+
+def _flagged(path: str) -> str:
+    return f"{path} has the attribute immutable or append-only. Remove it with chattr -i -a {path}"
 
 
 def _replace(directory: int, path: str, text: str) -> None:
