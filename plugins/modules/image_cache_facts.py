@@ -334,7 +334,7 @@ ansible_facts:
               returned: success
               type: list
               elements: str
-            marks:
+            sample_ids:
               description:
                 - Numbers made from the names and inodes of a few files of the cache. Hosts that see the same cache have
                   at least one in common, or both none.

@@ -180,6 +180,7 @@ def test_two_controllers_at_once_remove_each_file_once_and_neither_fails(
     unused = [f"more-{number}" for number in range(40)]
     for image in unused:
         shared.base(fingerprint(image), age=3 * DAY)
+    shared.base(fingerprint("new"))
     other = ComputeFleet(fleet.root / "other_controller")
     other.root.mkdir()
     other.hosts, other.groups = fleet.hosts, fleet.groups
@@ -188,7 +189,7 @@ def test_two_controllers_at_once_remove_each_file_once_and_neither_fails(
     assert [run.status for run in runs] == [0, 0], runs[0].output + runs[1].output
     removed = [name for run in runs for name in run.of(PRUNE)["a"]["removed"]]
     assert sorted(removed) == sorted(names("unused-a", "unused-b", *unused))
-    assert (cached(shared), fleet.cached("c")) == (USED, names("image-c"))
+    assert (cached(shared), fleet.cached("c")) == (USED | names("new"), names("image-c"))
 
 
 def test_second_run_of_the_role_in_a_play_uses_its_own_answers(fleet: ComputeFleet, shared: CacheTree) -> None:

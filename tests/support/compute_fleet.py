@@ -171,7 +171,7 @@ class ComputeFleet:
         record.unlink(missing_ok=True)
         extra = ["--extra-vars", json.dumps(variables)] if variables else []
         done = subprocess.run(
-            ["ansible-playbook", playbook, "--inventory", str(inventory), "--forks", "3", *extra, *arguments],
+            ["ansible-playbook", playbook, "--inventory", str(inventory), "--forks", self._forks, *extra, *arguments],
             capture_output=True,
             check=False,
             cwd=self.root,
@@ -194,6 +194,12 @@ class ComputeFleet:
         )
         recorded = json.loads(record.read_text()) if record.exists() else {"results": [], "recap": {}}
         return Run(done.returncode, done.stdout + done.stderr, recorded["results"], recorded["recap"])
+
+    @property
+    def _forks(self) -> str:
+        """One where hosts share a storage: their machine is one, and sees which files the other one's look has open."""
+        paths = [variables.get("image_cache_instances_path") for variables in self.hosts.values()]
+        return "1" if len(set(paths)) < len(paths) else "3"
 
     def _inventory(self) -> dict[str, Any]:
         everywhere = {

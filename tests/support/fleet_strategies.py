@@ -94,7 +94,7 @@ def shared_use(nova_name: str, **more: Any) -> dict[str, Any]:
         "problems": [],
         "users": [],
         "future_users": [],
-        "marks": [1, 2, 3],
+        "sample_ids": [1, 2, 3],
         "keep_images": [],
         "keep_files": [],
         **more,
@@ -167,7 +167,7 @@ uses = st.fixed_dictionaries(
         "held": st.lists(texts, max_size=2),
         "problems": st.lists(st.just("A domain cannot be read."), max_size=1),
         "users": st.one_of(st.just(list(NAMES)), st.lists(names, max_size=3)),
-        "marks": st.one_of(st.just([1, 2, 3]), st.lists(st.integers(1, 4), max_size=3)),
+        "sample_ids": st.one_of(st.just([1, 2, 3]), st.lists(st.integers(1, 4), max_size=3)),
         "keep_images": st.lists(texts, max_size=2),
         "keep_files": st.lists(texts, max_size=2),
     }

@@ -36,7 +36,7 @@ _SUMMARY_BYTES = {
     "corrupt": 500,
 }
 _PROBLEMS_BYTES = 900
-_MARKS = 3
+_SAMPLED_FILES = 3
 _WARNINGS = 10
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
@@ -246,20 +246,25 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "problems": _first(problems, _PROBLEMS_BYTES),
         "users": _names(plan.users),
         "future_users": _names(plan.future_users),
-        "marks": _marks(snapshot),
+        "sample_ids": _sample_ids(snapshot),
         "keep_images": _names(settings.keep_images),
         "keep_files": _names(settings.keep_files),
         "given": plan.inventory.given,
     }
 
 
-def _marks(snapshot: Snapshot) -> list[int]:
-    """Return what tells this cache from another one: the names and inodes of a few files.
+def _sample_ids(snapshot: Snapshot) -> list[int]:
+    """Return what tells this cache from another one: numbers made of the names and inodes of a few files.
 
-    More than one, since one may come or go between two looks at the same cache.
+    Files come and go between two looks at one cache. So it takes some by name, which is no reason to go, and the
+    newest, which no prune removes.
     """
-    files = ((file.name, file.inode) for file in snapshot.files if file.kind is not Kind.OTHER)
-    return sorted(zlib.crc32(f"{inode} {name}".encode()) for name, inode in heapq.nsmallest(_MARKS, files))
+    files = [file for file in snapshot.files if file.kind is not Kind.OTHER]
+    sample = {
+        *heapq.nsmallest(_SAMPLED_FILES, files, key=lambda file: file.name),
+        *heapq.nlargest(_SAMPLED_FILES, files, key=lambda file: (file.mtime_ns, file.name)),
+    }
+    return sorted(zlib.crc32(f"{file.inode} {file.name}".encode()) for file in sample)
 
 
 def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float) -> dict[str, Any]:

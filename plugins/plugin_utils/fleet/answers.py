@@ -39,7 +39,7 @@ _SHARED_USE = {
     "problems": [str],
     "users": [str],
     "future_users": [str],
-    "marks": [int],
+    "sample_ids": [int],
     "keep_images": [str],
     "keep_files": [str],
 }

@@ -205,12 +205,20 @@ def _same_files_elsewhere(storage: Storage, storages: Sequence[Storage]) -> Iter
     """Yield a host of each other storage with the same files: hosts may mount one from several addresses."""
     for other in storages:
         is_other = other is not storage and not (storage.group and other.group)
-        if is_other and storage.marks & other.marks:
+        if is_other and _have_files_in_common(storage.samples, other.samples):
             yield (
                 f"{other.members[0].name} sees the same files as {storage.members[0].name}, under another storage id "
                 f"(here {storage.id}), so they share this storage. Set image_cache_storage_group for the hosts that "
                 "share it."
             )
+
+
+def _have_files_in_common(samples: Iterable[frozenset[int]], others: Iterable[frozenset[int]]) -> bool:
+    """Tell whether two storages are one: most of the files sampled in one are in the other's sample.
+
+    One file alone may have the same name and inode on two storages that were filled alike.
+    """
+    return any(2 * len(one & other) > min(len(one), len(other)) for one in samples for other in others)
 
 
 def _disagreements_about_pruning(storage: Storage) -> Iterator[str]:
@@ -235,10 +243,10 @@ def _contradictions(storage: Storage) -> Iterator[str]:
     seen: dict[frozenset[int], HostAnswer] = {}
     for host, found in zip(storage.members, storage.found, strict=True):
         # Files may come and go between two looks, so it is enough that two hosts have seen one file in common.
-        marks = frozenset(host.shared_use.get("marks", ()))
-        other = next((one for of_one, one in seen.items() if of_one != marks and of_one.isdisjoint(marks)), None)
+        sample = frozenset(host.shared_use.get("sample_ids", ()))
+        other = next((one for of_one, one in seen.items() if of_one != sample and of_one.isdisjoint(sample)), None)
         if found["shared_use"]:
-            seen.setdefault(marks, host)
+            seen.setdefault(sample, host)
         if storage.is_one_machine:
             yield from _one_machine_disagreements(host, found, first, first_found)
         elif not found["exists"]:

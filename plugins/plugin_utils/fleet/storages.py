@@ -133,9 +133,9 @@ class Storage:
         return self.nova_names <= self.users
 
     @property
-    def marks(self) -> frozenset[frozenset[int]]:
-        """What tells its cache from another one, as each member saw it; empty if nothing does."""
-        return frozenset(frozenset(host.shared_use.get("marks", ())) for host in self.members) - {frozenset()}
+    def samples(self) -> frozenset[frozenset[int]]:
+        """The ids of a few of its files, as each member saw them; empty if it has none."""
+        return frozenset(frozenset(host.shared_use.get("sample_ids", ())) for host in self.members) - {frozenset()}
 
     @property
     def pruner(self) -> HostAnswer:

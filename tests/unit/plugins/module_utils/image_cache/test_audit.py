@@ -242,17 +242,27 @@ class TestSharedStorage:
     def test_one_cache_is_told_from_another(self, host: Host, tmp_path: Path) -> None:
         names = [BASE, OTHER_BASE, "swap_64", "swap_128"]
         other = Host(tmp_path / "other")
-        assert self.use(host)["marks"] == self.use(other)["marks"] == []
+        assert self.use(host)["sample_ids"] == self.use(other)["sample_ids"] == []
         for name in names:
             host.base(name)
             other.base(name)
-        marks = set(self.use(host)["marks"])
-        assert len(marks) == 3
-        assert marks.isdisjoint(self.use(other)["marks"])
+        sample = set(self.use(host)["sample_ids"])
+        assert len(sample) == 4
+        assert sample.isdisjoint(self.use(other)["sample_ids"])
         os.utime(host.cache_path / BASE)
         (host.cache_path / OTHER_BASE).unlink()
         host.base("0" * 40)
-        assert marks & set(self.use(host)["marks"]) != set()
+        assert sample & set(self.use(host)["sample_ids"]) != set()
+
+    def test_cache_is_the_same_after_a_prune_of_all_old_files(self, host: Host) -> None:
+        old = [fingerprint(f"old-{number}") for number in range(10)]
+        for name in old:
+            host.base(name, age=10 * DAY)
+        host.base("f" * 40, age=DAY)
+        sample = set(self.use(host)["sample_ids"])
+        for name in old:
+            (host.cache_path / name).unlink()
+        assert sample & set(self.use(host)["sample_ids"]) != set()
 
     def test_every_user_of_the_storage_is_named(self, host: Host) -> None:
         names = [f"compute-{number:04}" for number in range(100)]

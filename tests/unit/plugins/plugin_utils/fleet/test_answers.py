@@ -145,7 +145,7 @@ class TestNames:
 
     def test_shared_use_of_a_host_that_shares_nothing_is_empty(self) -> None:
         assert answer("a").shared_use == silent("a").shared_use == {}
-        assert answer("a", NFS).shared_use["marks"] == [1, 2, 3]
+        assert answer("a", NFS).shared_use["sample_ids"] == [1, 2, 3]
 
 
 class TestModules:
@@ -235,7 +235,7 @@ class TestShape:
             ("shared_use held", [1], "image_cache.shared_use.held[] is not of the type str"),
             ("shared_use users", None, "image_cache.shared_use.users is not a list"),
             ("shared_use problems", "x", "image_cache.shared_use.problems is not a list"),
-            ("shared_use marks", ["x"], "image_cache.shared_use.marks[] is not a count"),
+            ("shared_use sample_ids", ["x"], "image_cache.shared_use.sample_ids[] is not a count"),
             ("shared_use keep_images", "x", "image_cache.shared_use.keep_images is not a list"),
             ("shared_use keep_files", [{}], "image_cache.shared_use.keep_files[] is not of the type str"),
             ("removed", [1], "image_cache.removed[] is not of the type str"),

@@ -273,24 +273,24 @@ class TestContradictions:
         ) in said
 
     def test_hosts_with_different_files_are_named(self) -> None:
-        assert reasons(*pair(marks=[4, 5])) == [
+        assert reasons(*pair(sample_ids=[4, 5])) == [
             "b and a share this storage and have different files in /nova/_base, so it is not mounted on both. Mount "
             "it, or correct image_cache_storage_group."
         ]
 
-    @pytest.mark.parametrize("marks", [[1, 2, 3], [3, 4, 5], [1]])
-    def test_cache_that_changes_between_two_looks_is_the_same(self, marks: list[int]) -> None:
-        assert reasons(*pair(marks=marks)) == []
+    @pytest.mark.parametrize("sample_ids", [[1, 2, 3], [3, 4, 5], [1]])
+    def test_cache_that_changes_between_two_looks_is_the_same(self, sample_ids: list[int]) -> None:
+        assert reasons(*pair(sample_ids=sample_ids)) == []
 
     def test_two_empty_caches_are_the_same_and_an_empty_one_is_another(self) -> None:
-        empty = registering("b", "a", "b", marks=[])
-        assert reasons(registering("a", "a", "b", marks=[]), empty) == []
+        empty = registering("b", "a", "b", sample_ids=[])
+        assert reasons(registering("a", "a", "b", sample_ids=[]), empty) == []
         assert len(reasons(registering("a", "a", "b"), empty)) == 1
 
     def test_hosts_are_compared_with_each_other_and_not_with_the_first_alone(self) -> None:
         seen = {"a": [1], "b": [1, 2], "c": [2]}
         for order in (["a", "b", "c"], ["b", "a", "c"], ["c", "a", "b"]):
-            hosts = [registering(name, "a", "b", "c", marks=seen[name]) for name in order]
+            hosts = [registering(name, "a", "b", "c", sample_ids=seen[name]) for name in order]
             [reason] = reasons(*hosts)
             assert {"a", "c"} == set(reason.partition(" share")[0].split(" and "))
 
@@ -339,14 +339,21 @@ class TestContradictions:
         assert "a sees the same files as c" in all_reasons(*hosts)["c"][0]
 
     def test_same_files_that_another_member_than_the_first_sees_are_noticed(self) -> None:
-        hosts = [*pair(marks=[3, 4]), answer("c", "nfs4:c", use=registered("c", marks=[3, 4]))]
+        hosts = [*pair(sample_ids=[3, 4]), answer("c", "nfs4:c", use=registered("c", sample_ids=[3, 4]))]
         assert "c sees the same files as a" in reasons(*hosts)[0]
 
+    @pytest.mark.parametrize(("sample_ids", "is_one"), [([3, 4], True), ([3, 4, 9], True), ([4, 8, 9], False)])
+    def test_most_of_the_files_in_common_make_two_ids_one_storage(self, sample_ids: list[int], is_one: bool) -> None:
+        here = answer("a", NFS, use=registered("a", sample_ids=[2, 3, 4]))
+        there = answer("b", "nfs4:b", use=registered("b", sample_ids=sample_ids))
+        assert [bool(said) for said in all_reasons(here, there).values()] == [is_one, is_one]
+
     def test_other_files_or_none_under_another_id_are_another_storage(self) -> None:
-        for marks in ([4], []):
-            hosts = [registering("a", "a", marks=[]), answer("b", "nfs4:b", use=registered("b", marks=marks))]
+        for sample in ([4], []):
+            other = answer("b", "nfs4:b", use=registered("b", sample_ids=sample))
+            hosts = [registering("a", "a", sample_ids=[]), other]
             assert all_reasons(*hosts) == {"a": [], "b": []}
-        hosts = [registering("a", "a"), answer("b", "nfs4:b", use=registered("b", marks=[4]))]
+        hosts = [registering("a", "a"), answer("b", "nfs4:b", use=registered("b", sample_ids=[4]))]
         assert all_reasons(*hosts) == {"a": [], "b": []}
 
     def test_same_files_in_two_groups_are_the_operators_word(self) -> None:
@@ -509,10 +516,10 @@ class TestNeighbours:
     """Hosts with caches of their own on shared instances."""
 
     def beside(self, name: str = "b", *, options: dict[str, Any] | None = None, **use: Any) -> HostAnswer:
-        return answer(name, NEIGHBOUR, use=registered("a", "b", **{"marks": [7], **use}), options=options)
+        return answer(name, NEIGHBOUR, use=registered("a", "b", **{"sample_ids": [7], **use}), options=options)
 
     def test_hosts_that_answered_with_caches_of_their_own_are_not_refused(self) -> None:
-        hosts = (registering("a", "a", "b"), self.beside(options={"prune": False}, marks=[7]))
+        hosts = (registering("a", "a", "b"), self.beside(options={"prune": False}, sample_ids=[7]))
         assert all_reasons(*hosts) == {"a": [], "b": []}
 
     def test_user_of_the_instances_that_did_not_answer_is_a_stranger(self) -> None:
@@ -540,7 +547,7 @@ class TestNeighbours:
         assert reason.startswith("No source lists the instances of b, and orphans is ignore")
 
     def test_neighbour_that_sees_the_instances_at_another_path_is_refused(self) -> None:
-        other = answer("b", NEIGHBOUR, use=registered("a", "b", marks=[7]), cache_path="/elsewhere/_base_b")
+        other = answer("b", NEIGHBOUR, use=registered("a", "b", sample_ids=[7]), cache_path="/elsewhere/_base_b")
         assert reasons(registering("a", "a", "b"), other) == [
             "b has the instances of this storage at /elsewhere and a at /nova. nova needs one instances_path on all "
             "hosts that share it. Mount it at one path."

@@ -242,11 +242,12 @@ class TestStorage:
         assert only(fleet(failed, answer("b", NFS), answer("c", NFS))).pruner.name == "b"
         assert only(fleet(failed, answer("b", NFS, state=AnswerState.FAILED))).pruner.name == "a"
 
-    def test_marks_are_those_that_any_member_saw(self) -> None:
-        hosts = [answer(name, NFS, use={"marks": marks}) for name, marks in {"a": [1], "b": [1, 2], "c": []}.items()]
-        assert only(fleet(*hosts)).marks == {frozenset({1}), frozenset({1, 2})}
-        assert only(fleet(answer("a"))).marks == frozenset()
-        assert only(fleet(*hosts[:2])).marks == {frozenset({1}), frozenset({1, 2})}
+    def test_samples_are_those_that_any_member_saw(self) -> None:
+        samples = {"a": [1], "b": [1, 2], "c": []}
+        hosts = [answer(name, NFS, use={"sample_ids": sample}) for name, sample in samples.items()]
+        assert only(fleet(*hosts)).samples == {frozenset({1}), frozenset({1, 2})}
+        assert only(fleet(answer("a"))).samples == frozenset()
+        assert only(fleet(*hosts[:2])).samples == {frozenset({1}), frozenset({1, 2})}
 
     def test_bytes_of_a_storage_are_those_that_its_pruner_reports(self) -> None:
         storage = only(fleet(answer("a", cached=3, removable=2)))
