@@ -154,7 +154,8 @@ options:
       - For how many seconds the storage of O(instances_path), of the cache directory and of nova's locks may keep a
         first look at them waiting. Then the task fails and names the path that does not answer, because a look at a
         dead file server never ends.
-      - A short process of its own looks first. It is killed when the time is over.
+      - Where a network, cluster or FUSE file system is mounted on the host, a short process of its own looks first. It
+        is killed when the time is over.
     type: int
     default: 30
   max_used_space:

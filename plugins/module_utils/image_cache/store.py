@@ -17,9 +17,9 @@ from typing import NamedTuple
 from .errors import ImageCacheError, reason_of
 from .layout import printable
 
-__all__ = ["Store", "find_store", "is_shared", "read_storage_users"]
+__all__ = ["MOUNTS", "Store", "find_store", "is_shared", "read_storage_users"]
 
-_MOUNTS = "/proc/self/mountinfo"
+MOUNTS = "/proc/self/mountinfo"
 _USERS_FILE = "compute_nodes"
 _USERS_SIZE_LIMIT = 4 * 1024 * 1024
 # Network and cluster file systems: other hosts may have the same files mounted.
@@ -69,7 +69,7 @@ def find_store(path: str) -> Store:
     device = filesystem = source = location = ""
     try:
         real_path = os.path.realpath(path)
-        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+        with open(MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             longest = -1
             for line in stream:
                 mount, _dash, origin = line.partition(" - ")
@@ -83,7 +83,7 @@ def find_store(path: str) -> Store:
         space = os.statvfs(real_path)
     except (OSError, ValueError) as exc:
         raise ImageCacheError(
-            f"What is mounted at {printable(path)} cannot be found out: {_MOUNTS} or the path cannot be read: "
+            f"What is mounted at {printable(path)} cannot be found out: {MOUNTS} or the path cannot be read: "
             f"{reason_of(exc)}."
         ) from exc
     shared = is_shared(filesystem)
