@@ -146,3 +146,8 @@ def _servers(answer: Path) -> list[dict[str, Any]]:
 def _captured_at(stamp: Path) -> float:
     whole, fraction = stamp.read_text().strip().removesuffix("Z").split(".")
     return datetime.fromisoformat(f"{whole}+00:00").timestamp() + float(f"0.{fraction}")
+
+
+def servers(scene: str, answer: str = "servers-detail.json") -> list[dict[str, Any]]:
+    """What an API answered when asked for the servers of a scene."""
+    return json.loads((CAPTURES / scene / "api" / answer).read_text())["servers"]

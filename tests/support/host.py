@@ -80,14 +80,18 @@ class Host(CacheTree):
         return self.disk(directory, overlay_bytes(1 << 20, os.fsencode(backing_file), backing_format))
 
 
+def qemu_img_create(path: Path, *arguments: object, size: str = "1M") -> Path:
+    """An image as the real `qemu-img create` makes it."""
+    subprocess.run(["qemu-img", "create", "-q", *map(str, arguments), str(path), size], check=True)
+    return path
+
+
 def create_image(
     path: Path, *, over: Path | str | None = None, over_format: str = "qcow2", unchecked: bool = False
 ) -> Path:
     """A qcow2 image as `qemu-img` makes it; unchecked over a file that need not be there under that name."""
     backing = [] if over is None else ["-b", str(over), "-F", over_format]
-    options = ["-q", "-u"] if unchecked else ["-q"]
-    subprocess.run(["qemu-img", "create", *options, "-f", "qcow2", *backing, str(path), "1M"], check=True)
-    return path
+    return qemu_img_create(path, *(["-u"] if unchecked else []), "-f", "qcow2", *backing)
 
 
 def format_of(path: Path) -> str:

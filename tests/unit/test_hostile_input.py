@@ -20,8 +20,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_xml import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.host import NAME, OLD, Host, states

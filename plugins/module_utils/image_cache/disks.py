@@ -14,13 +14,11 @@ All of it is hostile input: a guest writes its raw disks, a tenant uploads image
 from __future__ import annotations
 
 import errno
-import json
 import os
 import re
-import shutil
 import stat
 import struct
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .errors import ImageCacheError, reason_of
 from .layout import printable
@@ -80,23 +78,9 @@ _SHORTEST_IMAGE = 4
 _NOT_A_FILE = (errno.ESPIPE, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EINVAL)
 # As QEMU's vmdk_probe() has it.
 _VMDK_DESCRIPTOR = re.compile(rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
-_FORMAT = re.compile("[0-9A-Za-z_-]+")
 _PROTOCOL = re.compile("[^/]*?:")
-# What nova gives qemu-img as well (``QEMU_IMG_LIMITS`` in ``nova/privsep/qemu.py``), and a time limit
-# that also holds while it waits for storage.
-_QEMU_IMG_SECONDS = 30
-QEMU_IMG_HUNG = (124, 137)  # what timeout exits with
-_QEMU_IMG = [
-    "timeout", "--kill-after=5", str(_QEMU_IMG_SECONDS),
-    "prlimit", "--as=1073741824", "--cpu=30", "--",
-    "qemu-img", "info", "-U", "--output=json",
-]  # fmt: skip
-# The commands in it, and the packages that have them.
-_PACKAGES = {
-    "timeout": "coreutils",
-    "prlimit": "util-linux",
-    "qemu-img": "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)",
-}
+QEMU_IMG_HUNG = (124, 137)
+"""What ``timeout`` exits with, under which ``qemu-img`` is run."""
 
 
 class NoImageError(ImageCacheError):
@@ -408,60 +392,7 @@ def _backing_format(header: bytes, offset: int, end: int) -> str | None:
 
 
 def _ask_qemu_img(path: str, image_format: str | None, run_command: RunCommand) -> Image:
-    if image_format is not None and not _FORMAT.fullmatch(image_format):
-        raise ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and '{printable(image_format)}' is no format."
-        )
-    why = f"run 'qemu-img info -U {printable(path)}' there to see why"
-    command = _QEMU_IMG + (["-f", image_format] if image_format else []) + [os.path.abspath(path)]
-    try:
-        status, output, _error = run_command(command)
-    except OSError as exc:
-        raise _missing_command(path) or ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {reason_of(exc)}."
-        ) from exc
-    # Its own words may have parts of the image in them, which are nobody's business here.
-    if status in QEMU_IMG_HUNG:
-        raise ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it did not answer within "
-            f"{_QEMU_IMG_SECONDS} seconds, for this image or one before: {why}."
-        )
-    if status != 0:
-        raise _missing_command(path) or ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it could not (exit status {status}): "
-            f"{why}."
-        )
-    try:
-        told = json.loads(output)
-        details = _mapping(_mapping(told.get("format-specific")).get("data"))
-        return Image(
-            _name(told.get("full-backing-filename", told.get("backing-filename"))),
-            _name(told.get("backing-filename-format")),
-            _name(details.get("data-file")),
-        )
-    except (ValueError, AttributeError, RecursionError) as exc:
-        raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {why}.") from exc
+    # Here, so that a pass whose headers say all does not pay for it.
+    from .qemu_img import read_image_by_qemu_img
 
-
-def _missing_command(path: str) -> ImageCacheError | None:
-    """Return what to raise if the host lacks a command; None where all of them are there.
-
-    By its status alone, timeout does not show which: it exits with 127, as prlimit does, or with 1 in an older one.
-    """
-    for command, package in _PACKAGES.items():
-        if shutil.which(command) is None:
-            return ImageCacheError(
-                f"{printable(path)} is an image that only qemu-img can read, and the command {command} is missing on "
-                f"this host. Install the package {package}."
-            )
-    return None
-
-
-def _mapping(value: Any) -> Any:
-    return {} if value is None else value
-
-
-def _name(value: Any) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError  # what is wrong with an image's name is not told
-    return value
+    return read_image_by_qemu_img(path, image_format, run_command)

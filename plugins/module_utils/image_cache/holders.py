@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import glob
 import os
 import signal
 import struct
@@ -31,6 +30,7 @@ _FLOCK = struct.Struct("hhqqi")
 _QEMU_LOCKS = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
 _NO_INODE = (0, 0)
 _DELETED = " (deleted)"
+_BLOCK_DEVICES = "/sys/block"
 
 
 class FormerFileUser(NamedTuple):
@@ -159,12 +159,17 @@ def _paths_of(descriptor_path: str) -> set[str]:
 def _loop_device_files() -> list[str]:
     """Return the files behind loop devices: the kernel has them open, and no process."""
     paths = []
-    for link in glob.glob("/sys/block/loop*/loop/backing_file"):
-        try:
-            with open(link, "rb") as stream:
-                paths.append(os.fsdecode(stream.read().rstrip(b"\n")))
-        except OSError:
-            continue  # it was detached
+    try:
+        devices = os.listdir(_BLOCK_DEVICES)
+    except OSError:
+        return []  # without sysfs, as in some containers, nobody says
+    for device in devices:
+        if device.startswith("loop"):
+            try:
+                with open(f"{_BLOCK_DEVICES}/{device}/loop/backing_file", "rb") as stream:
+                    paths.append(os.fsdecode(stream.read().rstrip(b"\n")))
+            except OSError:
+                continue  # nothing is attached
     return paths
 
 

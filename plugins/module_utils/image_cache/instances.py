@@ -3,14 +3,12 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change at any time and is not for use from elsewhere.
-"""Which instances there are: from given records, from Nova API servers and from libvirt's domain XML."""
+"""Which instances there are: from given records, from Nova API servers and from libvirt's domains."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 import zlib
 from typing import (
     Any,
@@ -19,16 +17,11 @@ from typing import (
     NamedTuple,
     Sequence,
 )
-from xml.parsers import expat
 
-from .errors import ImageCacheError, reason_of
-from .layout import printable
+from .errors import ImageCacheError
 
-__all__ = ["Instance", "Inventory", "collect", "parse_domain", "parse_record", "records_of"]
+__all__ = ["Instance", "Inventory", "collect", "parse_record", "parse_sizes", "records_of"]
 
-_NOVA_NAMESPACE = "http://openstack.org/xmlns/libvirt/nova/"
-_SEPARATOR = "|"
-_DOMAIN_SIZE_LIMIT = 1024 * 1024
 _SIZE = re.compile("\\s*[0-9]{1,18}\\s*", re.ASCII)
 _SIZE_LIMIT = 10**18
 # States in which nova keeps a second directory, by ``_list_running_instances`` in
@@ -127,8 +120,11 @@ def collect(
     given = zlib.crc32(json.dumps(sorted(found.values())).encode()) if found else 0
     own: list[Instance] = []
     if libvirt_config_path is not None:
+        # Here, so that a pass without libvirt does not pay for a parser of XML.
+        from .domain_xml import read_domains
+
         try:
-            own = _read_domains(libvirt_config_path, host, problems)
+            own = read_domains(libvirt_config_path, host, problems)
             for instance in own:
                 found[instance.uuid] = _unite(found.get(instance.uuid), instance)
             complete.add(host)
@@ -179,8 +175,8 @@ def parse_record(record: Any) -> Instance | None:
         name=name,
         host=host,
         image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
-        swap_mb=_sizes(flavor, swap),
-        ephemeral_gb=_sizes(flavor, ephemeral),
+        swap_mb=parse_sizes(flavor, swap),
+        ephemeral_gb=parse_sizes(flavor, ephemeral),
         resizing=_is_resizing(vm_state, task_state),
     )
 
@@ -203,109 +199,6 @@ def records_of(instance: Instance) -> list[dict[str, Any]]:
         }
         for number in range(count)
     ]
-
-
-def parse_domain(document: bytes, host: str) -> Instance:
-    """Understand one domain of libvirt.
-
-    :param document: its persistent XML. nova's metadata in it names the image (``nova:root``, or
-        ``nova:image``) and the flavor's sizes; a domain that nova did not make has none.
-    :param host: the host that it is defined on.
-    :return: the instance.
-    :raises ImageCacheError: it is not well formed, has a document type, or lacks what libvirt always writes.
-    """
-    texts: dict[str, str] = {}
-    image_ids: list[str] = []
-    disks: list[tuple[str, str]] = []
-    path: list[str] = []
-    disk_format = ""
-    parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
-    parser.buffer_text = True
-
-    def start(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal disk_format
-        path.append(tag)
-        if tag == "disk":
-            disk_format = ""
-        elif tag == "driver" and path[-2:-1] == ["disk"]:
-            disk_format = attributes.get("type", "")
-        elif tag == "source" and path[-2:-1] == ["disk"]:
-            if "file" in attributes:
-                disks.append((attributes["file"], disk_format))
-        elif tag.startswith(_NOVA_NAMESPACE):
-            element = tag.rpartition(_SEPARATOR)[2]
-            if element == "image" or (element == "root" and attributes.get("type") == "image"):
-                image_ids.append(attributes.get("uuid", ""))
-            elif element == "swap" or element == "ephemeral":
-                parser.CharacterDataHandler = text
-        elif len(path) == 2 and (tag == "name" or tag == "uuid"):
-            parser.CharacterDataHandler = text
-
-    def text(data: str) -> None:
-        element = path[-1].rpartition(_SEPARATOR)[2]
-        texts[element] = texts.get(element, "") + data
-
-    def end(_tag: str) -> None:
-        path.pop()
-        parser.CharacterDataHandler = None
-
-    def refuse(*_declaration: object) -> None:
-        raise ImageCacheError("it has a document type, which libvirt never writes.")
-
-    parser.StartElementHandler = start
-    parser.EndElementHandler = end
-    parser.StartDoctypeDeclHandler = refuse
-    try:
-        parser.Parse(document, True)
-    except (expat.ExpatError, LookupError, ValueError) as exc:  # the last two: an encoding that is not UTF-8
-        raise ImageCacheError(f"it is not well formed: {exc}.") from exc
-    uuid, name = texts.get("uuid", "").strip(), texts.get("name", "").strip()
-    if not uuid or not name:
-        raise ImageCacheError("it does not name a domain and its uuid.")
-    return Instance(
-        uuid=uuid,
-        name=name,
-        host=host,
-        image_ids=tuple(dict.fromkeys(filter(None, image_ids))),
-        swap_mb=_sizes(texts, "swap"),
-        ephemeral_gb=_sizes(texts, "ephemeral"),
-        disks=tuple(disks),
-    )
-
-
-def _read_domains(directory: str, host: str, problems: list[str]) -> list[Instance]:
-    try:
-        names = [name for name in os.listdir(directory) if name.endswith(".xml")]
-    except OSError as exc:
-        raise ImageCacheError(
-            f"libvirt_config_path {printable(directory)} cannot be read, so this host's instances are unknown: "
-            f"{reason_of(exc)}. Give the path where libvirt keeps its domains, or set libvirt: false."
-        ) from exc
-    instances = []
-    for name in names:
-        path = os.path.join(directory, name)
-        try:
-            instances.append(parse_domain(_read_domain(path), host))
-        except FileNotFoundError:
-            if os.path.islink(path):
-                problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
-            continue  # undefined meanwhile
-        except OSError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be read: {reason_of(exc)}.")
-        except ImageCacheError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}")
-    return instances
-
-
-def _read_domain(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _DOMAIN_SIZE_LIMIT:
-            raise ImageCacheError(f"it is not a regular file of at most {_DOMAIN_SIZE_LIMIT} bytes.")
-        return os.read(descriptor, _DOMAIN_SIZE_LIMIT)
-    finally:
-        os.close(descriptor)
 
 
 def _is_resizing(vm_state: str, task_state: str) -> bool | None:
@@ -360,7 +253,14 @@ def _part(record: Record, key: str) -> Record:
     return value
 
 
-def _sizes(record: Record, key: str) -> tuple[int, ...]:
+def parse_sizes(record: Record, key: str) -> tuple[int, ...]:
+    """Understand a size of a flavor.
+
+    :param record: where it stands, as a number or a text.
+    :param key: its name there.
+    :return: the size; empty where there is none, or it is 0.
+    :raises ImageCacheError: it is not a whole number.
+    """
     value = record.get(key)
     if value is None or value == "":
         return ()

@@ -11,6 +11,7 @@ import os
 import string
 from types import MappingProxyType
 from typing import (
+    TYPE_CHECKING,
     Any,
     Iterable,
     Mapping,
@@ -18,9 +19,11 @@ from typing import (
 )
 
 from .errors import ImageCacheError
-from .images import GlanceImages, find_images, read_glance_images, unknown_image
 from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
 from .nova_paths import path_on_host
+
+if TYPE_CHECKING:
+    from .images import GlanceImages
 
 __all__ = ["OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
 
@@ -149,7 +152,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         )
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
-    glance_images = None if given.get("glance_images") is None else read_glance_images(given["glance_images"])
+    glance_images = _glance_images(given.get("glance_images"))
     nova_path = os.path.normpath(configured.get("instances_path", _DEFAULT_INSTANCES_PATH))
     settings = Settings(
         instances_path=instances_path,
@@ -263,7 +266,21 @@ def _not_negative(name: str, value: int) -> int:
     return value
 
 
+def _glance_images(records: Iterable[object] | None) -> GlanceImages | None:
+    if records is None:
+        return None
+    # Here, so that a pass without them does not pay for it.
+    from .images import read_glance_images
+
+    return read_glance_images(records)
+
+
 def _kept_images(wanted: Iterable[object], glance_images: GlanceImages | None) -> frozenset[str]:
+    if not wanted:
+        return frozenset()
+    # As above.
+    from .images import find_images, unknown_image
+
     ids, unknown = find_images(wanted, glance_images)
     if unknown:
         raise ImageCacheError(unknown_image(unknown[0], glance_images is not None))

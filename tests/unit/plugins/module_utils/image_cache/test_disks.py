@@ -6,12 +6,9 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
-import shutil
 import struct
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,6 +28,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks im
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.support import captures
+from ansible_collections.stackops.nova.tests.support.host import qemu_img_create
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import make_socket
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
@@ -41,15 +39,11 @@ FEATURE_NAMES = 0x6803F857
 COMPATIBILITY = {"v2": "0.10", "v3": "1.1"}
 
 
-def create(path: Path, *arguments: object, size: str = "1M") -> Path:
-    """An image as the real qemu-img makes it."""
-    subprocess.run(["qemu-img", "create", "-q", *map(str, arguments), str(path), size], check=True)
-    return path
-
-
 def overlay(path: Path, backing_file: object, backing_format: str = "raw", compat: str = "1.1") -> Path:
     """A qcow2 overlay; what backs it need not exist."""
-    return create(path, "-u", "-f", "qcow2", "-o", f"compat={compat}", "-b", backing_file, "-F", backing_format)
+    return qemu_img_create(
+        path, "-u", "-f", "qcow2", "-o", f"compat={compat}", "-b", backing_file, "-F", backing_format
+    )
 
 
 def raw(path: Path, content: bytes = b"") -> Path:
@@ -154,7 +148,7 @@ class TestHeader:
 
     @pytest.mark.parametrize("compat", COMPATIBILITY.values(), ids=COMPATIBILITY)
     def test_without_a_backing_file(self, disk: Path, compat: str) -> None:
-        image = read(create(disk, "-f", "qcow2", "-o", f"compat={compat}"))
+        image = read(qemu_img_create(disk, "-f", "qcow2", "-o", f"compat={compat}"))
         assert image == STANDALONE
         assert_qemu_agrees(disk, image)
 
@@ -169,7 +163,7 @@ class TestHeader:
         ["lazy_refcounts=on", "compression_type=zstd", "extended_l2=on", "cluster_size=512", "cluster_size=2M"],
     )
     def test_with_any_feature_that_leaves_the_name_alone(self, disk: Path, options: str) -> None:
-        image = read(create(disk, "-u", "-f", "qcow2", "-o", options, "-b", "/base", "-F", "raw"))
+        image = read(qemu_img_create(disk, "-u", "-f", "qcow2", "-o", options, "-b", "/base", "-F", "raw"))
         assert image == Image("/base", "raw", None)
         assert_qemu_agrees(disk, image)
 
@@ -427,7 +421,7 @@ class TestBackingName:
         assert read_backing_name(str(disk)) == "/base"
 
     def test_name_of_an_old_qcow_image_is_read(self, disk: Path) -> None:
-        create(disk, "-u", "-f", "qcow", "-b", "/base", "-F", "raw")
+        qemu_img_create(disk, "-u", "-f", "qcow", "-b", "/base", "-F", "raw")
         assert read_backing_name(str(disk)) == "/base"
 
     @pytest.mark.parametrize("lie", sorted(LIES))
@@ -591,10 +585,10 @@ class TestOtherFormats:
     def make(self, kind: str, tmp_path: Path) -> Path:
         disk, base = tmp_path / "disk", tmp_path / "base"
         if kind == "vmdk":
-            create(base, "-f", "vmdk")
+            qemu_img_create(base, "-f", "vmdk")
         else:
             raw(base)
-        return create(disk, "-f", kind, "-b", base, "-F", "vmdk" if kind == "vmdk" else "raw")
+        return qemu_img_create(disk, "-f", kind, "-b", base, "-F", "vmdk" if kind == "vmdk" else "raw")
 
     @pytest.mark.parametrize("kind", ["qed", "vmdk", "qcow"])
     @pytest.mark.parametrize("said", [False, True], ids=["format not said", "format said"])
@@ -607,41 +601,43 @@ class TestOtherFormats:
 
     @pytest.mark.parametrize("first_line", [b"# Disk DescriptorFile\n", b"", b"  \n"], ids=repr)
     def test_a_descriptor_is_text(self, tmp_path: Path, first_line: bytes) -> None:
-        base, disk = create(tmp_path / "base", "-f", "vmdk"), tmp_path / "disk"
-        create(disk, "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "-b", base, "-F", "vmdk")
+        base, disk = qemu_img_create(tmp_path / "base", "-f", "vmdk"), tmp_path / "disk"
+        qemu_img_create(disk, "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "-b", base, "-F", "vmdk")
         disk.write_bytes(disk.read_bytes().replace(b"# Disk DescriptorFile\n", first_line, 1))
         assert_qemu_agrees(disk, read_image(str(disk), None, run_command))
         assert follow_chain(str(disk), None, here, run_command).files == (str(base),)
 
     @pytest.mark.parametrize("kind", ["qed", "vmdk", "vdi", "vhdx", "vpc", "parallels"])
     def test_alone_it_needs_nothing(self, disk: Path, kind: str) -> None:
-        create(disk, "-f", kind)
+        qemu_img_create(disk, "-f", kind)
         assert read_image(str(disk), None, run_command) == STANDALONE
         assert read_image(str(disk), kind, run_command) == STANDALONE
 
     def test_an_external_data_file_is_needed_too(self, tmp_path: Path) -> None:
         raw(tmp_path / "base")
         data = tmp_path / "data.raw"
-        disk = create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}", "-b", tmp_path / "base", "-F", "raw")
+        disk = qemu_img_create(
+            tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}", "-b", tmp_path / "base", "-F", "raw"
+        )
         assert read_image(str(disk), "qcow2", run_command) == Image(f"{tmp_path}/base", "raw", str(data))
         chain = follow_chain(str(disk), None, here, run_command)
         assert chain == Chain((str(data), f"{tmp_path}/base"), None)
 
     def test_without_a_backing_file_also(self, tmp_path: Path) -> None:
         data = tmp_path / "data.raw"
-        disk = create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=on")
+        disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=on")
         assert follow_chain(str(disk), None, here, run_command) == Chain((str(data),), None)
 
     def test_and_its_name_counts_from_the_image(self, tmp_path: Path) -> None:
         data = tmp_path / "data.raw"
-        disk = create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}")
+        disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}")
         disk.write_bytes(disk.read_bytes().replace(os.fsencode(data), b"data.raw".ljust(len(os.fsencode(data)), b"\0")))
         told = told_by_qemu(disk)
         assert told is not None
         assert follow_chain(str(disk), None, here, run_command).files == (str(data),)
 
     def test_where_it_is_missing_that_is_said(self, tmp_path: Path) -> None:
-        disk = create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={tmp_path}/data.raw")
+        disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={tmp_path}/data.raw")
         (tmp_path / "data.raw").unlink()
         assert follow_chain(str(disk), None, here, run_command) == Chain((), f"{tmp_path}/data.raw")
 
@@ -655,115 +651,6 @@ class TestOtherFormats:
         raw(disk)
         with pytest.raises(ImageCacheError, match=f"{disk} is an image that only qemu-img can read"):
             read_image(str(disk), image_format, run_command)
-
-
-class TestAskingQemuImg:
-    """The command is handed in; here it is not qemu-img that answers."""
-
-    @pytest.fixture
-    def disk(self, tmp_path: Path) -> Path:
-        return create(tmp_path / "disk", "-f", "qed")
-
-    def test_it_is_limited_and_told_what_is_known(self, disk: Path) -> None:
-        commands = []
-
-        def remember(command: list[str]) -> tuple[int, str, str]:
-            commands.append(" ".join(command))
-            return 0, "{}", ""
-
-        read_image(str(disk), None, remember)
-        read_image(os.path.relpath(disk), "qed", remember)
-        limits = "timeout --kill-after=5 30 prlimit --as=1073741824 --cpu=30 --"
-        assert commands == [
-            f"{limits} qemu-img info -U --output=json {disk}",
-            f"{limits} qemu-img info -U --output=json -f qed {disk}",
-        ]
-
-    @pytest.mark.parametrize("image_format", ["qcow", "qcow2"])
-    def test_its_version_says_which_format_it_is(self, disk: Path, image_format: str) -> None:
-        commands = []
-        create(disk, "-f", image_format, *(["-o", f"data_file={disk}.raw"] if image_format == "qcow2" else []))
-        read_image(str(disk), None, lambda command: commands.append(command) or (0, "{}", ""))
-        assert [command[-3:] for command in commands] == [["-f", image_format, str(disk)]]
-
-    @pytest.mark.parametrize("status", [124, 137], ids=["ended", "killed"])
-    def test_while_it_hangs_the_use_is_unknown(self, disk: Path, status: int) -> None:
-        with pytest.raises(
-            ImageCacheError, match=f"{disk} .* only qemu-img can read, and it did not answer within 30 seconds"
-        ):
-            read_image(str(disk), None, lambda _command: (status, "", ""))
-
-    @pytest.mark.parametrize("status", [1, -9], ids=["failed", "killed"])
-    def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path, status: int) -> None:
-        with pytest.raises(ImageCacheError) as error:
-            read_image(str(disk), None, lambda _command: (status, "", f"Invalid extent line: SECRET of {disk}\n"))
-        assert "SECRET" not in str(error.value)
-        assert f"(exit status {status}): run 'qemu-img info -U {disk}'" in str(error.value)
-
-    @pytest.mark.parametrize(
-        ("missing", "package"),
-        [
-            ("timeout", "coreutils"),
-            ("prlimit", "util-linux"),
-            ("qemu-img", "qemu-utils (Debian, Ubuntu) or qemu-img (Fedora, RHEL)"),
-        ],
-    )
-    def test_command_that_is_missing_is_named_with_its_package(
-        self, disk: Path, missing: str, package: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        commands = disk.parent / "bin"
-        commands.mkdir()
-        for command in {"timeout", "prlimit", "qemu-img"} - {missing}:
-            (commands / command).symlink_to(str(shutil.which(command)))
-        monkeypatch.setenv("PATH", str(commands))
-        with pytest.raises(ImageCacheError) as error:
-            read_image(str(disk), None, run_command)
-        assert str(error.value) == (
-            f"{disk} is an image that only qemu-img can read, and the command {missing} is missing on this host. "
-            f"Install the package {package}."
-        )
-
-    def test_command_without_its_interpreter_is_unknown_use(self, disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        commands = disk.parent / "bin"
-        commands.mkdir()
-        for command in ("timeout", "prlimit"):
-            (commands / command).symlink_to(str(shutil.which(command)))
-        (commands / "qemu-img").write_text("#!/no/such/interpreter\n")
-        (commands / "qemu-img").chmod(0o755)
-        monkeypatch.setenv("PATH", str(commands))
-        with pytest.raises(ImageCacheError, match=f"{disk} .* and it could not .exit status"):
-            read_image(str(disk), None, run_command)
-
-    def test_commands_that_cannot_be_run_are_unknown_use(self, disk: Path) -> None:
-        def fail(_command: list[str]) -> tuple[int, str, str]:
-            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
-
-        with pytest.raises(
-            ImageCacheError,
-            match=f"{disk} .* only qemu-img can read, and it cannot be run: {os.strerror(errno.ENOMEM)}",
-        ):
-            read_image(str(disk), None, fail)
-
-    @pytest.mark.parametrize(
-        "answer",
-        [
-            "",
-            "nonsense",
-            "[]",
-            "null",
-            '"x"',
-            '{"backing-filename": 1}',
-            '{"full-backing-filename": []}',
-            '{"backing-filename-format": {}}',
-            '{"format-specific": 1}',
-            '{"format-specific": {"data": []}}',
-            '{"format-specific": {"data": {"data-file": 1}}}',
-            "[" * 100_000,
-        ],
-    )
-    def test_what_it_never_says_is_unknown_use(self, disk: Path, answer: str) -> None:
-        with pytest.raises(ImageCacheError, match=f"{disk}: what qemu-img says of it cannot be understood"):
-            read_image(str(disk), None, lambda _command: (0, answer, ""))
 
 
 @pytest.fixture(scope="module")
