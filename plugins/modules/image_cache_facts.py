@@ -115,11 +115,12 @@ ansible_facts:
               type: list
               elements: str
             free_bytes:
-              description: How much space is free there for an ordinary user.
+              description: How much space is free there for an ordinary user. V(none) also if the file system reports no
+                size, as a tmpfs without a limit does.
               returned: success
               type: int
             total_bytes:
-              description: How large it is.
+              description: How large it is. V(none) also if the file system reports no size.
               returned: success
               type: int
         summary:

@@ -241,7 +241,11 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         unremovable=tuple(unremovable_sentence(names, settings.cache_path, why) for why, names in causes.items()),
         blocked_by=obstacles.everything if causes else "",
         future_users=tuple(host for host in users if _is_in_future(snapshot.storage_users[host], now)),
-        warnings=(*_of_unknown_users(usage, snapshot, inventory, settings), *_of_times_in_future(verdicts, now)),
+        warnings=(
+            *_of_unknown_users(usage, snapshot, inventory, settings),
+            *_of_times_in_future(verdicts, now),
+            *_of_unknown_size(snapshot, settings),
+        ),
     )
 
 
@@ -412,6 +416,17 @@ def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, .
     )
 
 
+def _of_unknown_size(snapshot: Snapshot, settings: Settings) -> tuple[str, ...]:
+    """Say that a space target is ignored."""
+    store = snapshot.store
+    if settings.min_free_space is None or store is None or store.free_bytes is not None:
+        return ()
+    return (
+        f"min_free_space is ignored for {printable(settings.cache_path)}: its file system "
+        f"({printable(store.filesystem)}) reports no size. Set max_used_space instead.",
+    )
+
+
 def _unlisted_host(host: str, seen: float, now: float) -> str:
     if not _is_in_future(seen, now):
         return (
@@ -508,12 +523,16 @@ def select_removals(
 
 
 def _bytes_to_free(recognised: Sequence[CacheFile], snapshot: Snapshot, settings: Settings) -> float:
-    """Return how many bytes removals must free until the space targets are met; infinity where there is none."""
+    """Return how many bytes removals must free until the space targets are met; infinity where there is none.
+
+    How much is free is unknown where the file system reports no size: there, it is no target.
+    """
     wanted = []
     if settings.max_used_space is not None:
         wanted.append(sum(file.allocated_bytes for file in recognised) - settings.max_used_space)
-    if settings.min_free_space is not None:
-        wanted.append(settings.min_free_space - (snapshot.store.free_bytes if snapshot.store else 0))
+    free_bytes = snapshot.store.free_bytes if snapshot.store else None
+    if settings.min_free_space is not None and free_bytes is not None:
+        wanted.append(settings.min_free_space - free_bytes)
     return max(wanted, default=math.inf)
 
 
