@@ -68,7 +68,7 @@ def unused(host: Host) -> Host:
     return host
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 @pytest.mark.parametrize("flag", ["i", "a"])
 class TestAttributes:
     def test_file_with_attribute_is_kept_and_named(self, unused: Host, flag: str) -> None:
@@ -128,7 +128,7 @@ class TestAttributes:
         assert kept(result) == {BASE: "unremovable", LAST: "space_target_met"}
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
 def test_essex_checksum_with_attribute_is_known_to_the_dry_run(host: Host, algorithm: str) -> None:
     base = host.base(BASE, age=OLD)
@@ -357,7 +357,7 @@ class TestRights:
         assert "may not be written by this user. Run as root (become: true)." in str(result.error)
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 def test_nothing_stays_open_and_nothing_is_written_by_the_look(unused: Host) -> None:
     before = os.listdir("/proc/self/fd")
     times = [path.stat().st_ctime_ns for path in (unused.cache_path, unused.locks_path, unused.cache_path / BASE)]
