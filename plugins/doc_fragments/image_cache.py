@@ -168,6 +168,7 @@ options:
     description:
       - Remove only until this much space is free on the cache's file system, least recently used first.
         A number of bytes, or one with a unit such as V(100G).
+      - Ignored with a warning if the file system reports no size, because it is unknown then how much is free.
     type: bytes
   max_removals:
     description:

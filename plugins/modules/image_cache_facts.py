@@ -33,6 +33,10 @@ EXAMPLES = r"""
   ansible.builtin.debug:
     msg: "{{ ansible_facts['image_cache']['summary']['reclaimable_bytes'] | human_readable }}"
 
+- name: Say how much a prune would free if unused files were removed after a week
+  ansible.builtin.debug:
+    msg: "{{ ansible_facts['image_cache']['summary']['reclaimable_by_age']['604800'] | human_readable }}"
+
 - name: Audit with nova's own settings, in every detail
   stackops.nova.image_cache_facts:
     config_file: /etc/nova/nova.conf
@@ -111,11 +115,12 @@ ansible_facts:
               type: list
               elements: str
             free_bytes:
-              description: How much space is free there for an ordinary user.
+              description: How much space is free there for an ordinary user. V(none) also if the file system reports no
+                size, as a tmpfs without a limit does.
               returned: success
               type: int
             total_bytes:
-              description: How large it is.
+              description: How large it is. V(none) also if the file system reports no size.
               returned: success
               type: int
         summary:
@@ -158,6 +163,16 @@ ansible_facts:
                 nothing.
               returned: success
               type: int
+            reclaimable_by_age:
+              description:
+                - How much space a prune would free at other minimum ages. The keys are ages in seconds, as texts. They
+                  are an hour, a day, a week, four weeks, and the two ages that are set.
+                - Each key stands for both O(remove_unused_original_minimum_age_seconds) and
+                  O(remove_unused_resized_minimum_age_seconds). All other options are as they are, so it is V(0) if it
+                  is not certain which files are in use, or if a limit would be exceeded at that age.
+              returned: success
+              type: dict
+              sample: {"3600": 96636764160, "86400": 64424509440, "604800": 21474836480, "2419200": 0}
             bytes:
               description: How much space the files take, by state.
               returned: success

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -29,6 +28,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     OLD,
     Host,
     attribute,
+    can_set_attributes,
     create_image,
     domain,
     format_of,
@@ -96,15 +96,9 @@ def built(mixed: MixedHost, root: Path) -> Iterator[BuiltHost]:
 
 def as_far_as_possible(mixed: MixedHost, root: Path) -> MixedHost:
     """Leave out the attributes if this user, or the file system of a folder, has none."""
-    probe = root / "probe"
-    probe.touch()
-    try:
-        with attribute(probe, "i"):
-            return mixed
-    except subprocess.CalledProcessError:
-        return mixed._replace(cache=tuple(file._replace(attribute="") for file in mixed.cache))
-    finally:
-        probe.unlink()
+    if can_set_attributes(root):
+        return mixed
+    return mixed._replace(cache=tuple(file._replace(attribute="") for file in mixed.cache))
 
 
 def _options(host: Host, mixed: MixedHost, nova_path: Path) -> dict[str, Any]:

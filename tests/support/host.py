@@ -122,6 +122,20 @@ def attribute(path: Path, flag: str) -> Iterator[None]:
         subprocess.run(["chattr", f"-{flag}", str(path)], check=True)
 
 
+def can_set_attributes(directory: Path) -> bool:
+    """Whether this user may set attributes of files there: the file system has to have them, and root may lack
+    CAP_LINUX_IMMUTABLE."""
+    probe = directory / "probe"
+    probe.touch()
+    try:
+        with attribute(probe, "i"):
+            return True
+    except subprocess.CalledProcessError:
+        return False
+    finally:
+        probe.unlink()
+
+
 def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:
     """What a pass finds on a host, and on disks that an inventory names."""
     return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)

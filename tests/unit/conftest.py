@@ -44,6 +44,15 @@ def used(host: Host) -> Host:
 
 
 @pytest.fixture
+def attributes(tmp_path: Path) -> None:
+    """Skips a test that sets attributes of files where they cannot be set."""
+    from ansible_collections.stackops.nova.tests.support.host import can_set_attributes
+
+    if not can_set_attributes(tmp_path):
+        pytest.skip("takes a file system with attributes of files, and the capability CAP_LINUX_IMMUTABLE")
+
+
+@pytest.fixture
 def public_host() -> Iterator[Host]:
     """A host that other users can look into, as they cannot into `tmp_path`."""
     from ansible_collections.stackops.nova.tests.support.host import Host

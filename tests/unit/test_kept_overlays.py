@@ -22,12 +22,13 @@ from ansible_collections.stackops.nova.tests.support.host import (
     NAME,
     OLD,
     Host,
+    attribute,
     create_image,
     format_of,
     nothing_new,
     states,
 )
-from ansible_collections.stackops.nova.tests.support.processes import guest, needs_root, nova_compute
+from ansible_collections.stackops.nova.tests.support.processes import guest, nova_compute
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint, overlay_bytes
 
 TOP = fingerprint("top")
@@ -253,14 +254,11 @@ class TestBetweenPlanAndRemoval:
         assert [failure.name for failure in outcome.failed] == [TOP]
         assert opens(chain.cache_path / TOP)
 
-    @needs_root
+    @pytest.mark.usefixtures("attributes")
     def test_overlay_made_immutable_meanwhile_keeps_its_chain(self, chain: Host) -> None:
         plan, settings = chain.plan()
-        subprocess.run(["chattr", "+i", chain.cache_path / TOP], check=True)
-        try:
+        with attribute(chain.cache_path / TOP, "i"):
             outcome = apply_plan(plan, settings, False, nothing_new)
-        finally:
-            subprocess.run(["chattr", "-i", chain.cache_path / TOP], check=True)
         assert [file.name for file in outcome.removed] == [ALONE]
         assert opens(chain.cache_path / TOP)
 

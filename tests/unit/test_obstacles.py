@@ -68,7 +68,7 @@ def unused(host: Host) -> Host:
     return host
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 @pytest.mark.parametrize("flag", ["i", "a"])
 class TestAttributes:
     def test_file_with_attribute_is_kept_and_named(self, unused: Host, flag: str) -> None:
@@ -128,7 +128,7 @@ class TestAttributes:
         assert kept(result) == {BASE: "unremovable", LAST: "space_target_met"}
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 @pytest.mark.parametrize("algorithm", ["sha1", "sha256"])
 def test_essex_checksum_with_attribute_is_known_to_the_dry_run(host: Host, algorithm: str) -> None:
     base = host.base(BASE, age=OLD)
@@ -279,6 +279,43 @@ class TestFullFileSystem:
 
 
 @needs_root
+class TestFileSystemWithoutSize:
+    """A tmpfs without a limit reports 0 blocks, of which 0 are free."""
+
+    def prune(self, host: Host, options: str = "size=0", fill: bool = False, **more: Any) -> PruneResult:
+        """Prune four unused files there, of which the two used last have a lock file."""
+
+        def prune() -> PruneResult:
+            mount("-t", "tmpfs", "-o", options, "tmpfs", host.root)
+            unlimited = Host(host.root, now=host.now)
+            for days, name in enumerate((LAST, BASE, FIRST, OTHER_BASE)):
+                unlimited.base(name, content=bytes(4096), age=OLD + days * 3600)
+            unlimited.lock_file(LAST)
+            unlimited.lock_file(BASE)
+            if fill:
+                fill_inodes(host.root)
+            return pruned(unlimited, **more)
+
+        return with_own_mounts(prune)
+
+    def test_files_without_lock_file_are_removed(self, host: Host) -> None:
+        result = self.prune(host)
+        assert result.done["removed"] == sorted([FIRST, BASE, LAST, OTHER_BASE])
+        assert result.facts["unremovable"] == []
+        assert (result.facts["store"]["free_bytes"], result.facts["store"]["total_bytes"]) == (None, None)
+
+    def test_files_with_lock_file_make_room_where_no_inode_is_left(self, host: Host) -> None:
+        result = self.prune(host, "size=0,nr_inodes=50", fill=True)
+        assert result.done["removed"] == sorted([FIRST, BASE, LAST, OTHER_BASE])
+
+    def test_target_of_free_space_is_ignored_with_a_warning(self, host: Host) -> None:
+        result = self.prune(host, min_free_space=1 << 40, max_used_space=2 * 4096)
+        assert result.done["removed"] == sorted([OTHER_BASE, FIRST])
+        [sentence] = warnings(result)
+        assert sentence.startswith(f"min_free_space is ignored for {host.cache_path}: its file system (tmpfs)")
+
+
+@needs_root
 class TestRights:
     """Another user's files, folders and locks."""
 
@@ -320,7 +357,7 @@ class TestRights:
         assert "may not be written by this user. Run as root (become: true)." in str(result.error)
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 def test_nothing_stays_open_and_nothing_is_written_by_the_look(unused: Host) -> None:
     before = os.listdir("/proc/self/fd")
     times = [path.stat().st_ctime_ns for path in (unused.cache_path, unused.locks_path, unused.cache_path / BASE)]

@@ -106,17 +106,18 @@ def why_locks_cannot_be_made(
     where = locks_path if locks is not None else instances_path
     space = os.statvfs(where)
     is_root = os.geteuid() == 0
+    # Some file systems count no blocks or no inodes: a tmpfs without a limit, or what a process serves (FUSE).
     free_bytes = (space.f_bfree if is_root else space.f_bavail) * space.f_frsize
-    # Some file systems count no inodes.
+    missing_bytes = _ROOM_FOR_LOCKS_BYTES - free_bytes if space.f_blocks else 0
     has_inode = space.f_files == 0 or (space.f_ffree if is_root else space.f_favail) > 0
-    if free_bytes >= _ROOM_FOR_LOCKS_BYTES and has_inode:
+    if missing_bytes <= 0 and has_inode:
         return "", None
     reason = (
         f"They have no lock file, and the file system of {path} is too full to make one. "
         f"Free {_ROOM_FOR_LOCKS_BYTES >> 20} MiB or some inodes there, and run it again."
     )
     is_same = os.stat(where).st_dev == device
-    return reason, max(1, _ROOM_FOR_LOCKS_BYTES - free_bytes) if is_same else None
+    return reason, max(1, missing_bytes) if is_same else None
 
 
 def can_create_owned_by_nova(directory: str) -> bool:

@@ -11,7 +11,8 @@ import heapq
 import math
 import os.path
 from enum import Enum
-from typing import Iterator, Mapping, NamedTuple, Sequence
+from operator import attrgetter
+from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from .instances import Inventory
 from .layout import Kind, fingerprint, lock_name, printable, some_names
@@ -31,7 +32,10 @@ __all__ = [
     "State",
     "Usage",
     "Verdict",
+    "age_seconds",
+    "exceeded_limits",
     "make_plan",
+    "select_removals",
     "used_by",
 ]
 
@@ -146,8 +150,10 @@ class Plan(NamedTuple):
     """What a pass does.
 
     :param verdicts: one for each entry of the cache directory.
-    :param removals: the files to remove: an overlay before the file that it is built on, else least recently used
-        first.
+    :param recognised: the files that count as the cache's: all but those that are never touched.
+    :param unused: the files that nothing needs but, at most, other files of the cache: each is removable at some age.
+        They are in the order in which their removal is wanted: least recently used first.
+    :param removals: the files to remove: an overlay before the file that it is built on, else in that order.
     :param kept: the removable files that stay.
     :param unknown_use: sentences; while there is one, nothing is removed.
     :param limit_exceeded: likewise, where more would be removed than the limits allow.
@@ -163,6 +169,8 @@ class Plan(NamedTuple):
     """
 
     verdicts: tuple[Verdict, ...]
+    recognised: Sequence[CacheFile]
+    unused: Sequence[CacheFile]
     removals: tuple[CacheFile, ...]
     kept: tuple[Kept, ...]
     usage: Usage
@@ -190,24 +198,22 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
     :return: the plan.
     """
     usage = _find_usage(snapshot, inventory, settings)
-    verdicts = _with_overlays(
-        tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files), snapshot.overlays
-    )
+    judged = tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files)
+    verdicts = _with_overlays(judged, snapshot.overlays)
     users = _recent_users(snapshot, now)
     obstacles = snapshot.obstacles
-    removable = sorted(
-        (verdict.file for verdict in verdicts if verdict.state is State.REMOVABLE),
-        # Where no lock file can be made now, the files that have one are removed first: that may make room.
-        key=lambda file: (_needs_new_lock(file, obstacles), file.mtime_ns, file.name),
-    )
-    removals, kept, causes = _select_removals(removable, verdicts, snapshot, settings)
+    recognised = [verdict.file for verdict in judged if verdict.state is not State.OTHER]
+    unused = _in_order_of_removal([verdict.file for verdict in judged if verdict.removable_in is not None], obstacles)
+    names = {verdict.file.name for verdict in verdicts if verdict.state is State.REMOVABLE}
+    removable = [file for file in unused if file.name in names]
+    removals, kept, causes = select_removals(removable, recognised, snapshot, settings)
     unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings, now)
     unknown_use = (
         *sorted(snapshot.problems),
         *inventory.problems,
         *unlisted_instances,
     )
-    limit_exceeded = _exceeded_limits(removals, verdicts, settings)
+    limit_exceeded = _limit_sentences(removals, recognised, settings)
     if unknown_use:
         removals, kept, causes = [], [Kept(file.name, KeptReason.UNKNOWN_USE) for file in removable], {}
     elif limit_exceeded:
@@ -215,6 +221,8 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         removals = []
     return Plan(
         verdicts=verdicts,
+        recognised=recognised,
+        unused=unused,
         removals=tuple(removals),
         kept=tuple(kept),
         usage=usage,
@@ -233,7 +241,11 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         unremovable=tuple(unremovable_sentence(names, settings.cache_path, why) for why, names in causes.items()),
         blocked_by=obstacles.everything if causes else "",
         future_users=tuple(host for host in users if _is_in_future(snapshot.storage_users[host], now)),
-        warnings=(*_of_unknown_users(usage, snapshot, inventory, settings), *_of_times_in_future(verdicts, now)),
+        warnings=(
+            *_of_unknown_users(usage, snapshot, inventory, settings),
+            *_of_times_in_future(verdicts, now),
+            *_of_unknown_size(snapshot, settings),
+        ),
     )
 
 
@@ -319,11 +331,16 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
         limit = settings.remove_unused_resized_minimum_age_seconds
     else:
         limit = settings.remove_unused_original_minimum_age_seconds
-    seconds_left = limit - (now - file.mtime_ns / 1_000_000_000)
+    seconds_left = limit - age_seconds(file, now)
     state = State.TOO_YOUNG if seconds_left > 0 else State.REMOVABLE
     is_known = image_id is not None or kind is Kind.SWAP or kind is Kind.EPHEMERAL
     reason = Reason.UNUSED if is_known else Reason.UNKNOWN
     return Verdict(file, state, (reason,), image_id, max(0, math.ceil(seconds_left)))
+
+
+def age_seconds(file: CacheFile, now: float) -> float:
+    """Return how many seconds ago a file was last used, by its modification time."""
+    return now - file.mtime_ns / 1_000_000_000
 
 
 def _reasons_for_use(
@@ -399,6 +416,17 @@ def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, .
     )
 
 
+def _of_unknown_size(snapshot: Snapshot, settings: Settings) -> tuple[str, ...]:
+    """Say that a space target is ignored."""
+    store = snapshot.store
+    if settings.min_free_space is None or store is None or store.free_bytes is not None:
+        return ()
+    return (
+        f"min_free_space is ignored for {printable(settings.cache_path)}: its file system "
+        f"({printable(store.filesystem)}) reports no size. Set max_used_space instead.",
+    )
+
+
 def _unlisted_host(host: str, seen: float, now: float) -> str:
     if not _is_in_future(seen, now):
         return (
@@ -449,26 +477,37 @@ def _with_overlays(verdicts: tuple[Verdict, ...], overlays: Mapping[str, tuple[s
     )
 
 
-def _select_removals(
-    removable: Sequence[CacheFile], verdicts: Sequence[Verdict], snapshot: Snapshot, settings: Settings
+def _in_order_of_removal(files: Iterable[CacheFile], obstacles: Obstacles) -> list[CacheFile]:
+    """Sort files least recently used first.
+
+    Where no lock file can be made now, the files that have one are removed before the others: that may make room.
+    """
+    in_order = sorted(files, key=attrgetter("mtime_ns", "name"))
+    if obstacles.new_locks:
+        in_order.sort(key=lambda file: _needs_new_lock(file, obstacles))
+    return in_order
+
+
+def select_removals(
+    removable: Sequence[CacheFile], recognised: Sequence[CacheFile], snapshot: Snapshot, settings: Settings
 ) -> tuple[list[CacheFile], list[Kept], dict[str, list[str]]]:
-    """Select the files to remove in this pass: an overlay before the file under it, else least recently used first.
+    """Select the files to remove in one pass: an overlay before the file under it, else in the order given.
 
     A file is considered once all that is built on it is selected. What is left then is kept with its overlay.
 
+    :param removable: the removable files, in the order in which they are wanted.
+    :param recognised: all files of the cache.
     :return: the files to remove, those to keep, and the names of the ones that cannot be removed by the reason.
     """
     removals: list[CacheFile] = []
     kept: list[Kept] = []
     causes: dict[str, list[str]] = {}
-    used = initially_used = sum(
-        verdict.file.allocated_bytes for verdict in verdicts if verdict.state is not State.OTHER
-    )
-    free = snapshot.store.free_bytes if snapshot.store else 0
+    freed_bytes = 0
+    bytes_to_free = _bytes_to_free(recognised, snapshot, settings)
     order = _RemovalOrder(removable, snapshot.overlays)
     for file in order:
-        reason = _why_kept(file, snapshot, settings, used, free)
-        cause = _why_unremovable(file, snapshot.obstacles, removals, initially_used - used) if reason is None else ""
+        reason = _why_kept(file, snapshot, settings, freed_bytes >= bytes_to_free)
+        cause = _why_unremovable(file, snapshot.obstacles, removals, freed_bytes) if reason is None else ""
         if cause:
             reason = KeptReason.UNREMOVABLE
             causes.setdefault(cause, []).append(file.name)
@@ -477,11 +516,24 @@ def _select_removals(
             continue
         removals.append(file)
         order.selected(file)
-        used -= file.allocated_bytes
-        free += file.allocated_bytes
+        freed_bytes += file.allocated_bytes
     reason = KeptReason.OVERLAY if settings.remove_unused_base_images else KeptReason.REMOVAL_DISABLED
     kept.extend(Kept(file.name, reason) for file in order.left())
     return removals, kept, causes
+
+
+def _bytes_to_free(recognised: Sequence[CacheFile], snapshot: Snapshot, settings: Settings) -> float:
+    """Return how many bytes removals must free until the space targets are met; infinity where there is none.
+
+    How much is free is unknown where the file system reports no size: there, it is no target.
+    """
+    wanted = []
+    if settings.max_used_space is not None:
+        wanted.append(sum(file.allocated_bytes for file in recognised) - settings.max_used_space)
+    free_bytes = snapshot.store.free_bytes if snapshot.store else None
+    if settings.min_free_space is not None and free_bytes is not None:
+        wanted.append(settings.min_free_space - free_bytes)
+    return max(wanted, default=math.inf)
 
 
 def _needs_new_lock(file: CacheFile, obstacles: Obstacles) -> bool:
@@ -516,6 +568,9 @@ class _RemovalOrder:
         self._ready = [rank for rank, count in enumerate(self._built_on_it) if count == 0]  # a heap: it is sorted
 
     def __iter__(self) -> Iterator[CacheFile]:
+        if not self._overlays:
+            yield from self._files
+            return
         while self._ready:
             yield self._files[heapq.heappop(self._ready)]
 
@@ -533,35 +588,32 @@ class _RemovalOrder:
         return [file for file, count in zip(self._files, self._built_on_it) if count]
 
 
-def _why_kept(file: CacheFile, snapshot: Snapshot, settings: Settings, used: int, free: int) -> KeptReason | None:
+def _why_kept(file: CacheFile, snapshot: Snapshot, settings: Settings, space_target_met: bool) -> KeptReason | None:
     if not settings.remove_unused_base_images:
         return KeptReason.REMOVAL_DISABLED
     if file.name in snapshot.locked:
         return KeptReason.LOCKED
-    if _space_target_met(settings, used, free):
+    if space_target_met:
         return KeptReason.SPACE_TARGET_MET
     return None
 
 
-def _space_target_met(settings: Settings, used: int, free: int) -> bool:
-    if settings.max_used_space is None and settings.min_free_space is None:
-        return False
-    return (settings.max_used_space is None or used <= settings.max_used_space) and (
-        settings.min_free_space is None or free >= settings.min_free_space
-    )
-
-
-def _exceeded_limits(removals: Sequence[CacheFile], verdicts: Sequence[Verdict], settings: Settings) -> tuple[str, ...]:
-    count = len(removals)
-    files = sum(1 for verdict in verdicts if verdict.state is not State.OTHER)
+def exceeded_limits(removals: int, files: int, settings: Settings) -> list[str]:
+    """Return the limits that so many removals from a cache of so many files exceed, with their values."""
     exceeded = []
-    if settings.max_removals is not None and count > settings.max_removals:
+    if settings.max_removals is not None and removals > settings.max_removals:
         exceeded.append(f"max_removals ({settings.max_removals})")
-    if settings.max_removal_percent is not None and count * 100 > files * settings.max_removal_percent:
+    if settings.max_removal_percent is not None and removals * 100 > files * settings.max_removal_percent:
         exceeded.append(f"max_removal_percent ({settings.max_removal_percent})")
+    return exceeded
+
+
+def _limit_sentences(
+    removals: Sequence[CacheFile], recognised: Sequence[CacheFile], settings: Settings
+) -> tuple[str, ...]:
     return tuple(
-        f"{count} of {files} files would be removed ({some_names([file.name for file in removals])}), which is more "
-        f"than {limit} allows. If this is expected, raise the limit. Otherwise the list of instances is probably "
-        f"incomplete."
-        for limit in exceeded
+        f"{len(removals)} of {len(recognised)} files would be removed "
+        f"({some_names([file.name for file in removals])}), which is more than {limit} allows. If this is expected, "
+        f"raise the limit. Otherwise the list of instances is probably incomplete."
+        for limit in exceeded_limits(len(removals), len(recognised), settings)
     )

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Iterable, Sequence
 from .instances import records_of
 from .layout import Kind, parse_name, printable, some_names
 from .nova_paths import is_in_instance_directory
-from .plan import Missing, Plan, Reason, State, Verdict, used_by
+from .other_ages import reclaimable_by_age
+from .plan import Missing, Plan, Reason, State, Verdict, age_seconds, used_by
 from .scan import CacheFile, Snapshot
 from .settings import Settings
 
@@ -60,7 +61,6 @@ def describe(
     by_state: dict[State, list[Verdict]] = {state: [] for state in State}
     for verdict in plan.verdicts:
         by_state[verdict.state].append(verdict)
-    recognised = [verdict.file for verdict in plan.verdicts if verdict.state is not State.OTHER]
     facts: dict[str, Any] = {
         "cache_path": printable(settings.cache_path),
         "exists": snapshot.exists,
@@ -70,10 +70,13 @@ def describe(
         "summary": {
             **{state.value: len(verdicts) for state, verdicts in by_state.items()},
             "total": {
-                "files": len(recognised),
-                "allocated_bytes": sum(file.allocated_bytes for file in recognised),
+                "files": len(plan.recognised),
+                "allocated_bytes": sum(file.allocated_bytes for file in plan.recognised),
             },
             "reclaimable_bytes": reclaimable_bytes(plan.removals),
+            "reclaimable_by_age": {
+                str(age): freed for age, freed in reclaimable_by_age(snapshot, plan, settings, now).items()
+            },
             "bytes": {
                 **{
                     state.value: sum(verdict.file.allocated_bytes for verdict in verdicts)
@@ -269,7 +272,6 @@ def _sample_ids(snapshot: Snapshot) -> list[int]:
 
 def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float) -> dict[str, Any]:
     file = verdict.file
-    mtime = file.mtime_ns / 1_000_000_000
     return {
         "name": printable(file.name),
         "kind": file.kind.value,
@@ -279,8 +281,8 @@ def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float
         "reasons": reasons_of(verdict),
         "size_bytes": file.size_bytes,
         "allocated_bytes": file.allocated_bytes,
-        "mtime": mtime,
-        "age_seconds": now - mtime,
+        "mtime": file.mtime_ns / 1_000_000_000,
+        "age_seconds": age_seconds(file, now),
         "removable_in_seconds": verdict.removable_in,
         "used_by": _names(users),
     }

@@ -49,13 +49,16 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 class Store(NamedTuple):
-    """Where a directory lies. ``store_id`` is equal for two hosts only if they see the same directory."""
+    """Where a directory lies. ``store_id`` is equal for two hosts only if they see the same directory.
+
+    The bytes are None where the file system reports no size.
+    """
 
     store_id: str
     filesystem: str
     shared: bool
-    free_bytes: int
-    total_bytes: int
+    free_bytes: int | None
+    total_bytes: int | None
 
 
 def find_store(path: str) -> Store:
@@ -92,8 +95,8 @@ def find_store(path: str) -> Store:
         store_id=f"{filesystem}:{owner}:{location}",
         filesystem=filesystem,
         shared=shared,
-        free_bytes=space.f_bavail * space.f_frsize,
-        total_bytes=space.f_blocks * space.f_frsize,
+        free_bytes=space.f_bavail * space.f_frsize if space.f_blocks else None,
+        total_bytes=space.f_blocks * space.f_frsize or None,
     )
 
 

@@ -221,8 +221,10 @@ def _file_system(image_cache: Mapping[str, Any]) -> str:
     # The modules' own name for the storage.
     storage = image_cache["store"]
     shared = ", shared" if storage["shared"] else ""
-    free, total = size_text(storage["free_bytes"]), size_text(storage["total_bytes"])
-    text = f"{free} of {total} are free there ({storage['filesystem']}{shared})"
+    text = f"the file system there reports no size ({storage['filesystem']}{shared})"
+    free, total = storage["free_bytes"], storage["total_bytes"]
+    if free is not None and total is not None:
+        text = f"{size_text(free)} of {size_text(total)} are free there ({storage['filesystem']}{shared})"
     if storage["users"] in ([], [image_cache["host"]]):
         return text
     count = len(storage["users"]) + image_cache.get("omitted", {}).get("users", 0)

@@ -13,7 +13,6 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inode_flags import is_protected_by_flags
 from ansible_collections.stackops.nova.tests.support.host import attribute
-from ansible_collections.stackops.nova.tests.support.processes import needs_root
 
 
 def asked(path: Path | str) -> bool | None:
@@ -24,7 +23,7 @@ def asked(path: Path | str) -> bool | None:
         os.close(descriptor)
 
 
-@needs_root
+@pytest.mark.usefixtures("attributes")
 @pytest.mark.parametrize("kind", ["file", "directory"])
 @pytest.mark.parametrize(("flag", "is_protected"), [("i", True), ("a", True), ("d", False)])
 def test_attribute_that_hinders_removal_is_seen(tmp_path: Path, kind: str, flag: str, is_protected: bool) -> None:

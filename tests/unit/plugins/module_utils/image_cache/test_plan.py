@@ -531,6 +531,24 @@ class TestSpace:
         assert removed(plan) == ["swap_3"]
         assert plan.kept == (Kept("swap_2", KeptReason.LOCKED), Kept("swap_1", KeptReason.SPACE_TARGET_MET))
 
+    @pytest.mark.parametrize(
+        ("target", "goes"),
+        [
+            ({"min_free_space": 0}, ["swap_2", "swap_3", "swap_1"]),
+            ({"min_free_space": 51, "max_used_space": 800}, ["swap_2"]),
+        ],
+        ids=str,
+    )
+    def test_target_of_free_space_is_ignored_without_a_size(self, target: dict[str, int], goes: list[str]) -> None:
+        snapshot = found(*self.FILES)._replace(store=Store("id", "tmpfs", False, None, None))
+        plan = decide(snapshot, **target)
+        assert removed(plan) == goes
+        assert plan.warnings == (
+            "min_free_space is ignored for /instances/_base: its file system (tmpfs) reports no size. "
+            "Set max_used_space instead.",
+        )
+        assert decide(snapshot, max_used_space=800).warnings == ()
+
     def test_of_two_of_an_age_the_name_decides(self) -> None:
         assert removed(decide(found(cached("swap_2"), cached("swap_1")))) == ["swap_1", "swap_2"]
 

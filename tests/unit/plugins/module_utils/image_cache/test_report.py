@@ -118,6 +118,7 @@ class TestSummary:
                 "other": 2,
                 "total": {"files": 4, "allocated_bytes": 2072},
                 "reclaimable_bytes": 64,
+                "reclaimable_by_age": {"3600": 1064, "86400": 64, "604800": 0, "2419200": 0},
                 "bytes": {"active": 1008, "removable": 64, "too_young": 1000, "other": 2000, "corrupt": 0},
             },
             "missing": [
@@ -175,6 +176,7 @@ class TestSummary:
                 "other": 0,
                 "total": {"files": 0, "allocated_bytes": 0},
                 "reclaimable_bytes": 0,
+                "reclaimable_by_age": {"3600": 0, "86400": 0, "604800": 0, "2419200": 0},
                 "bytes": {"active": 0, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0},
             },
             "missing": [],

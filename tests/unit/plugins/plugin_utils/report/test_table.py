@@ -250,6 +250,11 @@ FREED: 0 B of 0 B."""
     assert storage_page({**audit(), **pruned([], 0)}) == table
 
 
+def test_file_system_without_a_size_is_said_to_report_none() -> None:
+    store = {**audit()["store"], "filesystem": "tmpfs", "free_bytes": None, "total_bytes": None}
+    assert "  the file system there reports no size (tmpfs)\n" in storage_page(audit(store=store))
+
+
 def test_audit_shows_what_a_prune_would_free() -> None:
     table = """\
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
