@@ -185,8 +185,8 @@ def measure_integrity(root: Path) -> Iterator[Row]:
     for base_files, target in ((200, None), (2000, 1.1)):
         with tree_of(root, base_files, 2000) as tree:
             for path in list(tree.cache_path.iterdir()):
-                stored = {"sha1": "0" * 40, "sha1-timestamp": time.time()}
-                path.with_name(f"{path.name}.info").write_text(json.dumps(stored))
+                saved = {"sha1": "0" * 40, "sha1-timestamp": time.time()}
+                path.with_name(f"{path.name}.info").write_text(json.dumps(saved))
             seconds = core(tree, "trusted", 25)
             on, off = seconds["trusted"], seconds["audit"]
             figure = f"audit, all is trusted / no checksums, {base_files:,} + 2,000"

@@ -12,13 +12,17 @@ import resource
 import sys
 import time
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import Pace, on_all_cores, read_digests
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import (
+    RateLimiter,
+    map_in_threads,
+    read_digests,
+)
 
 
 def digest(path: str) -> str:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        digests = read_digests(descriptor, ["sha1"], Pace())
+        digests = read_digests(descriptor, ["sha1"], RateLimiter())
     finally:
         os.close(descriptor)
     if digests is None:
@@ -28,7 +32,7 @@ def digest(path: str) -> str:
 
 def main() -> None:
     started = time.perf_counter()
-    on_all_cores(digest, sys.argv[1:])
+    map_in_threads(digest, sys.argv[1:])
     seconds = time.perf_counter() - started
     json.dump({"seconds": seconds, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}, sys.stdout)
 

@@ -20,13 +20,14 @@ from contextlib import suppress
 import atheris
 
 with atheris.instrument_imports(include=["ansible_collections"]):
-    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import follow_chain
+    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.backing_chain import follow_chain
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_xml import parse_domain
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import read_info
-    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name, printable
+    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
-    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import read_storage_users
+    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import read_storage_users
+    from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 FOLDER = tempfile.mkdtemp()
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import PLACES
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import OPTION_LOCATIONS
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -106,8 +106,10 @@ def _nova_options() -> str:
     """The options that a `nova.conf` has too."""
     rows = [("Option, and the role's variable", "Type", "Group in nova.conf, the first that has it", "Default")]
     for option, spec in argument_spec().items():
-        if option in PLACES:
-            places = _lines(*(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in PLACES[option]))
+        if option in OPTION_LOCATIONS:
+            places = _lines(
+                *(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in OPTION_LOCATIONS[option])
+            )
             rows.append((_names(option), _type(option, spec), places, _nova_default(option)))
     return _table(rows)
 
@@ -116,7 +118,7 @@ def _more_options() -> str:
     """The options that nova has not."""
     rows = [("Option, and the role's variable", "Type", "Default")]
     for option, spec in argument_spec().items():
-        if option not in PLACES:
+        if option not in OPTION_LOCATIONS:
             default = spec.get("default")
             shown = "none" if default in (None, []) else f"``{json.dumps(default).strip(chr(34))}``"
             rows.append((_names(option), _type(option, spec), shown))

@@ -84,7 +84,7 @@ def lay_out(root: Path | str, *, now: float | None = None) -> CacheTree:
     base(fingerprint(ALPINE), size=GIB // 4, kib=192, age=5 * HOUR + 20 * MINUTE)
     base(f"{fingerprint(ALPINE)}_{2 * GIB}", size=2 * GIB, kib=64, age=25 * MINUTE)
 
-    # Nothing to do with it: a kernel, while remove_unused_kernels is off, and stored facts.
+    # Nothing to do with it: a kernel, while remove_unused_kernels is off, and saved facts.
     tree.base(KERNEL, size=8 << 20, age=300 * DAY)
     (tree.cache_path / f"{fingerprint(FEDORA)}.info").write_text("{}")
 

@@ -143,7 +143,7 @@ _LOOK_FAILED = (
 
 def _is_shared(result: Mapping[str, Any]) -> bool:
     image_cache = result.get("image_cache")
-    return isinstance(image_cache, Mapping) and image_cache.get("shared_use") is not None
+    return isinstance(image_cache, Mapping) and image_cache.get("for_members") is not None
 
 
 def _failure(reasons: Sequence[str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ options:
     type: str
   image_info_filename_pattern:
     description:
-      - Where the stored facts about a base file lie. C(%(image)s) stands for the base file's name.
+      - Where the saved facts about a base file lie. C(%(image)s) stands for the base file's name.
         C($instances_path) and C($image_cache_subdirectory_name) may be used.
       - A base file's info file is removed together with it.
       - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where
@@ -52,7 +52,7 @@ options:
     type: int
   remove_unused_kernels:
     description:
-      - Whether files that are named by an image id, as old releases of nova stored kernels and ramdisks, may go too.
+      - Whether files that are named by an image id, as old releases of nova saved kernels and ramdisks, may go too.
         With V(false) they are RV(ignore:other) and never touched.
       - V(false) where neither this nor O(config_file) says it.
     type: bool
@@ -89,7 +89,7 @@ options:
         host; plain records spare it the user data that a server may carry.
     type: list
     elements: raw
-  instance_hosts:
+  instances_complete_for:
     description:
       - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
       - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in
@@ -118,7 +118,8 @@ options:
       - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers
         are orphans where the Compute API was asked for its usual list.
       - With V(ignore), no directory counts as an orphan while nova's record of this storage (C(compute_nodes)) has a
-        host, however long ago it used it, whose instances are unknown. O(instance_hosts) names the hosts that are gone.
+        host, however long ago it used it, whose instances are unknown. O(instances_complete_for) names the hosts that
+        are gone.
     type: str
     choices: [protect, ignore]
     default: protect
@@ -145,8 +146,8 @@ options:
     elements: raw
   shared_storage:
     description:
-      - Whether other hosts use this storage too. Then RV(ignore:shared_use) says what those hosts have to be told about
-        this one.
+      - Whether other hosts use this storage too. Then RV(ignore:for_members) has what the member that prunes has to
+        know about this one.
       - If not given, it is shared if it is a network or cluster file system.
     type: bool
   storage_timeout_seconds:
@@ -183,7 +184,7 @@ options:
   checksum_base_images:
     description:
       - Whether to verify base files, which are images and their resized and small copies.
-        M(stackops.nova.image_cache_prune) also stores the checksums that are missing, and when one was last verified.
+        M(stackops.nova.image_cache_prune) also saves the checksums that are missing, and when one was last verified.
         M(stackops.nova.image_cache_facts) and check mode only read and compare; check mode also lists the files whose
         checksum would be saved for the first time.
       - The checksum of a file is taken when it is verified for the first time, and from then on says whether the file
@@ -192,14 +193,14 @@ options:
     type: bool
   checksum_interval_seconds:
     description:
-      - For how many seconds a checksum that was stored or verified is trusted. The file is not read meanwhile.
+      - For how many seconds a checksum that was saved or verified is trusted. The file is not read meanwhile.
       - V(3600) where neither this nor O(config_file) says it, as in nova. A day or a week is enough for most.
     type: int
   checksum_algorithm:
     description:
-      - The algorithm of the checksums that are stored. V(sha1) is what nova wrote when it still did.
+      - The algorithm of the checksums that are saved. V(sha1) is what nova wrote when it still did.
       - Each has a field of its own in the info file. Where a file has a checksum of another one only, it is compared
-        with that before one of the new algorithm is stored.
+        with that before one of the new algorithm is saved.
     type: str
     choices: [sha1, sha256, sha512]
     default: sha1
@@ -230,7 +231,7 @@ options:
       - The checksums that images must have, by image id, such as those that Glance took when they were uploaded. Each
         is a dictionary with C(algorithm) and C(value), or an image as the Image API gives it, with C(os_hash_algo) and
         C(os_hash_value), or as M(openstack.cloud.image_info) does, with C(hash_algo) and C(hash_value).
-      - An original is compared with it instead of with what is stored. Give those of raw images only, because nova
+      - An original is compared with it instead of with what is saved. Give those of raw images only, because nova
         converts others, so that what is in the cache is not what Glance has. An entry that has a C(disk_format) other
         than V(raw) is left out.
       - Resized and small copies are not compared with it, for they are not the image any more.

@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
     that would free, and what needs a person, such as a backing file that is missing.
-  - With O(checksum_base_images) it also verifies base files against the checksums that are stored beside them.
+  - With O(checksum_base_images) it also verifies base files against the checksums that are saved beside them.
   - Writes nothing, starts no program for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
   - stackops.nova contributors (@stackops)
@@ -42,7 +42,7 @@ EXAMPLES = r"""
     config_file: /etc/nova/nova.conf
     details: files
 
-- name: Look for corrupt base files among those whose checksums were stored
+- name: Look for corrupt base files among those whose checksums were saved
   stackops.nova.image_cache_facts:
     checksum_base_images: true
     checksum_interval_seconds: 0
@@ -83,7 +83,7 @@ ansible_facts:
           description: The name of the host that local use was counted for.
           returned: success
           type: str
-        store:
+        storage:
           description: The storage that the cache lies on. All but C(instances_id) and C(users) is V(none) if the cache
             does not exist.
           returned: success
@@ -272,11 +272,11 @@ ansible_facts:
           type: dict
           contains:
             algorithm:
-              description: The algorithm of the stored checksums.
+              description: The algorithm of the saved checksums.
               returned: success
               type: str
             verified_files:
-              description: How many files were read to their end now, those included whose checksum was stored for the
+              description: How many files were read to their end now, those included whose checksum was saved for the
                 first time.
               returned: success
               type: int
@@ -289,24 +289,24 @@ ansible_facts:
               returned: success
               type: int
             unverified_files:
-              description: How many had no checksum to compare with. A prune stored one.
+              description: How many had no checksum to compare with. A prune saved one.
               returned: success
               type: int
             skipped_files:
               description: How many could not be verified. RV(ignore:files[].checksum_reason) says why.
               returned: success
               type: int
-            left_files:
-              description: How many are left for the next run, because O(checksum_time_budget_seconds) was over.
+            deferred_files:
+              description: How many are deferred to the next run, because O(checksum_time_budget_seconds) was over.
               returned: success
               type: int
-            left_bytes:
+            deferred_bytes:
               description: How large these are.
               returned: success
               type: int
             oldest_verification_seconds:
               description:
-                - How long ago the file was verified, or its checksum stored, for which that is longest ago, after this
+                - How long ago the file was verified, or its checksum saved, for which that is longest ago, after this
                   run. V(none) if it never was for some file, or if there is no file to verify.
               returned: success
               type: float
@@ -314,7 +314,7 @@ ansible_facts:
           description: The options about which hosts with the same cache must agree, as they are in force on this host.
           returned: success
           type: dict
-        shared_use:
+        for_members:
           description:
             - What a prune of the same storage from another host, or of another cache beside the same instances, has to
               be told about this one. V(none) if the storage is not shared.
@@ -340,7 +340,7 @@ ansible_facts:
               type: list
               elements: str
             users:
-              description: The whole of C(store.users).
+              description: The whole of C(storage.users).
               returned: success
               type: list
               elements: str
@@ -366,17 +366,13 @@ ansible_facts:
               returned: success
               type: list
               elements: str
-            given:
-              description: A number made from O(instances). Hosts that were given the same have the same.
-              returned: success
-              type: int
         omitted:
           description: How many entries were left out of a list to keep the result small.
           returned: if O(details=summary)
           type: dict
           contains:
             users:
-              description: How many of C(store.users).
+              description: How many of C(storage.users).
               returned: if O(details=summary)
               type: int
             missing:
@@ -501,12 +497,12 @@ ansible_facts:
               description:
                 - What verification says. V(unverified) if there was no checksum to compare with, V(trusted) if it was
                   verified lately and not read now, V(ok), V(corrupt), V(skipped) if it could not be verified, or
-                  V(left) for the next run. V(none) if it was not to be verified.
+                  V(deferred) to the next run. V(none) if it was not to be verified.
               returned: success
               type: str
             checksum_reason:
               description:
-                - Why. A corrupt file differs from what was V(stored), or is V(known) to be another one by
+                - Why. A corrupt file differs from what was V(saved), or is V(known) to be another one by
                   O(known_checksums).
                 - A skipped one was V(locked) by somebody who verifies it or writes about it, or V(changed), was
                   V(replaced) or became V(gone) while it was read, or is V(unreadable).

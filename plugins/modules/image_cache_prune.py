@@ -15,7 +15,7 @@ description:
   - Check mode is the dry run. What it returns as removed is what a run would remove.
   - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
   - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
-  - With O(checksum_base_images) it verifies base files at the end, after everything was removed, and stores what it
+  - With O(checksum_base_images) it verifies base files at the end, after everything was removed, and saves what it
     found. A checksum that is saved for the first time is a change, a later time of verification is none.
     With O(remove_unused_base_images=false) that is all it does.
 author:
@@ -43,7 +43,7 @@ EXAMPLES = r"""
   stackops.nova.image_cache_prune:
     min_free_space: 50G
 
-- name: Begin to verify base files, and store the checksums of those that have none
+- name: Begin to verify base files, and save the checksums of those that have none
   stackops.nova.image_cache_prune:
     remove_unused_base_images: false
     checksum_base_images: true
@@ -76,13 +76,13 @@ EXAMPLES = r"""
       ansible.builtin.debug:
         msg: >-
           {{ verified.image_cache.checksums.verified_files }} verified,
-          {{ verified.image_cache.checksums.left_files }} left,
+          {{ verified.image_cache.checksums.deferred_files }} deferred,
           the oldest verification was {{ verified.image_cache.checksums.oldest_verification_seconds }} seconds ago
 
 - name: Count the instances of all hosts that share the storage
   stackops.nova.image_cache_prune:
     instances: "{{ servers }}"
-    instance_hosts: "{{ groups['compute'] }}"
+    instances_complete_for: "{{ groups['compute'] }}"
 """
 
 RETURN = r"""

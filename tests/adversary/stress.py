@@ -17,8 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, locks, scan
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import OpenFiles
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, locks, snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import OpenFiles
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.tests.adversary.nova_compute import NovaCompute, Report
 from ansible_collections.stackops.nova.tests.support.host import NAME, Host
@@ -132,7 +132,7 @@ class Operator(NamedTuple):
             # young even for an age of nothing. The kernel's clock for files may be behind.
             self.host.now -= CLOCKS_DIFFER_SECONDS
             records = [{"uuid": uuid, "host": NAME} for uuid in os.listdir(self.database)]
-            options = {**options, "orphans": "ignore", "instances": records, "instance_hosts": [NAME]}
+            options = {**options, "orphans": "ignore", "instances": records, "instances_complete_for": [NAME]}
         return self.host.prune(**_NO_LIMITS, **options)
 
 
@@ -223,7 +223,7 @@ def _remove_without_locks() -> None:
     def acquire(_directory: int, name: str, _wait_seconds: float) -> locks.Lock:
         return locks.Lock(-1, name, os.open(os.devnull, os.O_RDONLY))
 
-    def look_again(place: apply._Place) -> tuple[apply.DiskUse, dict[str, set[str]]]:
+    def look_again(place: apply.RemovalContext) -> tuple[apply.DiskUse, dict[str, set[str]]]:
         found = looked_again(place)
         time.sleep(DAWDLE_SECONDS)
         return found
@@ -244,8 +244,8 @@ def _remove_without_looking_again() -> None:
 
 
 def _remove_what_is_open() -> None:
-    scan.qemu_holds = apply.qemu_holds = lambda _descriptor: False
-    scan.find_open_files = lambda _names, **_where: OpenFiles(set(), 0)
+    snapshot.qemu_holds = apply.qemu_holds = lambda _descriptor: False
+    snapshot.find_open_files = lambda _names, **_where: OpenFiles(set(), 0)
     apply.is_open_elsewhere = lambda _descriptor: False
 
 

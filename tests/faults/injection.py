@@ -16,9 +16,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing, scan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing, snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import find_open_files
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 from ansible_collections.stackops.nova.tests.support.processes import in_a_child
 from ansible_collections.stackops.nova.tests.support.strace import target, traced
@@ -266,8 +266,10 @@ def _prune(host: Host) -> Answer:
     For a process of its own: what is changed here stays so.
     """
     hashing.thread_count = lambda _items: 1
-    hashing.in_background = lambda work, _run_command: work()
-    scan.find_open_files = lambda names, directory: find_open_files(names, str(host.root / "proc"), directory=directory)
+    hashing.run_at_idle_priority = lambda work, _run_command: work()
+    snapshot.find_open_files = lambda names, directory: find_open_files(
+        names, str(host.root / "proc"), directory=directory
+    )
     (host.root / "proc").mkdir(exist_ok=True)
     try:
         result = host.prune(**_OPTIONS)

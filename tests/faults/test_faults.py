@@ -62,7 +62,7 @@ def test_a_file_that_went_and_is_not_told_of_is_found_out(
 ) -> None:
     remove = apply._remove
 
-    def remove_and_keep_quiet(file: apply.CacheFile, place: apply._Place) -> apply.KeptReason:
+    def remove_and_keep_quiet(file: apply.CacheFile, place: apply.RemovalContext) -> apply.KeptReason:
         return remove(file, place) or apply.KeptReason.GONE
 
     monkeypatch.setattr(apply, "_remove", remove_and_keep_quiet)
@@ -72,7 +72,7 @@ def test_a_file_that_went_and_is_not_told_of_is_found_out(
 def test_a_pass_that_removes_what_is_in_use_is_found_out(
     tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def remove_all(_file: apply.CacheFile, place: apply._Place) -> None:
+    def remove_all(_file: apply.CacheFile, place: apply.RemovalContext) -> None:
         Path(place.settings.cache_path, USED).unlink(missing_ok=True)
 
     monkeypatch.setattr(apply, "_remove", remove_all)

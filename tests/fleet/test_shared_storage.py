@@ -102,7 +102,7 @@ def test_members_that_contradict_each_other_are_named_and_nothing_is_removed(fle
 
 
 def test_options_of_the_modules_in_a_play_are_not_used(fleet: ComputeFleet, shared: CacheTree) -> None:
-    nobody = {"instances": [], "instance_hosts": ["nova-a", "nova-b", "nova-c"], "libvirt": False}
+    nobody = {"instances": [], "instances_complete_for": ["nova-a", "nova-b", "nova-c"], "libvirt": False}
     modules = [f"stackops.nova.image_cache_{module}" for module in ("facts", "prune")]
     defaults = dict.fromkeys([*modules, "group/stackops.nova.image_cache"], nobody)
     run = fleet.play({"module_defaults": defaults, "tasks": [role("prune")]})

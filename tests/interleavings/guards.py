@@ -14,8 +14,8 @@ from typing import NamedTuple
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     apply,
     audit,
-    holders,
     locks,
+    open_files,
 )
 from ansible_collections.stackops.nova.tests.interleavings import moments, operations
 from ansible_collections.stackops.nova.tests.interleavings.operations import CACHED, Nova
@@ -133,7 +133,7 @@ GUARDS = {
     "open files of processes": Guard(
         "shared storage",
         [(moments.disk_is_read, operations.open_download)],
-        edited(holders.find_open_files, "found |= opened", ""),
+        edited(open_files.find_open_files, "found |= opened", ""),
     ),
     "the inode": Guard(
         "plain",

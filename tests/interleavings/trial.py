@@ -22,9 +22,9 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing, holders, scan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing, open_files, snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
 from ansible_collections.stackops.nova.tests.interleavings.operations import (
     ACTIVE,
     BOTTOM,
@@ -282,9 +282,11 @@ def _parse(line: str, root: Path) -> Call | None:
 def _prune(host: Host, options: dict[str, Any]) -> Answer:
     """A prune in one thread, which sees the processes of this trial only. For a process of its own."""
     hashing.thread_count = lambda _items: 1
-    hashing.in_background = lambda work, _run_command: work()
+    hashing.run_at_idle_priority = lambda work, _run_command: work()
     processes = host.root / PROCESSES
-    scan.find_open_files = lambda names, directory: holders.find_open_files(names, str(processes), directory=directory)
+    snapshot.find_open_files = lambda names, directory: open_files.find_open_files(
+        names, str(processes), directory=directory
+    )
     try:
         result = host.prune(**options)
     except ImageCacheError as exc:

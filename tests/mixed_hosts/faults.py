@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, instance_disks, plan, scan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import apply, disk_references, plan, snapshot
 from ansible_collections.stackops.nova.tests.support.editing import edited
 
 FAULTS: dict[str, Callable[[], None]] = {
     "an overlay that disk.info calls raw names nothing": edited(
-        instance_disks._Reader._read_raw_disk, "self._protect_named(path, instance)", "None"
+        disk_references._Reader._read_raw_disk, "self._protect_named(path, instance)", "None"
     ),
     "the prune keeps what the dry run lists of ignored orphans": edited(
         apply._came_into_use, "plan.ignored_orphans.get(file.name, _NO_ORPHANS)", "_NO_ORPHANS"
@@ -22,13 +22,15 @@ FAULTS: dict[str, Callable[[], None]] = {
         plan._find_usage, "_directories_in_domains(inventory, settings)", "{}"
     ),
     "a base file that was replaced under a guest is not reported": edited(
-        scan._find_replaced, "if name not in user.names", "if False"
+        snapshot._find_replaced, "if name not in user.names", "if False"
     ),
-    "the dry run does not know immutable files": edited(scan._list_cache, "is_protected_by_flags(descriptor)", "False"),
+    "the dry run does not know immutable files": edited(
+        snapshot._list_cache, "is_protected_by_flags(descriptor)", "False"
+    ),
     "what a kept file is built on is removed": edited(
         plan._with_overlays, "protected_files(overlays, kept)", "frozenset()"
     ),
     "a file of no bytes refuses the host": edited(
-        instance_disks._Reader._note, "elif isinstance(exc, NoImageError) and not _is_new(path)", "elif False"
+        disk_references._Reader._note, "elif isinstance(exc, NoImageError) and not _is_new(path)", "elif False"
     ),
 }

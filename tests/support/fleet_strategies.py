@@ -29,14 +29,14 @@ NEIGHBOUR = "nfs4:filer:/instances:/_base_b"  # another cache beside the same in
 HOSTILE = ("{{ lookup('pipe', 'touch /tmp/pwned') }}", "{% raw %}", "<script>", "\x1b[31m", "'\"$()`", "a b", "")
 
 
-def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict[str, Any]:
+def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> dict[str, Any]:
     """What the modules return for a host, by default with a cache on a disk of its own.
 
     :param nova_name: nova's name for it.
-    :param storage: the storage id, which starts with ``nfs`` for a shared one; empty for no cache.
-    :param more: keys of the structure; those of ``shared_use`` and ``policy`` by ``use`` and ``policy``.
+    :param storage_id: the storage's id, which starts with ``nfs`` for a shared one; empty for no cache.
+    :param more: keys of the structure; those of ``for_members`` and ``policy`` by ``use`` and ``policy``.
     """
-    identity = f"ext4:{nova_name}:8:1:/_base" if storage is None else storage or None
+    identity = f"ext4:{nova_name}:8:1:/_base" if storage_id is None else storage_id or None
     is_shared = identity is not None and identity.startswith("nfs")
     instances_id, _slash, directory = (identity or "").rpartition("/")
     use, policy = more.pop("use", {} if is_shared else None), more.pop("policy", {})
@@ -46,7 +46,7 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
         "exists": identity is not None,
         "now": 1.5,
         "host": nova_name,
-        "store": {
+        "storage": {
             "id": identity,
             "instances_id": instances_id or identity,
             "filesystem": None if identity is None else identity.partition(":")[0],
@@ -78,7 +78,7 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
             "orphans": "protect",
             **policy,
         },
-        "shared_use": None if use is None else shared_use(nova_name, **use),
+        "for_members": None if use is None else for_members(nova_name, **use),
         **more,
     }
     # Of each text and number its own, as after a way over the network.
@@ -86,7 +86,7 @@ def found(nova_name: str = "a", storage: str | None = None, **more: Any) -> dict
     return copied
 
 
-def shared_use(nova_name: str, **more: Any) -> dict[str, Any]:
+def for_members(nova_name: str, **more: Any) -> dict[str, Any]:
     """What a host on shared storage reports for the other members."""
     return {
         "instances": [{"uuid": f"uuid-{nova_name}"}],
@@ -108,7 +108,7 @@ def registered(*users: str, **more: Any) -> dict[str, Any]:
 
 def answer(
     name: str = "a",
-    storage: str | None = None,
+    storage_id: str | None = None,
     *,
     nova_name: str | None = None,
     options: Mapping[str, Any] | None = None,
@@ -121,7 +121,7 @@ def answer(
     :param options: fields of its :class:`FleetOptions`.
     :param more: what was found, as in :func:`found`.
     """
-    image_cache = found(name if nova_name is None else nova_name, storage, **more)
+    image_cache = found(name if nova_name is None else nova_name, storage_id, **more)
     assert parse_image_cache(image_cache) == ""
     return HostAnswer(name, state, FleetOptions(**{"prune": True, **(options or {})}), image_cache, "", in_batch)
 
@@ -184,7 +184,7 @@ fleet_options = st.builds(
     storage_group=st.sampled_from(["", "", "disk"]),
     storage_members=st.one_of(st.none(), st.integers(1, 5), st.lists(names, min_size=1).map(tuple)),
     exempt_storage_users=st.lists(names, max_size=1).map(tuple),
-    instance_hosts=st.lists(names, max_size=1).map(tuple),
+    instances_complete_for=st.lists(names, max_size=1).map(tuple),
     fleet_max_removal_percent=st.one_of(st.none(), st.floats(0, 100)),
     limits=limits,
     keep_images=st.lists(texts, max_size=2).map(tuple),

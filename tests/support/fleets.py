@@ -43,7 +43,7 @@ def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
         "exists": True,
         "now": NOW,
         "host": name,
-        "store": {
+        "storage": {
             "id": f"ext4:{name}:8:1:/var/lib/nova/instances/_base",
             "filesystem": "ext4",
             "shared": False,
@@ -79,7 +79,7 @@ def done(*removed: str, **more: Any) -> dict[str, Any]:
 def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[str, Any]:
     """One of the fleet's storages, by what its pruner, the first of its hosts, returned."""
     pruned = "removed" in image_cache
-    found = image_cache["store"]
+    found = image_cache["storage"]
     made = {
         "id": found["id"],
         "filesystem": found["filesystem"],
@@ -188,7 +188,7 @@ def troubled_answer(name: str) -> dict[str, Any]:
         orphans=[name],
         **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),
     )
-    found["store"]["id"] = name
+    found["storage"]["id"] = name
     return found
 
 

@@ -15,12 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import settings_from_params
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import AuditResult, audit, look
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskUse
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import (
+    AuditResult,
+    audit,
+    inspect_and_plan,
+)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, take_snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot, take_snapshot
 from ansible_collections.stackops.nova.tests.support.params import params, run_command
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
 
@@ -56,7 +60,7 @@ class Host(CacheTree):
         return audit(self.options(**given), self.now, run_command)
 
     def plan(self, **given: Any) -> tuple[Plan, Settings]:
-        settings, _snapshot, plan = look(self.options(**given), self.now, run_command)
+        settings, _snapshot, plan = inspect_and_plan(self.options(**given), self.now, run_command)
         return plan, settings
 
     def prune(self, *, check_mode: bool = False, **given: Any) -> PruneResult:
@@ -136,9 +140,9 @@ def can_set_attributes(directory: Path) -> bool:
         probe.unlink()
 
 
-def scan(host: Host, *other_disks: tuple[str, str, str], **options: Any) -> Snapshot:
+def snapshot_of(host: Host, *external_disks: tuple[str, str, str], **options: Any) -> Snapshot:
     """What a pass finds on a host, and on disks that an inventory names."""
-    return take_snapshot(settings_from_params(host.options(**options)), other_disks, run_command)
+    return take_snapshot(settings_from_params(host.options(**options)), external_disks, run_command)
 
 
 def states(result: AuditResult | PruneResult) -> dict[str, str]:

@@ -22,7 +22,7 @@ DEFAULTS: dict[str, Any] = {
     "config_file": None,
     "config_dir": None,
     "instances": None,
-    "instance_hosts": [],
+    "instances_complete_for": [],
     "libvirt": True,
     "libvirt_config_path": "/etc/libvirt/qemu",
     "orphans": "protect",

@@ -172,7 +172,7 @@ def as_user(user: int, body: Callable[[], Any]) -> Any:
     def drop_and_run() -> Any:
         # Python's own library may be out of the user's reach.
         codecs.lookup("ascii")
-        for module in ("checksums", "hashing", "info_files", "nova_conf"):
+        for module in ("domain_xml", "hashing", "images", "info_files", "nova_conf", "qemu_img", "verification"):
             importlib.import_module(f"ansible_collections.stackops.nova.plugins.module_utils.image_cache.{module}")
         if os.geteuid() == 0:
             os.setgroups([])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A cache whose files are verified: how they rot, what is stored of them, and what a pass says of them."""
+"""A cache whose files are verified: how they rot, what is saved of them, and what a pass says of them."""
 
 from __future__ import annotations
 

@@ -250,7 +250,12 @@ def options(scene: captures.Scene, side: str, **more: Any) -> dict[str, Any]:
     source: dict[str, dict[str, Any]] = {
         DISKS: {"libvirt": False},
         XML: {"libvirt_config_path": str(scene.libvirt_path)},
-        API: {"libvirt": False, "instances": scene.servers, "instance_hosts": [HOST], "glance_images": scene.images},
+        API: {
+            "libvirt": False,
+            "instances": scene.servers,
+            "instances_complete_for": [HOST],
+            "glance_images": scene.images,
+        },
     }
     given = {
         "instances_path": str(scene.instances_path),
@@ -568,7 +573,7 @@ class TestAnotherHostMayUseTheStorage:
         scene = captures.build("before-removal", tmp_path)
         before = names_in(scene.instances_path / "_base")
         result = prune(
-            options(scene, API, host=host, instances=[ELSEWHERE], instance_hosts=[]),
+            options(scene, API, host=host, instances=[ELSEWHERE], instances_complete_for=[]),
             scene.captured_at + 130,
             run_command,
             check_mode,
@@ -583,7 +588,7 @@ class TestAnotherHostMayUseTheStorage:
     def test_a_host_without_instances_can_be_vouched_for(self, tmp_path: Path) -> None:
         scene = captures.build("before-removal", tmp_path)
         result = prune(
-            options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[HOST]),
+            options(scene, API, host="other", instances=[ELSEWHERE], instances_complete_for=[HOST]),
             scene.captured_at + 130,
             run_command,
             False,
@@ -594,7 +599,7 @@ class TestAnotherHostMayUseTheStorage:
     def test_a_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
         scene = captures.build("before-removal", tmp_path)
         result = audit(
-            options(scene, API, host="other", instances=[ELSEWHERE], instance_hosts=[]),
+            options(scene, API, host="other", instances=[ELSEWHERE], instances_complete_for=[]),
             scene.captured_at + 86400,
             run_command,
         )

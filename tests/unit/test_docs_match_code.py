@@ -18,9 +18,12 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Checksum, ChecksumReason
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import (
+    ChecksumReason,
+    VerificationState,
+)
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host
 from ansible_collections.stackops.nova.tests.support.params import DEFAULTS
@@ -81,7 +84,7 @@ class TestReturnValues:
 
     def options(self, **given: Any) -> dict[str, Any]:
         instance = {"uuid": UUID, "image_ref": IMAGE, "host": "vm"}
-        return {"instances": [instance], "instance_hosts": ["other"], "checksum_base_images": True, **given}
+        return {"instances": [instance], "instances_complete_for": ["other"], "checksum_base_images": True, **given}
 
     def test_these_tests_leave_no_list_empty(self, busy: Host) -> None:
         result = busy.prune(**self.options())
@@ -89,7 +92,7 @@ class TestReturnValues:
         assert result.facts["orphans"] != []
         assert result.facts["corrupt"] != []
         assert result.facts["checksums"]["verified_files"] == 1
-        assert result.facts["store"]["users"] != []
+        assert result.facts["storage"]["users"] != []
         assert len(result.done["removed"]) == 2
         assert len(result.done["failed"]) == 1
 
@@ -97,7 +100,7 @@ class TestReturnValues:
     def test_facts_are_what_is_documented(self, documented: dict[str, Any], busy: Host, details: str) -> None:
         busy.domain_xml(UUID, "instance-0000000a", IMAGE)
         facts = busy.audit(**self.options(details=details, libvirt=True, shared_storage=True)).facts
-        assert facts["shared_use"]["instances"] != []
+        assert facts["for_members"]["instances"] != []
         compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
 
     @pytest.mark.parametrize("details", ["summary", "names", "files"])
@@ -134,7 +137,7 @@ class TestReturnValues:
             ("image_cache_facts ansible_facts image_cache files kind", Kind),
             ("image_cache_facts ansible_facts image_cache files state", State),
             ("image_cache_facts ansible_facts image_cache files reasons", Reason),
-            ("image_cache_facts ansible_facts image_cache files checksum", Checksum),
+            ("image_cache_facts ansible_facts image_cache files checksum", VerificationState),
             ("image_cache_facts ansible_facts image_cache files checksum_reason", ChecksumReason),
             ("image_cache_prune image_cache kept reason", KeptReason),
         ],

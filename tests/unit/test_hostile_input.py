@@ -92,7 +92,7 @@ def read_bytes() -> int:
     raise LookupError("rchar")
 
 
-PLACES: dict[str, Callable[[Host], Path]] = {
+OPTION_LOCATIONS: dict[str, Callable[[Host], Path]] = {
     "a disk": lambda host: host.instances_path / UUID / "disk",
     "disk.info": lambda host: host.instances_path / UUID / "disk.info",
     "an instance's directory": lambda host: host.instances_path / UUID,
@@ -140,10 +140,10 @@ THINGS: dict[str, Callable[[Path], object]] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", OPTION_LOCATIONS)
 @pytest.mark.parametrize("thing", THINGS)
 def test_anything_in_any_place(host: Host, place: str, thing: str) -> None:
-    path = PLACES[place](make_host(host))
+    path = OPTION_LOCATIONS[place](make_host(host))
     moved = host.root / "moved"
     if path.exists():
         path.rename(moved)
@@ -323,7 +323,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> None:
     shutil.rmtree(place)
     host = make_host(Host(place))
-    PLACES[file](host).write_bytes(content)
+    OPTION_LOCATIONS[file](host).write_bytes(content)
     prune(host, remove_unused_original_minimum_age_seconds=0)
     assert {BASE, LOWEST} <= set(host.cached())
 

@@ -99,7 +99,7 @@ class TestKeptOverlay:
 
     def test_overlay_of_image_of_an_instance_protects_its_chain(self, chain: Host) -> None:
         record = {"uuid": UUID, "image_ref": "top", "host": NAME}
-        self.expect_kept(chain, pruned(chain, instances=[record], instance_hosts=[NAME]))
+        self.expect_kept(chain, pruned(chain, instances=[record], instances_complete_for=[NAME]))
 
     def test_overlay_under_a_disk_protects_its_chain(self, chain: Host) -> None:
         create_image(chain.disk(UUID, b""), over=chain.cache_path / TOP)
@@ -289,7 +289,7 @@ class TestIgnoredOrphans:
     """`orphans: ignore` in the second look, too."""
 
     def options(self) -> dict[str, object]:
-        return {"orphans": "ignore", "instances": [{"uuid": UUID, "host": NAME}], "instance_hosts": [NAME]}
+        return {"orphans": "ignore", "instances": [{"uuid": UUID, "host": NAME}], "instances_complete_for": [NAME]}
 
     def test_base_file_of_an_orphan_is_removed_as_the_dry_run_lists_it(self, host: Host) -> None:
         host.base(BASE, age=OLD)

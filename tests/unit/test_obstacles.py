@@ -142,7 +142,7 @@ def test_essex_checksum_with_attribute_is_known_to_the_dry_run(host: Host, algor
     assert not dry_run.changed
     assert not run.changed
     for result in (dry_run, run):
-        assert any("What verification found of 1 base file could not be stored" in text for text in warnings(result))
+        assert any("What verification found of 1 base file could not be saved" in text for text in warnings(result))
     assert any(f"{essex} has the attribute immutable or append-only. Remove it" in text for text in warnings(dry_run))
 
 
@@ -302,7 +302,7 @@ class TestFileSystemWithoutSize:
         result = self.prune(host)
         assert result.done["removed"] == sorted([FIRST, BASE, LAST, OTHER_BASE])
         assert result.facts["unremovable"] == []
-        assert (result.facts["store"]["free_bytes"], result.facts["store"]["total_bytes"]) == (None, None)
+        assert (result.facts["storage"]["free_bytes"], result.facts["storage"]["total_bytes"]) == (None, None)
 
     def test_files_with_lock_file_make_room_where_no_inode_is_left(self, host: Host) -> None:
         result = self.prune(host, "size=0,nr_inodes=50", fill=True)

@@ -443,7 +443,7 @@ class TestPathsOfAContainer:
         options = self.options(host, inside, "domain XML")
         result = served(host, **options, shared_storage=True)
         assert result.facts["orphans"] == []
-        assert result.facts["shared_use"]["held"] == []  # what disks need that only this host can see
+        assert result.facts["for_members"]["held"] == []  # what disks need that only this host can see
 
     @pytest.mark.parametrize("source", ["nova.conf", "domain XML"])
     def test_path_that_exists_on_the_host_is_read_literally(self, host: Host, inside: Path, source: str) -> None:
@@ -469,7 +469,7 @@ class TestPathsOfAContainer:
         inside.parent.mkdir(parents=True)
         inside.symlink_to(host.instances_path)
         result = served(host, **options, shared_storage=True)
-        assert result.facts["shared_use"]["held"] == []
+        assert result.facts["for_members"]["held"] == []
 
 
 class TestDrainedHost:
@@ -487,7 +487,7 @@ class TestDrainedHost:
     def test_reason_names_the_ways_out_where_leftovers_hold_disks(self, host: Host) -> None:
         self.leftover(host)
         reason = refused(host, libvirt=True)
-        for words in (f"1 directories hold disks, {UUID}_resize", "libvirt: false", "instance_hosts"):
+        for words in (f"1 directories hold disks, {UUID}_resize", "libvirt: false", "instances_complete_for"):
             assert words in reason
 
     def test_libvirt_false_is_a_way_out(self, host: Host) -> None:
@@ -496,18 +496,18 @@ class TestDrainedHost:
 
     def test_instance_hosts_is_a_way_out(self, host: Host) -> None:
         self.leftover(host)
-        result = served(host, libvirt=True, instance_hosts=["vm"])
+        result = served(host, libvirt=True, instances_complete_for=["vm"])
         assert states(result)[BASE] == "active: orphan"
 
     @pytest.mark.parametrize(
         "options",
-        [{"instance_hosts": ["other"]}, {"orphans": "ignore"}, {"shared_storage": True}],
+        [{"instances_complete_for": ["other"]}, {"orphans": "ignore"}, {"shared_storage": True}],
         ids=["another host", "orphans ignored", "shared storage"],
     )
     def test_instance_hosts_is_none_where_it_could_cost_a_disk(self, host: Host, options: dict[str, Any]) -> None:
         self.leftover(host)
         assert "No source listed any instance" in refused(
-            host, **{"libvirt": True, "instance_hosts": ["vm"], **options}
+            host, **{"libvirt": True, "instances_complete_for": ["vm"], **options}
         )
 
 

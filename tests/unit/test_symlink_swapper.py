@@ -22,11 +22,11 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     apply,
-    checksums,
-    disks,
+    backing_chain,
     info_files,
     locks,
-    scan,
+    snapshot,
+    verification,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
@@ -99,7 +99,7 @@ class Target(Host):
         self._locks = os.open(self.locks_path, os.O_RDONLY | os.O_DIRECTORY)
 
     def put_back(self) -> None:
-        """Make anew what was removed: cache files long unused, each with a stored fact and a lock file."""
+        """Make anew what was removed: cache files long unused, each with a saved fact and a lock file."""
         for name in UNUSED:
             self._put_back(self._cache, name, b"content")
             self._put_back(self._cache, f"{name}.info", b"{}")
@@ -156,7 +156,7 @@ def no_command(_command: list[str]) -> tuple[int, str, str]:
 
 
 def run_passes(target: Target, canaries: Canaries, seconds: float, *, until_harm: bool = False) -> Passes:
-    """Audit and prune, with all limits at zero, and verify and store."""
+    """Audit and prune, with all limits at zero, verify and save."""
     options = target.options(
         remove_unused_original_minimum_age_seconds=0,
         remove_unused_resized_minimum_age_seconds=0,
@@ -253,25 +253,28 @@ def mark_and_follow(cache: int, names: list[str]) -> tuple[str, ...]:
 
 # What keeps a pass from following a link, what it is without that, and which links then lead it astray.
 GUARDS = {
-    "the cache directory": ({(scan, "_DIRECTORY_FLAGS"): following(scan._DIRECTORY_FLAGS)}, cache_directory),
+    "the cache directory": ({(snapshot, "_DIRECTORY_FLAGS"): following(snapshot._DIRECTORY_FLAGS)}, cache_directory),
     "the locks directory": ({(locks, "_DIRECTORY_FLAGS"): following(locks._DIRECTORY_FLAGS)}, locks_directory),
     "a lock that is looked at": ({(locks, "_LOOK_FLAGS"): following(locks._LOOK_FLAGS)}, lock_files),
     "a lock that is taken": (
         {
             (locks, "_FLAGS"): following(locks._FLAGS),
-            (scan, "look_at_lock"): lambda *_lock: locks.LockState(False, False),
+            (snapshot, "look_at_lock"): lambda *_lock: locks.LockState(False, False),
         },
         lock_files,
     ),
-    "a file that is looked at": ({(scan, "_FILE_FLAGS"): following(scan._FILE_FLAGS)}, base_files),
+    "a file that is looked at": ({(snapshot, "_FILE_FLAGS"): following(snapshot._FILE_FLAGS)}, base_files),
     "a file that is removed": ({(apply, "_FILE_FLAGS"): following(apply._FILE_FLAGS)}, base_files),
     "a file that is marked as used": ({(apply, "_mark_used"): mark_and_follow}, marked_base_file),
-    "a file that is verified": ({(checksums, "_FILE_FLAGS"): following(checksums._FILE_FLAGS)}, base_files),
-    "a base file that backs another": ({(scan, "make_open"): lambda *_cache: disks.open_image}, backed_base_file),
-    "its directory": ({(scan, "make_open"): lambda *_cache: disks.open_image}, cache_directory),
+    "a file that is verified": ({(verification, "_FILE_FLAGS"): following(verification._FILE_FLAGS)}, base_files),
+    "a base file that backs another": (
+        {(snapshot, "make_open"): lambda *_cache: backing_chain.open_image},
+        backed_base_file,
+    ),
+    "its directory": ({(snapshot, "make_open"): lambda *_cache: backing_chain.open_image}, cache_directory),
     "an info file": ({(info_files, "_READ_FLAGS"): following(info_files._READ_FLAGS)}, facts),
     "the info files' directory": (
-        {(info_files, "info_directory"): by_path, (checksums, "info_directory"): by_path},
+        {(info_files, "info_directory"): by_path, (verification, "info_directory"): by_path},
         cache_directory,
     ),
 }

@@ -13,18 +13,19 @@ import stat
 import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
+from .disk_references import DiskUse, backing_file_resolver
 from .errors import AS_ROOT, ImageCacheError, reason_of
-from .holders import is_open_elsewhere, qemu_holds
-from .instance_disks import DiskUse, make_locate
-from .layout import LOCKS_DIRECTORY, info_path, lock_name, printable
 from .locks import Lock, acquire, open_locks_directory, release
+from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
+from .open_files import is_open_elsewhere, qemu_holds
 from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, State
-from .scan import CacheFile, names_by_inode, open_cache
 from .settings import Settings
+from .snapshot import CacheFile, names_by_inode, open_cache
+from .text import printable
 
-__all__ = ["Failure", "Outcome", "apply_plan", "rehearse_plan"]
+__all__ = ["Failure", "Outcome", "apply_plan", "dry_run_plan"]
 
 _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
@@ -55,7 +56,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def rehearse_plan(plan: Plan, settings: Settings) -> Outcome:
+def dry_run_plan(plan: Plan, settings: Settings) -> Outcome:
     """Tell what :func:`apply_plan` would do, and do nothing."""
     obstacle = _obstacle(settings) if plan.removals else None
     if obstacle is not None:
@@ -98,12 +99,12 @@ def _remove_planned(
     except OSError as exc:
         return _nothing_removed(plan, _without_locks(settings, reason_of(exc)))
     try:
-        return _remove_all(plan, _Place(plan, cache, locks, settings, shared, read_disks))
+        return _remove_all(plan, RemovalContext(plan, cache, locks, settings, shared, read_disks))
     finally:
         os.close(locks)
 
 
-class _Tally(NamedTuple):
+class Progress(NamedTuple):
     """What has become of the files so far."""
 
     removed: list[CacheFile]
@@ -111,7 +112,7 @@ class _Tally(NamedTuple):
     failed: list[Failure]
 
 
-class _Place(NamedTuple):
+class RemovalContext(NamedTuple):
     """Where files are removed: descriptors of the cache and of the locks, and how."""
 
     plan: Plan
@@ -159,15 +160,15 @@ def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
     return (warning,)
 
 
-def _remove_all(plan: Plan, place: _Place) -> Outcome:
-    tally = _Tally([], list(plan.kept), [])
+def _remove_all(plan: Plan, place: RemovalContext) -> Outcome:
+    tally = Progress([], list(plan.kept), [])
     done = 0
     while done < len(plan.removals):
         done += _remove_batch(plan.removals[done : done + _BATCH], place, tally)
     return Outcome(tuple(tally.removed), tuple(tally.kept), tuple(tally.failed), ())
 
 
-def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> int:
+def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Progress) -> int:
     """Take the locks of some files, look at all disks again, and remove those that still nothing needs.
 
     nova makes an overlay under the lock of its base file. So what the disks need cannot grow unseen
@@ -208,7 +209,7 @@ def _remove_batch(files: Sequence[CacheFile], place: _Place, tally: _Tally) -> i
 
 
 def _take_locks(
-    files: Sequence[CacheFile], place: _Place, tally: _Tally
+    files: Sequence[CacheFile], place: RemovalContext, tally: Progress
 ) -> tuple[dict[str, Lock], Sequence[CacheFile], int]:
     """Return the locks that could be taken, by name, the files that they are for, and how many files were tried.
 
@@ -236,11 +237,11 @@ def _take_locks(
     return locks, ours, len(files)
 
 
-def _look_again(place: _Place) -> tuple[DiskUse, dict[str, set[str]]]:
+def _look_again(place: RemovalContext) -> tuple[DiskUse, dict[str, set[str]]]:
     """Return what the disks need now, and the overlays that now are directly built on each file of the cache."""
     plan, cache_path = place.plan, place.settings.cache_path
     files = [verdict.file for verdict in plan.verdicts]
-    locate = make_locate(cache_path, names_by_inode(files), place.settings.instances_path)
+    locate = backing_file_resolver(cache_path, names_by_inode(files), place.settings.instances_path)
     built_on_it: dict[str, set[str]] = {}
     try:
         use = place.read_disks()
@@ -264,7 +265,7 @@ def _came_into_use(file: CacheFile, use: DiskUse, built_on_it: Mapping[str, set[
     return KeptReason.OVERLAY if built_on_it.get(file.name) else None
 
 
-def _remove_info(file: CacheFile, place: _Place) -> None:
+def _remove_info(file: CacheFile, place: RemovalContext) -> None:
     # Here, so that a prune that removes nothing does not pay for it.
     from .info_files import info_directory, remove_info
 
@@ -273,7 +274,7 @@ def _remove_info(file: CacheFile, place: _Place) -> None:
         remove_info(info_path(os.path.basename(pattern), file.name), directory)
 
 
-def _remove(file: CacheFile, place: _Place) -> KeptReason | None:
+def _remove(file: CacheFile, place: RemovalContext) -> KeptReason | None:
     try:
         descriptor = os.open(file.name, _FILE_FLAGS, dir_fd=place.cache)
     except FileNotFoundError:

@@ -10,14 +10,14 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Mapping
 
-from .instances import Inventory, collect
-from .layout import some_names
+from .instances import Instances, build_inventory
 from .settings import Settings, make_settings
+from .text import some_names
 
 if TYPE_CHECKING:
     from .nova_conf import NovaConf
 
-__all__ = ["argument_spec", "has_instance_source", "inventory_from_params", "settings_from_params"]
+__all__ = ["argument_spec", "has_instance_source", "instances_from_params", "settings_from_params"]
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:
@@ -34,7 +34,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "config_file": {"type": "list", "elements": "path"},
         "config_dir": {"type": "list", "elements": "path"},
         "instances": {"type": "list", "elements": "raw", "no_log": True},
-        "instance_hosts": {"type": "list", "elements": "str", "default": []},
+        "instances_complete_for": {"type": "list", "elements": "str", "default": []},
         "libvirt": {"type": "bool", "default": True},
         "libvirt_config_path": {"type": "path", "default": "/etc/libvirt/qemu"},
         "orphans": {"type": "str", "choices": ["protect", "ignore"], "default": "protect"},
@@ -93,11 +93,11 @@ def has_instance_source(params: Mapping[str, Any]) -> bool:
     return params["instances"] is not None or bool(params["libvirt"])
 
 
-def inventory_from_params(params: Mapping[str, Any], host: str) -> Inventory:
+def instances_from_params(params: Mapping[str, Any], host: str) -> Instances:
     """Collect the instances from the sources that the module's options name."""
-    return collect(
+    return build_inventory(
         records=params["instances"],
-        hosts=params["instance_hosts"],
+        hosts=params["instances_complete_for"],
         libvirt_config_path=params["libvirt_config_path"] if params["libvirt"] else None,
         host=host,
     )

@@ -11,21 +11,21 @@ import gc
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
 
-from .argspec import has_instance_source, inventory_from_params, settings_from_params
-from .disks import RunCommand
-from .instances import Instance, Inventory
-from .layout import printable, some_names
+from .argspec import has_instance_source, instances_from_params, settings_from_params
+from .backing_chain import RunCommand
+from .instances import Instance, Instances
 from .nova_paths import instances_path_of
 from .plan import Plan, make_plan
-from .report import describe, warnings
-from .scan import Snapshot, instance_directory_names, take_snapshot
+from .result import describe, warnings
 from .settings import Settings
+from .snapshot import Snapshot, instance_directory_names, take_snapshot
 from .storage_probe import require_answer
+from .text import printable, some_names
 
 if TYPE_CHECKING:
-    from .checksums import Verification
+    from .verification_result import Verification
 
-__all__ = ["AuditResult", "audit", "corruption", "look", "verify"]
+__all__ = ["AuditResult", "audit", "corruption_error", "inspect_and_plan", "verify"]
 
 
 class AuditResult(NamedTuple):
@@ -50,16 +50,16 @@ def audit(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Aud
     :return: what was found, and what a prune with these options would do.
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at at all.
     """
-    settings, snapshot, plan = look(params, now, run_command)
+    settings, snapshot, plan = inspect_and_plan(params, now, run_command)
     verification = verify(snapshot, plan, settings, now, run_command)
     return AuditResult(
         facts=describe(snapshot, plan, settings, now, params["details"], verification),
         warnings=warnings(snapshot, plan, verification),
-        error=corruption(verification, settings),
+        error=corruption_error(verification, settings),
     )
 
 
-def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tuple[Settings, Snapshot, Plan]:
+def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tuple[Settings, Snapshot, Plan]:
     """Read everything and decide: the part that an audit, a dry run and a prune have in common.
 
     The parameters and errors are those of :func:`audit`.
@@ -68,34 +68,32 @@ def look(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tupl
     require_answer(
         [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
     )
-    with _all_kept():
+    with garbage_collection_paused():
         # Before the instances are read: a directory that nova makes after that belongs to none that could be known.
         earlier_directories = instance_directory_names(settings) if has_instance_source(params) else None
-        settings, inventory = _on_host(settings, inventory_from_params(params, settings.host))
-        inventory = inventory._replace(earlier_directories=earlier_directories)
-        other_disks = [
-            (instance.uuid, path, image_format)
-            for instance in inventory.instances
-            for path, image_format in instance.disks
+        settings, instances = _on_host(settings, instances_from_params(params, settings.host))
+        instances = instances._replace(earlier_directories=earlier_directories)
+        external_disks = [
+            (instance.uuid, path, image_format) for instance in instances.all for path, image_format in instance.disks
         ]
-        snapshot = take_snapshot(settings, other_disks, run_command)
+        snapshot = take_snapshot(settings, external_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
-        return settings, snapshot, make_plan(snapshot, inventory, settings, now)
+        return settings, snapshot, make_plan(snapshot, instances, settings, now)
 
 
-def _on_host(settings: Settings, inventory: Inventory) -> tuple[Settings, Inventory]:
+def _on_host(settings: Settings, instances: Instances) -> tuple[Settings, Instances]:
     """Find where the disks that domain XML names are on this host, and by which paths nova names its instances."""
     prefix = settings.instances_path + "/"
     nova_paths = dict.fromkeys(settings.nova_instances_paths)
-    for instance in inventory.instances:
+    for instance in instances.all:
         for path, _format in instance.disks:
             if not path.startswith(prefix):
                 nova_paths[instances_path_of(path, instance.directories)] = None
     settings = settings._replace(nova_instances_paths=tuple(path for path in nova_paths if path))
     if not settings.nova_instances_paths:
-        return settings, inventory
-    instances = tuple(_with_disks_on_host(instance, settings) for instance in inventory.instances)
-    return settings, inventory._replace(instances=instances)
+        return settings, instances
+    on_host = tuple(_with_disks_on_host(instance, settings) for instance in instances.all)
+    return settings, instances._replace(all=on_host)
 
 
 def _with_disks_on_host(instance: Instance, settings: Settings) -> Instance:
@@ -104,7 +102,7 @@ def _with_disks_on_host(instance: Instance, settings: Settings) -> Instance:
 
 
 @contextmanager
-def _all_kept() -> Iterator[None]:
+def garbage_collection_paused() -> Iterator[None]:
     """Have Python look for no garbage: what is read is kept, and looking through it is a fifth of a large audit."""
     was_enabled = gc.isenabled()
     gc.disable()
@@ -122,14 +120,14 @@ def verify(
     now: float,
     run_command: RunCommand,
     removed: frozenset[str] = frozenset(),
-    may_store: bool = False,
+    may_save: bool = False,
     is_dry_run: bool = False,
 ) -> Verification | None:
-    """Verify base files, if the options say so; the parameters are those of :func:`checksums.verify_files`."""
+    """Verify base files, if the options say so; the parameters are those of :func:`verification.verify_files`."""
     if not settings.checksums.enabled or not snapshot.exists:
         return None
     # Here, so that a pass without verification does not pay for hashes and threads.
-    from .checksums import verify_files
+    from .verification import verify_files
 
     return verify_files(
         snapshot=snapshot,
@@ -138,12 +136,12 @@ def verify(
         now=now,
         run_command=run_command,
         removed=removed,
-        may_store=may_store,
+        may_save=may_save,
         is_dry_run=is_dry_run,
     )
 
 
-def corruption(verification: Verification | None, settings: Settings) -> str | None:
+def corruption_error(verification: Verification | None, settings: Settings) -> str | None:
     """Say why a task fails over corrupt files; None where there are none, or it need not."""
     if verification is None or not verification.corrupt or not settings.checksums.fail_on_corrupt:
         return None

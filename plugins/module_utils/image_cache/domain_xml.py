@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from .errors import ImageCacheError, reason_of
 from .instances import Instance, parse_sizes
-from .layout import printable
+from .text import printable
 
 __all__ = ["parse_domain", "read_domains"]
 

@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import Callable, Iterable, Sequence, TypeVar
 
-from .disks import RunCommand
+from .backing_chain import RunCommand
 
-__all__ = ["Pace", "in_background", "on_all_cores", "read_digests", "thread_count"]
+__all__ = ["RateLimiter", "map_in_threads", "read_digests", "run_at_idle_priority", "thread_count"]
 
 _BLOCK_BYTES = 256 * 1024
 _MOST_THREADS = 4
@@ -26,7 +26,7 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
 
-class Pace:
+class RateLimiter:
     """How fast, and for how long, all threads together may read.
 
     :param bytes_per_second: the most on average; None without a limit.
@@ -39,11 +39,11 @@ class Pace:
         self._next = time.monotonic()
         self._lock = threading.Lock()
 
-    def is_over(self) -> bool:
+    def is_expired(self) -> bool:
         """Tell whether the time is used up."""
         return self._deadline is not None and time.monotonic() >= self._deadline
 
-    def spend(self, count: int) -> None:
+    def throttle(self, count: int) -> None:
         """Say that so many bytes were read, and wait until the next may be, or until the time is used up."""
         if self._bytes_per_second is None:
             return
@@ -53,12 +53,12 @@ class Pace:
         time.sleep(max(0.0, until - time.monotonic()))
 
 
-def read_digests(descriptor: int, algorithms: Iterable[str], pace: Pace) -> dict[str, str] | None:
+def read_digests(descriptor: int, algorithms: Iterable[str], rate_limiter: RateLimiter) -> dict[str, str] | None:
     """Read a file to its end, once, and hash what is read.
 
     :param descriptor: the file, open for reading, at its beginning.
     :param algorithms: names that :mod:`hashlib` knows.
-    :param pace: how fast and how long.
+    :param rate_limiter: how fast and how long.
     :return: the hex digest of each algorithm; None where the time was used up before the end.
     :raises OSError: it cannot be read.
     """
@@ -71,17 +71,17 @@ def read_digests(descriptor: int, algorithms: Iterable[str], pace: Pace) -> dict
     block = bytearray(_BLOCK_BYTES)
     view = memoryview(block)
     while True:
-        if pace.is_over():
+        if rate_limiter.is_expired():
             return None
         count = os.readv(descriptor, [block])
         if count == 0:
             return {algorithm: digest.hexdigest() for algorithm, digest in hashes.items()}
         for digest in hashes.values():
             digest.update(view[:count])
-        pace.spend(count)
+        rate_limiter.throttle(count)
 
 
-def in_background(work: Callable[[], Answer], run_command: RunCommand) -> Answer:
+def run_at_idle_priority(work: Callable[[], Answer], run_command: RunCommand) -> Answer:
     """Do a work where it has the last turn for processor and disk.
 
     On Linux both priorities are a thread's own, and the threads that it starts inherit them: this
@@ -101,7 +101,7 @@ def in_background(work: Callable[[], Answer], run_command: RunCommand) -> Answer
         return leader.submit(work).result()
 
 
-def on_all_cores(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
+def map_in_threads(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[Answer]:
     """Do a work on each of the items, in their order, several at a time.
 
     Python's threads do for this: reading and hashing run outside of its global lock.
@@ -116,5 +116,5 @@ def on_all_cores(work: Callable[[Item], Answer], items: Sequence[Item]) -> list[
 
 
 def thread_count(items: int) -> int:
-    """Return how many of so many items :func:`on_all_cores` does at a time."""
+    """Return how many of so many items :func:`map_in_threads` does at a time."""
     return min(len(os.sched_getaffinity(0)), _MOST_THREADS, items)

@@ -15,7 +15,7 @@ import re
 from typing import Iterable, Mapping, NamedTuple
 
 from .errors import ImageCacheError
-from .layout import printable
+from .text import printable
 
 __all__ = ["GlanceImages", "find_images", "read_glance_images", "unknown_image"]
 

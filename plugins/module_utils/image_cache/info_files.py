@@ -3,7 +3,7 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 
 # Private to this collection: it may change at any time and is not for use from elsewhere.
-"""Stored facts about base files: the info file of each, read, and written so that nothing is ever lost.
+"""Saved facts about base files: the info file of each, read, and written so that nothing is ever lost.
 
 An info file is one JSON object, ``{"sha1": hex, "sha1-timestamp": unix time}``, as nova wrote it up
 to 2019 (``read_stored_info`` and ``write_stored_info`` in Icehouse's ``imagecache.py``). Essex kept
@@ -22,9 +22,10 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 from .errors import AS_ROOT, ImageCacheError, reason_of
 from .inode_flags import is_protected_by_flags
-from .layout import Kind, info_path, lock_name, parse_name, printable
 from .locks import acquire, release
+from .names import Kind, info_path, lock_name, parse_name
 from .obstacles import is_others_in_sticky_directory
+from .text import printable
 
 __all__ = [
     "DIGITS",
@@ -34,14 +35,14 @@ __all__ = [
     "info_directory",
     "info_lock_name",
     "is_valid_info_file",
-    "read_essex_checksum",
     "read_info",
+    "read_legacy_sha1_file",
     "read_timestamp",
     "remove_essex_checksum",
     "remove_info",
-    "store_facts",
+    "save_facts",
     "why_essex_checksum_cannot_be_removed",
-    "why_facts_cannot_be_stored",
+    "why_facts_cannot_be_saved",
 ]
 
 DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
@@ -80,7 +81,7 @@ class Info(NamedTuple):
 def is_valid_info_file(pattern: str, path: str) -> bool:
     """Tell whether a path is that of an info file: of an original, small or resized base file.
 
-    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param pattern: ``image_info_filename_pattern``, as :func:`names.info_path` takes it.
     :param path: an absolute path.
     :return: whether it is one (``is_valid_info_file`` in Icehouse's ``imagecache.py``, but for the
         whole of the path, and not for its beginning alone).
@@ -102,7 +103,7 @@ def info_directory(pattern: str, cache_path: str, cache: int) -> Iterator[int | 
     What is read and written there is named relative to it. Under the same path there may be a link
     to somewhere else a moment later.
 
-    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param pattern: ``image_info_filename_pattern``, as :func:`names.info_path` takes it.
     :param cache_path: the cache directory.
     :param cache: a descriptor of it.
     :return: a descriptor, which is closed afterwards; None where there is no such directory.
@@ -174,7 +175,7 @@ def remove_info(file: str, directory: int | None) -> None:
         os.unlink(file, dir_fd=directory)
 
 
-def read_essex_checksum(name: str, cache: int) -> str | None:
+def read_legacy_sha1_file(name: str, cache: int) -> str | None:
     """Read the checksum that Essex left beside a base file.
 
     :param name: the base file's name.
@@ -189,7 +190,7 @@ def read_essex_checksum(name: str, cache: int) -> str | None:
 
 
 def remove_essex_checksum(name: str, cache: int) -> None:
-    """Remove what Essex left, once the info file has it; the parameters are those of :func:`read_essex_checksum`.
+    """Remove what Essex left, once the info file has it; the parameters are those of :func:`read_legacy_sha1_file`.
 
     :raises OSError: it cannot be removed.
     """
@@ -197,14 +198,14 @@ def remove_essex_checksum(name: str, cache: int) -> None:
         os.unlink(name + _ESSEX_SUFFIX, dir_fd=cache)
 
 
-def store_facts(
+def save_facts(
     pattern: str, name: str, facts: Mapping[str, Any], *, directory: int | None, locks: int, keep_lock_file: bool
 ) -> None:
     """Put facts into a base file's info file, under nova's lock, and keep what else it holds.
 
     Whatever happens, the file that was there or the new one is there, whole.
 
-    :param pattern: ``image_info_filename_pattern``, as :func:`layout.info_path` takes it.
+    :param pattern: ``image_info_filename_pattern``, as :func:`names.info_path` takes it.
     :param name: the base file's name.
     :param facts: the fields to set.
     :param directory: what :func:`info_directory` gives.
@@ -235,10 +236,10 @@ def store_facts(
         release(lock, remove_file=not keep_lock_file)
 
 
-def why_facts_cannot_be_stored(pattern: str, name: str, directory: int | None) -> str:
-    """Say why :func:`store_facts` would fail, found without trying, so that a dry run knows it too.
+def why_facts_cannot_be_saved(pattern: str, name: str, directory: int | None) -> str:
+    """Say why :func:`save_facts` would fail, found without trying, so that a dry run knows it too.
 
-    The parameters are those of :func:`store_facts`. Locks are the caller's to look at.
+    The parameters are those of :func:`save_facts`. Locks are the caller's to look at.
 
     :return: the reason, empty where there is none.
     :raises OSError: the kernel does not answer.
@@ -298,11 +299,11 @@ def _replace(directory: int, path: str, text: str) -> None:
     draft = f".{name}.new"
     with suppress(FileNotFoundError):
         os.unlink(draft, dir_fd=directory)
-    model = _model(directory, name, path)
+    model = _intended_ownership(directory, name, path)
     descriptor = os.open(draft, _NEW_FLAGS, _MODE, dir_fd=directory)
     try:
         try:
-            _dress(descriptor, model)
+            _apply_ownership(descriptor, model)
             data = text.encode("ascii")
             while data:
                 data = data[os.write(descriptor, data) :]
@@ -323,7 +324,7 @@ class _Model(NamedTuple):
     mode: int
 
 
-def _model(directory: int, name: str, path: str) -> _Model:
+def _intended_ownership(directory: int, name: str, path: str) -> _Model:
     """Say what a new info file looks like: as the old one, or else as nova's own."""
     try:
         old = os.stat(name, dir_fd=directory, follow_symlinks=False)
@@ -335,7 +336,7 @@ def _model(directory: int, name: str, path: str) -> _Model:
     return _Model(old.st_uid, old.st_gid, old.st_mode & 0o777)
 
 
-def _dress(descriptor: int, model: _Model) -> None:
+def _apply_ownership(descriptor: int, model: _Model) -> None:
     os.fchmod(descriptor, model.mode)
     # Only root can give a file away; another user's info file is as good as long as nova can read it.
     with suppress(PermissionError):

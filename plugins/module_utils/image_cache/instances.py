@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-import zlib
 from typing import (
     Any,
     Iterable,
@@ -20,7 +18,7 @@ from typing import (
 
 from .errors import ImageCacheError
 
-__all__ = ["Instance", "Inventory", "collect", "parse_record", "parse_sizes", "records_of"]
+__all__ = ["Instance", "Instances", "build_inventory", "parse_record", "parse_sizes", "to_records"]
 
 _SIZE = re.compile("\\s*[0-9]{1,18}\\s*", re.ASCII)
 _SIZE_LIMIT = 10**18
@@ -68,42 +66,41 @@ class Instance(NamedTuple):
         return names if self.resizing is False else names + tuple(name + "_resize" for name in names)
 
 
-class Inventory(NamedTuple):
+class Instances(NamedTuple):
     """All instances that any source named.
 
-    :param asked: whether there was a source; without one, the directories are the instances.
+    :param has_source: whether there was a source; without one, the directories are the instances.
+    :param all: the instances, each once.
     :param hosts: the hosts all of whose instances are here.
     :param problems: sentences; while there is one, instances may be missing here.
-    :param own: the instances that this host's libvirt named.
-    :param given: a number made from those that were given, which tells whether two hosts got the same; 0 for none.
+    :param from_libvirt: the instances that this host's libvirt named.
     :param complete_for: those of the hosts that the operator named, even if they have no instance.
     :param earlier_directories: the directories that there were before the instances were read, None where that is not
         known: only these can be orphans.
     """
 
-    asked: bool
-    instances: tuple[Instance, ...] = ()
+    has_source: bool
+    all: tuple[Instance, ...] = ()
     hosts: frozenset[str] = frozenset()
     problems: tuple[str, ...] = ()
-    own: tuple[Instance, ...] = ()
-    given: int = 0
+    from_libvirt: tuple[Instance, ...] = ()
     complete_for: frozenset[str] = frozenset()
     earlier_directories: frozenset[str] | None = None
 
 
-def collect(
+def build_inventory(
     records: Sequence[Any] | None,
     hosts: Iterable[str],
     libvirt_config_path: str | None,
     host: str,
-) -> Inventory:
-    """Unite the instances of all sources.
+) -> Instances:
+    """Merge the instances of all sources.
 
     :param records: plain records or Nova API servers; None where none were given.
     :param hosts: hosts that the records speak for, even where they have no instance.
     :param libvirt_config_path: the directory of libvirt's persistent domain XML, None to leave it.
     :param host: this host, for which libvirt speaks; without any source, its directories do.
-    :return: the inventory; an instance that two sources name is in it once.
+    :return: the instances; one that two sources name is among them once.
     """
     problems: list[str] = []
     found: dict[str, Instance] = {}
@@ -115,31 +112,29 @@ def collect(
             problems.append(f"instances[{number}] cannot be understood: {exc}")
             continue
         if instance is not None:
-            found[instance.uuid] = _unite(found.get(instance.uuid), instance)
+            found[instance.uuid] = _merge(found.get(instance.uuid), instance)
             complete.add(instance.host)
-    given = zlib.crc32(json.dumps(sorted(found.values())).encode()) if found else 0
-    own: list[Instance] = []
+    from_libvirt: list[Instance] = []
     if libvirt_config_path is not None:
         # Here, so that a pass without libvirt does not pay for a parser of XML.
         from .domain_xml import read_domains
 
         try:
-            own = read_domains(libvirt_config_path, host, problems)
-            for instance in own:
-                found[instance.uuid] = _unite(found.get(instance.uuid), instance)
+            from_libvirt = read_domains(libvirt_config_path, host, problems)
+            for instance in from_libvirt:
+                found[instance.uuid] = _merge(found.get(instance.uuid), instance)
             complete.add(host)
         except ImageCacheError as exc:
             problems.append(str(exc))
-    asked = records is not None or libvirt_config_path is not None
-    if not asked:
+    has_source = records is not None or libvirt_config_path is not None
+    if not has_source:
         complete.add(host)
-    return Inventory(
-        asked,
+    return Instances(
+        has_source,
         tuple(found.values()),
         frozenset(complete - {""}),
         tuple(problems),
-        tuple(own),
-        given,
+        tuple(from_libvirt),
         complete_for=frozenset(hosts),
     )
 
@@ -181,8 +176,8 @@ def parse_record(record: Any) -> Instance | None:
     )
 
 
-def records_of(instance: Instance) -> list[dict[str, Any]]:
-    """Return an instance as plain records: :func:`collect` makes the same of them again, but for its disks.
+def to_records(instance: Instance) -> list[dict[str, Any]]:
+    """Return an instance as plain records: :func:`build_inventory` makes the same of them again, but for its disks.
 
     A record has room for one image and one size of each kind, so more than one may be needed.
     """
@@ -207,7 +202,7 @@ def _is_resizing(vm_state: str, task_state: str) -> bool | None:
     return vm_state == _RESIZED or task_state in _RESIZING
 
 
-def _unite(one: Instance | None, other: Instance) -> Instance:
+def _merge(one: Instance | None, other: Instance) -> Instance:
     if one is None:
         return other
     return Instance(

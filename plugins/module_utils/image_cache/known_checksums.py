@@ -12,7 +12,8 @@ import re
 from typing import Any, Mapping
 
 from .errors import ImageCacheError
-from .layout import fingerprint, printable
+from .names import fingerprint
+from .text import printable
 
 __all__ = ["parse_known_checksums"]
 

@@ -20,8 +20,8 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from .holders import is_open_elsewhere
 from .inode_flags import is_protected_by_flags
+from .open_files import is_open_elsewhere
 
 __all__ = ["Lock", "LockState", "acquire", "is_locked", "look_at_lock", "open_locks_directory", "release"]
 

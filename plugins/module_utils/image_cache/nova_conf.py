@@ -19,9 +19,9 @@ import string
 from typing import Dict, Iterable, Mapping, Sequence, Tuple
 
 from .errors import ImageCacheError, reason_of
-from .layout import printable, some_names
 from .own_address import own_address
 from .settings import OBSOLETE_OPTIONS
+from .text import printable, some_names
 
 __all__ = ["NovaConf", "read_nova_conf"]
 
@@ -37,7 +37,7 @@ Place = Tuple[str, str]
 Sections = Dict[str, Dict[str, str]]
 
 # Where each option stands, today's place first: within a file, oslo.config prefers it to a deprecated one.
-PLACES: dict[str, tuple[Place, ...]] = {
+OPTION_LOCATIONS: dict[str, tuple[Place, ...]] = {
     "instances_path": (("DEFAULT", "instances_path"),),
     "image_cache_subdirectory_name": (
         ("image_cache", "subdirectory_name"),
@@ -78,7 +78,9 @@ PLACES: dict[str, tuple[Place, ...]] = {
     "host": (("DEFAULT", "host"),),
 }
 
-_OPTION_PLACES: dict[Place, tuple[Place, ...]] = {place: places for places in PLACES.values() for place in places}
+_OPTION_PLACES: dict[Place, tuple[Place, ...]] = {
+    place: places for places in OPTION_LOCATIONS.values() for place in places
+}
 
 _MY_IP: Place = ("DEFAULT", "my_ip")
 _HOST: Place = ("DEFAULT", "host")
@@ -132,7 +134,9 @@ def read_nova_conf(
     paths = _paths([config_file] if isinstance(config_file, str) else config_file, config_dir)
     # oslo.config looks a value up in the file that was read last, and in the others only if it is not there.
     sections = [_read_file(path) for path in reversed(paths)]
-    overrides = {PLACES[name][0]: value for name, value in (given or {}).items() if name in PLACES and value}
+    overrides = {
+        OPTION_LOCATIONS[name][0]: value for name, value in (given or {}).items() if name in OPTION_LOCATIONS and value
+    }
     names = some_names(paths)
     try:
         return _find_options(_Values(sections, overrides), paths)
@@ -208,7 +212,7 @@ def _reason(exc: OSError | ValueError) -> str:
 def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
     found = {}
     ignored = []
-    for option, places in PLACES.items():
+    for option, places in OPTION_LOCATIONS.items():
         if values.raw(places) is not None:
             try:
                 found[option] = values.resolve(places)
@@ -220,7 +224,7 @@ def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
                     f"Remove it there."
                 )
     if "instances_path" not in found and values.raw((("DEFAULT", "state_path"),)) is not None:
-        found["instances_path"] = values.resolve(PLACES["instances_path"])
+        found["instances_path"] = values.resolve(OPTION_LOCATIONS["instances_path"])
     return NovaConf(found, files, ignored)
 
 
@@ -287,11 +291,11 @@ class _Values:
                     return sections[group][name]
         return None
 
-    def resolve(self, places: Sequence[Place], pending: tuple[Place, ...] = ()) -> str:
+    def resolve(self, places: Sequence[Place], being_resolved: tuple[Place, ...] = ()) -> str:
         """Return what an option stands for.
 
         :param places: where it may stand, today's place first.
-        :param pending: the options in which it was referred to, which cannot refer to each other.
+        :param being_resolved: the options in which it was referred to, which cannot refer to each other.
         :raises KeyError: no file sets it, and it has no default.
         :raises ValueError: a reference leads nowhere, or the value is too long.
         """
@@ -299,18 +303,18 @@ class _Values:
         if present not in self._known:
             raw = self.raw(places)
             value = self._default(present) if raw is None else raw
-            self._known[present] = self._substitute(present[0], value, (*pending, present))
+            self._known[present] = self._substitute(present[0], value, (*being_resolved, present))
         return self._known[present]
 
-    def reference(self, reference: str, group: str, pending: tuple[Place, ...]) -> str:
+    def reference(self, reference: str, group: str, being_resolved: tuple[Place, ...]) -> str:
         for place in _candidates(reference, group):
             places = _OPTION_PLACES.get(place, (place,))
-            if places[0] in pending:
+            if places[0] in being_resolved:
                 raise ValueError(f"${reference} refers to itself")
             if places[0] in self._overrides:
                 return self._overrides[places[0]]
             try:
-                return self.resolve(places, pending)
+                return self.resolve(places, being_resolved)
             except KeyError:
                 continue
         raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
@@ -322,9 +326,9 @@ class _Values:
             return socket.gethostname()
         return _DEFAULTS[place]
 
-    def _substitute(self, group: str, value: str, pending: tuple[Place, ...]) -> str:
+    def _substitute(self, group: str, value: str, being_resolved: tuple[Place, ...]) -> str:
         if "$" in value and len(value) <= _VALUE_LIMIT:
-            references = _References(self, group, pending)
+            references = _References(self, group, being_resolved)
             value = _Reference(value.replace("\\$", "$$")).safe_substitute(references)
         if len(value) > _VALUE_LIMIT:
             raise ValueError(f"a value is longer than {_VALUE_LIMIT} characters")
@@ -334,11 +338,11 @@ class _Values:
 class _References(Dict[str, str]):
     """What ``$name`` stands for in a value of one group."""
 
-    def __init__(self, values: _Values, group: str, pending: tuple[Place, ...]) -> None:
+    def __init__(self, values: _Values, group: str, being_resolved: tuple[Place, ...]) -> None:
         super().__init__()
         self._values = values
         self._group = group
-        self._pending = pending
+        self._pending = being_resolved
 
     def __missing__(self, reference: str) -> str:
         return self._values.reference(reference, self._group, self._pending)
@@ -347,8 +351,8 @@ class _References(Dict[str, str]):
 def _candidates(reference: str, group: str) -> list[Place]:
     """Return where the option of a reference may stand; references count from a value's present group."""
     places = [(group, reference), ("DEFAULT", reference)]
-    if reference in PLACES:
-        places.append(PLACES[reference][0])
+    if reference in OPTION_LOCATIONS:
+        places.append(OPTION_LOCATIONS[reference][0])
     named_group, dot, name = reference.partition(".")
     if dot:
         places.insert(0, (named_group, name))

@@ -53,7 +53,7 @@ def instances_path_of(disk: str, directories: Sequence[str]) -> str:
 
 
 def is_in_instance_directory(path: str, instances_path: str) -> bool:
-    """Tell whether a disk is one of an instance directory, and so found without an inventory."""
+    """Tell whether a disk is one of an instance directory, and so found without a source of instances."""
     directory, name = os.path.split(path)
     return name.startswith(_DISK_PREFIX) and os.path.dirname(directory) == instances_path
 

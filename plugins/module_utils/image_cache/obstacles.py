@@ -14,7 +14,7 @@ from typing import Mapping, NamedTuple
 
 from .errors import reason_of
 from .inode_flags import is_protected_by_flags
-from .layout import printable, some_names
+from .text import printable, some_names
 
 __all__ = [
     "Obstacles",

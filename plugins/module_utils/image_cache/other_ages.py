@@ -11,8 +11,8 @@ from typing import Sequence
 
 from .overlays import protected_files
 from .plan import Plan, age_seconds, exceeded_limits, select_removals
-from .scan import CacheFile, Snapshot
 from .settings import Settings
+from .snapshot import CacheFile, Snapshot
 
 __all__ = ["reclaimable_by_age"]
 

@@ -17,9 +17,9 @@ import struct
 from contextlib import suppress
 from typing import Iterable, Mapping
 
-from .disks import Locate, backing_path
+from .backing_chain import Resolver, backing_path
 from .errors import ImageCacheError
-from .layout import Kind, parse_name
+from .names import Kind, parse_name
 
 __all__ = ["SMALLEST_OVERLAY", "overlays_now", "protected_files", "read_backing_name", "resolve_overlays"]
 
@@ -54,14 +54,14 @@ def read_backing_name(descriptor: int) -> str | None:
 
 
 def resolve_overlays(
-    backing_names: Mapping[str, str], cache_path: str, names: Iterable[str], locate: Locate
+    backing_names: Mapping[str, str], cache_path: str, names: Iterable[str], locate: Resolver
 ) -> dict[str, tuple[str, ...]]:
     """Find the cache files that overlays in the cache are directly built on.
 
     :param backing_names: what :func:`read_backing_name` found, by the overlay's file name.
     :param cache_path: the cache directory: a relative name counts from there.
     :param names: the names of the cache's files.
-    :param locate: see :func:`instance_disks.make_locate`.
+    :param locate: see :func:`disk_references.backing_file_resolver`.
     :return: the names of the cache files under each overlay that has any: one, but for a name that is none of a file.
     """
     known = frozenset(names) if backing_names else frozenset()
@@ -73,7 +73,7 @@ def resolve_overlays(
     return found
 
 
-def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset[str], locate: Locate) -> set[str]:
+def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset[str], locate: Resolver) -> set[str]:
     base = name.rpartition("/")[2]
     if base in names:  # under whatever path: a container has another one
         return {base}
@@ -110,7 +110,7 @@ def overlays_now(
     cache_path: str,
     inodes: Mapping[str, int],
     overlays: Mapping[str, tuple[str, ...]],
-    locate: Locate,
+    locate: Resolver,
 ) -> dict[str, tuple[str, ...]]:
     """Return which overlays the cache has at this moment. Only files that are new, or others than before, are read.
 

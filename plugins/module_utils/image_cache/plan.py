@@ -14,13 +14,14 @@ from enum import Enum
 from operator import attrgetter
 from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
-from .instances import Inventory
-from .layout import Kind, fingerprint, lock_name, printable, some_names
+from .instances import Instances
+from .names import Kind, fingerprint, lock_name
 from .nova_paths import is_in_instance_directory
 from .obstacles import Obstacles, unremovable_sentence
 from .overlays import protected_files
-from .scan import CacheFile, Snapshot
 from .settings import Settings
+from .snapshot import CacheFile, Snapshot
+from .text import printable, some_names
 
 __all__ = [
     "ImageUse",
@@ -95,7 +96,7 @@ class ImageUse(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What the inventory says of use.
+    """What the instances says of use.
 
     :param owners: the instance of each directory.
     :param orphans: the directories with disks that belong to none.
@@ -114,7 +115,7 @@ class Usage(NamedTuple):
 class Verdict(NamedTuple):
     """What the policy says of one file.
 
-    :param image_id: the image that it comes from, None where no inventory names it.
+    :param image_id: the image that it comes from, None where no instances names it.
     :param removable_in: seconds until it is old enough, for a file that is not in use.
     """
 
@@ -161,7 +162,7 @@ class Plan(NamedTuple):
     :param blocked_by: why none of them can be; empty where some can, or none is to be removed.
     :param unlisted_instances: those of them that say that instances were not given.
     :param users: the hosts that nova saw using this storage within 24 hours.
-    :param inventory: the instances that it was made for.
+    :param instances: the instances that it was made for.
     :param future_users: those of them whose time is in the future, because a clock is or was wrong.
     :param warnings: sentences for the operator that stop nothing.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
@@ -178,7 +179,7 @@ class Plan(NamedTuple):
     unknown_use: tuple[str, ...]
     unlisted_instances: tuple[str, ...]
     users: tuple[str, ...]
-    inventory: Inventory
+    instances: Instances
     overlays: Mapping[str, tuple[str, ...]]
     ignored_orphans: Mapping[str, frozenset[str]]
     limit_exceeded: tuple[str, ...] = ()
@@ -188,16 +189,16 @@ class Plan(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
-def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float) -> Plan:
+def make_plan(snapshot: Snapshot, instances: Instances, settings: Settings, now: float) -> Plan:
     """Decide about every file of the cache.
 
     :param snapshot: what was found on the host.
-    :param inventory: which instances there are.
+    :param instances: which instances there are.
     :param settings: the options.
     :param now: the time, in unix seconds.
     :return: the plan.
     """
-    usage = _find_usage(snapshot, inventory, settings)
+    usage = _find_usage(snapshot, instances, settings)
     judged = tuple(_judge(file, snapshot, usage, settings, now) for file in snapshot.files)
     verdicts = _with_overlays(judged, snapshot.overlays)
     users = _recent_users(snapshot, now)
@@ -207,10 +208,10 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
     names = {verdict.file.name for verdict in verdicts if verdict.state is State.REMOVABLE}
     removable = [file for file in unused if file.name in names]
     removals, kept, causes = select_removals(removable, recognised, snapshot, settings)
-    unlisted_instances = _unlisted_instances(users, snapshot, inventory, settings, now)
+    unlisted_instances = _unlisted_instances(users, snapshot, instances, settings, now)
     unknown_use = (
         *sorted(snapshot.problems),
-        *inventory.problems,
+        *instances.problems,
         *unlisted_instances,
     )
     limit_exceeded = _limit_sentences(removals, recognised, settings)
@@ -230,7 +231,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         unknown_use=unknown_use,
         unlisted_instances=unlisted_instances,
         users=users,
-        inventory=inventory,
+        instances=instances,
         overlays=snapshot.overlays,
         ignored_orphans={
             file.name: usage.orphans.intersection(snapshot.backing[file.name])
@@ -242,7 +243,7 @@ def make_plan(snapshot: Snapshot, inventory: Inventory, settings: Settings, now:
         blocked_by=obstacles.everything if causes else "",
         future_users=tuple(host for host in users if _is_in_future(snapshot.storage_users[host], now)),
         warnings=(
-            *_of_unknown_users(usage, snapshot, inventory, settings),
+            *_of_unknown_users(usage, snapshot, instances, settings),
             *_of_times_in_future(verdicts, now),
             *_of_unknown_size(snapshot, settings),
         ),
@@ -266,16 +267,16 @@ def _missing(snapshot: Snapshot, usage: Usage, settings: Settings) -> tuple[Miss
 def used_by(file: CacheFile, snapshot: Snapshot, usage: Usage) -> tuple[str, ...]:
     """Return the instances that need a file: by their disks, or by their image or flavor."""
     by_disk = _owners(snapshot.backing.get(file.name, ()), usage)
-    by_inventory = () if file.kind is Kind.PARTIAL else usage.instances.get(file.key, ())
-    return tuple(sorted({*by_disk, *by_inventory}))
+    by_source = () if file.kind is Kind.PARTIAL else usage.instances.get(file.key, ())
+    return tuple(sorted({*by_disk, *by_source}))
 
 
-def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) -> Usage:
+def _find_usage(snapshot: Snapshot, instances: Instances, settings: Settings) -> Usage:
     owners: dict[str, str] = {}
     local: dict[str, list[str]] = {}
     remote: dict[str, list[str]] = {}
     templates: dict[str, list[str]] = {}
-    for instance in inventory.instances:
+    for instance in instances.all:
         label = instance.label
         for directory in instance.directories:
             owners[directory] = label
@@ -290,30 +291,30 @@ def _find_usage(snapshot: Snapshot, inventory: Inventory, settings: Settings) ->
     for image_id in sorted({*local, *remote}):
         here, elsewhere = local.get(image_id, []), remote.get(image_id, [])
         images[image_id] = ImageUse(len(here), len(elsewhere), tuple(sorted(here + elsewhere)))
-    instances = {key: tuple(labels) for key, labels in templates.items()}
+    by_key = {key: tuple(labels) for key, labels in templates.items()}
     for image_id, use in images.items():
         # By the id too, for it is a kernel's name.
-        instances[image_id] = instances[fingerprint(image_id)] = use.instances
+        by_key[image_id] = by_key[fingerprint(image_id)] = use.instances
     image_ids = {}
     for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
         image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
-    orphans = {name for name in snapshot.instance_directories if inventory.asked and name not in owners}
-    if inventory.earlier_directories is not None:
-        orphans &= inventory.earlier_directories
+    orphans = {name for name in snapshot.instance_directories if instances.has_source and name not in owners}
+    if instances.earlier_directories is not None:
+        orphans &= instances.earlier_directories
     if orphans:
-        named = _directories_in_domains(inventory, settings)
+        named = _directories_in_domains(instances, settings)
         owners.update({name: named[name] for name in orphans & named.keys()})
         orphans -= named.keys()
-    if not settings.protect_orphans and _unknown_users(snapshot, inventory):
+    if not settings.protect_orphans and _unknown_users(snapshot, instances):
         orphans.clear()  # any of them may be a guest of such a host
-    return Usage(owners, frozenset(orphans), images, instances, image_ids)
+    return Usage(owners, frozenset(orphans), images, by_key, image_ids)
 
 
-def _directories_in_domains(inventory: Inventory, settings: Settings) -> dict[str, str]:
+def _directories_in_domains(instances: Instances, settings: Settings) -> dict[str, str]:
     """Return the instance of each directory whose disks a domain XML names, whatever the directory is called."""
     return {
         os.path.basename(os.path.dirname(path)): instance.label
-        for instance in inventory.instances
+        for instance in instances.all
         for path, _format in instance.disks
         if is_in_instance_directory(path, settings.instances_path)
     }
@@ -373,9 +374,9 @@ def _owners(directories: Sequence[str], usage: Usage) -> tuple[str, ...]:
     return tuple(sorted({usage.owners.get(directory, directory) for directory in directories}))
 
 
-def _unknown_users(snapshot: Snapshot, inventory: Inventory) -> tuple[str, ...]:
+def _unknown_users(snapshot: Snapshot, instances: Instances) -> tuple[str, ...]:
     """Return the hosts that ever used these instances, by nova's record, and whose own are unknown."""
-    return tuple(sorted(snapshot.storage_users.keys() - inventory.hosts))
+    return tuple(sorted(snapshot.storage_users.keys() - instances.hosts))
 
 
 def _recent_users(snapshot: Snapshot, now: float) -> tuple[str, ...]:
@@ -386,18 +387,18 @@ def _is_in_future(time: float, now: float) -> bool:
     return time - now > _CLOCK_TOLERANCE_SECONDS
 
 
-def _of_unknown_users(usage: Usage, snapshot: Snapshot, inventory: Inventory, settings: Settings) -> tuple[str, ...]:
+def _of_unknown_users(usage: Usage, snapshot: Snapshot, instances: Instances, settings: Settings) -> tuple[str, ...]:
     """Say why no directory counts as an orphan, although orphans are to be ignored."""
-    users = _unknown_users(snapshot, inventory)
+    users = _unknown_users(snapshot, instances)
     # Of shared storage, one host that was told of no other knows its own instances alone.
-    is_alone = snapshot.store is not None and snapshot.store.shared and not inventory.complete_for
-    has_unknown = inventory.asked and not usage.owners.keys() >= set(snapshot.instance_directories)
+    is_alone = snapshot.storage is not None and snapshot.storage.shared and not instances.complete_for
+    has_unknown = instances.has_source and not usage.owners.keys() >= set(snapshot.instance_directories)
     if settings.protect_orphans or not users or not has_unknown or is_alone:
         return ()
     return (
         f"No directory counts as an orphan: nova's record (compute_nodes) names {some_names(users)}, whose instances "
-        f"are unknown. Add them to instances, and the hosts to instance_hosts. Hosts that are gone are named in "
-        f"instance_hosts alone (image_cache_exempt_storage_users of the role).",
+        f"are unknown. Add them to instances, and the hosts to instances_complete_for. Name hosts that are gone in "
+        f"instances_complete_for alone (image_cache_exempt_storage_users of the role).",
     )
 
 
@@ -418,47 +419,47 @@ def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, .
 
 def _of_unknown_size(snapshot: Snapshot, settings: Settings) -> tuple[str, ...]:
     """Say that a space target is ignored."""
-    store = snapshot.store
-    if settings.min_free_space is None or store is None or store.free_bytes is not None:
+    storage = snapshot.storage
+    if settings.min_free_space is None or storage is None or storage.free_bytes is not None:
         return ()
     return (
         f"min_free_space is ignored for {printable(settings.cache_path)}: its file system "
-        f"({printable(store.filesystem)}) reports no size. Set max_used_space instead.",
+        f"({printable(storage.filesystem)}) reports no size. Set max_used_space instead.",
     )
 
 
 def _unlisted_host(host: str, seen: float, now: float) -> str:
     if not _is_in_future(seen, now):
         return (
-            f"nova saw host {printable(host)} use this storage within the last 24 hours, and its instances are not "
-            f"among those given: add them to instances, and the host to instance_hosts. Or, if that is nova's name for "
-            f"this one, give it as host."
+            f"Host {printable(host)} used this storage within the last 24 hours, and its instances are unknown. Add "
+            f"them to instances, and the host to instances_complete_for. If that is nova's name of this host, give it "
+            f"as host."
         )
     return (
         f"nova's record (compute_nodes) has host {printable(host)} with a time in the future, "
         f"{(seen - now) / _DAY_SECONDS:.6g} days ahead of this host's clock, because a clock is or was wrong. So it "
-        f"counts as a user of this storage, and its instances are not among those given. Set the clocks right. Add its "
-        f"instances to instances, and the host to instance_hosts; one that is gone, to instance_hosts alone."
+        f"counts as a user of this storage, and its instances are unknown. Set the clocks right. Add its instances to "
+        f"instances, and the host to instances_complete_for. Add a host that is gone to instances_complete_for alone."
     )
 
 
 def _unlisted_instances(
-    users: Sequence[str], snapshot: Snapshot, inventory: Inventory, settings: Settings, now: float
+    users: Sequence[str], snapshot: Snapshot, instances: Instances, settings: Settings, now: float
 ) -> tuple[str, ...]:
     sentences = [
-        _unlisted_host(host, snapshot.storage_users[host], now) for host in users if host not in inventory.hosts
+        _unlisted_host(host, snapshot.storage_users[host], now) for host in users if host not in instances.hosts
     ]
-    is_empty = inventory.asked and not inventory.instances and not inventory.problems
+    is_empty = instances.has_source and not instances.all and not instances.problems
     # What backs a leftover is protected then. On shared storage, the role itself names all hosts.
-    is_local = snapshot.store is not None and not snapshot.store.shared
-    is_confirmed = is_local and settings.protect_orphans and settings.host in inventory.complete_for
+    is_local = snapshot.storage is not None and not snapshot.storage.shared
+    is_confirmed = is_local and settings.protect_orphans and settings.host in instances.complete_for
     if is_empty and snapshot.instance_directories and not is_confirmed:
         sentences.append(
             f"No source listed any instance, but {len(snapshot.instance_directories)} directories hold disks, "
             f"{some_names(snapshot.instance_directories)} among them. Either the sources are wrong: check instances, "
             f"libvirt and libvirt_config_path. Or the host has no instances, and these are leftovers: set "
             f"libvirt: false and give no instances; or, on a local disk and with orphans: protect, name this host "
-            f"({printable(settings.host)}) in instance_hosts."
+            f"({printable(settings.host)}) in instances_complete_for."
         )
     return tuple(sentences)
 
@@ -530,7 +531,7 @@ def _bytes_to_free(recognised: Sequence[CacheFile], snapshot: Snapshot, settings
     wanted = []
     if settings.max_used_space is not None:
         wanted.append(sum(file.allocated_bytes for file in recognised) - settings.max_used_space)
-    free_bytes = snapshot.store.free_bytes if snapshot.store else None
+    free_bytes = snapshot.storage.free_bytes if snapshot.storage else None
     if settings.min_free_space is not None and free_bytes is not None:
         wanted.append(settings.min_free_space - free_bytes)
     return max(wanted, default=math.inf)

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from .apply import Outcome, apply_plan, rehearse_plan
-from .audit import corruption, look, verify
-from .disks import RunCommand
+from .apply import Outcome, apply_plan, dry_run_plan
+from .audit import corruption_error, inspect_and_plan, verify
+from .backing_chain import RunCommand
 from .errors import ImageCacheError
-from .layout import printable
 from .plan import Plan, State
-from .report import describe, describe_files, reasons_of, reclaimable_bytes, warnings
-from .scan import names_by_inode, read_disks
+from .result import describe, describe_files, reasons_of, reclaimable_bytes, warnings
 from .settings import Settings
+from .snapshot import names_by_inode, read_disks
+from .text import printable
 
 __all__ = ["PruneResult", "prune"]
 
@@ -50,15 +50,17 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
 
     The other parameters are those of :func:`audit.audit`.
     """
-    settings, snapshot, plan = look(params, now, run_command)
+    settings, snapshot, plan = inspect_and_plan(params, now, run_command)
     if check_mode or not snapshot.exists:
-        outcome = rehearse_plan(plan, settings)
+        outcome = dry_run_plan(plan, settings)
     else:
         outcome = apply_plan(
             plan,
             settings,
-            shared=snapshot.store is None or snapshot.store.shared,
-            read_disks=lambda: read_disks(settings, names_by_inode(snapshot.files), snapshot.other_disks, run_command),
+            shared=snapshot.storage is None or snapshot.storage.shared,
+            read_disks=lambda: read_disks(
+                settings, names_by_inode(snapshot.files), snapshot.external_disks, run_command
+            ),
         )
     failure = None
     verification = None
@@ -71,12 +73,12 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             now,
             run_command,
             removed=frozenset(file.name for file in outcome.removed),
-            may_store=not check_mode,
+            may_save=not check_mode,
             is_dry_run=check_mode,
         )
     except ImageCacheError as exc:
         failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
-    errors = [_error(plan, outcome, settings), failure, corruption(verification, settings)]
+    errors = [_error(plan, outcome, settings), failure, corruption_error(verification, settings)]
     saved = [file.name for file in verification.saved] if verification else []
     done = _describe_outcome(outcome)
     done["saved_checksums"] = [printable(f"{settings.cache_path}/{name}") for name in saved]

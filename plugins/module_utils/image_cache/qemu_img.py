@@ -13,9 +13,9 @@ import re
 import shutil
 from typing import Any
 
-from .disks import QEMU_IMG_HUNG, Image, RunCommand
+from .backing_chain import QEMU_IMG_HUNG, Image, RunCommand
 from .errors import ImageCacheError, reason_of
-from .layout import printable
+from .text import printable
 
 __all__ = ["read_image_by_qemu_img"]
 

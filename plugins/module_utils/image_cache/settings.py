@@ -19,8 +19,9 @@ from typing import (
 )
 
 from .errors import ImageCacheError
-from .layout import LOCKS_DIRECTORY, Kind, fingerprint, parse_name, printable
+from .names import LOCKS_DIRECTORY, Kind, fingerprint, parse_name
 from .nova_paths import path_on_host
+from .text import printable
 
 if TYPE_CHECKING:
     from .images import GlanceImages

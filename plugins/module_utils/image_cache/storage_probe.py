@@ -15,8 +15,8 @@ from contextlib import suppress
 from typing import Callable, NoReturn, Sequence
 
 from .errors import ImageCacheError
-from .layout import printable
-from .store import MOUNTS, is_shared
+from .storage import MOUNTS, is_shared
+from .text import printable
 
 __all__ = ["may_hang", "require_answer", "unanswered_path"]
 

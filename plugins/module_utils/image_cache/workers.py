@@ -13,7 +13,7 @@ from typing import Any, Callable, NamedTuple, Sequence
 
 from .errors import ImageCacheError
 
-__all__ = ["spread"]
+__all__ = ["map_in_processes"]
 
 _ITEMS_WORTH_A_PROCESS = 500
 _MOST_PROCESSES = 8
@@ -24,7 +24,7 @@ class _Worker(NamedTuple):
     pipe: int
 
 
-def spread(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> list[Any]:
+def map_in_processes(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> list[Any]:
     """Do a work on a list of names, in parts: one by this process, the others by forked ones.
 
     Reading many small files waits for system calls, or for a file server, and Python's threads do

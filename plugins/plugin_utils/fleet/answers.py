@@ -44,7 +44,7 @@ _SHARED_USE = {
     "keep_files": [str],
 }
 _CHECKSUMS = {
-    **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "left_files"), int),
+    **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "deferred_files"), int),
     "oldest_verification_seconds": (float, int, None),
 }
 _FOUND = {
@@ -52,7 +52,7 @@ _FOUND = {
     "exists": bool,
     "now": (float, int),
     "host": str,
-    "store": {
+    "storage": {
         "id": _MAYBE_TEXT,
         "instances_id": _MAYBE_TEXT,
         "filesystem": _MAYBE_TEXT,
@@ -74,7 +74,7 @@ _FOUND = {
     "limit_exceeded": [str],
     "checksums": (_CHECKSUMS, None),
     "policy": _POLICY,
-    "shared_use": (_SHARED_USE, None),
+    "for_members": (_SHARED_USE, None),
 }
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
@@ -137,9 +137,9 @@ class HostAnswer:
         return "" if self.image_cache is None else posixpath.basename(self.image_cache["cache_path"])
 
     @property
-    def shared_use(self) -> Mapping[str, Any]:
+    def for_members(self) -> Mapping[str, Any]:
         """What other hosts on its instances have to know of it; empty where it shares none."""
-        return {} if self.image_cache is None else self.image_cache["shared_use"] or {}
+        return {} if self.image_cache is None else self.image_cache["for_members"] or {}
 
 
 def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in_batch: bool = True) -> HostAnswer:

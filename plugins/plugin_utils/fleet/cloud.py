@@ -16,9 +16,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
     parse_record,
-    records_of,
+    to_records,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 __all__ = ["REQUEST_SECONDS", "CloudAnswer", "ask", "interpret"]
 
@@ -126,7 +126,7 @@ def interpret(
         for places in found.values():
             is_in_one_place = len({place for place, _instance in places}) == 1
             for place, instance in places:
-                records = [{key: _as_utf8(value) for key, value in record.items()} for record in records_of(instance)]
+                records = [{key: _as_utf8(value) for key, value in record.items()} for record in to_records(instance)]
                 instances.setdefault(_as_utf8(place) if is_in_one_place else _ANY_STORAGE, []).extend(records)
         parsed_images = {image["id"]: image for image in map(_parse_image, images)}
     except ImageCacheError as exc:

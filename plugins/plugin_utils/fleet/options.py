@@ -23,7 +23,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images i
     read_glance_images,
     unknown_image,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, records_of
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, to_records
 
 PREFIX = "image_cache_"
 RESULT = "image_cache_result"
@@ -70,7 +70,7 @@ class FleetOptions:
     :param storage_group: the inventory group whose hosts share its storage.
     :param storage_members: the names of those hosts, or how many there must be; None where it is not set.
     :param exempt_storage_users: hosts that need nothing of any storage any more.
-    :param instance_hosts: hosts whose instances are all among those given.
+    :param instances_complete_for: hosts whose instances are all among those given.
     :param fleet_max_removal_percent: the fleet's limit, in percent of the bytes.
     :param limits: the module's limits and space targets that are set: numbers, and bytes.
     :param keep_images: the ids of images whose files are kept.
@@ -94,7 +94,7 @@ class FleetOptions:
     storage_group: str = ""
     storage_members: tuple[str, ...] | int | None = None
     exempt_storage_users: tuple[str, ...] = ()
-    instance_hosts: tuple[str, ...] = ()
+    instances_complete_for: tuple[str, ...] = ()
     fleet_max_removal_percent: float | None = None
     limits: Mapping[str, int] = field(default_factory=dict)
     keep_images: tuple[str, ...] = ()
@@ -172,8 +172,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     kept_ids, kept_names = _kept_images(module, asks_api=source == "openstack")
     if "keep_images" in module:
         module["keep_images"] = as_records(kept_ids)
-    complete = _names(values, "image_cache_instance_hosts")
-    module["instance_hosts"] = list(dict.fromkeys([*complete, *exempt]))
+    complete = _names(values, "image_cache_instances_complete_for")
+    module["instances_complete_for"] = list(dict.fromkeys([*complete, *exempt]))
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True
@@ -188,7 +188,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         storage_group=group,
         storage_members=_storage_members(values),
         exempt_storage_users=exempt,
-        instance_hosts=complete,
+        instances_complete_for=complete,
         fleet_max_removal_percent=read_percent(values.get("image_cache_fleet_max_removal_percent")),
         limits=_limits(values),
         keep_images=kept_ids,
@@ -353,7 +353,7 @@ def _instances(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | Non
                 "again."
             ) from exc
         if instance is not None:
-            records += records_of(instance)
+            records += to_records(instance)
     return tuple(records)
 
 

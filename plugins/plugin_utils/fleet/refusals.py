@@ -45,7 +45,7 @@ def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> lis
         reasons += [
             f"On {host.name}: {problem}"
             for host in _with_neighbours(storage)
-            for problem in host.shared_use.get("problems", ())
+            for problem in host.for_members.get("problems", ())
         ]
     return list(dict.fromkeys(reasons))
 
@@ -140,7 +140,9 @@ def _absent(storage: Storage, fleet: Fleet) -> list[HostAnswer]:
 def _strangers(storage: Storage, fleet: Fleet) -> list[str]:
     """Return the users of a storage, by nova's names, of whose instances nothing is known."""
     hosts = _with_neighbours(storage)
-    known = fleet.exempt.union((host.nova_name for host in hosts), *(host.options.instance_hosts for host in hosts))
+    known = fleet.exempt.union(
+        (host.nova_name for host in hosts), *(host.options.instances_complete_for for host in hosts)
+    )
     return sorted(storage.users - known)
 
 
@@ -243,9 +245,9 @@ def _contradictions(storage: Storage) -> Iterator[str]:
     seen: dict[frozenset[int], HostAnswer] = {}
     for host, found in zip(storage.members, storage.found, strict=True):
         # Files may come and go between two looks, so it is enough that two hosts have seen one file in common.
-        sample = frozenset(host.shared_use.get("sample_ids", ()))
+        sample = frozenset(host.for_members.get("sample_ids", ()))
         other = next((one for of_one, one in seen.items() if of_one != sample and of_one.isdisjoint(sample)), None)
-        if found["shared_use"]:
+        if found["for_members"]:
             seen.setdefault(sample, host)
         if storage.is_one_machine:
             yield from _one_machine_disagreements(host, found, first, first_found)
@@ -254,9 +256,9 @@ def _contradictions(storage: Storage) -> Iterator[str]:
                 f"{host.name} shares this storage and has no directory {found['cache_path']}, so it may be looking at "
                 "another one. Mount the storage there."
             )
-        elif found["shared_use"] is None and storage.group:
+        elif found["for_members"] is None and storage.group:
             yield _looked_at_alone(host)
-        elif found["shared_use"] is None:
+        elif found["for_members"] is None:
             others = _names(one for one in storage.members if one is not host)
             yield (
                 f"{host.name} has the same storage id as {others}, on a disk of its own: they may be clones with one "
@@ -274,7 +276,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
                 f"{first_found['cache_path']}. nova needs one instances_path on all hosts that share it. Mount it at "
                 "one path."
             )
-        elif first_found["shared_use"]:
+        elif first_found["for_members"]:
             yield from _policy_disagreements(host.name, found, first.name, first_found)
 
 
@@ -282,7 +284,7 @@ def _of_neighbours(storage: Storage) -> Iterator[str]:
     """Yield the hosts on the same instances that did not say what they use, or that have another path for them."""
     first = storage.members[0]
     for host in _with_neighbours(storage) if storage.neighbours else ():
-        if not host.shared_use:
+        if not host.for_members:
             yield _looked_at_alone(host)
         elif host.instances_path != first.instances_path:
             yield (

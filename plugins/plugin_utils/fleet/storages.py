@@ -100,7 +100,7 @@ class Storage:
     @property
     def is_on_network(self) -> bool:
         """Whether its file system is one that several hosts can mount, or was declared to be."""
-        return any(found["store"]["shared"] for found in self.found)
+        return any(found["storage"]["shared"] for found in self.found)
 
     @property
     def is_one_machine(self) -> bool:
@@ -120,12 +120,12 @@ class Storage:
     @property
     def users(self) -> frozenset[str]:
         """The hosts that nova saw use its instances lately, by nova's names."""
-        return frozenset(user for found in self.found for user in (found["shared_use"] or found["store"])["users"])
+        return frozenset(user for found in self.found for user in (found["for_members"] or found["storage"])["users"])
 
     @property
     def future_users(self) -> frozenset[str]:
         """Those of them that nova's record has with a time in the future, because a clock is or was wrong."""
-        return frozenset(user for host in self.members for user in host.shared_use.get("future_users", ()))
+        return frozenset(user for host in self.members for user in host.for_members.get("future_users", ()))
 
     @property
     def is_registered(self) -> bool:
@@ -135,7 +135,7 @@ class Storage:
     @property
     def samples(self) -> frozenset[frozenset[int]]:
         """The ids of a few of its files, as each member saw them; empty if it has none."""
-        return frozenset(frozenset(host.shared_use.get("sample_ids", ())) for host in self.members) - {frozenset()}
+        return frozenset(frozenset(host.for_members.get("sample_ids", ())) for host in self.members) - {frozenset()}
 
     @property
     def pruner(self) -> HostAnswer:
@@ -198,7 +198,7 @@ def storage_id(host: HostAnswer, group: str) -> str | None:
     """
     if group:
         return f"group:{group}:{host.cache_name}"
-    return None if host.image_cache is None else host.image_cache["store"]["id"]
+    return None if host.image_cache is None else host.image_cache["storage"]["id"]
 
 
 def group_into_storages(fleet: Fleet) -> list[Storage]:
@@ -233,8 +233,8 @@ def group_into_storages(fleet: Fleet) -> list[Storage]:
 def _instances_of(host: HostAnswer, group_of: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what tells the instances of a host from others, by its file system and its group; empty if not shared."""
     by_group = [("group", group_of[host.name])] if host.name in group_of else []
-    instances_id = (host.image_cache or {})["store"].get("instances_id")
-    return [("id", instances_id), *by_group] if host.shared_use and instances_id else by_group
+    instances_id = (host.image_cache or {})["storage"].get("instances_id")
+    return [("id", instances_id), *by_group] if host.for_members and instances_id else by_group
 
 
 def _neighbours(
@@ -264,23 +264,25 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
     """
     pruner = storage.pruner
     others = [host for host in storage.members if host is not pruner]
-    exempt = fleet.exempt.union(*(host.options.instance_hosts for host in (*storage.members, *storage.neighbours)))
+    exempt = fleet.exempt.union(
+        *(host.options.instances_complete_for for host in (*storage.members, *storage.neighbours))
+    )
     complete = storage.nova_names.union(exempt, (host.nova_name for host in storage.neighbours))
     if not storage.needs_hand_off:
         # Another host may have named an exempt one that nova saw here.
-        own = {*pruner.options.instance_hosts, *pruner.options.exempt_storage_users}
-        return {"instance_hosts": sorted(complete)} if storage.users & exempt - own else {}
+        own = {*pruner.options.instances_complete_for, *pruner.options.exempt_storage_users}
+        return {"instances_complete_for": sorted(complete)} if storage.users & exempt - own else {}
     options: dict[str, Any] = {
-        "instance_hosts": sorted(complete),
+        "instances_complete_for": sorted(complete),
         "keep_files": _united(
             [host.options.keep_files for host in storage.members]
-            + [host.shared_use.get(key, ()) for host in others for key in ("keep_files", "held")]
+            + [host.for_members.get(key, ()) for host in others for key in ("keep_files", "held")]
         ),
         "keep_images": as_records(
             _united(
                 [host.options.keep_images for host in storage.members]
                 + [fleet.images_kept_by_name(host)[0] for host in storage.members]
-                + [host.shared_use.get("keep_images", ()) for host in others]
+                + [host.for_members.get("keep_images", ()) for host in others]
             )
         ),
         **_strictest_limits(storage.members),
@@ -289,7 +291,7 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
     if not storage.is_one_machine or storage.clouds:
         options["instances"] = [
             *_given_instances(others, pruner.options.records_digest),
-            *(record for host in others for record in host.shared_use.get("instances", ())),
+            *(record for host in others for record in host.for_members.get("instances", ())),
             *(
                 record
                 for key in sorted(storage.clouds)
@@ -326,7 +328,7 @@ def _instances_of_neighbours(storage: Storage, fleet: Fleet) -> Iterator[dict[st
     known: set[tuple[str, str]] = set()
     records = [
         *_given_instances(storage.neighbours, storage.pruner.options.records_digest),
-        *(record for host in storage.neighbours for record in host.shared_use.get("instances", ())),
+        *(record for host in storage.neighbours for record in host.for_members.get("instances", ())),
         *(
             record
             for key in sorted(_clouds_of(storage.neighbours))

@@ -94,7 +94,7 @@ def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
     refused = list(dict.fromkeys([*storage.refused, *image_cache["unknown_use"], *image_cache["limit_exceeded"]]))
     described = {
         "id": storage.id,
-        **{name: image_cache["store"][name] for name in ("filesystem", "shared", "free_bytes", "total_bytes")},
+        **{name: image_cache["storage"][name] for name in ("filesystem", "shared", "free_bytes", "total_bytes")},
         "hosts": list(storage.members),
         "pruner": storage.pruner,
         "state": "refused" if refused else "pruned" if "removed" in image_cache else "audited",

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind as FileKind
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind as FileKind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
 
 from .text import some_names
 

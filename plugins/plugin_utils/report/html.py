@@ -23,7 +23,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .alarms import fleet_alarms
 from .bars import Part, divide

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .alarms import Alarm, Item, Kind, storage_alarms
 from .text import columns, some_names, wrap
@@ -213,13 +213,13 @@ def _verified(checksums: Mapping[str, Any]) -> str:
     age = "some were never verified" if oldest is None else f"the oldest verification was {age_text(oldest)}"
     return (
         f"{checksums['verified_files']} files, {size_text(checksums['verified_bytes'])}, were verified now, "
-        f"{checksums['trusted_files']} lately, {checksums['left_files']} are deferred; {age}"
+        f"{checksums['trusted_files']} lately, {checksums['deferred_files']} are deferred; {age}"
     )
 
 
 def _file_system(image_cache: Mapping[str, Any]) -> str:
     # The modules' own name for the storage.
-    storage = image_cache["store"]
+    storage = image_cache["storage"]
     shared = ", shared" if storage["shared"] else ""
     text = f"the file system there reports no size ({storage['filesystem']}{shared})"
     free, total = storage["free_bytes"], storage["total_bytes"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator, Sequence
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import printable
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 __all__ = ["columns", "some_names", "wrap"]
 

@@ -73,7 +73,7 @@ class TestLook:
     def test_host_is_audited_where_no_prune_is_asked_for(self) -> None:
         host = Host({"ansible_facts": {"image_cache": CACHE}, "invocation": {}, "diff": []})
         result = host.run({"image_cache_keep_files": ["x"]})
-        assert host.calls == [(AUDIT, {"instance_hosts": [], "keep_files": ["x"]}, True)]
+        assert host.calls == [(AUDIT, {"instances_complete_for": [], "keep_files": ["x"]}, True)]
         assert result == {
             "image_cache": CACHE,
             "changed": False,
@@ -87,7 +87,7 @@ class TestLook:
     def test_host_is_pruned_in_check_mode_where_its_prune_is_asked_for(self, variables: dict[str, Any]) -> None:
         host = Host({"changed": True, "image_cache": CACHE})
         result = host.run(variables)
-        assert host.calls == [(PRUNE, {"instance_hosts": []}, True)]
+        assert host.calls == [(PRUNE, {"instances_complete_for": []}, True)]
         assert (result["changed"], result["would_change"], result["options"]) == (False, True, {"prune": True})
 
     def test_host_that_the_inventory_keeps_from_being_pruned_is_audited(self) -> None:
@@ -165,7 +165,7 @@ class TestAct:
         [(name, options, check_mode)] = host.calls
         assert (name, check_mode) == (PRUNE, False)
         assert [record["uuid"] for record in options["instances"]] == ["2", "1"]
-        assert (options["keep_files"], options["max_removals"], options["instance_hosts"]) == (["z"], 3, [])
+        assert (options["keep_files"], options["max_removals"], options["instances_complete_for"]) == (["z"], 3, [])
         assert (result["changed"], result["state"], result["removed"], result["reclaimed_bytes"]) == (
             True,
             "pruned",
@@ -177,7 +177,7 @@ class TestAct:
     def test_dry_run_of_a_shared_storage_is_one_with_its_hand_off(self) -> None:
         host = Host(check_mode=True)
         host.act(HostDecision(Action.PRUNE, {"keep_files": ["z"]}))
-        assert host.calls == [(PRUNE, {"instance_hosts": [], "keep_files": ["z"]}, True)]
+        assert host.calls == [(PRUNE, {"instances_complete_for": [], "keep_files": ["z"]}, True)]
 
     @pytest.mark.parametrize("failure", ["", "One is corrupt."])
     def test_dry_run_of_a_host_alone_is_the_look(self, failure: str) -> None:
@@ -198,7 +198,7 @@ class TestAct:
     def test_pruner_of_an_audit_looks_again_with_its_hand_off(self) -> None:
         host = Host({"ansible_facts": {"image_cache": {**CACHE, "unknown_use": ["u"]}}})
         result = host.act(HostDecision(Action.LOOK, {"instances": []}))
-        assert host.calls == [(AUDIT, {"instance_hosts": [], "instances": []}, False)]
+        assert host.calls == [(AUDIT, {"instances_complete_for": [], "instances": []}, False)]
         assert (result["state"], result["refused"]) == ("audited", [])
 
     @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import find_store
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
     IMAGE,
@@ -144,9 +144,9 @@ class TestAHostWithoutACache:
         result = host.audit()
         assert result.facts["exists"] is False
         assert result.facts["cache_path"] == str(host.cache_path)
-        assert result.facts["store"] == {
+        assert result.facts["storage"] == {
             "id": None,
-            "instances_id": find_store(str(host.instances_path)).store_id,
+            "instances_id": find_storage(str(host.instances_path)).id,
             "filesystem": None,
             "shared": None,
             "users": [],
@@ -155,27 +155,27 @@ class TestAHostWithoutACache:
         }
         assert result.facts["summary"]["total"] == {"files": 0, "allocated_bytes": 0}
         assert warnings(result) == []
-        assert result.facts["shared_use"] is None
+        assert result.facts["for_members"] is None
 
     def test_other_hosts_on_shared_instances_are_told_of_its_own(self, host: Host) -> None:
         host.cache_path.rmdir()
         host.domain_xml("uuid-1", "instance-1", "image-1")
         facts = host.audit(libvirt=True, shared_storage=True).facts
-        assert [record["uuid"] for record in facts["shared_use"]["instances"]] == ["uuid-1"]
+        assert [record["uuid"] for record in facts["for_members"]["instances"]] == ["uuid-1"]
 
 
 class TestTheStore:
     def test_hosts_that_used_it_within_a_day_are_named(self, host: Host) -> None:
         host.compute_nodes({"other": host.now - HOUR, NAME: host.now, "gone": host.now - DAY - 1})
         facts = host.audit().facts
-        assert facts["store"]["users"] == ["other", NAME]
+        assert facts["storage"]["users"] == ["other", NAME]
         [sentence] = facts["unknown_use"]
         assert "other" in sentence
 
     def test_its_id_does_not_depend_on_the_path_that_was_given(self, host: Host) -> None:
         (host.root / "alias").symlink_to("instances")
         alias = host.audit(instances_path=str(host.root / "alias")).facts
-        assert alias["store"]["id"] == host.audit().facts["store"]["id"]
+        assert alias["storage"]["id"] == host.audit().facts["storage"]["id"]
         assert alias["cache_path"] != host.audit().facts["cache_path"]
 
 
@@ -183,13 +183,13 @@ class TestSharedStorage:
     """What another host, which prunes the same storage, cannot see of this one."""
 
     def use(self, host: Host, **given: Any) -> Any:
-        return host.audit(libvirt=True, shared_storage=True, **given).facts["shared_use"]
+        return host.audit(libvirt=True, shared_storage=True, **given).facts["for_members"]
 
     def test_a_local_disk_has_no_other_hosts(self, host: Host) -> None:
         host.domain_xml(UUID, "instance-0000000a", IMAGE)
         facts = host.audit(libvirt=True).facts
-        assert (facts["store"]["shared"], facts["shared_use"]) == (False, None)
-        assert host.audit(shared_storage=True).facts["store"]["shared"] is True
+        assert (facts["storage"]["shared"], facts["for_members"]) == (False, None)
+        assert host.audit(shared_storage=True).facts["storage"]["shared"] is True
 
     def test_libvirts_instances_are_handed_on(self, host: Host) -> None:
         host.domain_xml(UUID, "instance-0000000a", IMAGE, swap=64, ephemeral=1)
@@ -268,8 +268,8 @@ class TestSharedStorage:
         names = [f"compute-{number:04}" for number in range(100)]
         host.compute_nodes(dict.fromkeys(names, host.now))
         facts = host.audit(details="summary", libvirt=True, shared_storage=True).facts
-        assert len(facts["store"]["users"]) < 100
-        assert facts["shared_use"]["users"] == names
+        assert len(facts["storage"]["users"]) < 100
+        assert facts["for_members"]["users"] == names
 
     def test_nobody_is_warned_of_what_only_the_other_hosts_can_tell(self, host: Host) -> None:
         host.compute_nodes({"compute-9": host.now})
@@ -285,22 +285,13 @@ class TestSharedStorage:
         changed = {option: not value if isinstance(value, bool) else 5 for option, value in policy.items()}
         changed["orphans"] = "ignore"
         facts = host.audit(shared_storage=True, keep_images=["b", "a"], glance_images=["a", "b"], **changed).facts
-        assert (facts["policy"], facts["shared_use"]["keep_images"]) == (changed, ["a", "b"])
-
-    def test_hosts_that_were_given_the_same_instances_can_be_told(self, host: Host) -> None:
-        one, other = {"uuid": "1"}, {"uuid": "2"}
-        host.domain_xml(UUID, "instance-0000000a", IMAGE)
-        given = [self.use(host, instances=these)["given"] for these in ([one, other], [other, one], [one], [])]
-        assert given[0] == given[1]
-        assert len({*given, self.use(host)["given"]}) == 3
-        of_images = [self.use(host, instances=[{**one, "image_ref": image}])["given"] for image in "ab"]
-        assert len({*given, *of_images}) == 5
+        assert (facts["policy"], facts["for_members"]["keep_images"]) == (changed, ["a", "b"])
 
     def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
         host.compute_nodes({"other": host.now})
         facts = host.audit(libvirt=True, shared_storage=True).facts
         assert len(facts["unknown_use"]) == 1
-        assert facts["shared_use"]["problems"] == []
+        assert facts["for_members"]["problems"] == []
 
 
 class TestStrangeNames:
@@ -320,7 +311,7 @@ class TestStrangeNames:
                 pass
             os.mkdir(os.path.join(instances, name))
             host.overlay(os.fsdecode(name), b"../_base/gone " + name)
-        result = host.audit(instances=[], instance_hosts=[NAME])
+        result = host.audit(instances=[], instances_complete_for=[NAME])
         text = json.dumps(result.facts, ensure_ascii=False).encode()
         assert json.loads(text) == result.facts
         shown = ["new\\nline", "not UTF-8 \\xff\\xfe", "снимок", "\\x1b[31mred", "tab\\t", "{{ lookup('pipe', 'id') }}"]

@@ -15,7 +15,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_xml import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, collect, parse_record
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
+    Instance,
+    build_inventory,
+    parse_record,
+)
 from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.constants import IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.domains import nova_domain
@@ -163,16 +167,16 @@ class TestDomainFiles:
 
     def problem(self, path: Path) -> str:
         """What is wrong with one file beside a good one."""
-        inventory = collect(None, [], str(path), "vm")
-        assert inventory.instances == (Instance(UUID, NAME, "vm"),)
-        (problem,) = inventory.problems
+        instances = build_inventory(None, [], str(path), "vm")
+        assert instances.all == (Instance(UUID, NAME, "vm"),)
+        (problem,) = instances.problems
         return problem
 
     def test_only_xml_is_read(self, path: Path) -> None:
         (path / "networks").mkdir()
         (path / "autostart").mkdir()
         (path / "good.xml.bak").write_text("<")
-        assert collect(None, [], str(path), "vm").problems == ()
+        assert build_inventory(None, [], str(path), "vm").problems == ()
 
     def test_broken_xml(self, path: Path) -> None:
         (path / "bad.xml").write_text("<domain>")
@@ -186,7 +190,7 @@ class TestDomainFiles:
 
     def test_just_a_mebibyte(self, path: Path) -> None:
         (path / "good.xml").write_bytes(nova_domain() + b" " * ((1 << 20) - len(nova_domain())))
-        assert collect(None, [], str(path), "vm").problems == ()
+        assert build_inventory(None, [], str(path), "vm").problems == ()
 
     def test_a_fifo_holds_nobody_up(self, path: Path) -> None:
         os.mkfifo(path / "fifo.xml")
@@ -201,17 +205,17 @@ class TestDomainFiles:
         assert f"{path}/\\xff\\n.xml cannot be understood" in self.problem(path)
 
     def test_no_directory(self, path: Path) -> None:
-        inventory = collect([{"uuid": "given"}], [], str(path / "missing"), "vm")
-        assert [instance.uuid for instance in inventory.instances] == ["given"]
-        (problem,) = inventory.problems
+        instances = build_inventory([{"uuid": "given"}], [], str(path / "missing"), "vm")
+        assert [instance.uuid for instance in instances.all] == ["given"]
+        (problem,) = instances.problems
         assert problem.startswith(f"libvirt_config_path {path}/missing cannot be read")
         assert "set libvirt: false" in problem
 
     def test_then_this_host_is_not_spoken_for(self, path: Path) -> None:
-        assert collect(None, [], str(path / "missing"), "vm").hosts == frozenset()
+        assert build_inventory(None, [], str(path / "missing"), "vm").hosts == frozenset()
 
     def test_a_file_in_its_place(self, path: Path) -> None:
-        (problem,) = collect(None, [], str(path / "good.xml"), "vm").problems
+        (problem,) = build_inventory(None, [], str(path / "good.xml"), "vm").problems
         assert problem.startswith(f"libvirt_config_path {path}/good.xml cannot be read")
 
     @needs_root
@@ -219,13 +223,13 @@ class TestDomainFiles:
         path = public_host.libvirt_path
         (path / "private.xml").write_bytes(nova_domain())
         (path / "private.xml").chmod(0o600)
-        (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
+        (problem,) = as_nobody(lambda: build_inventory(None, [], str(path), "vm")).problems
         assert (
             problem
             == f"The domain XML {path}/private.xml cannot be read: Permission denied. Run as root (become: true)."
         )
         path.chmod(0o700)
-        (problem,) = as_nobody(lambda: collect(None, [], str(path), "vm")).problems
+        (problem,) = as_nobody(lambda: build_inventory(None, [], str(path), "vm")).problems
         assert problem.startswith(f"libvirt_config_path {path} cannot be read")
 
 

@@ -19,10 +19,10 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import hashing
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import (
-    Pace,
-    in_background,
-    on_all_cores,
+    RateLimiter,
+    map_in_threads,
     read_digests,
+    run_at_idle_priority,
     thread_count,
 )
 from ansible_collections.stackops.nova.tests.support.host import Host
@@ -78,18 +78,18 @@ class TestReadDigests:
     def test_each_is_the_one_of_the_whole_file(self, file: Path, size: int) -> None:
         os.truncate(file, size)
         with opened(file) as descriptor:
-            digests = read_digests(descriptor, ALGORITHMS, Pace())
+            digests = read_digests(descriptor, ALGORITHMS, RateLimiter())
         assert digests == {name: hashlib.new(name, file.read_bytes()).hexdigest() for name in ALGORITHMS}
 
     def test_there_is_none_where_no_time_is_left(self, file: Path) -> None:
         with opened(file) as descriptor:
-            assert read_digests(descriptor, ["sha1"], Pace(seconds=0)) is None
+            assert read_digests(descriptor, ["sha1"], RateLimiter(seconds=0)) is None
             assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
 
     def test_nor_where_the_time_ends_before_the_file(self, file: Path, clock: Clock) -> None:
         started = clock.now
         with opened(file) as descriptor:
-            assert read_digests(descriptor, ["sha1"], Pace(SIZE // 10, seconds=5)) is None
+            assert read_digests(descriptor, ["sha1"], RateLimiter(SIZE // 10, seconds=5)) is None
             assert 0 < os.lseek(descriptor, 0, os.SEEK_CUR) < SIZE
         assert clock.now == started + 5
 
@@ -97,51 +97,51 @@ class TestReadDigests:
     def test_with_time_for_all_of_it_the_rate_is_kept(self, file: Path, clock: Clock, seconds: int | None) -> None:
         started = clock.now
         with opened(file) as descriptor:
-            digests = read_digests(descriptor, ["sha1"], Pace(SIZE // 10, seconds))
+            digests = read_digests(descriptor, ["sha1"], RateLimiter(SIZE // 10, seconds))
         assert digests == {"sha1": hashlib.sha1(file.read_bytes()).hexdigest()}
         assert clock.now - started == pytest.approx(10)
 
     def test_what_cannot_be_read_is_an_error_and_no_digest(self, tmp_path: Path) -> None:
         with opened(tmp_path) as descriptor, pytest.raises(IsADirectoryError):
-            read_digests(descriptor, ["sha1"], Pace())
+            read_digests(descriptor, ["sha1"], RateLimiter())
 
 
 class TestPace:
     def test_without_limits_nobody_waits_and_it_is_never_over(self, clock: Clock) -> None:
         started = clock.now
-        pace = Pace()
-        pace.spend(1 << 60)
+        rate_limiter = RateLimiter()
+        rate_limiter.throttle(1 << 60)
         assert clock.now == started
         clock.now += 1e9
-        assert not pace.is_over()
+        assert not rate_limiter.is_expired()
 
     def test_it_is_over_when_its_time_is_used_up(self, clock: Clock) -> None:
-        pace = Pace(seconds=5)
+        rate_limiter = RateLimiter(seconds=5)
         clock.now += 4.9
-        assert not pace.is_over()
+        assert not rate_limiter.is_expired()
         clock.now += 0.2
-        assert pace.is_over()
+        assert rate_limiter.is_expired()
 
     def test_two_who_read_at_once_share_the_rate(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         naps: list[float] = []
         monkeypatch.setattr(clock, "sleep", naps.append)  # the second has read before the first has slept
-        pace = Pace(100)
-        pace.spend(100)
-        pace.spend(100)
+        rate_limiter = RateLimiter(100)
+        rate_limiter.throttle(100)
+        rate_limiter.throttle(100)
         assert naps == [1, 2]
 
     def test_what_was_not_read_earlier_is_not_made_up_for(self, clock: Clock) -> None:
-        pace = Pace(100)
+        rate_limiter = RateLimiter(100)
         clock.now += 3600
         later = clock.now
-        pace.spend(100)
+        rate_limiter.throttle(100)
         assert clock.now == later + 1
 
     def test_after_its_time_nobody_waits(self, clock: Clock) -> None:
-        pace = Pace(100, seconds=5)
+        rate_limiter = RateLimiter(100, seconds=5)
         clock.now += 6
         late = clock.now
-        pace.spend(100)
+        rate_limiter.throttle(100)
         assert clock.now == late
 
 
@@ -153,23 +153,23 @@ def test_the_rate_is_kept(used: Host) -> None:
 
 class TestInBackground:
     def test_it_gives_back_what_the_work_does(self) -> None:
-        assert in_background(lambda: "done", run_command) == "done"
+        assert run_at_idle_priority(lambda: "done", run_command) == "done"
 
     def test_an_error_is_not_lost(self) -> None:
         def fail() -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
-            in_background(fail, run_command)
+            run_at_idle_priority(fail, run_command)
 
     def test_the_threads_that_the_work_starts_are_behind_all_others_too(self) -> None:
         before = os.nice(0)
-        assert in_background(lambda: on_all_cores(lambda _item: os.nice(0), range(4)), run_command) == [19] * 4
+        assert run_at_idle_priority(lambda: map_in_threads(lambda _item: os.nice(0), range(4)), run_command) == [19] * 4
         assert os.nice(0) == before
 
     def test_it_has_the_last_turn_for_the_disk_and_this_thread_keeps_its_own(self) -> None:
         before = turn_for_the_disk()
-        assert in_background(turn_for_the_disk, run_command) == "idle"
+        assert run_at_idle_priority(turn_for_the_disk, run_command) == "idle"
         assert turn_for_the_disk() == before
 
 
@@ -206,7 +206,7 @@ class TestOnAllCores:
             done.append(item)
             return str(item)
 
-        assert on_all_cores(work, range(count)) == [str(item) for item in range(count)]
+        assert map_in_threads(work, range(count)) == [str(item) for item in range(count)]
         assert sorted(done) == list(range(count))
 
     @needs_two_cpus
@@ -219,13 +219,13 @@ class TestOnAllCores:
             threads.add(threading.get_ident())
             together.wait()
 
-        on_all_cores(work, range(3 * at_a_time))
+        map_in_threads(work, range(3 * at_a_time))
         assert len(threads) == at_a_time > 1
 
     def test_one_processor_starts_no_thread(self) -> None:
         def on_one_processor() -> tuple[int, bool]:
             os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
-            threads = on_all_cores(lambda _item: threading.get_ident(), range(4))
+            threads = map_in_threads(lambda _item: threading.get_ident(), range(4))
             return thread_count(4), set(threads) == {threading.get_ident()}
 
         assert in_a_child(on_one_processor) == (1, True)

@@ -91,7 +91,7 @@ class TestOptions:
     def test_image_is_kept_by_its_name(self, host: Host) -> None:
         record = {"id": ONE, "name": "warm"}
         kept = host.audit(keep_images=["warm"], glance_images=[record], shared_storage=True)
-        assert kept.facts["shared_use"]["keep_images"] == [ONE]
+        assert kept.facts["for_members"]["keep_images"] == [ONE]
 
     @pytest.mark.parametrize(
         ("listed", "why"), [(None, "without glance_images no name is known"), ([ONE], "no image of glance_images has")]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stored facts: what is read of an info file, and that writing one never loses anything."""
+"""Saved facts: what is read of an info file, and that writing one never loses anything."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_fil
     info_directory,
     info_lock_name,
     is_valid_info_file,
-    read_essex_checksum,
     read_info,
+    read_legacy_sha1_file,
     read_timestamp,
     remove_essex_checksum,
     remove_info,
-    store_facts,
+    save_facts,
 )
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
@@ -54,7 +54,7 @@ PATTERN = "/var/lib/nova/instances/_base/%(image)s.info"
 STORER = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_facts
 
 pattern, locks = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY)
 directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
@@ -62,7 +62,7 @@ print("ready", flush=True)
 number = 0
 while True:
     number += 1
-    store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
+    save_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
         "second": number}, directory=directory, locks=locks, keep_lock_file=False)
 """
 
@@ -78,11 +78,11 @@ class Facts:
         self.path = self.cache_path / f"{NAME}.info"
         self.pattern = str(self.cache_path / "%(image)s.info")
 
-    def store(self, keep_lock_file: bool = False, **facts: Any) -> None:
+    def save(self, keep_lock_file: bool = False, **facts: Any) -> None:
         locks = os.open(self.locks_path, os.O_RDONLY)
         try:
             with self.directory() as directory:
-                store_facts(self.pattern, NAME, facts, directory=directory, locks=locks, keep_lock_file=keep_lock_file)
+                save_facts(self.pattern, NAME, facts, directory=directory, locks=locks, keep_lock_file=keep_lock_file)
         finally:
             os.close(locks)
 
@@ -187,7 +187,7 @@ class TestReading:
         with tempfile.TemporaryDirectory() as root:
             Path(root).chmod(0o755)
             facts = Facts(Path(root))
-            facts.store(sha1=SHA1)
+            facts.save(sha1=SHA1)
             facts.path.chmod(0o600)
             with pytest.raises(PermissionError):
                 as_nobody(facts.read)
@@ -209,14 +209,14 @@ class TestReading:
 
     @pytest.mark.parametrize(("algorithm", "digits"), [("sha1", 40), ("sha256", 64), ("sha512", 128)])
     def test_the_time_of_the_only_checksum(self, facts: Facts, algorithm: str, digits: int) -> None:
-        facts.store(**{algorithm: "0" * digits, f"{algorithm}-timestamp": 1386155535.41})
+        facts.save(**{algorithm: "0" * digits, f"{algorithm}-timestamp": 1386155535.41})
         assert facts.timestamp(algorithm) == 1386155535.41
 
     @pytest.mark.parametrize(
         "fields", [{"sha1": "x"}, {"sha1": SHA1, "mine": 1}, {"sha256": SHA1, "sha256-timestamp": 1386155535.41}, {}]
     )
     def test_no_time_where_something_else_is_stored(self, facts: Facts, fields: dict[str, Any]) -> None:
-        facts.store(**fields)
+        facts.save(**fields)
         assert facts.timestamp("sha1") is None
 
     def test_no_time_where_nothing_can_be_read(self, facts: Facts) -> None:
@@ -239,9 +239,9 @@ class TestReading:
 
     def test_what_essex_left(self, facts: Facts) -> None:
         with facts.directory() as cache:
-            assert read_essex_checksum(NAME, cache) is None
+            assert read_legacy_sha1_file(NAME, cache) is None
             (facts.cache_path / f"{NAME}.sha1").write_text(SHA1 + "\n")
-            assert read_essex_checksum(NAME, cache) == SHA1
+            assert read_legacy_sha1_file(NAME, cache) == SHA1
             remove_essex_checksum(NAME, cache)
             remove_essex_checksum(NAME, cache)
         assert facts.names() == []
@@ -259,18 +259,18 @@ def check_reading(content: bytes) -> Info:
 
 class TestStoring:
     def test_the_first_fact(self, facts: Facts) -> None:
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
         assert facts.names() == [facts.path.name]
 
     def test_other_fields_are_kept_as_they_are(self, facts: Facts) -> None:
         facts.path.write_text('{"sha256": null, "mine": [1.50, {"a": "\\u00e4"}], "sha1": "old"}')
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         assert facts.content() == {"sha256": None, "mine": [1.5, {"a": "ä"}], "sha1": SHA1}
 
     def test_damaged_ones_are_written_anew(self, facts: Facts) -> None:
         facts.path.write_text('{"sha1')
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
 
     @pytest.mark.parametrize("depth", [100, 300, 500, 700, 900, 1000, 1200, 2000, 7000])
@@ -278,21 +278,21 @@ class TestStoring:
         text = f'{{"mine": {"[" * depth}{"]" * depth}}}'
         facts.path.write_text(text)
         with suppress(ImageCacheError):
-            facts.store(sha1=SHA1)
+            facts.save(sha1=SHA1)
         assert facts.path.read_text().replace(f', "sha1": "{SHA1}"', "") in (text, f'{{"sha1": "{SHA1}"}}')
         assert facts.names() == [facts.path.name]
 
     def test_no_lock_file_is_left(self, facts: Facts) -> None:
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         assert os.listdir(facts.locks_path) == []
 
     def test_but_where_other_hosts_may_wait_on_it(self, facts: Facts) -> None:
-        facts.store(sha1=SHA1, keep_lock_file=True)
+        facts.save(sha1=SHA1, keep_lock_file=True)
         assert os.listdir(facts.locks_path) == [f"nova-info-{NAME}"]
 
     def test_what_a_killed_pass_left_is_in_nobodys_way(self, facts: Facts) -> None:
         (facts.cache_path / f".{NAME}.info.new").write_text("half of")
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
         assert facts.names() == [facts.path.name]
 
@@ -301,18 +301,18 @@ class TestStoring:
         make(facts.path)
         before = facts.path.lstat()
         with pytest.raises(ImageCacheError, match=f"{NAME}.info is not a regular file"):
-            facts.store(sha1=SHA1)
+            facts.save(sha1=SHA1)
         assert facts.path.lstat() == before
         assert facts.names() == [facts.path.name]
 
     def test_there_is_nothing_to_store_about_a_swap_template(self, facts: Facts) -> None:
         with pytest.raises(ImageCacheError, match="is no info file"):
-            store_facts(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
+            save_facts(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
 
     @needs_root
     def test_a_new_one_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
         os.chown(facts.cache_path, NOBODY, 1234)
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         status = facts.path.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, 1234, 0o644)
 
@@ -321,7 +321,7 @@ class TestStoring:
         facts.path.write_text("{}")
         os.chown(facts.path, 4321, NOBODY)
         facts.path.chmod(0o664)
-        facts.store(sha1=SHA1)
+        facts.save(sha1=SHA1)
         status = facts.path.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (4321, NOBODY, 0o664)
 
@@ -335,7 +335,7 @@ def test_where_their_directory_is_not_there_nothing_is_stored_and_nothing_made(f
         assert read_info(f"{NAME}.info", directory) == Info({})
         remove_info(f"{NAME}.info", directory)
         with pytest.raises(ImageCacheError, match=f"there is no directory {root}/{folder}"):
-            store_facts(facts.pattern, NAME, {"sha1": SHA1}, directory=directory, locks=-1, keep_lock_file=False)
+            save_facts(facts.pattern, NAME, {"sha1": SHA1}, directory=directory, locks=-1, keep_lock_file=False)
     assert not (root / folder).exists()
 
 
@@ -345,7 +345,7 @@ class TestLocking:
             nova.take(f"info-{NAME}", facts.locks_path)
             threading.Timer(0.2, nova.release).start()
             started = time.monotonic()
-            facts.store(sha1=SHA1)
+            facts.save(sha1=SHA1)
             assert time.monotonic() - started > 0.1
         assert facts.content() == {"sha1": SHA1}
 
@@ -353,13 +353,13 @@ class TestLocking:
         with nova_compute() as nova:
             nova.take(f"info-{NAME}", facts.locks_path)
             with pytest.raises(ImageCacheError, match=f"keeps the lock nova-info-{NAME}"):
-                facts.store(sha1=SHA1)
+                facts.save(sha1=SHA1)
         assert facts.names() == []
 
     def test_nor_without_a_lock_that_can_be_had(self, facts: Facts) -> None:
         (facts.locks_path / info_lock_name(NAME)).symlink_to("elsewhere")
         with pytest.raises(ImageCacheError, match=f"its lock nova-info-{NAME} cannot be used: Too many levels"):
-            facts.store(sha1=SHA1)
+            facts.save(sha1=SHA1)
         assert facts.names() == []
 
     def test_two_at_once_lose_nothing(self, facts: Facts) -> None:
@@ -373,7 +373,7 @@ class TestLocking:
 COUNTER = """
 import os, sys
 sys.path[:0] = sys.argv[4:]
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import store_facts
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_facts
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 
 pattern, locks, field = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY), sys.argv[3]
@@ -381,7 +381,7 @@ directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
 number = 0
 while number <= 100:
     try:
-        store_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, directory=directory,
+        save_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, directory=directory,
             locks=locks, keep_lock_file=True)
     except ImageCacheError:  # the other had every turn for a second
         continue
@@ -390,7 +390,7 @@ while number <= 100:
 
 
 def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> None:
-    facts.store(first=0, second=0, filler="")
+    facts.save(first=0, second=0, filler="")
     chance = random.Random(3)
     last = 0
     for _kill in range(25):
@@ -405,7 +405,7 @@ def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> N
         last = max(last, content["first"])
         assert set(facts.names()) <= {facts.path.name, f".{NAME}.info.new"}
     assert last > 0
-    facts.store(last=True)
+    facts.save(last=True)
     assert facts.names() == [facts.path.name]
 
 
@@ -413,14 +413,14 @@ def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> N
 class TestNoRoom:
     @pytest.mark.parametrize("old", [None, '{"sha1": "old", "note": "mine"}'])
     def test_a_full_disk_loses_nothing(self, tmp_path: Path, old: str | None) -> None:
-        def store() -> tuple[int | None, list[str], str | None]:
+        def save() -> tuple[int | None, list[str], str | None]:
             with mounted(tmp_path, "-osize=64k"):
                 facts = Facts(tmp_path)
                 if old is not None:
                     facts.path.write_text(old)
                 fill(facts.cache_path / "filler")
                 try:
-                    facts.store(sha1=SHA1)
+                    facts.save(sha1=SHA1)
                 except OSError as exc:
                     error = exc.errno
                 else:
@@ -428,22 +428,22 @@ class TestNoRoom:
                 (facts.cache_path / "filler").unlink()
                 return error, facts.names(), facts.path.read_text() if facts.path.exists() else None
 
-        error, names, content = with_own_mounts(store)
+        error, names, content = with_own_mounts(save)
         assert os.strerror(error) == "No space left on device"
         assert names == ([f"{NAME}.info"] if old else [])
         assert content == old
 
     def test_neither_does_a_read_only_one(self, tmp_path: Path) -> None:
-        def store() -> tuple[str, Any]:
+        def save() -> tuple[str, Any]:
             with mounted(tmp_path):
                 facts = Facts(tmp_path)
-                facts.store(sha1="old")
+                facts.save(sha1="old")
                 mount("-o", "remount,ro", tmp_path)
                 with pytest.raises(ImageCacheError) as error:
-                    facts.store(sha1=SHA1)
+                    facts.save(sha1=SHA1)
                 return str(error.value), facts.content()
 
-        error, content = with_own_mounts(store)
+        error, content = with_own_mounts(save)
         assert error == f"its lock nova-info-{NAME} cannot be used: Read-only file system"
         assert content == {"sha1": "old"}
 

@@ -17,10 +17,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_x
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
-    Inventory,
-    collect,
+    Instances,
+    build_inventory,
     parse_record,
-    records_of,
+    to_records,
 )
 from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.constants import IMAGE, UUID
@@ -242,26 +242,26 @@ class TestCapturedServers:
 
 class TestCollect:
     def test_without_a_source_nobody_was_asked(self) -> None:
-        assert collect(None, [], None, "vm") == Inventory(asked=False, hosts=frozenset({"vm"}))
+        assert build_inventory(None, [], None, "vm") == Instances(has_source=False, hosts=frozenset({"vm"}))
 
     def test_an_empty_list_is_an_answer_but_speaks_for_no_host(self) -> None:
-        assert collect([], [], None, "vm") == Inventory(asked=True)
+        assert build_inventory([], [], None, "vm") == Instances(has_source=True)
 
     def test_given_instances_speak_for_their_hosts_and_for_those_named(self) -> None:
         records = [{"uuid": "a", "host": "one"}, {"uuid": "b", "host": "two"}, {"uuid": "c"}]
-        assert collect(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
+        assert build_inventory(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
 
     def test_the_domains_speak_for_this_host(self, tmp_path: Path) -> None:
-        assert collect(None, [], str(tmp_path), "vm") == Inventory(asked=True, hosts=frozenset({"vm"}))
+        assert build_inventory(None, [], str(tmp_path), "vm") == Instances(has_source=True, hosts=frozenset({"vm"}))
 
     def test_an_instance_of_two_sources_is_one(self, tmp_path: Path) -> None:
         devices = "<disk><driver type='qcow2'/><source file='/d'/></disk>"
         metadata = '<nova:root type="image" uuid="snapshot"/><nova:flavor><nova:swap>32</nova:swap></nova:flavor>'
         (tmp_path / "one.xml").write_bytes(nova_domain(metadata=metadata, devices=devices))
         (tmp_path / "two.xml").write_bytes(nova_domain(name="other", uuid="other"))
-        inventory = collect([PLAIN], [], str(tmp_path), "vm")
-        assert inventory.problems == ()
-        assert {instance.uuid: instance for instance in inventory.instances} == {
+        instances = build_inventory([PLAIN], [], str(tmp_path), "vm")
+        assert instances.problems == ()
+        assert {instance.uuid: instance for instance in instances.all} == {
             UUID: UNDERSTOOD._replace(
                 image_ids=(IMAGE, KERNEL, RAMDISK, "snapshot"), swap_mb=(64, 32), disks=(("/d", "qcow2"),)
             ),
@@ -270,21 +270,21 @@ class TestCollect:
 
     def test_what_one_source_leaves_out_another_says(self, tmp_path: Path) -> None:
         (tmp_path / "one.xml").write_bytes(nova_domain())
-        (united,) = collect([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").instances
+        (united,) = build_inventory([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").all
         assert united == Instance(UUID, NAME, "vm", resizing=False)
-        (united,) = collect(
+        (united,) = build_inventory(
             [{"uuid": UUID, "name": NAME}, {"uuid": UUID, "vm_state": "active"}], [], None, "vm"
-        ).instances
+        ).all
         assert united == Instance(UUID, NAME, "", resizing=False)
 
     def test_a_deleted_one_is_left_out_without_a_word(self) -> None:
-        assert collect([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").instances == ()
-        assert collect([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
+        assert build_inventory([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").all == ()
+        assert build_inventory([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
 
     def test_one_that_cannot_be_understood_is_named_and_the_rest_is_there(self) -> None:
-        inventory = collect([PLAIN, {"name": NAME}, 7], [], None, "vm")
-        assert inventory.instances == (UNDERSTOOD,)
-        assert inventory.problems == (
+        instances = build_inventory([PLAIN, {"name": NAME}, 7], [], None, "vm")
+        assert instances.all == (UNDERSTOOD,)
+        assert instances.problems == (
             "instances[1] cannot be understood: it has neither a uuid nor an id.",
             "instances[2] cannot be understood: it is not a dictionary.",
         )
@@ -310,8 +310,8 @@ def test_any_record_is_understood_or_refused(record: Any) -> None:
 
 @given(st.lists(st.one_of(anything, records), max_size=4))
 def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
-    inventory = collect(given_instances, [], None, "vm")
-    assert len(inventory.instances) + len(inventory.problems) <= len(given_instances)
+    instances = build_inventory(given_instances, [], None, "vm")
+    assert len(instances.all) + len(instances.problems) <= len(given_instances)
 
 
 texts = st.text(min_size=1)
@@ -332,4 +332,4 @@ sizes = st.lists(st.integers(1, 10**18 - 1), max_size=3, unique=True).map(tuple)
     )
 )
 def test_any_instance_survives_being_written_as_records(instance: Instance) -> None:
-    assert collect(records_of(instance), [], None, "vm").instances == (instance,)
+    assert build_inventory(to_records(instance), [], None, "vm").all == (instance,)

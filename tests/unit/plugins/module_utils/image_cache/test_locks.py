@@ -17,13 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks import (
     acquire,
     is_locked,
     open_locks_directory,
     release,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
 from ansible_collections.stackops.nova.tests.support.constants import BASE
 from ansible_collections.stackops.nova.tests.support.host import Host
 from ansible_collections.stackops.nova.tests.support.processes import (

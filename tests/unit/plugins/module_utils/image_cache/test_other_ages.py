@@ -15,14 +15,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Inventory
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import lock_name, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instances
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import lock_name, parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.obstacles import Obstacles
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.other_ages import reclaimable_by_age
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan, make_plan
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile, Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import Storage
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, create_image
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
@@ -56,7 +56,7 @@ def cached(name: str, age: int, size: int) -> CacheFile:
 caches = st.builds(
     lambda files, free, in_use, **more: Snapshot(
         exists=True,
-        store=Store("id", "ext4", False, free, 10**6),
+        storage=Storage("id", "ext4", False, free, 10**6),
         files=tuple(cached(name, *rest) for name, rest in files.items()),
         backing={name: ["uuid-1"] for name in in_use},
         **more,
@@ -96,7 +96,7 @@ troubles = st.sampled_from([(), (), (), ("A problem.",)])
 
 def decide(snapshot: Snapshot, **options: Any) -> tuple[Plan, Settings]:
     settings = make_settings({"instances_path": "/instances", **options}, {}, "here")
-    return make_plan(snapshot, Inventory(asked=False, hosts=frozenset({"here"})), settings, NOW), settings
+    return make_plan(snapshot, Instances(has_source=False, hosts=frozenset({"here"})), settings, NOW), settings
 
 
 def answers(snapshot: Snapshot, **options: Any) -> dict[int, int]:

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import Locate
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.backing_chain import Resolver
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.overlays import (
     overlays_now,
@@ -42,7 +42,7 @@ def read(path: Path) -> str | None:
         os.close(descriptor)
 
 
-def resolved(name: str, locate: Locate = nowhere) -> dict[str, tuple[str, ...]]:
+def resolved(name: str, locate: Resolver = nowhere) -> dict[str, tuple[str, ...]]:
     return resolve_overlays({"top": name}, CACHE, ["top", "base", "other"], locate)
 
 

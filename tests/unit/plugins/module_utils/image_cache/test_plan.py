@@ -14,8 +14,8 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import fingerprint, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import fingerprint, parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import (
     ImageUse,
     Kept,
@@ -25,9 +25,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan imp
     make_plan,
     used_by,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings, make_settings
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile, Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import Storage
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 
 HOUR = 3600
@@ -50,15 +50,15 @@ def found(*files: CacheFile, free: int = 0, **more: Any) -> Snapshot:
     more.setdefault(
         "instance_directories", tuple({name: None for names in more.get("backing", {}).values() for name in names})
     )
-    return Snapshot(exists=True, store=Store("id", "ext4", False, free, 10**6), files=files, **more)
+    return Snapshot(exists=True, storage=Storage("id", "ext4", False, free, 10**6), files=files, **more)
 
 
-def known(*instances: Instance, **more: Any) -> Inventory:
-    """An inventory that speaks for this host."""
-    return Inventory(**{"asked": True, "instances": instances, "hosts": frozenset({"here"}), **more})
+def known(*instances: Instance, **more: Any) -> Instances:
+    """An instances that speaks for this host."""
+    return Instances(**{"has_source": True, "all": instances, "hosts": frozenset({"here"}), **more})
 
 
-NOBODY_ASKED = Inventory(asked=False, hosts=frozenset({"here"}))
+NOBODY_ASKED = Instances(has_source=False, hosts=frozenset({"here"}))
 
 
 def options(**given_options: Any) -> Settings:
@@ -66,8 +66,8 @@ def options(**given_options: Any) -> Settings:
     return make_settings({"instances_path": "/instances", **given_options}, {}, hostname)
 
 
-def decide(snapshot: Snapshot, inventory: Inventory = NOBODY_ASKED, **given_options: Any) -> Plan:
-    return make_plan(snapshot, inventory, options(**given_options), NOW)
+def decide(snapshot: Snapshot, instances: Instances = NOBODY_ASKED, **given_options: Any) -> Plan:
+    return make_plan(snapshot, instances, options(**given_options), NOW)
 
 
 def said(plan: Plan) -> dict[str, str]:
@@ -180,7 +180,7 @@ class TestBackingFiles:
 
 
 class TestOrphans:
-    """A directory with disks that belongs to no instance of the inventory."""
+    """A directory with disks that belongs to no instance of the instances."""
 
     LOST = found(cached(BASE), backing={BASE: ["lost"]})
 
@@ -212,13 +212,13 @@ class TestOrphans:
 
 
 class TestHolders:
-    @pytest.mark.parametrize("inventory", [NOBODY_ASKED, known(GUEST)], ids=["nobody asked", "asked"])
+    @pytest.mark.parametrize("instances", [NOBODY_ASKED, known(GUEST)], ids=["nobody asked", "asked"])
     @pytest.mark.parametrize(("holder", "reason"), [("held_by_qemu", "qemu"), ("opened", "open")])
     @pytest.mark.parametrize("name", [OTHER_BASE, "swap_64", f"{BASE}.converted"])
     def test_what_somebody_has_stays_though_no_inventory_names_it(
-        self, inventory: Inventory, holder: str, reason: str, name: str
+        self, instances: Instances, holder: str, reason: str, name: str
     ) -> None:
-        assert said(decide(found(cached(name), **{holder: frozenset({name})}), inventory)) == {
+        assert said(decide(found(cached(name), **{holder: frozenset({name})}), instances)) == {
             name: f"active: {reason}"
         }
 
@@ -344,14 +344,14 @@ class TestOther:
 class TestStorageUsers:
     """`compute_nodes` names the hosts that used the storage; whose instances are not known may use any file."""
 
-    def seen(self, host: str, ago: float, inventory: Inventory) -> Plan:
-        return decide(found(cached(BASE), storage_users={host: NOW - ago}), inventory)
+    def seen(self, host: str, ago: float, instances: Instances) -> Plan:
+        return decide(found(cached(BASE), storage_users={host: NOW - ago}), instances)
 
     @pytest.mark.parametrize("ago", [0, DAY - 1, -60])
     def test_a_host_of_the_last_day_must_be_among_those_given(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
         (sentence,) = plan.unknown_use
-        assert "nova saw host there use this storage within the last 24 hours" in sentence
+        assert "Host there used this storage within the last 24 hours, and its instances are unknown" in sentence
         assert plan.users == ("there",)
         assert removed(plan) == []
         assert plan.kept == ()
@@ -407,14 +407,14 @@ class TestUnknownUse:
     SNAPSHOT = found(cached(BASE), cached("swap_64"), cached(OTHER_BASE, age=0))
 
     @pytest.mark.parametrize(
-        ("snapshot", "inventory"),
+        ("snapshot", "instances"),
         [
             pytest.param(SNAPSHOT._replace(problems=("A disk.",)), known(), id="a disk that cannot be read"),
             pytest.param(SNAPSHOT, known(problems=("A disk.",)), id="an instance that cannot be understood"),
         ],
     )
-    def test_nothing_is_removed_and_it_is_said_why(self, snapshot: Snapshot, inventory: Inventory) -> None:
-        plan = decide(snapshot, inventory)
+    def test_nothing_is_removed_and_it_is_said_why(self, snapshot: Snapshot, instances: Instances) -> None:
+        plan = decide(snapshot, instances)
         assert plan.unknown_use == ("A disk.",)
         assert plan.removals == ()
         assert plan.kept == (Kept(BASE, KeptReason.UNKNOWN_USE), Kept("swap_64", KeptReason.UNKNOWN_USE))
@@ -540,7 +540,7 @@ class TestSpace:
         ids=str,
     )
     def test_target_of_free_space_is_ignored_without_a_size(self, target: dict[str, int], goes: list[str]) -> None:
-        snapshot = found(*self.FILES)._replace(store=Store("id", "tmpfs", False, None, None))
+        snapshot = found(*self.FILES)._replace(storage=Storage("id", "tmpfs", False, None, None))
         plan = decide(snapshot, **target)
         assert removed(plan) == goes
         assert plan.warnings == (
@@ -653,18 +653,18 @@ removal_limits = st.fixed_dictionaries(
 )
 
 
-def is_needed(name: str, snapshot: Snapshot, inventory: Inventory, policy: Settings) -> bool:
+def is_needed(name: str, snapshot: Snapshot, instances: Instances, policy: Settings) -> bool:
     """Whether somebody would miss a file: worked out from its name, one user after the other."""
     if name in snapshot.held_by_qemu | snapshot.opened | policy.keep_files:
         return True
-    owned = {directory for instance in inventory.instances for directory in instance.directories}
-    are_all_known = inventory.asked and snapshot.storage_users.keys() <= inventory.hosts
+    owned = {directory for instance in instances.all for directory in instance.directories}
+    are_all_known = instances.has_source and snapshot.storage_users.keys() <= instances.hosts
     for directory in snapshot.backing.get(name, ()):
         if policy.protect_orphans or not are_all_known or directory in owned:
             return True
     wanted = set(policy.keep_images)
     templates = set()
-    for instance in inventory.instances:
+    for instance in instances.all:
         wanted.update(instance.image_ids)
         templates.update(f"swap_{size}" for size in instance.swap_mb)
         templates.update(f"ephemeral_{size}" for size in instance.ephemeral_gb)
@@ -696,32 +696,32 @@ def removable(plan: Plan) -> set[str]:
 @given(snapshots, inventories, policies, space_targets, removal_limits)
 def test_what_goes_is_old_and_needed_by_nobody(
     snapshot: Snapshot,
-    inventory: Inventory,
+    instances: Instances,
     policy: dict[str, Any],
     space: dict[str, int],
     removal_limit: dict[str, int],
 ) -> None:
-    plan = decide(snapshot, inventory, **policy, **space, **removal_limit)
+    plan = decide(snapshot, instances, **policy, **space, **removal_limit)
     policy_settings = options(**policy)
     for file in plan.removals:
         assert is_candidate(file.name, policy_settings)
         assert is_old(file, policy_settings)
         assert file.name not in snapshot.locked
-        assert not is_needed(file.name, snapshot, inventory, policy_settings)
+        assert not is_needed(file.name, snapshot, instances, policy_settings)
 
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies)
 def test_whatever_is_old_and_needed_by_nobody_is_removable(
-    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any]
+    snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
 ) -> None:
     policy_settings = options(**policy)
-    assert removable(decide(snapshot, inventory, **policy)) == {
+    assert removable(decide(snapshot, instances, **policy)) == {
         file.name
         for file in snapshot.files
         if is_candidate(file.name, policy_settings)
         and is_old(file, policy_settings)
-        and not is_needed(file.name, snapshot, inventory, policy_settings)
+        and not is_needed(file.name, snapshot, instances, policy_settings)
     }
 
 
@@ -729,18 +729,18 @@ def test_whatever_is_old_and_needed_by_nobody_is_removable(
 @given(snapshots, inventories, policies, space_targets, removal_limits)
 def test_each_removable_file_goes_or_is_kept_for_a_reason(
     snapshot: Snapshot,
-    inventory: Inventory,
+    instances: Instances,
     policy: dict[str, Any],
     space: dict[str, int],
     removal_limit: dict[str, int],
 ) -> None:
-    plan = decide(snapshot, inventory, **policy, **space, **removal_limit)
+    plan = decide(snapshot, instances, **policy, **space, **removal_limit)
     assert len(plan.verdicts) == len(snapshot.files)
     assert sorted(removed(plan) + [kept.name for kept in plan.kept]) == sorted(removable(plan))
     if plan.unknown_use:
         assert plan.removals == ()
         assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
-    if snapshot.problems or inventory.problems:
+    if snapshot.problems or instances.problems:
         assert plan.unknown_use
     if removal_limit:
         assert len(plan.removals) <= removal_limit.get("max_removals", 99)
@@ -762,8 +762,8 @@ def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
         cache = [file for file in snapshot.files if is_candidate(file.name, options(**policy))]
         gone = sum(file.allocated_bytes for file in removals)
         used = sum(file.allocated_bytes for file in cache) - gone
-        assert snapshot.store is not None
-        return used <= space.get("max_used_space", 10**9) and snapshot.store.free_bytes + gone >= space.get(
+        assert snapshot.storage is not None
+        return used <= space.get("max_used_space", 10**9) and snapshot.storage.free_bytes + gone >= space.get(
             "min_free_space", 0
         )
 
@@ -777,20 +777,20 @@ def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, guests, disk_uses)
 def test_one_more_user_never_costs_a_file(
-    snapshot: Snapshot, inventory: Inventory, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]
+    snapshot: Snapshot, instances: Instances, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]
 ) -> None:
-    assume(inventory.asked)
-    before = decide(snapshot, inventory, **policy)
-    more_instances = inventory._replace(instances=(*inventory.instances, guest))
+    assume(instances.has_source)
+    before = decide(snapshot, instances, **policy)
+    more_instances = instances._replace(all=(*instances.all, guest))
     assert removable(decide(snapshot, more_instances, **policy)) <= removable(before)
 
     names = {*snapshot.backing, *uses}
     backing = {name: [*snapshot.backing.get(name, []), *uses.get(name, [])] for name in names}
     more_disks = snapshot._replace(backing=backing, instance_directories=tuple(DIRECTORIES))
-    assert removable(decide(more_disks, inventory, **policy)) <= removable(before)
+    assert removable(decide(more_disks, instances, **policy)) <= removable(before)
     if not before.unknown_use:
         assert set(removed(decide(snapshot, more_instances, **policy))) <= set(removed(before))
-        assert set(removed(decide(more_disks, inventory, **policy))) <= set(removed(before))
+        assert set(removed(decide(more_disks, instances, **policy))) <= set(removed(before))
 
 
 overlays = st.dictionaries(
@@ -803,12 +803,12 @@ overlays = st.dictionaries(
 def test_file_that_is_kept_keeps_all_that_it_is_built_on(
     snapshot: Snapshot,
     built: dict[str, tuple[str, ...]],
-    inventory: Inventory,
+    instances: Instances,
     policy: dict[str, Any],
     space: dict[str, int],
     limits: dict[str, int],
 ) -> None:
-    plan = decide(snapshot._replace(overlays=built), inventory, **policy, **space, **limits)
+    plan = decide(snapshot._replace(overlays=built), instances, **policy, **space, **limits)
     order = removed(plan)
     for file in snapshot.files:
         for name in built.get(file.name, ()):
@@ -821,9 +821,9 @@ def test_file_that_is_kept_keeps_all_that_it_is_built_on(
 @hypothesis_settings(max_examples=300)
 @given(snapshots, overlays, inventories, policies)
 def test_overlays_only_ever_protect(
-    snapshot: Snapshot, built: dict[str, tuple[str, ...]], inventory: Inventory, policy: dict[str, Any]
+    snapshot: Snapshot, built: dict[str, tuple[str, ...]], instances: Instances, policy: dict[str, Any]
 ) -> None:
-    before, after = (decide(found, inventory, **policy) for found in (snapshot, snapshot._replace(overlays=built)))
+    before, after = (decide(found, instances, **policy) for found in (snapshot, snapshot._replace(overlays=built)))
     protected = removable(before) - removable(after)
     assert removable(after) <= removable(before)
     assert set(removed(after)) <= set(removed(before))

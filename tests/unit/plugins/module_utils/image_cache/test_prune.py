@@ -383,7 +383,7 @@ STOPS_EVERYTHING = {
         lambda host: (host.instances_path / "compute_nodes").mkdir(), "compute_nodes"
     ),
     "a host that used the storage and was not asked": BadInput(
-        lambda host: host.compute_nodes({"other": host.now}), "other", "instance_hosts"
+        lambda host: host.compute_nodes({"other": host.now}), "other", "instances_complete_for"
     ),
     "a link for the locks": BadInput(instead_of_the_locks(lambda locks: locks.symlink_to("_base")), "locks"),
     "a file for the locks": BadInput(instead_of_the_locks(Path.touch), "locks"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import read_image
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.backing_chain import read_image
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.support.host import qemu_img_create
 from ansible_collections.stackops.nova.tests.support.params import run_command

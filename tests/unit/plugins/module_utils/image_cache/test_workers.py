@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.workers import spread
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.workers import map_in_processes
 from ansible_collections.stackops.nova.tests.support.processes import as_nobody, in_a_child, needs_root
 
 FEW = [f"name {number}" for number in range(10)]
@@ -32,16 +32,16 @@ def gathered(parts: list[list[str]]) -> list[str]:
 
 @pytest.mark.parametrize("names", [[], FEW, MANY], ids=["none", "few", "many"])
 def test_each_name_is_worked_on_once(names: list[str]) -> None:
-    assert gathered(spread(echo, names)) == sorted(names)
+    assert gathered(map_in_processes(echo, names)) == sorted(names)
 
 
 def test_few_names_are_not_worth_another_process() -> None:
-    assert spread(lambda _names: os.getpid(), FEW) == [os.getpid()]
+    assert map_in_processes(lambda _names: os.getpid(), FEW) == [os.getpid()]
 
 
 @needs_two_cpus
 def test_many_names_are() -> None:
-    processes = spread(lambda _names: os.getpid(), MANY)
+    processes = map_in_processes(lambda _names: os.getpid(), MANY)
     assert os.getpid() in processes
     assert len(set(processes)) == len(processes) > 1
 
@@ -57,7 +57,7 @@ def test_a_part_that_was_not_done_is_not_taken_for_an_empty_one(end: object) -> 
         return [*names]
 
     with pytest.raises(ImageCacheError):
-        spread(work, MANY)
+        map_in_processes(work, MANY)
 
 
 @needs_two_cpus
@@ -71,7 +71,7 @@ def test_no_process_is_left_behind() -> None:
             return [*names]
 
         with pytest.raises(ZeroDivisionError):
-            spread(work, MANY)
+            map_in_processes(work, MANY)
         with pytest.raises(ChildProcessError):
             os.waitpid(-1, os.WNOHANG)
 
@@ -82,6 +82,6 @@ def test_no_process_is_left_behind() -> None:
 def test_where_no_process_may_be_started_one_does_all() -> None:
     def without_a_right_to_fork() -> list[list[str]]:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
-        return spread(echo, MANY)
+        return map_in_processes(echo, MANY)
 
     assert gathered(as_nobody(without_a_right_to_fork)) == sorted(MANY)

@@ -54,7 +54,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
                 "verified_files": 1,
                 "verified_bytes": 1,
                 "trusted_files": 1,
-                "left_files": 1,
+                "deferred_files": 1,
                 "oldest_verification_seconds": 1.5,
             },
         )
@@ -144,8 +144,8 @@ class TestNames:
         assert HostAnswer("a", AnswerState.ANSWERED).options == NOTHING_SET
 
     def test_shared_use_of_a_host_that_shares_nothing_is_empty(self) -> None:
-        assert answer("a").shared_use == silent("a").shared_use == {}
-        assert answer("a", NFS).shared_use["sample_ids"] == [1, 2, 3]
+        assert answer("a").for_members == silent("a").for_members == {}
+        assert answer("a", NFS).for_members["sample_ids"] == [1, 2, 3]
 
 
 class TestModules:
@@ -175,18 +175,18 @@ class TestShape:
         [
             ("now", 2),
             ("now", 2.5),
-            ("store id", None),
-            ("store shared", None),
-            ("store filesystem", None),
-            ("store free_bytes", None),
-            ("store total_bytes", (1 << 63) - 1),
+            ("storage id", None),
+            ("storage shared", None),
+            ("storage filesystem", None),
+            ("storage free_bytes", None),
+            ("storage total_bytes", (1 << 63) - 1),
             ("summary active", 0),
             ("checksums", None),
             ("checksums oldest_verification_seconds", None),
             ("checksums oldest_verification_seconds", 5),
-            ("shared_use", None),
-            ("shared_use instances", [{"uuid": "{{ x }}", "swap_mb": 5}]),
-            ("shared_use keep_images", ["x", "y"]),
+            ("for_members", None),
+            ("for_members instances", [{"uuid": "{{ x }}", "swap_mb": 5}]),
+            ("for_members keep_images", ["x", "y"]),
             ("added_later", object()),
         ],
     )
@@ -210,11 +210,11 @@ class TestShape:
             ("summary removable", True, "image_cache.summary.removable is not a count"),
             ("summary total files", 1.5, "image_cache.summary.total.files is not a count"),
             ("summary reclaimable_bytes", None, "image_cache.summary.reclaimable_bytes is not a count"),
-            ("store", None, "image_cache.store is not a dictionary"),
-            ("store id", 7, "image_cache.store.id is not of the type str"),
-            ("store shared", "no", "image_cache.store.shared is not of the type bool"),
-            ("store users", {"a": 1}, "image_cache.store.users is not a list"),
-            ("store free_bytes", "5", "image_cache.store.free_bytes is not a count"),
+            ("storage", None, "image_cache.storage is not a dictionary"),
+            ("storage id", 7, "image_cache.storage.id is not of the type str"),
+            ("storage shared", "no", "image_cache.storage.shared is not of the type bool"),
+            ("storage users", {"a": 1}, "image_cache.storage.users is not a list"),
+            ("storage free_bytes", "5", "image_cache.storage.free_bytes is not a count"),
             ("orphans", "name", "image_cache.orphans is not a list"),
             ("missing", ["name"], "image_cache.missing[] is not a dictionary"),
             ("missing", [{"backing_file": "x"}], "image_cache.missing[].instances is not a list"),
@@ -230,14 +230,14 @@ class TestShape:
                 "yes",
                 "image_cache.policy.remove_unused_base_images is not of the type bool",
             ),
-            ("shared_use", "x", "image_cache.shared_use is not a dictionary"),
-            ("shared_use instances", ["x"], "image_cache.shared_use.instances[] is not a dictionary"),
-            ("shared_use held", [1], "image_cache.shared_use.held[] is not of the type str"),
-            ("shared_use users", None, "image_cache.shared_use.users is not a list"),
-            ("shared_use problems", "x", "image_cache.shared_use.problems is not a list"),
-            ("shared_use sample_ids", ["x"], "image_cache.shared_use.sample_ids[] is not a count"),
-            ("shared_use keep_images", "x", "image_cache.shared_use.keep_images is not a list"),
-            ("shared_use keep_files", [{}], "image_cache.shared_use.keep_files[] is not of the type str"),
+            ("for_members", "x", "image_cache.for_members is not a dictionary"),
+            ("for_members instances", ["x"], "image_cache.for_members.instances[] is not a dictionary"),
+            ("for_members held", [1], "image_cache.for_members.held[] is not of the type str"),
+            ("for_members users", None, "image_cache.for_members.users is not a list"),
+            ("for_members problems", "x", "image_cache.for_members.problems is not a list"),
+            ("for_members sample_ids", ["x"], "image_cache.for_members.sample_ids[] is not a count"),
+            ("for_members keep_images", "x", "image_cache.for_members.keep_images is not a list"),
+            ("for_members keep_files", [{}], "image_cache.for_members.keep_files[] is not of the type str"),
             ("removed", [1], "image_cache.removed[] is not of the type str"),
             ("kept", [{"name": "x"}], "image_cache.kept[].reason is not of the type str"),
             ("failed", [{"name": "x"}], "image_cache.failed[].error is not of the type str"),
@@ -260,7 +260,7 @@ class TestShape:
         image_cache = found()
         del image_cache[key]
         problem = parse_image_cache(image_cache)
-        assert problem.startswith(f"image_cache.{key} is not") or key in ("checksums", "shared_use")
+        assert problem.startswith(f"image_cache.{key} is not") or key in ("checksums", "for_members")
 
 
 class TestAnyValue:

@@ -53,20 +53,20 @@ class TestModule:
             "image_cache_instances": [{"uuid": "x"}],
             "image_cache_keep_images": ["an image"],
             "image_cache_glance_images": ["an image"],
-            "image_cache_instance_hosts": ["one"],
+            "image_cache_instances_complete_for": ["one"],
             "image_cache_exempt_storage_users": ["another"],
             **dict.fromkeys(["image_cache_max_removals", "image_cache_max_removal_percent"], 7),
             **dict.fromkeys(["image_cache_max_used_space", "image_cache_min_free_space"], "1G"),
         }
         module = read_options(given, GROUPS, "a").module
         assert module.keys() == argument_spec().keys()
-        assert module["instance_hosts"] == ["one", "another"]
+        assert module["instances_complete_for"] == ["one", "another"]
         assert module["image_cache_subdirectory_name"] == "the value of image_cache_subdirectory_name"
         assert module["image_info_filename_pattern"] == "the value of image_cache_info_filename_pattern"
         assert module["keep_files"] == ["the value of image_cache_keep_files"]
 
     def test_variable_that_is_not_set_is_left_to_the_modules(self) -> None:
-        assert read() == HostOptions({"instance_hosts": []}, NOTHING_SET)
+        assert read() == HostOptions({"instances_complete_for": []}, NOTHING_SET)
 
     def test_result_of_the_role_is_no_unknown_variable(self) -> None:
         assert read(result={"state": "audited"}) == read()
@@ -95,13 +95,13 @@ class TestModule:
             read(keep_images=["warm"])
 
     def test_exempt_hosts_need_no_instances(self) -> None:
-        options = read(instance_hosts="one, two", exempt_storage_users=["two", "three"])
-        assert options.module["instance_hosts"] == ["one", "two", "three"]
-        assert options.fleet.instance_hosts == ("one", "two")
+        options = read(instances_complete_for="one, two", exempt_storage_users=["two", "three"])
+        assert options.module["instances_complete_for"] == ["one", "two", "three"]
+        assert options.fleet.instances_complete_for == ("one", "two")
         assert options.fleet.exempt_storage_users == ("two", "three")
 
     def test_names_of_hosts_are_text_whatever_was_given(self) -> None:
-        assert read(instance_hosts=[{"a": 1}, 7]).module["instance_hosts"] == ["{'a': 1}", "7"]
+        assert read(instances_complete_for=[{"a": 1}, 7]).module["instances_complete_for"] == ["{'a': 1}", "7"]
 
     @pytest.mark.parametrize(
         ("host", "group", "shared"), [("a", "sharing", True), ("c", "sharing", None), ("c", "single", None)]

@@ -129,7 +129,7 @@ class TestUnknownMembers:
             f"nova by that name. Run the play on it as well. {EXEMPT}"
         ]
 
-    @pytest.mark.parametrize("variable", ["exempt_storage_users", "instance_hosts"])
+    @pytest.mark.parametrize("variable", ["exempt_storage_users", "instances_complete_for"])
     def test_user_whose_instances_are_given_or_not_needed_is_none_unknown(self, variable: str) -> None:
         assert reasons(registering("a", "a", "gone", options={variable: ("gone",)})) == []
 
@@ -602,9 +602,9 @@ def test_storage_with_an_unknown_member_is_refused(whole: Fleet) -> None:
         hosts = (*storage.members, *storage.neighbours)
         nova_names = {host.nova_name for host in hosts}
         names = frozenset().union(*(host.names for host in hosts))
-        known = names.union(whole.exempt, *(host.options.instance_hosts for host in hosts))
+        known = names.union(whole.exempt, *(host.options.instances_complete_for for host in hosts))
         assert set(storage.group) <= names | whole.exempt
-        assert not storage.neighbours or not any(host.shared_use.get("problems") for host in hosts)
+        assert not storage.neighbours or not any(host.for_members.get("problems") for host in hosts)
         if storage.is_on_network and not storage.group:
             assert storage.users <= known
             assert storage.is_registered or any(host.options.storage_members is not None for host in storage.members)
@@ -615,6 +615,6 @@ def test_storage_with_an_unknown_member_is_refused(whole: Fleet) -> None:
                 is_meant = storage.is_on_network or not set(declared).isdisjoint(names | whole.exempt)
                 assert not is_meant or set(declared) <= names | whole.exempt
             assert not isinstance(declared, int) or storage.id is None or declared <= len(nova_names)
-            assert len(storage.members) == 1 or not host.shared_use.get("problems")
+            assert len(storage.members) == 1 or not host.for_members.get("problems")
             assert not host.options.asks_api or not whole.clouds[host.options.cloud, host.options.region].problem
         assert len({host.options.prune for host in storage.members}) == 1

@@ -130,8 +130,8 @@ class TestNeighbours:
         assert self.of_each(*hosts, groups={"disk": ["a", "b"]}) == {"a": ["b"], "b": ["a"]}
 
     def test_host_that_has_no_cache_yet_is_a_neighbour(self) -> None:
-        store = {**found("b", "")["store"], "instances_id": "nfs4:filer:/instances:"}
-        hosts = [answer("a", NFS), answer("b", "", use={}, store=store, cache_path="/nova/_base_b")]
+        storage = {**found("b", "")["storage"], "instances_id": "nfs4:filer:/instances:"}
+        hosts = [answer("a", NFS), answer("b", "", use={}, storage=storage, cache_path="/nova/_base_b")]
         assert self.of_each(*hosts) == {"a": ["b"], "b": []}
 
     def test_host_with_the_same_cache_under_another_id_is_no_neighbour(self) -> None:
@@ -154,11 +154,11 @@ class TestNeighbours:
     def test_pruner_is_given_the_instances_of_neighbours_without_their_images(self) -> None:
         record = {"uuid": "1", "name": "instance-1", "image_ref": "image", "swap_mb": 64, "host": "b"}
         given = {"uuid": "2", "name": "instance-2", "kernel_id": "kernel"}
-        options = {"instance_hosts": ("y",), "records_digest": "2", "instances": (given,)}
+        options = {"instances_complete_for": ("y",), "records_digest": "2", "instances": (given,)}
         neighbour = answer("b", NEIGHBOUR, use={"instances": [record, record]}, options=options)
         whole = fleet(answer("a", NFS), neighbour)
         assert hand_off(group_into_storages(whole)[0], whole) == {
-            "instance_hosts": ["a", "b", "y"],
+            "instances_complete_for": ["a", "b", "y"],
             "keep_files": [],
             "keep_images": [],
             "instances": [{"uuid": "2", "name": "instance-2"}, {"uuid": "1", "name": "instance-1"}],
@@ -235,7 +235,7 @@ class TestStorage:
         ahead = [answer(name, NFS, use={"future_users": [user]}) for name, user in ("ax", "by")]
         assert only(fleet(*ahead)).future_users == {"x", "y"}
         local = found("a")
-        assert only(fleet(answer("a", store={**local["store"], "users": ["y"]}))).users == {"y"}
+        assert only(fleet(answer("a", storage={**local["storage"], "users": ["y"]}))).users == {"y"}
 
     def test_pruner_is_the_first_member_that_answered_without_a_failure(self) -> None:
         failed = answer("a", NFS, state=AnswerState.FAILED)
@@ -269,19 +269,19 @@ class TestStorage:
 
 class TestHandOff:
     def test_host_alone_with_its_storage_knows_all(self) -> None:
-        assert handed(answer("a", options={"keep_files": ("x",), "instance_hosts": ("z",)})) == {}
+        assert handed(answer("a", options={"keep_files": ("x",), "instances_complete_for": ("z",)})) == {}
         assert handed(answer("a", NFS, use=registered("a", "z"), options={"exempt_storage_users": ("z",)})) == {}
 
     def test_host_alone_with_its_storage_is_given_whom_another_host_exempts(self) -> None:
         whole = fleet(answer("a", NFS, use=registered("a", "z")), answer("b", options={"exempt_storage_users": ("z",)}))
         shared, local = group_into_storages(whole)
-        assert hand_off(shared, whole) == {"instance_hosts": ["a", "z"]}
+        assert hand_off(shared, whole) == {"instances_complete_for": ["a", "z"]}
         assert hand_off(local, whole) == {}
 
     def test_pruner_is_given_the_instances_of_the_others(self) -> None:
         options = handed(*(answer(name, NFS, nova_name=f"nova-{name}") for name in "abc"))
         assert options == {
-            "instance_hosts": ["nova-a", "nova-b", "nova-c"],
+            "instances_complete_for": ["nova-a", "nova-b", "nova-c"],
             "keep_files": [],
             "keep_images": [],
             "instances": [{"uuid": "uuid-nova-b"}, {"uuid": "uuid-nova-c"}],
@@ -307,10 +307,10 @@ class TestHandOff:
 
     def test_instances_are_complete_for_members_and_for_those_that_any_of_them_names(self) -> None:
         options = handed(
-            answer("a", NFS, nova_name="nova-a", options={"instance_hosts": ("y",)}),
-            answer("b", NFS, options={"instance_hosts": ("z",), "exempt_storage_users": ("gone",)}),
+            answer("a", NFS, nova_name="nova-a", options={"instances_complete_for": ("y",)}),
+            answer("b", NFS, options={"instances_complete_for": ("z",), "exempt_storage_users": ("gone",)}),
         )
-        assert options["instance_hosts"] == ["b", "gone", "nova-a", "y", "z"]
+        assert options["instances_complete_for"] == ["b", "gone", "nova-a", "y", "z"]
 
     def test_instances_that_the_operator_gave_other_members_are_handed_off_once(self) -> None:
         for known, other in (("one", "two"), ("two", "one")):
@@ -330,7 +330,7 @@ class TestHandOff:
             answer("a", options={"limits": {"max_removals": 5}}),
             answer("alias", nova_name="a", options={"keep_files": ("x",), "limits": {"max_removals": 3}}),
         )
-        assert options == {"instance_hosts": ["a"], "keep_files": ["x"], "keep_images": [], "max_removals": 3}
+        assert options == {"instances_complete_for": ["a"], "keep_files": ["x"], "keep_images": [], "max_removals": 3}
 
     def test_clones_of_one_machine_are_given_each_others_instances(self) -> None:
         assert handed(answer("a", "ext4:1"), answer("b", "ext4:1"))["instances"] == []
@@ -396,7 +396,7 @@ class TestCloud:
         handed_off = [hand_off(storage, whole) for storage in group_into_storages(whole)]
         assert [uuids(options) for options in handed_off[:2]] == [["0", "1"], ["0", "2"]]
         assert handed_off[2] == {}
-        assert handed_off[0]["instance_hosts"] == ["a"]
+        assert handed_off[0]["instances_complete_for"] == ["a"]
 
     def test_images_of_glance_are_handed_off_by_their_ids_as_the_module_takes_them(self) -> None:
         options = handed(answer("a", options={"asks_api": True}), clouds={self.KEY: cloud(images=["i", "j"])})
@@ -466,9 +466,9 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
         assert storage.pruner in storage.members
         options = hand_off(storage, whole)
         if not storage.needs_hand_off:
-            assert set(options) <= {"instance_hosts"}
+            assert set(options) <= {"instances_complete_for"}
             continue
-        assert storage.nova_names | whole.exempt <= set(options["instance_hosts"])
+        assert storage.nova_names | whole.exempt <= set(options["instances_complete_for"])
         for host in storage.members:
             assert set(host.options.keep_files) <= set(options["keep_files"])
             kept = {image["id"] for image in options["keep_images"]}
@@ -485,11 +485,11 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
                 assert all(record in options["instances"] for record in servers.get("", ()))
             if host is storage.pruner:
                 continue
-            use = host.shared_use
+            use = host.for_members
             assert {*use.get("held", ()), *use.get("keep_files", ())} <= set(options["keep_files"])
             assert kept >= set(use.get("keep_images", ()))
             if not storage.is_one_machine:
                 assert all(record in options["instances"] for record in use.get("instances", ()))
         for host in storage.neighbours:
-            assert host.nova_name in options["instance_hosts"]
-            assert {record["uuid"] for record in host.shared_use.get("instances", ())} <= set(uuids(options))
+            assert host.nova_name in options["instances_complete_for"]
+            assert {record["uuid"] for record in host.for_members.get("instances", ())} <= set(uuids(options))

@@ -80,12 +80,12 @@ def test_shared_storage_counts_once_under_its_first_name() -> None:
     found = series(render_prometheus(seen))
     hosts = {dict(labels)["host"] for name, labels in found if name == "nova_image_cache_files"}
     assert hosts == {"a", "b"}
-    assert value(seen, "host_storage", host="c", storage=answer("x")["store"]["id"]) == 1
+    assert value(seen, "host_storage", host="c", storage=answer("x")["storage"]["id"]) == 1
 
 
 def test_host_without_a_cache_has_no_metrics_of_a_file_system() -> None:
     nothing = answer()
-    nothing["store"].update(id=None, free_bytes=None, total_bytes=None, filesystem=None, shared=None)
+    nothing["storage"].update(id=None, free_bytes=None, total_bytes=None, filesystem=None, shared=None)
     assert "None" not in render_prometheus(fleet(storage(nothing, "a")))
 
 
@@ -110,4 +110,4 @@ def test_names_of_metrics_follow_the_conventions_of_prometheus() -> None:
         assert re.fullmatch(r"nova_image_cache(_[a-z]+)+", name)
         assert not name.endswith(("_total", "_count", "_sum", "_bucket", "_info", "_gib", "_percent"))
     assert text.endswith("\n")
-    assert "store" not in text.replace("storage", "")
+    assert "storage" not in text.replace("storage", "")

@@ -61,7 +61,7 @@ def audit(*files: dict[str, Any], details: str = "files", **more: Any) -> dict[s
         "exists": True,
         "now": 1_800_000_000.0,
         "host": "compute-1",
-        "store": {
+        "storage": {
             "id": "ext4:machine:8:1:/var/lib/nova/instances/_base",
             "filesystem": "ext4",
             "shared": False,
@@ -251,8 +251,8 @@ FREED: 0 B of 0 B."""
 
 
 def test_file_system_without_a_size_is_said_to_report_none() -> None:
-    store = {**audit()["store"], "filesystem": "tmpfs", "free_bytes": None, "total_bytes": None}
-    assert "  the file system there reports no size (tmpfs)\n" in storage_page(audit(store=store))
+    storage = {**audit()["storage"], "filesystem": "tmpfs", "free_bytes": None, "total_bytes": None}
+    assert "  the file system there reports no size (tmpfs)\n" in storage_page(audit(storage=storage))
 
 
 def test_audit_shows_what_a_prune_would_free() -> None:
@@ -284,8 +284,8 @@ A PRUNE WOULD FREE: 1.0 GiB of 2.0 GiB."""
         file(FEDORA, "removable", "unused", image_id=FEDORA_ID),
         file(UNKNOWN, "active", "keep_images", "open", image_id=UBUNTU_ID),
     )
-    store = {**image_cache["store"], "filesystem": "nfs4", "shared": True, "users": ["compute-1", "compute-2"]}
-    assert storage_page({**image_cache, "store": store}) == table
+    storage = {**image_cache["storage"], "filesystem": "nfs4", "shared": True, "users": ["compute-1", "compute-2"]}
+    assert storage_page({**image_cache, "storage": storage}) == table
 
 
 def test_refused_prune_shows_its_reasons_first() -> None:
@@ -297,8 +297,7 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !!          - libvirt_config_path /etc/libvirt/qemu cannot be read, so the
 !!            instances are unknown: Permission denied. Give the path where
 !!            libvirt keeps its domains, or set libvirt: false.
-!!          - nova saw host compute-2 use this storage within the last 24
-!!            hours.
+!!          - Host compute-2 used this storage within the last 24 hours.
 
 FOUND                        FILES     ON DISK
   in use                         0         0 B
@@ -319,7 +318,7 @@ FREED: 0 B of 1.0 GiB. Removal is refused: the reasons are at the top."""
     reasons = [
         "libvirt_config_path /etc/libvirt/qemu cannot be read, so the instances are unknown: Permission denied. "
         "Give the path where libvirt keeps its domains, or set libvirt: false.",
-        "nova saw host compute-2 use this storage within the last 24 hours.",
+        "Host compute-2 used this storage within the last 24 hours.",
     ]
     image_cache = audit(file("swap_1024", "removable", "unused", kind="swap"), unknown_use=reasons)
     result = pruned(
@@ -338,8 +337,8 @@ def test_corrupt_files_are_shown_with_the_instances_that_use_them() -> None:
         "trusted_files": 40,
         "unverified_files": 0,
         "skipped_files": 0,
-        "left_files": 12,
-        "left_bytes": 80 * GIB,
+        "deferred_files": 12,
+        "deferred_bytes": 80 * GIB,
         "oldest_verification_seconds": 5 * 86400.0,
     }
     corrupt = [{"name": "swap_1", "used_by": ["vm-1", "vm-2"]}, {"name": "swap_2", "used_by": []}]
@@ -549,8 +548,8 @@ def test_prune_with_details_summary_lists_what_was_removed() -> None:
 
 def test_shared_storage_names_its_hosts_and_refusals() -> None:
     refused = ["c shares this storage and could not be audited."]
-    store = {"hosts": ["a", "b"], "refused": refused}
-    lines = storage_page(audit(*FILES), storage=store).splitlines()
+    storage = {"hosts": ["a", "b"], "refused": refused}
+    lines = storage_page(audit(*FILES), storage=storage).splitlines()
     assert lines[1] == "SHARED BY    a, b"
     assert lines[4:6] == [
         "!! REFUSED  Nothing may be removed here. Each reason says what to do.",
@@ -560,15 +559,15 @@ def test_shared_storage_names_its_hosts_and_refusals() -> None:
 
 
 def test_unknown_use_of_one_host_is_not_shown_once_the_fleet_knows_it() -> None:
-    image_cache = audit(*FILES, unknown_use=["nova saw host b"])
+    image_cache = audit(*FILES, unknown_use=["Host b used this storage"])
     lines = storage_page(image_cache, storage={"hosts": ["a", "b"], "refused": []}).splitlines()
     assert not any("REFUSED" in line or "refused" in line for line in lines)
 
 
 def test_host_without_a_cache_has_nothing_to_do() -> None:
-    store = {"id": None, "filesystem": None, "shared": None, "users": [], "free_bytes": None, "total_bytes": None}
+    storage = {"id": None, "filesystem": None, "shared": None, "users": [], "free_bytes": None, "total_bytes": None}
     assert (
-        storage_page({**audit(exists=False, store=store), **pruned([], 0)})
+        storage_page({**audit(exists=False, storage=storage), **pruned([], 0)})
         == """\
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
@@ -621,7 +620,7 @@ def hostile_page(name: str, **more: Any) -> str:
         "unknown_use": [name],
         **more,
     }
-    image_cache["store"].update(filesystem=name, users=[name, name], shared=True)
+    image_cache["storage"].update(filesystem=name, users=[name, name], shared=True)
     return storage_page(image_cache, storage(image_cache, f"1{name}", f"2{name}"))
 
 

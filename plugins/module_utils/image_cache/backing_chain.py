@@ -21,16 +21,16 @@ import struct
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .errors import ImageCacheError, reason_of
-from .layout import printable
+from .text import printable
 
 __all__ = [
     "QEMU_IMG_HUNG",
     "Chain",
     "Image",
-    "Locate",
     "NoImageError",
     "OpenImage",
     "OutsideError",
+    "Resolver",
     "RunCommand",
     "backing_path",
     "follow_chain",
@@ -42,7 +42,7 @@ __all__ = [
 RunCommand = Callable[[List[str]], Tuple[int, str, str]]
 """Runs a command (a list of arguments) and returns its exit status, standard output and standard error."""
 
-Locate = Callable[[str], Optional[str]]
+Resolver = Callable[[str], Optional[str]]
 """Finds a named backing file on this host: its path here, or None where there is no such file."""
 
 OpenImage = Callable[[str], int]
@@ -109,12 +109,12 @@ class Image(NamedTuple):
 class Chain(NamedTuple):
     """All files under an image, and the one that should be there and is not.
 
-    :param is_cut: whether the missing one may have needed further files.
+    :param is_incomplete: whether the missing one may have needed further files.
     """
 
     files: tuple[str, ...]
     missing: str | None
-    is_cut: bool = False
+    is_incomplete: bool = False
 
 
 _STANDALONE = Image(None, None, None)
@@ -243,7 +243,7 @@ def backing_path(path: str, name: str) -> str:
 
 
 def follow_chain(
-    path: str, image_format: str | None, locate: Locate, run_command: RunCommand, open_file: OpenImage = open_image
+    path: str, image_format: str | None, locate: Resolver, run_command: RunCommand, open_file: OpenImage = open_image
 ) -> Chain:
     """Find every file that an image needs, down the whole chain.
 
@@ -287,7 +287,7 @@ def follow_chain(
                 return Chain(tuple(files), missing)
             raise
         if below is None:
-            return Chain(tuple(files), named, is_cut=image.backing_format != "raw")
+            return Chain(tuple(files), named, is_incomplete=image.backing_format != "raw")
         if below in files:
             return Chain(tuple(files), missing)
         files.append(below)
@@ -297,7 +297,7 @@ def follow_chain(
         try:
             image = read_image(path, image.backing_format, run_command, open_file)
         except FileNotFoundError:
-            return Chain(tuple(files[:-1]), path, is_cut=True)
+            return Chain(tuple(files[:-1]), path, is_incomplete=True)
         except NoImageError as exc:
             raise ImageCacheError(str(exc)) from exc
 

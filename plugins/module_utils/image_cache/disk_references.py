@@ -15,34 +15,35 @@ import time
 from types import MappingProxyType
 from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
 
-from .disks import (
+from .backing_chain import (
     QEMU_IMG_HUNG,
     Chain,
-    Locate,
     NoImageError,
     OpenImage,
     OutsideError,
+    Resolver,
     RunCommand,
     follow_chain,
     open_image,
     read_backing_name,
 )
 from .errors import ImageCacheError, reason_of
-from .holders import Inode
-from .layout import Kind, parse_name, printable
+from .names import Kind, parse_name
 from .nova_paths import is_in_instance_directory
-from .workers import spread
+from .open_files import Inode
+from .text import printable
+from .workers import map_in_processes
 
 __all__ = [
     "DiskSources",
     "DiskUse",
-    "OtherDisk",
+    "ExternalDisk",
+    "backing_file_resolver",
     "find_disk_use",
-    "make_locate",
     "make_open",
+    "merge_disk_use",
     "split_disks",
-    "united",
-    "until_it_hangs",
+    "stop_after_first_timeout",
 ]
 
 _DISK_PREFIX = "disk"
@@ -64,7 +65,7 @@ _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 Users = Dict[str, List[str]]
 _Result = TypeVar("_Result")
-OtherDisk = Tuple[str, str, str]
+ExternalDisk = Tuple[str, str, str]
 """An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
 
 
@@ -93,7 +94,7 @@ class DiskSources(NamedTuple):
     :param cache_path: the cache directory.
     :param cached: the names of the cache's files.
     :param formats: the format of disks in instance directories, by their path, where domain XML says it.
-    :param locate: see :func:`make_locate`.
+    :param locate: see :func:`backing_file_resolver`.
     :param on_host: where a path that nova wrote leads on this host.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
     :param open_file: see :func:`make_open`.
@@ -102,19 +103,19 @@ class DiskSources(NamedTuple):
     cache_path: str
     cached: AbstractSet[str]
     formats: Mapping[str, str]
-    locate: Locate
+    locate: Resolver
     on_host: Callable[[str], str]
     run_command: RunCommand
     open_file: OpenImage
 
 
 def find_disk_use(
-    instances_path: str, directories: Sequence[str], external_disks: Iterable[OtherDisk], sources: DiskSources
+    instances_path: str, directories: Sequence[str], external_disks: Iterable[ExternalDisk], sources: DiskSources
 ) -> DiskUse:
     """Follow every disk's chain.
 
     :param directories: names of the instance directories.
-    :param external_disks: disks under other names, or in other places, that an inventory names.
+    :param external_disks: disks under other names, or in other places, that a source of instances names.
     :return: what the disks need. A disk that vanishes meanwhile is left out.
     :raises ImageCacheError: a process that did a part of the work ended early.
     """
@@ -125,15 +126,15 @@ def find_disk_use(
             reader.read_directory(f"{instances_path}/{name}", name)
         return reader.found
 
-    parts = [DiskUse(*part) for part in spread(read, directories)]
+    parts = [DiskUse(*part) for part in map_in_processes(read, directories)]
     elsewhere = _Reader(sources)
     for instance, path, image_format in external_disks:
         elsewhere.read_disk(path, image_format or None, instance)
-    return united([*parts, elsewhere.found])
+    return merge_disk_use([*parts, elsewhere.found])
 
 
-def split_disks(disks: Iterable[OtherDisk], instances_path: str) -> tuple[dict[str, str], list[OtherDisk]]:
-    """Sort the disks that an inventory names.
+def split_disks(disks: Iterable[ExternalDisk], instances_path: str) -> tuple[dict[str, str], list[ExternalDisk]]:
+    """Sort the disks that a source of instances names.
 
     :return: the format of each disk that is in an instance directory and so is read anyway, by its path, where
         one is said and no two say different ones; and all other disks.
@@ -149,13 +150,13 @@ def split_disks(disks: Iterable[OtherDisk], instances_path: str) -> tuple[dict[s
     return formats, external
 
 
-def make_locate(
+def backing_file_resolver(
     cache_path: str,
     files: Mapping[Inode, Sequence[str]],
     instances_path: str,
     other_directories: Iterable[str] = (),
     on_host: Callable[[str], str] = str,
-) -> Locate:
+) -> Resolver:
     """Make the function that finds a named backing file on this host.
 
     :param cache_path: the cache directory.
@@ -218,7 +219,7 @@ def make_open(cache_path: str, cache: int) -> OpenImage:
     return open_file
 
 
-def until_it_hangs(run_command: RunCommand) -> RunCommand:
+def stop_after_first_timeout(run_command: RunCommand) -> RunCommand:
     """Make ``qemu-img`` be asked no more once it did not answer: a thousand such images would take a day."""
     hung: list[tuple[int, str, str]] = []
 
@@ -289,7 +290,7 @@ class _Reader:
             missing = os.path.normpath(chain.missing)
             _add(self.found.missing, missing, instance)
             is_cache_file = parse_name(os.path.basename(missing)).kind is not Kind.OTHER
-            if chain.is_cut and not is_cache_file:
+            if chain.is_incomplete and not is_cache_file:
                 here = self._sources.on_host(missing)
                 both = printable(missing) if here == missing else f"{printable(here)} ({printable(missing)})"
                 self.found.problems.append(
@@ -423,7 +424,7 @@ def _add(users: Users, name: str, directory: str) -> None:
         directories.append(directory)
 
 
-def united(parts: Sequence[DiskUse]) -> DiskUse:
+def merge_disk_use(parts: Sequence[DiskUse]) -> DiskUse:
     """Put together what several readings found, into the first of them."""
     whole = parts[0]
     for part in parts[1:]:

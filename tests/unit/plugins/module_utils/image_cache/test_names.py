@@ -12,16 +12,15 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import (
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import (
     CacheName,
     Kind,
     fingerprint,
     info_path,
     lock_name,
     parse_name,
-    printable,
-    some_names,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable, some_names
 from ansible_collections.stackops.nova.tests.support import captures
 
 # The image lab-qcow2 of the captured host, and the base file that nova made of it there.

@@ -15,9 +15,9 @@ import stat
 from typing import NamedTuple
 
 from .errors import ImageCacheError, reason_of
-from .layout import printable
+from .text import printable
 
-__all__ = ["MOUNTS", "Store", "find_store", "is_shared", "read_storage_users"]
+__all__ = ["MOUNTS", "Storage", "find_storage", "is_shared", "read_storage_users"]
 
 MOUNTS = "/proc/self/mountinfo"
 _USERS_FILE = "compute_nodes"
@@ -48,24 +48,24 @@ _SHARED = frozenset(
 _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
-class Store(NamedTuple):
-    """Where a directory lies. ``store_id`` is equal for two hosts only if they see the same directory.
+class Storage(NamedTuple):
+    """Where a directory lies. ``id`` is equal for two hosts only if they see the same directory.
 
     The bytes are None where the file system reports no size.
     """
 
-    store_id: str
+    id: str
     filesystem: str
     shared: bool
     free_bytes: int | None
     total_bytes: int | None
 
 
-def find_store(path: str) -> Store:
+def find_storage(path: str) -> Storage:
     """Describe the file system under a directory.
 
     :param path: the directory.
-    :return: its store. A network or cluster file system is known by its type, source and path, a
+    :return: its storage. A network or cluster file system is known by its type, source and path, a
         local one by the machine and the device as well.
     :raises ImageCacheError: the mounts of this host cannot be read.
     """
@@ -91,8 +91,8 @@ def find_store(path: str) -> Store:
         ) from exc
     shared = is_shared(filesystem)
     owner = source if shared else f"{_machine_id()}:{device}"
-    return Store(
-        store_id=f"{filesystem}:{owner}:{location}",
+    return Storage(
+        id=f"{filesystem}:{owner}:{location}",
         filesystem=filesystem,
         shared=shared,
         free_bytes=space.f_bavail * space.f_frsize if space.f_blocks else None,

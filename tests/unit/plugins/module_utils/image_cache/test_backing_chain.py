@@ -17,7 +17,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disks import (
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.backing_chain import (
     Chain,
     Image,
     NoImageError,
@@ -491,7 +491,7 @@ class TestChain:
             files.append(str(path))
         chain = follow_chain(str(below), None, here, no_command)
         assert [os.path.normpath(file) for file in chain.files] == files[-2::-1]
-        assert (chain.missing, chain.is_cut) == (None, False)
+        assert (chain.missing, chain.is_incomplete) == (None, False)
         assert list(chain.files) == [
             image["full-backing-filename"] for image in whole_chain(below) if "full-backing-filename" in image
         ]
@@ -530,7 +530,7 @@ class TestChain:
         (tmp_path / lost).unlink()
         files = (f"{tmp_path}/middle",) if lost == "base" else ()
         assert follow_chain(str(tmp_path / "disk"), None, here, no_command) == Chain(
-            files, f"{tmp_path}/{lost}", is_cut=lost == "middle"
+            files, f"{tmp_path}/{lost}", is_incomplete=lost == "middle"
         )
 
     @pytest.mark.parametrize("backing_format", [None, "qcow2", "vmdk"])
@@ -539,18 +539,18 @@ class TestChain:
     ) -> None:
         (tmp_path / "disk").write_bytes(overlay_bytes(1 << 20, "/lost", backing_format))
         chain = follow_chain(str(tmp_path / "disk"), None, here, no_command)
-        assert chain == Chain((), "/lost", is_cut=True)
+        assert chain == Chain((), "/lost", is_incomplete=True)
 
     def test_so_is_one_that_vanishes_while_it_is_looked_at(self, tmp_path: Path) -> None:
         overlay(tmp_path / "disk", "/base", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}/elsewhere{path}", no_command)
-        assert chain == Chain((), f"{tmp_path}/elsewhere/base", is_cut=True)
+        assert chain == Chain((), f"{tmp_path}/elsewhere/base", is_incomplete=True)
 
     def test_what_lies_above_it_is_needed_still(self, tmp_path: Path) -> None:
         overlay(tmp_path / "middle", "/lost", "qcow2")
         overlay(tmp_path / "disk", "/middle", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}{path}", no_command)
-        assert chain == Chain((f"{tmp_path}/middle",), f"{tmp_path}/lost", is_cut=True)
+        assert chain == Chain((f"{tmp_path}/middle",), f"{tmp_path}/lost", is_incomplete=True)
 
     def test_it_goes_on_where_a_file_is_found(self, tmp_path: Path) -> None:
         overlay(tmp_path / "found", "/lost/base")

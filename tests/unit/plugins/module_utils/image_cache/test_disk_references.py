@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache import instance_disks
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_disks import DiskSources
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import disk_references
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskSources
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, scan, states, warnings
+from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, snapshot_of, states, warnings
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
@@ -36,7 +36,7 @@ class TestDisks:
     def test_every_disk_of_every_directory_needs_what_backs_it(self, host: Host, directory: str, disk: str) -> None:
         host.base(BASE)
         host.instance(directory, {disk: BASE})
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert snapshot.backing == {BASE: [directory]}
         assert snapshot.instance_directories == (directory,)
 
@@ -45,14 +45,14 @@ class TestDisks:
         create_image(host.cache_path / OTHER_BASE, over="swap_1", over_format="raw")
         create_image(host.cache_path / BASE, over=OTHER_BASE)
         host.overlay(UUID, host.cache_path / BASE, "qcow2")
-        assert scan(host).backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
 
     def test_also_through_files_that_are_not_in_the_cache(self, host: Host) -> None:
         host.base(BASE)
         (host.instances_path / UUID).mkdir()
         create_image(host.instances_path / UUID / "snapshot", over=host.cache_path / BASE, over_format="raw")
         host.overlay(UUID, "snapshot", "qcow2")
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     def test_of_thousands_of_directories_none_is_lost(self, host: Host) -> None:
         sizes = range(1, 2001)
@@ -60,7 +60,7 @@ class TestDisks:
             host.base(f"swap_{size}")
             host.disk(f"instance-{size:08x}", overlay_bytes(1 << 20, f"../_base/swap_{size}", "raw"))
         host.disk("instance-broken \udcff", b"QFI\xfb")
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert snapshot.backing == {f"swap_{size}": [f"instance-{size:08x}"] for size in sizes}
         [problem] = snapshot.problems
         assert "instance-broken \\xff/disk" in problem
@@ -70,12 +70,12 @@ class TestDisks:
         disk = host.instance(UUID, {"disk": BASE}) / "disk"
         disk.rename(host.root / "moved")
         disk.symlink_to(host.root / "moved")
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     def test_a_link_to_a_disk_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
         disk = host.instance(UUID, {}) / "disk"
         disk.symlink_to(host.root / "not mounted" / "disk")
-        [problem] = scan(host).problems
+        [problem] = snapshot_of(host).problems
         assert str(disk) in problem
 
 
@@ -83,7 +83,7 @@ class TestDisksElsewhere:
     def test_a_disk_that_an_inventory_names_is_looked_at(self, host: Host) -> None:
         base = host.base(BASE)
         disk = create_image(host.root / "disk", over=base, over_format="raw")
-        snapshot = scan(host, (UUID, str(disk), "qcow2"))
+        snapshot = snapshot_of(host, (UUID, str(disk), "qcow2"))
         assert snapshot.backing == {BASE: [UUID]}
         assert snapshot.instance_directories == ()
 
@@ -91,14 +91,14 @@ class TestDisksElsewhere:
         base = host.base(BASE)
         (host.instances_path / UUID).mkdir()
         disk = create_image(host.instances_path / UUID / "root.qcow2", over=base, over_format="raw")
-        assert scan(host, (UUID, str(disk), "qcow2")).backing == {BASE: [UUID]}
+        assert snapshot_of(host, (UUID, str(disk), "qcow2")).backing == {BASE: [UUID]}
 
     def test_a_raw_one_needs_nothing(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
-        assert scan(host, (UUID, str(disk), "raw")).backing == {}
+        assert snapshot_of(host, (UUID, str(disk), "raw")).backing == {}
 
     def test_one_that_is_not_there_stops_nothing(self, host: Host) -> None:
-        snapshot = scan(host, (UUID, str(host.root / "gone"), "qcow2"))
+        snapshot = snapshot_of(host, (UUID, str(host.root / "gone"), "qcow2"))
         assert (snapshot.backing, snapshot.problems) == ({}, ())
 
 
@@ -109,31 +109,31 @@ class TestNamesOfABackingFile:
     def test_relative_to_the_disk(self, host: Host, name: str) -> None:
         host.base(BASE)
         host.overlay(UUID, name.format(BASE))
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     def test_through_a_link_to_the_instances(self, host: Host) -> None:
         host.base(BASE)
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.root / "alias" / "_base" / BASE)
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     def test_through_a_link_to_the_instances_that_is_the_instances_path(self, host: Host) -> None:
         host.base(BASE)
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.cache_path / BASE)
-        assert scan(host, instances_path=str(host.root / "alias")).backing == {BASE: [UUID]}
+        assert snapshot_of(host, instances_path=str(host.root / "alias")).backing == {BASE: [UUID]}
 
     def test_through_a_hard_link(self, host: Host) -> None:
         (host.root / "alias").hardlink_to(host.base(BASE))
         host.overlay(UUID, host.root / "alias")
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     @pytest.mark.parametrize("needed", [BASE, OTHER_BASE])
     def test_by_its_own_name_where_two_files_of_the_cache_are_one(self, host: Host, needed: str) -> None:
         (host.cache_path / OTHER_BASE).hardlink_to(host.base(BASE))
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.root / "alias" / "_base" / needed)
-        assert needed in scan(host).backing
+        assert needed in snapshot_of(host).backing
 
     @needs_root
     def test_through_a_bind_mount(self, host: Host) -> None:
@@ -144,27 +144,27 @@ class TestNamesOfABackingFile:
 
         def scan_with_a_bind_mount() -> Snapshot:
             mount("--bind", host.instances_path, container)
-            return scan(host)
+            return snapshot_of(host)
 
         assert with_own_mounts(scan_with_a_bind_mount).backing == {BASE: [UUID]}
 
     def test_as_a_container_sees_it(self, host: Host) -> None:
         host.base(BASE)
         host.overlay(UUID, f"/var/lib/nova/of/a/container/_base/{BASE}")
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert (snapshot.backing, snapshot.missing) == ({BASE: [UUID]}, {})
 
     def test_through_a_link_in_the_cache(self, host: Host) -> None:
         (host.cache_path / "link").symlink_to(host.base(BASE))
         host.overlay(UUID, host.cache_path / "link")
-        assert BASE in scan(host).backing
+        assert BASE in snapshot_of(host).backing
 
 
 class TestAFileThatIsNotThere:
     def test_it_is_missing_under_the_path_that_the_disk_says(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         host.instance(OTHER_UUID, {"disk": BASE})
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert {path: sorted(users) for path, users in snapshot.missing.items()} == {
             str(host.cache_path / BASE): [UUID, OTHER_UUID]
         }
@@ -175,7 +175,7 @@ class TestAFileThatIsNotThere:
         create_image(host.cache_path / BASE, over=host.base(OTHER_BASE), over_format="raw")
         (host.cache_path / OTHER_BASE).unlink()
         host.overlay(UUID, host.cache_path / BASE, "qcow2")
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert snapshot.backing == {BASE: [UUID]}
         assert snapshot.missing == {str(host.cache_path / OTHER_BASE): [UUID]}
 
@@ -216,7 +216,7 @@ def test_damaged_disk_info_means_the_same_with_and_without_a_final_newline(
 def formats_in(tmp_path_factory: pytest.TempPathFactory, text: str | bytes) -> dict[str, str]:
     path = tmp_path_factory.mktemp("instance") / "disk.info"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    reader = instance_disks._Reader(DiskSources("", frozenset(), {}, lambda _path: None, str, run_command, os.open))
+    reader = disk_references._Reader(DiskSources("", frozenset(), {}, lambda _path: None, str, run_command, os.open))
     return reader._read_disk_info(str(path))
 
 
@@ -228,7 +228,7 @@ class TestADiskThatIsBeingMade:
         image = overlay_bytes(1 << 20, str(host.cache_path / BASE), "raw")
         disk = host.disk(UUID, b"")
         finish = start_child(lambda: (time.sleep(0.1), disk.write_bytes(image)))
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         finish()
         assert snapshot.problems == ()
         assert snapshot.backing == {BASE: [UUID]}
@@ -238,14 +238,14 @@ class TestADiskThatIsBeingMade:
         monkeypatch.setattr(time, "sleep", naps.append)
         for number in range(30):
             host.disk(f"instance-{number}", b"")
-        assert len(scan(host).problems) == 30
+        assert len(snapshot_of(host).problems) == 30
         assert 0 < sum(naps) < 1
 
     def test_and_not_at_all_where_it_has_been_so_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         naps: list[float] = []
         monkeypatch.setattr(time, "sleep", naps.append)
         os.utime(host.disk(UUID, b""), (0, 0))
-        assert scan(host).problems == ()
+        assert snapshot_of(host).problems == ()
         assert naps == []
 
 
@@ -255,21 +255,21 @@ class TestAsAnotherUser:
         public_host.base(BASE)
         path = public_host.instance(UUID, {"disk": BASE})
         path.chmod(0o700)
-        [problem] = as_nobody(lambda: scan(public_host)).problems
+        [problem] = as_nobody(lambda: snapshot_of(public_host)).problems
         assert str(path) in problem
         assert "Permission denied" in problem
 
     def test_a_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         disk = public_host.instance(UUID, {"disk": public_host.base(BASE)}) / "disk"
         disk.chmod(0o600)
-        [problem] = as_nobody(lambda: scan(public_host)).problems
+        [problem] = as_nobody(lambda: snapshot_of(public_host)).problems
         assert str(disk) in problem
 
     def test_a_backing_file_that_cannot_be_looked_at_is_a_problem(self, public_host: Host) -> None:
         closed = public_host.root / "closed"
         closed.mkdir(mode=0o700)
         public_host.overlay(UUID, closed / "base")
-        [problem] = as_nobody(lambda: scan(public_host)).problems
+        [problem] = as_nobody(lambda: snapshot_of(public_host)).problems
         assert problem.endswith(
             f"The backing file {closed}/base cannot be looked at: Permission denied. Run as root (become: true)."
         )

@@ -13,16 +13,17 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
-from .instances import records_of
-from .layout import Kind, parse_name, printable, some_names
+from .instances import to_records
+from .names import Kind, parse_name
 from .nova_paths import is_in_instance_directory
 from .other_ages import reclaimable_by_age
 from .plan import Missing, Plan, Reason, State, Verdict, age_seconds, used_by
-from .scan import CacheFile, Snapshot
 from .settings import Settings
+from .snapshot import CacheFile, Snapshot
+from .text import printable, some_names
 
 if TYPE_CHECKING:
-    from .checksums import Verification
+    from .verification_result import Verification
 
 __all__ = ["describe", "describe_files", "reasons_of", "reclaimable_bytes", "warnings"]
 
@@ -66,7 +67,7 @@ def describe(
         "exists": snapshot.exists,
         "now": now,
         "host": printable(settings.host),
-        "store": _store(snapshot, plan),
+        "storage": _storage(snapshot, plan),
         "summary": {
             **{state.value: len(verdicts) for state, verdicts in by_state.items()},
             "total": {
@@ -110,7 +111,7 @@ def describe(
             "remove_unused_kernels": settings.remove_unused_kernels,
             "orphans": "protect" if settings.protect_orphans else "ignore",
         },
-        "shared_use": _shared_use(snapshot, plan, settings) if _is_shared(snapshot) else None,
+        "for_members": _shared_use(snapshot, plan, settings) if _is_shared(snapshot) else None,
     }
     if details == "summary":
         return _shortened(facts)
@@ -154,7 +155,7 @@ def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None =
     sentences = [_replaced_warning(lost) if lost.replaced else _missing_warning(lost) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
-    is_shared = snapshot.store is not None and snapshot.store.shared
+    is_shared = snapshot.storage is not None and snapshot.storage.shared
     untold = plan.unlisted_instances if is_shared else ()
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use if sentence not in untold]
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.limit_exceeded]
@@ -202,23 +203,23 @@ def reclaimable_bytes(files: Sequence[CacheFile]) -> int:
     return sum(file.allocated_bytes for file in files)
 
 
-def _store(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
-    store = snapshot.store
+def _storage(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
+    storage = snapshot.storage
     return {
-        "id": None if store is None else printable(store.store_id),
-        "instances_id": None if snapshot.instances_store is None else printable(snapshot.instances_store.store_id),
-        "filesystem": None if store is None else printable(store.filesystem),
-        "shared": None if store is None else store.shared,
+        "id": None if storage is None else printable(storage.id),
+        "instances_id": None if snapshot.instances_storage is None else printable(snapshot.instances_storage.id),
+        "filesystem": None if storage is None else printable(storage.filesystem),
+        "shared": None if storage is None else storage.shared,
         "users": _names(plan.users),
-        "free_bytes": None if store is None else store.free_bytes,
-        "total_bytes": None if store is None else store.total_bytes,
+        "free_bytes": None if storage is None else storage.free_bytes,
+        "total_bytes": None if storage is None else storage.total_bytes,
     }
 
 
 def _is_shared(snapshot: Snapshot) -> bool:
     """Tell whether other hosts see this cache or, where there is none yet, may have caches beside it."""
-    store = snapshot.store or snapshot.instances_store
-    return store is not None and store.shared
+    storage = snapshot.storage or snapshot.instances_storage
+    return storage is not None and storage.shared
 
 
 def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str, Any]:
@@ -228,7 +229,7 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
     """
     unseen = {
         instance
-        for instance, path, _format in snapshot.other_disks
+        for instance, path, _format in snapshot.external_disks
         if not is_in_instance_directory(path, settings.instances_path)
     }
     held = {
@@ -238,12 +239,12 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         or Reason.OPEN in verdict.reasons
         or not unseen.isdisjoint(snapshot.backing.get(verdict.file.name, ()))
     }
-    problems = [*sorted(snapshot.problems), *plan.inventory.problems]
+    problems = [*sorted(snapshot.problems), *plan.instances.problems]
     return {
         "instances": [
             {key: printable(value) if isinstance(value, str) else value for key, value in record.items()}
-            for instance in sorted(plan.inventory.own, key=lambda instance: instance.uuid)
-            for record in records_of(instance)
+            for instance in sorted(plan.instances.from_libvirt, key=lambda instance: instance.uuid)
+            for record in to_records(instance)
         ],
         "held": _names(held),
         "problems": _first(problems, _PROBLEMS_BYTES),
@@ -252,7 +253,6 @@ def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str,
         "sample_ids": _sample_ids(snapshot),
         "keep_images": _names(settings.keep_images),
         "keep_files": _names(settings.keep_files),
-        "given": plan.inventory.given,
     }
 
 
@@ -310,7 +310,7 @@ def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
     """Cut the lists so that the whole stays small, and say how much is left out of each."""
     facts["omitted"] = {}
     for name, limit in _SUMMARY_BYTES.items():
-        holder = facts["store"] if name == "users" else facts
+        holder = facts["storage"] if name == "users" else facts
         whole = holder[name]
         holder[name] = _first(whole, limit)
         facts["omitted"][name] = len(whole) - len(holder[name])

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import (
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import (
     Inode,
     OpenFiles,
     find_open_files,

@@ -14,23 +14,22 @@ from contextlib import suppress
 from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from .disks import OpenImage, RunCommand
-from .errors import ImageCacheError, reason_of
-from .holders import FormerFileUser, Inode, find_open_files, qemu_holds
-from .inode_flags import is_protected_by_flags
-from .instance_disks import (
+from .backing_chain import OpenImage, RunCommand
+from .disk_references import (
     DiskSources,
     DiskUse,
-    OtherDisk,
+    ExternalDisk,
+    backing_file_resolver,
     find_disk_use,
-    make_locate,
     make_open,
+    merge_disk_use,
     split_disks,
-    united,
-    until_it_hangs,
+    stop_after_first_timeout,
 )
-from .layout import LOCKS_DIRECTORY, Kind, lock_name, parse_name, printable
+from .errors import ImageCacheError, reason_of
+from .inode_flags import is_protected_by_flags
 from .locks import LockState, look_at_lock
+from .names import LOCKS_DIRECTORY, Kind, lock_name, parse_name
 from .obstacles import (
     FLAGGED_FILE,
     STICKY_FILE,
@@ -39,9 +38,11 @@ from .obstacles import (
     why_locks_cannot_be_made,
     why_nothing_can_be_removed,
 )
+from .open_files import FormerFileUser, Inode, find_open_files, qemu_holds
 from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
 from .settings import Settings
-from .store import Store, find_store, read_storage_users
+from .storage import Storage, find_storage, read_storage_users
+from .text import printable
 
 __all__ = [
     "CacheFile",
@@ -62,7 +63,7 @@ Problem = Callable[[str], None]
 
 
 class CacheFile(NamedTuple):
-    """One entry of the cache directory. Sizes are bytes; ``key`` is :class:`layout.CacheName`'s."""
+    """One entry of the cache directory. Sizes are bytes; ``key`` is :class:`names.CacheName`'s."""
 
     name: str
     kind: Kind
@@ -77,7 +78,7 @@ class CacheFile(NamedTuple):
 class Snapshot(NamedTuple):
     """What was found on the host.
 
-    :param exists: whether there is a cache directory; without one the rest is empty but ``instances_store``.
+    :param exists: whether there is a cache directory; without one the rest is empty but ``instances_storage``.
     :param files: every entry of the cache directory.
     :param held_by_qemu: names of the files on which QEMU holds its lock.
     :param opened: names of the files that a process of this host has open.
@@ -91,14 +92,14 @@ class Snapshot(NamedTuple):
     :param storage_users: when each host was last seen using this storage, in unix seconds.
     :param problems: sentences; while there is one, it is unknown what is in use.
     :param warnings: sentences for the operator that stop nothing.
-    :param other_disks: the disks that were looked at besides.
+    :param external_disks: the disks that were looked at besides.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
     :param obstacles: what is known to stand in the way of removals.
-    :param instances_store: the storage of ``instances_path``, on which other hosts may have caches of their own.
+    :param instances_storage: the storage of ``instances_path``, on which other hosts may have caches of their own.
     """
 
     exists: bool
-    store: Store | None = None
+    storage: Storage | None = None
     files: tuple[CacheFile, ...] = ()
     held_by_qemu: frozenset[str] = frozenset()
     opened: frozenset[str] = frozenset()
@@ -109,12 +110,12 @@ class Snapshot(NamedTuple):
     storage_users: Mapping[str, float] = MappingProxyType({})
     problems: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-    other_disks: tuple[OtherDisk, ...] = ()
+    external_disks: tuple[ExternalDisk, ...] = ()
     paths_on_host: Mapping[str, str] = MappingProxyType({})
     replaced: Mapping[str, Sequence[str]] = MappingProxyType({})
     overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     obstacles: Obstacles = Obstacles()
-    instances_store: Store | None = None
+    instances_storage: Storage | None = None
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -148,21 +149,21 @@ def _no_instances_path(settings: Settings) -> ImageCacheError:
     )
 
 
-def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_command: RunCommand) -> Snapshot:
+def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], run_command: RunCommand) -> Snapshot:
     """Look at the cache, the disks of all instances, and who holds what.
 
     The cache is listed before the disks are looked at: a base file that nova makes meanwhile is not
     in the list, and one that it builds on meanwhile has another mtime when it is looked at again.
 
     :param settings: the options.
-    :param other_disks: disks that an inventory names: those outside of ``instances_path`` are looked at too.
+    :param external_disks: disks that a source of instances names: also those outside of ``instances_path`` are read.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
     :return: the snapshot.
     :raises ImageCacheError: the cache directory or the host's mounts cannot be read at all.
     """
     cache = open_cache(settings)
     if cache is None:
-        return Snapshot(exists=False, instances_store=_find_store(settings.instances_path, settings))
+        return Snapshot(exists=False, instances_storage=_find_storage(settings.instances_path, settings))
     problems: list[str] = []
     warnings: list[str] = []
     try:
@@ -177,7 +178,7 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     finally:
         os.close(cache)
     by_inode = names_by_inode(files)
-    disk_use = read_disks(settings, by_inode, other_disks, run_command)
+    disk_use = read_disks(settings, by_inode, external_disks, run_command)
     open_files = find_open_files(by_inode, directory=settings.cache_path)
     # A lock only matters to a file that nothing else protects.
     opened = open_files.names | busy
@@ -188,23 +189,23 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
             f"The open files of {open_files.hidden_processes} processes could not be seen, for which it takes root "
             f"(become: true) with all its capabilities. QEMU's own locks were seen."
         )
-    store = _find_store(settings.cache_path, settings)
-    instances_store = _find_store(settings.instances_path, settings)
+    storage = _find_storage(settings.cache_path, settings)
+    instances_storage = _find_storage(settings.instances_path, settings)
     try:
-        users = read_storage_users(settings.instances_path, instances_store.shared)
+        users = read_storage_users(settings.instances_path, instances_storage.shared)
     except ImageCacheError as exc:
         users = {}
         problems.append(str(exc))
-    if store.shared and is_mounted:
+    if storage.shared and is_mounted:
         problems.append(
-            f"{printable(settings.cache_path)} is shared with other hosts ({store.filesystem}), and the instances "
+            f"{printable(settings.cache_path)} is shared with other hosts ({storage.filesystem}), and the instances "
             f"beside it are not: what other hosts' disks need of it cannot be seen here."
         )
     locks = _look_at_locks(settings, idle, device, problems.append)
     return Snapshot(
         exists=True,
-        store=store,
-        instances_store=instances_store,
+        storage=storage,
+        instances_storage=instances_storage,
         files=tuple(files),
         held_by_qemu=frozenset(held),
         opened=frozenset(opened),
@@ -215,14 +216,14 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
         storage_users=users,
         problems=(*problems, *disk_use.problems),
         warnings=(*disk_use.warnings, *warnings),
-        other_disks=tuple(other_disks),
+        external_disks=tuple(external_disks),
         paths_on_host={path: settings.on_host(path) for path in disk_use.missing},
-        replaced=_find_replaced(open_files.former_file_users, disk_use.backing, other_disks),
+        replaced=_find_replaced(open_files.former_file_users, disk_use.backing, external_disks),
         overlays=resolve_overlays(
             backing_names,
             settings.cache_path,
             [file.name for file in files],
-            make_locate(settings.cache_path, by_inode, settings.instances_path, on_host=settings.on_host),
+            backing_file_resolver(settings.cache_path, by_inode, settings.instances_path, on_host=settings.on_host),
         ),
         obstacles=Obstacles(
             everything=blocked,
@@ -234,13 +235,13 @@ def take_snapshot(settings: Settings, other_disks: Sequence[OtherDisk], run_comm
     )
 
 
-def _find_store(path: str, settings: Settings) -> Store:
-    store = find_store(path)
-    return store if settings.shared_storage is None else store._replace(shared=settings.shared_storage)
+def _find_storage(path: str, settings: Settings) -> Storage:
+    storage = find_storage(path)
+    return storage if settings.shared_storage is None else storage._replace(shared=settings.shared_storage)
 
 
 def _find_replaced(
-    users: Iterable[FormerFileUser], backing: Mapping[str, Sequence[str]], other_disks: Sequence[OtherDisk]
+    users: Iterable[FormerFileUser], backing: Mapping[str, Sequence[str]], external_disks: Sequence[ExternalDisk]
 ) -> dict[str, list[str]]:
     """Find whose QEMU runs on a former base file: it has one open, and not the one that its disk names now.
 
@@ -249,7 +250,7 @@ def _find_replaced(
     replaced: dict[str, list[str]] = {}
     for user in users:
         guests = {os.path.basename(os.path.dirname(path)) for path in user.paths}
-        guests.update(instance for instance, path, _format in other_disks if path in user.paths)
+        guests.update(instance for instance, path, _format in external_disks if path in user.paths)
         for name, directories in backing.items():
             if name not in user.names:
                 found = guests.intersection(directories)
@@ -261,7 +262,7 @@ def _find_replaced(
 def read_disks(
     settings: Settings,
     names: Mapping[Inode, Sequence[str]],
-    other_disks: Sequence[OtherDisk],
+    external_disks: Sequence[ExternalDisk],
     run_command: RunCommand,
 ) -> DiskUse:
     """Read what all disks need of the cache at this moment.
@@ -270,7 +271,7 @@ def read_disks(
     until each one that is there has been read.
 
     :param names: what :func:`names_by_inode` makes of the cache's files.
-    :param other_disks: see :func:`take_snapshot`.
+    :param external_disks: see :func:`take_snapshot`.
     :return: what the disks need.
     :raises ImageCacheError: the cache directory is gone, or something else is in its place.
     """
@@ -279,7 +280,7 @@ def read_disks(
         raise ImageCacheError(f"The cache directory {printable(settings.cache_path)} is gone.")
     try:
         open_file = make_open(settings.cache_path, cache)
-        return _read_disks(settings, names, other_disks, until_it_hangs(run_command), open_file)
+        return _read_disks(settings, names, external_disks, stop_after_first_timeout(run_command), open_file)
     finally:
         os.close(cache)
 
@@ -287,13 +288,13 @@ def read_disks(
 def _read_disks(
     settings: Settings,
     names: Mapping[Inode, Sequence[str]],
-    other_disks: Sequence[OtherDisk],
+    external_disks: Sequence[ExternalDisk],
     run_command: RunCommand,
     open_file: OpenImage,
 ) -> DiskUse:
-    formats, external_disks = split_disks(other_disks, settings.instances_path)
-    elsewhere = [os.path.dirname(path) for _instance, path, _format in other_disks]
-    locate = make_locate(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
+    formats, external_disks = split_disks(external_disks, settings.instances_path)
+    elsewhere = [os.path.dirname(path) for _instance, path, _format in external_disks]
+    locate = backing_file_resolver(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
     cached = {name for hard_links in names.values() for name in hard_links}
     sources = DiskSources(settings.cache_path, cached, formats, locate, settings.on_host, run_command, open_file)
     problems: list[str] = []
@@ -312,7 +313,7 @@ def _read_disks(
             read.pop(name, None)
     else:
         problems.append(f"{printable(settings.instances_path)} changes faster than it can be read: try again.")
-    whole = united(parts)
+    whole = merge_disk_use(parts)
     return whole._replace(problems=[*dict.fromkeys(problems), *whole.problems])
 
 

@@ -19,12 +19,12 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import settings_from_params
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.holders import is_open_elsewhere
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import Snapshot, read_disks
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import find_store
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot, read_disks
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.host import HOUR, Host, create_image, scan
+from ansible_collections.stackops.nova.tests.support.host import HOUR, Host, create_image, snapshot_of
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
@@ -60,7 +60,7 @@ def renaming(one: Path, other: Path) -> Iterator[None]:
 class TestTheCache:
     def test_each_file_is_listed_as_it_is(self, host: Host) -> None:
         path = host.base(BASE, size=3 << 20, age=HOUR, content=b"\1" * 8192)
-        [file] = scan(host).files
+        [file] = snapshot_of(host).files
         assert (file.name, file.kind, file.key) == (BASE, Kind.ORIGINAL, BASE)
         assert (file.size_bytes, file.allocated_bytes) == (3 << 20, path.stat().st_blocks * 512)
         assert (file.inode, file.mtime_ns) == (path.stat().st_ino, path.stat().st_mtime_ns)
@@ -71,7 +71,7 @@ class TestTheCache:
         (host.cache_path / "swap_2").symlink_to("nowhere")
         os.mkfifo(host.cache_path / "swap_3")
         os.mknod(host.cache_path / "swap_4", stat.S_IFSOCK | 0o600)
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert {file.name: file.kind for file in snapshot.files} == dict.fromkeys(
             [BASE, "elsewhere", "swap_1", "swap_2", "swap_3", "swap_4"], Kind.OTHER
         )
@@ -79,15 +79,15 @@ class TestTheCache:
 
     def test_there_may_be_none_yet(self, host: Host) -> None:
         host.cache_path.rmdir()
-        store = find_store(str(host.instances_path))
-        snapshot = scan(host)
-        assert snapshot.instances_store is not None
-        assert snapshot.instances_store.store_id == store.store_id
-        assert snapshot._replace(instances_store=None) == Snapshot(exists=False)
+        storage = find_storage(str(host.instances_path))
+        snapshot = snapshot_of(host)
+        assert snapshot.instances_storage is not None
+        assert snapshot.instances_storage.id == storage.id
+        assert snapshot._replace(instances_storage=None) == Snapshot(exists=False)
 
     def test_but_not_without_the_instances_path(self, host: Host) -> None:
         with pytest.raises(ImageCacheError, match=r"instances_path /no/such/path does not exist"):
-            scan(host, instances_path="/no/such/path")
+            snapshot_of(host, instances_path="/no/such/path")
 
     @pytest.mark.parametrize("target", ["elsewhere", "nowhere"])
     def test_a_link_in_its_place_is_refused(self, host: Host, target: str) -> None:
@@ -95,22 +95,22 @@ class TestTheCache:
         host.cache_path.rmdir()
         host.cache_path.symlink_to(host.root / target)
         with pytest.raises(ImageCacheError, match=rf"cache directory {host.cache_path} is a link"):
-            scan(host)
+            snapshot_of(host)
 
     def test_nor_with_a_file_in_the_place_of_that(self, host: Host) -> None:
         path = host.base(BASE)
         with pytest.raises(ImageCacheError, match=f"instances_path {path} does not exist on this host"):
-            scan(host, instances_path=str(path))
+            snapshot_of(host, instances_path=str(path))
 
     def test_a_file_that_goes_meanwhile_is_no_matter(self, host: Host) -> None:
         host.base(OTHER_BASE)
         path = host.base(BASE)
 
-        def scan_meanwhile() -> list[str]:
+        def look_meanwhile() -> list[str]:
             whenever("open", lambda name, *_how: name == BASE and path.unlink(missing_ok=True))
-            return [file.name for file in scan(host).files]
+            return [file.name for file in snapshot_of(host).files]
 
-        assert in_a_child(scan_meanwhile) == [OTHER_BASE]
+        assert in_a_child(look_meanwhile) == [OTHER_BASE]
 
     def test_when_it_has_gone_no_disk_can_be_said_to_need_nothing_of_it(self, host: Host) -> None:
         settings = settings_from_params(host.options())
@@ -120,25 +120,25 @@ class TestTheCache:
 
     @needs_root
     def test_shared_without_the_instances_beside_it_nobody_knows_who_needs_it(self, host: Host) -> None:
-        def scan_a_mounted_cache() -> Snapshot:
+        def look_at_a_mounted_cache() -> Snapshot:
             mount("-t", "tmpfs", "tmpfs", host.cache_path)
-            return scan(host, shared_storage=True)
+            return snapshot_of(host, shared_storage=True)
 
-        [problem] = with_own_mounts(scan_a_mounted_cache).problems
+        [problem] = with_own_mounts(look_at_a_mounted_cache).problems
         assert problem.startswith(f"{host.cache_path} is shared with other hosts (tmpfs), and the instances beside it")
 
     def test_a_file_in_its_place_is_refused(self, host: Host) -> None:
         host.cache_path.rmdir()
         host.cache_path.touch()
         with pytest.raises(ImageCacheError, match=rf"cache directory {host.cache_path} is .* no directory"):
-            scan(host)
+            snapshot_of(host)
 
 
 class TestHolders:
     def test_what_a_guest_holds_and_what_a_process_reads_is_known(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
         with guest(disk), reader(host.base("swap_64")):
-            snapshot = scan(host)
+            snapshot = snapshot_of(host)
         assert snapshot.held_by_qemu == {BASE}
         assert snapshot.opened == {BASE, "swap_64"}
 
@@ -148,26 +148,26 @@ class TestHolders:
         host.lock_file("swap_64")
         with nova_compute() as nova:
             nova.take(OTHER_BASE, host.locks_path)
-            assert scan(host).locked == {f"{OTHER_BASE}.part"}
-        assert scan(host).locked == frozenset()
+            assert snapshot_of(host).locked == {f"{OTHER_BASE}.part"}
+        assert snapshot_of(host).locked == frozenset()
 
     def test_without_a_locks_directory_nothing_is_locked(self, host: Host) -> None:
         host.base(BASE)
         host.locks_path.rmdir()
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert (snapshot.locked, snapshot.problems) == (frozenset(), ())
 
     def test_a_locks_directory_that_is_a_link_is_a_problem(self, host: Host) -> None:
         host.base(BASE)
         host.locks_path.rmdir()
         host.locks_path.symlink_to(host.root)
-        [problem] = scan(host).problems
+        [problem] = snapshot_of(host).problems
         assert str(host.locks_path) in problem
 
     def test_a_lock_that_is_a_link_is_a_problem(self, host: Host) -> None:
         host.base(BASE)
         (host.locks_path / f"nova-{BASE}").symlink_to("/etc/passwd")
-        [problem] = scan(host).problems
+        [problem] = snapshot_of(host).problems
         assert f"nova-{BASE}" in problem
 
 
@@ -177,9 +177,9 @@ class TestBesideAPrune:
     def test_a_file_that_it_looks_at_is_no_problem(self, host: Host) -> None:
         with host.base(BASE).open("rb") as file:
             assert is_open_elsewhere(file.fileno()) is False
-            scanned = start_child(lambda: scan(host))
+            taken = start_child(lambda: snapshot_of(host))
             time.sleep(0.2)
-        snapshot = scanned()
+        snapshot = taken()
         assert snapshot.problems == ()
         assert [file.name for file in snapshot.files] == [BASE]
 
@@ -187,9 +187,9 @@ class TestBesideAPrune:
         host.base(BASE)
         with host.lock_file(BASE).open("rb") as file:
             assert is_open_elsewhere(file.fileno()) is False
-            scanned = start_child(lambda: scan(host))
+            taken = start_child(lambda: snapshot_of(host))
             time.sleep(0.2)
-        assert scanned().problems == ()
+        assert taken().problems == ()
 
 
 class TestInstanceDirectories:
@@ -200,25 +200,25 @@ class TestInstanceDirectories:
         (host.instances_path / ".directio.test.1").touch()
         for directory in ("locks", "lost+found", "snapshots"):
             host.instance(directory, {"disk": BASE})
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert (snapshot.backing, snapshot.instance_directories, snapshot.problems) == ({}, (), ())
 
     def test_a_directory_that_was_moved_and_linked_counts(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE}).rename(host.root / "moved")
         (host.instances_path / UUID).symlink_to(host.root / "moved")
-        assert scan(host).backing == {BASE: [UUID]}
+        assert snapshot_of(host).backing == {BASE: [UUID]}
 
     def test_a_link_to_a_directory_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
         (host.instances_path / UUID).symlink_to(host.root / "not mounted" / UUID)
-        [problem] = scan(host).problems
+        [problem] = snapshot_of(host).problems
         assert str(host.instances_path / UUID) in problem
 
     def test_a_link_in_a_circle_is_named_and_hides_no_other_disk(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE})
         (host.instances_path / OTHER_UUID).symlink_to(OTHER_UUID)
-        snapshot = scan(host)
+        snapshot = snapshot_of(host)
         assert snapshot.backing == {BASE: [UUID]}
         [problem] = snapshot.problems
         assert str(host.instances_path / OTHER_UUID) in problem
@@ -229,21 +229,21 @@ class TestAsAnotherUser:
     def test_the_cache_may_not_be_opened(self, public_host: Host) -> None:
         public_host.cache_path.chmod(0o700)
         with pytest.raises(ImageCacheError, match=f"{public_host.cache_path} cannot be opened: Permission denied"):
-            as_nobody(lambda: scan(public_host))
+            as_nobody(lambda: snapshot_of(public_host))
 
     def test_directories_that_cannot_be_listed_are_a_problem(self, public_host: Host) -> None:
         public_host.instances_path.chmod(0o711)
-        problems = as_nobody(lambda: scan(public_host)).problems
+        problems = as_nobody(lambda: snapshot_of(public_host)).problems
         path = public_host.instances_path
         assert f"instances_path {path} cannot be read: Permission denied. Run as root (become: true)." in problems
 
     def test_a_base_file_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         public_host.base(BASE).chmod(0o600)
-        [problem] = as_nobody(lambda: scan(public_host)).problems
+        [problem] = as_nobody(lambda: snapshot_of(public_host)).problems
         assert str(public_host.cache_path / BASE) in problem
 
     def test_it_is_said_that_open_files_were_not_seen(self, public_host: Host) -> None:
-        [warning] = as_nobody(lambda: scan(public_host)).warnings
+        [warning] = as_nobody(lambda: snapshot_of(public_host)).warnings
         assert "root" in warning
 
 
@@ -256,7 +256,7 @@ class TestDirectoriesThatAreRenamed:
             host.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": None})
         directory = host.instance(UUID, {"disk": BASE})
         with renaming(directory, directory.with_name(UUID + "_resize")):
-            snapshots = [scan(host) for _pass in range(200)]
+            snapshots = [snapshot_of(host) for _pass in range(200)]
         assert all(BASE in snapshot.backing or snapshot.problems for snapshot in snapshots)
         assert any(BASE in snapshot.backing for snapshot in snapshots)
 
@@ -265,10 +265,10 @@ class TestDirectoriesThatAreRenamed:
             if path == str(host.instances_path):
                 host.instance(f"{len(os.listdir(path)):08x}", {"disk": None})
 
-        def scan_meanwhile() -> Snapshot:
+        def look_meanwhile() -> Snapshot:
             whenever("os.scandir", make_another)
-            return scan(host)
+            return snapshot_of(host)
 
-        assert in_a_child(scan_meanwhile).problems == (
+        assert in_a_child(look_meanwhile).problems == (
             f"{host.instances_path} changes faster than it can be read: try again.",
         )

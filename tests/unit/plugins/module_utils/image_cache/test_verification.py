@@ -18,18 +18,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import look, verify
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import (
-    Checksum,
-    Record,
-    judge,
-    order,
-)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import inspect_and_plan, verify
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.saved_checksums import (
+    SavedChecksums,
+    least_recently_verified_first,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification import state_without_reading
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import VerificationState
 from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, picture, warnings
 from ansible_collections.stackops.nova.tests.support.params import run_command
@@ -83,14 +83,14 @@ class TestWhatAPruneSays:
         rot(used)
         before = (used.cache_path / f"{BASE}.info").read_bytes(), digest(used)
         result = prune(used)
-        assert checksum(result) == "corrupt stored"
+        assert checksum(result) == "corrupt saved"
         assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
         assert ((used.cache_path / f"{BASE}.info").read_bytes(), digest(used)) == before
         [warning] = warnings(result)
         assert BASE in warning
         assert UUID in warning
         assert result.error is None
-        assert checksum(prune(used)) == "corrupt stored"
+        assert checksum(prune(used)) == "corrupt saved"
 
     def test_rot_fails_the_task_if_it_is_to(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
@@ -112,9 +112,9 @@ class TestWhatAPruneSays:
         assert checksum(prune(used)) == "ok"
         assert info(used)["sha1-timestamp"] == used.now
 
-    @pytest.mark.parametrize("stored", ["", "abc", "z" * 40, 7, None])
-    def test_a_checksum_that_is_none_is_stored_anew(self, used: Host, stored: Any) -> None:
-        write_info(used, sha1=stored, sha1_timestamp=used.now)
+    @pytest.mark.parametrize("saved", ["", "abc", "z" * 40, 7, None])
+    def test_a_checksum_that_is_none_is_stored_anew(self, used: Host, saved: Any) -> None:
+        write_info(used, sha1=saved, sha1_timestamp=used.now)
         assert checksum(prune(used)) == "unverified"
         assert info(used)["sha1"] == digest(used)
 
@@ -139,7 +139,7 @@ class TestWhatAPruneSays:
     def test_a_new_algorithm_does_not_bless_rot(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         rot(used)
-        assert checksum(prune(used, checksum_algorithm="sha256")) == "corrupt stored"
+        assert checksum(prune(used, checksum_algorithm="sha256")) == "corrupt saved"
         assert "sha256" not in info(used)
 
     def test_the_info_files_may_lie_elsewhere(self, used: Host, tmp_path: Path) -> None:
@@ -162,12 +162,12 @@ class TestEssex:
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
 
     def test_also_where_the_file_has_rotted_since(self, used: Host) -> None:
-        stored = digest(used)
-        (used.cache_path / f"{BASE}.sha1").write_text(stored)
+        saved = digest(used)
+        (used.cache_path / f"{BASE}.sha1").write_text(saved)
         rot(used)
-        assert checksum(prune(used)) == "corrupt stored"
+        assert checksum(prune(used)) == "corrupt saved"
         assert used.cached() == [BASE, f"{BASE}.info"]
-        assert info(used) == {"sha1": stored}
+        assert info(used) == {"sha1": saved}
 
     def test_an_audit_takes_it_as_it_lies(self, used: Host) -> None:
         (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
@@ -184,7 +184,7 @@ class TestWhatWritesNothing:
             write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
         if is_rotten:
             rot(used)
-        expected = ("corrupt stored" if is_rotten else "ok") if is_stored else "unverified"
+        expected = ("corrupt saved" if is_rotten else "ok") if is_stored else "unverified"
         before = picture(used.root)
         assert checksum(audit(used)) == expected
         assert checksum(prune(used, check_mode=True)) == expected
@@ -311,9 +311,9 @@ class TestWhatHappensMeanwhile:
     def test_one_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
         write_info(used, sha1="0" * 40)
         options = used.options(checksum_base_images=True)
-        settings, snapshot, plan = look(options, used.now, run_command)
+        settings, snapshot, plan = inspect_and_plan(options, used.now, run_command)
         (used.base("new", content=b"another download")).rename(used.cache_path / BASE)
-        verification = verify(snapshot, plan, settings, used.now, run_command, may_store=True)
+        verification = verify(snapshot, plan, settings, used.now, run_command, may_save=True)
         checked = verification.by_name[BASE]
         assert (checked.state.value, checked.reason.value) == ("skipped", "replaced")
         assert info(used) == {"sha1": "0" * 40}
@@ -351,7 +351,7 @@ class TestBudget:
 
     def test_no_time_verifies_nothing(self, used: Host) -> None:
         result = prune(used, checksum_time_budget_seconds=0)
-        assert checksum(result) == "left"
+        assert checksum(result) == "deferred"
         assert result.facts["checksums"] == {
             "algorithm": "sha1",
             "verified_files": 0,
@@ -359,8 +359,8 @@ class TestBudget:
             "trusted_files": 0,
             "unverified_files": 0,
             "skipped_files": 0,
-            "left_files": 1,
-            "left_bytes": len(CONTENT),
+            "deferred_files": 1,
+            "deferred_bytes": len(CONTENT),
             "oldest_verification_seconds": None,
         }
 
@@ -375,7 +375,7 @@ class TestBudget:
                 file["name"] for file in result.facts["files"] if file["checksum"] in ("unverified", "ok", "corrupt")
             ]
             assert 0 < len(done) < len(names), run
-            assert len(done) + result.facts["checksums"]["left_files"] == len(names)
+            assert len(done) + result.facts["checksums"]["deferred_files"] == len(names)
             seen += done
             if len(set(seen)) == len(names):
                 break
@@ -388,16 +388,16 @@ class TestBudget:
         host.base(names[0], content=bytes(20_000_000))
         host.base(names[1], content=bytes(20_000_000))
         first = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
-        assert first.facts["checksums"]["left_files"] == 6
+        assert first.facts["checksums"]["deferred_files"] == 6
         assert f"too small to read {names[0]}" in warnings(first)[0]
         assert info(host, names[0]) == {"sha1-attempt": host.now}
         second = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
-        assert [checksum(second, name) for name in names] == ["left", "left", *["unverified"] * 4]
+        assert [checksum(second, name) for name in names] == ["deferred", "deferred", *["unverified"] * 4]
 
     def test_a_corrupt_file_lets_the_others_go_first_next_time(self, used: Host) -> None:
         then = used.now - DAY
         write_info(used, sha1="0" * 40, sha1_timestamp=then)
-        assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt stored"
+        assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt saved"
         assert info(used) == {"sha1": "0" * 40, "sha1-timestamp": then, "sha1-attempt": used.now}
 
     def test_nothing_is_noted_about_a_file_that_is_gone(self, used: Host) -> None:
@@ -424,12 +424,12 @@ TIMES = st.none() | st.floats(0, 1000)
 def test_those_looked_at_longest_ago_come_first(times: list[tuple[float | None, float | None]]) -> None:
     files = [CacheFile(f"{number:040x}", Kind.ORIGINAL, "", 0, 0, 0, 0) for number in range(len(times))]
     records = {
-        file.name: Record({}, verified_at, attempted_at)
+        file.name: SavedChecksums({}, verified_at, attempted_at)
         for file, (verified_at, attempted_at) in zip(files, times, strict=True)
     }
     looked_at = [
         max((time for time in records[file.name][1:3] if time is not None), default=-1.0)
-        for file in order(files, records)
+        for file in least_recently_verified_first(files, records)
     ]
     assert looked_at == sorted(looked_at)
 
@@ -437,9 +437,9 @@ def test_those_looked_at_longest_ago_come_first(times: list[tuple[float | None, 
 @given(TIMES, st.integers(0, 1000), st.floats(0, 2000))
 def test_trust_lasts_for_the_interval(verified_at: float | None, interval: int, now: float) -> None:
     settings = SETTINGS._replace(interval_seconds=interval)
-    state = judge(Record({"sha1": "0" * 40}, verified_at), False, settings, now, may_store=True)
+    state = state_without_reading(SavedChecksums({"sha1": "0" * 40}, verified_at), False, settings, now, may_save=True)
     is_recent = verified_at is not None and abs(now - verified_at) < interval
-    assert state is (Checksum.TRUSTED if is_recent else None)
+    assert state is (VerificationState.TRUSTED if is_recent else None)
 
 
 class TestOptions:
@@ -489,7 +489,7 @@ class TestNoRoom:
         assert cached == [BASE]
         assert locks == []
         assert (
-            f"could not be stored, and they are read again next time; of {BASE}: its lock nova-hash-{BASE} cannot be "
+            f"could not be saved, and they are read again next time; of {BASE}: its lock nova-hash-{BASE} cannot be "
             "made" in told[0]
         )
 

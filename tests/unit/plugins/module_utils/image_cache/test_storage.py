@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import (
-    Store,
-    find_store,
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import (
+    Storage,
+    find_storage,
     is_shared,
     read_storage_users,
 )
@@ -32,35 +32,35 @@ def as_df_has_it(path: str) -> tuple[str, int]:
 class TestFindStore:
     @pytest.mark.parametrize("path", ["/", "/dev", "/dev/shm", "/tmp"])
     def test_it_agrees_with_df(self, path: str) -> None:
-        store = find_store(path)
-        assert (store.filesystem, store.total_bytes) == as_df_has_it(path)
+        storage = find_storage(path)
+        assert (storage.filesystem, storage.total_bytes) == as_df_has_it(path)
 
     def test_file_system_that_reports_no_size_has_none(self) -> None:
-        store = find_store("/proc")
-        assert (store.filesystem, store.free_bytes, store.total_bytes) == ("proc", None, None)
+        storage = find_storage("/proc")
+        assert (storage.filesystem, storage.free_bytes, storage.total_bytes) == ("proc", None, None)
 
     def test_free_is_what_an_ordinary_user_may_fill(self, tmp_path: Path) -> None:
         done = subprocess.run(["df", "--block-size=1", "--output=avail", tmp_path], check=True, capture_output=True)
-        assert find_store(str(tmp_path)).free_bytes == pytest.approx(int(done.stdout.split()[-1]), abs=1 << 28)
+        assert find_storage(str(tmp_path)).free_bytes == pytest.approx(int(done.stdout.split()[-1]), abs=1 << 28)
 
     def test_two_paths_to_one_directory_are_one_store(self, tmp_path: Path) -> None:
         cache = tmp_path / "instances" / "_base"
         cache.mkdir(parents=True)
         (tmp_path / "alias").symlink_to("instances")
-        assert find_store(str(tmp_path / "alias" / "_base")).store_id == find_store(str(cache)).store_id
+        assert find_storage(str(tmp_path / "alias" / "_base")).id == find_storage(str(cache)).id
 
     def test_two_directories_are_two_stores(self, tmp_path: Path) -> None:
         for name in ("one", "other"):
             (tmp_path / name).mkdir()
-        assert find_store(str(tmp_path / "one")).store_id != find_store(str(tmp_path / "other")).store_id
+        assert find_storage(str(tmp_path / "one")).id != find_storage(str(tmp_path / "other")).id
 
     def test_a_local_disk_is_not_shared(self, tmp_path: Path) -> None:
-        assert not find_store(str(tmp_path)).shared
+        assert not find_storage(str(tmp_path)).shared
 
     def test_a_name_that_mountinfo_escapes_is_understood(self, tmp_path: Path) -> None:
         path = tmp_path / "with space\tand\\more"
         path.mkdir()
-        assert find_store(str(path)).store_id.endswith("/with space\tand\\more")
+        assert find_storage(str(path)).id.endswith("/with space\tand\\more")
 
 
 @pytest.mark.parametrize("filesystem", ["nfs", "nfs4", "ceph", "glusterfs", "ocfs2", "fuse.glusterfs", "fuse"])
@@ -82,18 +82,18 @@ class TestFindStoreUnderAMount:
         path = tmp_path / name
         path.mkdir()
 
-        def look() -> tuple[Store, tuple[str, int]]:
+        def look() -> tuple[Storage, tuple[str, int]]:
             mount("-t", "tmpfs", "-o", "size=1M", "tmpfs", path)
-            return find_store(str(path)), as_df_has_it(str(path))
+            return find_storage(str(path)), as_df_has_it(str(path))
 
-        store, (filesystem, size) = with_own_mounts(look)
-        assert (store.filesystem, store.total_bytes) == (filesystem, size) == ("tmpfs", 1 << 20)
+        storage, (filesystem, size) = with_own_mounts(look)
+        assert (storage.filesystem, storage.total_bytes) == (filesystem, size) == ("tmpfs", 1 << 20)
 
     def test_of_two_mounts_at_one_place_the_later_counts(self, tmp_path: Path) -> None:
-        def look() -> Store:
+        def look() -> Storage:
             mount("-t", "tmpfs", "-o", "size=1M", "tmpfs", tmp_path)
             mount("-t", "ramfs", "ramfs", tmp_path)
-            return find_store(str(tmp_path))
+            return find_storage(str(tmp_path))
 
         assert with_own_mounts(look).filesystem == "ramfs"
 
@@ -104,7 +104,7 @@ class TestFindStoreUnderAMount:
 
         def look() -> tuple[str, str]:
             mount("--bind", cache, container)
-            return find_store(str(cache)).store_id, find_store(str(container)).store_id
+            return find_storage(str(cache)).id, find_storage(str(container)).id
 
         here, there = with_own_mounts(look)
         assert here == there
@@ -116,8 +116,8 @@ class TestFindStoreUnderAMount:
         def look() -> tuple[str, str]:
             mount("--bind", tmp_path / "instances", tmp_path / "container")
             return (
-                find_store(str(tmp_path / "instances" / "_base")).store_id,
-                find_store(str(tmp_path / "container" / "_base")).store_id,
+                find_storage(str(tmp_path / "instances" / "_base")).id,
+                find_storage(str(tmp_path / "container" / "_base")).id,
             )
 
         here, there = with_own_mounts(look)
@@ -129,7 +129,7 @@ class TestFindStoreUnderAMount:
 
         def look() -> str:
             mount("--bind", unreadable, "/etc/machine-id")
-            return find_store(str(tmp_path)).store_id
+            return find_storage(str(tmp_path)).id
 
         assert f":{os.uname().nodename}:" in with_own_mounts(look)
 

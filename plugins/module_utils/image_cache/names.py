@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import re
 from enum import Enum
-from typing import NamedTuple, Sequence
+from typing import NamedTuple
 
 __all__ = [
     "LOCKS_DIRECTORY",
@@ -24,12 +24,9 @@ __all__ = [
     "info_path",
     "lock_name",
     "parse_name",
-    "printable",
-    "some_names",
 ]
 
 LOCKS_DIRECTORY = "locks"
-_NAMES_SHOWN = 5
 _PARTIAL_SUFFIXES = (".part", ".converted")
 _NAME = re.compile(
     "(?P<original>[0-9a-f]{40})(?:(?P<resized>_[0-9]+)|(?P<small>_sm))?"
@@ -107,38 +104,13 @@ def lock_name(name: str) -> str:
 
 
 def info_path(pattern: str, name: str) -> str:
-    """Return where the stored facts about a base file lie.
+    """Return where the saved facts about a base file lie.
 
     :param pattern: ``image_info_filename_pattern``, without references, with one ``%(image)s``.
     :param name: a cache file's name.
     :return: the info file's absolute path (``get_info_filename`` in Icehouse's ``imagecache.py``).
     """
     return pattern.replace("%(image)s", name)
-
-
-def printable(text: str) -> str:
-    """Make a name safe for messages and results.
-
-    :param text: a name as the file system or a guest gave it: undecodable bytes as lone
-        surrogates, control characters and all.
-    :return: text that is valid Unicode on one line, with what was not shown as an escape.
-    """
-    if text.isprintable():
-        return text
-    return "".join(character if character.isprintable() else _escape(character) for character in text)
-
-
-def _escape(character: str) -> str:
-    if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode("ascii")
-
-
-def some_names(names: Sequence[str]) -> str:
-    """Return the first few names as part of a sentence."""
-    shown = ", ".join(printable(name) for name in names[:_NAMES_SHOWN])
-    more = len(names) - _NAMES_SHOWN
-    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _without_partial_suffix(name: str) -> str:

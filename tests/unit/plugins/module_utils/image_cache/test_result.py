@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.checksums import Verification
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Inventory
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layout import parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.report import (
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.result import (
     describe,
     reasons_of,
     reclaimable_bytes,
     warnings,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.scan import CacheFile, Snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.store import Store
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile, Snapshot
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import Storage
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import Verification
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
 
 NOW = 1_795_334_208.5
@@ -36,8 +36,8 @@ UNKNOWN_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 
 GUEST = Instance("uuid-1", "instance-1", "here", image_ids=(IMAGE,), resizing=False)
 REMOTE = Instance("uuid-2", "instance-2", "there", image_ids=(IMAGE,), resizing=False)
-STORE = Store("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
-INSTANCES_STORE = STORE._replace(store_id="ext4:machine:8:1:/instances")
+STORE = Storage("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
+INSTANCES_STORE = STORE._replace(id="ext4:machine:8:1:/instances")
 
 
 def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) -> CacheFile:
@@ -48,8 +48,8 @@ def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) 
 
 HOST = Snapshot(
     exists=True,
-    store=STORE,
-    instances_store=INSTANCES_STORE,
+    storage=STORE,
+    instances_storage=INSTANCES_STORE,
     files=(
         cached("swap_64", hours=30, allocated=64),
         cached(BASE, hours=1),
@@ -74,9 +74,9 @@ def report(
     verification: Verification | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    inventory = Inventory(True, instances or (GUEST, REMOTE), frozenset(hosts), problems)
+    instances = Instances(True, instances or (GUEST, REMOTE), frozenset(hosts), problems)
     settings = make_settings({"instances_path": "/instances", **options}, {}, hostname="here")
-    return describe(snapshot, make_plan(snapshot, inventory, settings, NOW), settings, NOW, details, verification)
+    return describe(snapshot, make_plan(snapshot, instances, settings, NOW), settings, NOW, details, verification)
 
 
 def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class TestSummary:
             "exists": True,
             "now": NOW,
             "host": "here",
-            "store": {
+            "storage": {
                 "id": "ext4:machine:8:1:/instances/_base",
                 "instances_id": "ext4:machine:8:1:/instances",
                 "filesystem": "ext4",
@@ -142,7 +142,7 @@ class TestSummary:
                 "remove_unused_kernels": False,
                 "orphans": "protect",
             },
-            "shared_use": None,
+            "for_members": None,
             "omitted": {
                 "users": 0,
                 "missing": 0,
@@ -160,7 +160,7 @@ class TestSummary:
             "exists": False,
             "now": NOW,
             "host": "here",
-            "store": {
+            "storage": {
                 "id": None,
                 "instances_id": None,
                 "filesystem": None,
@@ -193,7 +193,7 @@ class TestSummary:
                 "remove_unused_kernels": False,
                 "orphans": "protect",
             },
-            "shared_use": None,
+            "for_members": None,
             "omitted": {
                 "users": 0,
                 "missing": 0,
@@ -322,7 +322,7 @@ class TestDetails:
     def test_no_name_breaks_it(self) -> None:
         name = "a\nb\udcff"
         snapshot = HOST._replace(
-            store=STORE._replace(store_id=name, filesystem=name),
+            storage=STORE._replace(id=name, filesystem=name),
             files=(cached(name, hours=1),),
             missing={name: [name]},
             storage_users={name: NOW},
@@ -335,7 +335,7 @@ class TestDetails:
         assert texts.count("a\\") == texts.count(r"a\\nb\\xff") > 10
 
     def test_reasons_are_named_in_order(self) -> None:
-        plan = make_plan(HOST, Inventory(True, (GUEST,)), make_settings({}, {}, "here"), NOW)
+        plan = make_plan(HOST, Instances(True, (GUEST,)), make_settings({}, {}, "here"), NOW)
         (verdict,) = [verdict for verdict in plan.verdicts if verdict.file.name == BASE]
         assert verdict.reasons == (Reason.INSTANCE, Reason.BACKING, Reason.ORPHAN)
         assert reasons_of(verdict) == ["backing", "instance", "orphan"]
@@ -402,11 +402,18 @@ snapshots = st.builds(
 
 def all_corrupt(names: list[str], users: list[str]) -> tuple[Verification, dict[str, list[str]]]:
     """What verification says of so many corrupt files, and who uses each."""
-    numbers = ("verified_files", "verified_bytes", "trusted_files", "unverified_files", "skipped_files", "left_files")
+    numbers = (
+        "verified_files",
+        "verified_bytes",
+        "trusted_files",
+        "unverified_files",
+        "skipped_files",
+        "deferred_files",
+    )
     summary = {
         "algorithm": "sha512",
         **dict.fromkeys(numbers, 10**12),
-        "left_bytes": 10**15,
+        "deferred_bytes": 10**15,
         "oldest_verification_seconds": 123456789.123,
     }
     files = [cached(name, hours=1) for name in names]
@@ -422,13 +429,13 @@ def test_a_summary_stays_under_four_kibibytes(
     snapshot = snapshot._replace(backing=backing)
     facts = report(snapshot, verification=verification)
     assert len(json.dumps(facts)) < 4096
-    on_shared_storage = snapshot._replace(store=STORE._replace(shared=True))
-    handed_on = report(on_shared_storage, verification=verification).pop("shared_use")
+    on_shared_storage = snapshot._replace(storage=STORE._replace(shared=True))
+    handed_on = report(on_shared_storage, verification=verification).pop("for_members")
     assert len(json.dumps(handed_on["problems"])) < 1024
     whole = report(snapshot, details="names", verification=verification)
     for name, left_out in facts["omitted"].items():
         shown, all_of_it = (
-            (facts["store"][name], whole["store"][name]) if name == "users" else (facts[name], whole[name])
+            (facts["storage"][name], whole["storage"][name]) if name == "users" else (facts[name], whole[name])
         )
         assert len(shown) + left_out == len(all_of_it)
         assert bool(shown) == bool(all_of_it)
@@ -444,8 +451,8 @@ def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str,
 
 class TestWarnings:
     def warn(self, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> list[str]:
-        inventory = Inventory(True, (GUEST,), frozenset({"here", "there"}), problems)
-        return warnings(snapshot, make_plan(snapshot, inventory, make_settings({}, {}, "here"), NOW))
+        instances = Instances(True, (GUEST,), frozenset({"here", "there"}), problems)
+        return warnings(snapshot, make_plan(snapshot, instances, make_settings({}, {}, "here"), NOW))
 
     def test_a_quiet_host_has_none(self) -> None:
         assert self.warn(HOST._replace(missing={})) == []

@@ -15,7 +15,7 @@ import struct
 from typing import Mapping, NamedTuple, Sequence, Tuple
 
 from .errors import ImageCacheError, reason_of
-from .layout import printable
+from .text import printable
 
 __all__ = ["FormerFileUser", "Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
 
