@@ -26,6 +26,9 @@ import pytest
 PROMPT = b"qemu-io> "
 NOBODY = 65534
 
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWNET = 0x40000000
+
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes the rights of root")
 
 
@@ -202,13 +205,26 @@ def with_own_mounts(body: Callable[[], Any]) -> Any:
     """Run `body` where it may mount what it likes and nobody else sees it."""
 
     def unshare_and_run() -> Any:
-        clone_newns = 0x00020000
-        if ctypes.CDLL(None, use_errno=True).unshare(clone_newns) != 0:
-            raise OSError(ctypes.get_errno(), "unshare")
+        _unshare(_CLONE_NEWNS)
         mount("--make-rprivate", "/")
         return body()
 
     return in_a_child(unshare_and_run)
+
+
+def with_own_network(body: Callable[[], Any]) -> Any:
+    """Run `body` where the loopback is the only interface, down, and nobody else sees what it sets up."""
+
+    def unshare_and_run() -> Any:
+        _unshare(_CLONE_NEWNET)
+        return body()
+
+    return in_a_child(unshare_and_run)
+
+
+def _unshare(namespaces: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).unshare(namespaces) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
 
 
 @contextmanager
