@@ -253,26 +253,26 @@ def mark_and_follow(cache: int, names: list[str]) -> tuple[str, ...]:
 
 # What keeps a pass from following a link, what it is without that, and which links then lead it astray.
 GUARDS = {
-    "the cache directory": ({(snapshot, "_DIRECTORY_FLAGS"): following(snapshot._DIRECTORY_FLAGS)}, cache_directory),
-    "the locks directory": ({(locks, "_DIRECTORY_FLAGS"): following(locks._DIRECTORY_FLAGS)}, locks_directory),
-    "a lock that is looked at": ({(locks, "_LOOK_FLAGS"): following(locks._LOOK_FLAGS)}, lock_files),
+    "the cache directory": ({(snapshot, "DIRECTORY_FLAGS"): following(snapshot.DIRECTORY_FLAGS)}, cache_directory),
+    "the locks directory": ({(locks, "DIRECTORY_FLAGS"): following(locks.DIRECTORY_FLAGS)}, locks_directory),
+    "a lock that is looked at": ({(locks, "FILE_FLAGS"): following(locks.FILE_FLAGS)}, lock_files),
     "a lock that is taken": (
         {
-            (locks, "_FLAGS"): following(locks._FLAGS),
+            (locks, "_WRITE_FLAGS"): following(locks._WRITE_FLAGS),
             (snapshot, "look_at_lock"): lambda *_lock: locks.LockState(False, False),
         },
         lock_files,
     ),
-    "a file that is looked at": ({(snapshot, "_FILE_FLAGS"): following(snapshot._FILE_FLAGS)}, base_files),
-    "a file that is removed": ({(apply, "_FILE_FLAGS"): following(apply._FILE_FLAGS)}, base_files),
+    "a file that is looked at": ({(snapshot, "FILE_FLAGS"): following(snapshot.FILE_FLAGS)}, base_files),
+    "a file that is removed": ({(apply, "FILE_FLAGS"): following(apply.FILE_FLAGS)}, base_files),
     "a file that is marked as used": ({(apply, "_mark_used"): mark_and_follow}, marked_base_file),
-    "a file that is verified": ({(verification, "_FILE_FLAGS"): following(verification._FILE_FLAGS)}, base_files),
+    "a file that is verified": ({(verification, "FILE_FLAGS"): following(verification.FILE_FLAGS)}, base_files),
     "a base file that backs another": (
         {(snapshot, "make_open"): lambda *_cache: backing_chain.open_image},
         backed_base_file,
     ),
     "its directory": ({(snapshot, "make_open"): lambda *_cache: backing_chain.open_image}, cache_directory),
-    "an info file": ({(info_files, "_READ_FLAGS"): following(info_files._READ_FLAGS)}, facts),
+    "an info file": ({(info_files, "FILE_FLAGS"): following(info_files.FILE_FLAGS)}, facts),
     "the info files' directory": (
         {(info_files, "info_directory"): by_path, (verification, "info_directory"): by_path},
         cache_directory,

@@ -15,6 +15,7 @@ from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .disk_references import DiskUse, backing_file_resolver
 from .errors import AS_ROOT, ImageCacheError, reason_of
+from .files import FILE_FLAGS
 from .locks import Lock, acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
@@ -29,7 +30,6 @@ __all__ = ["Failure", "Outcome", "apply_plan", "dry_run_plan"]
 
 _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_USE = DiskUse([], {}, {}, [], [], [])
 _NO_ORPHANS: frozenset[str] = frozenset()
 
@@ -241,12 +241,12 @@ def _look_again(place: RemovalContext) -> tuple[DiskUse, dict[str, set[str]]]:
     """Return what the disks need now, and the overlays that now are directly built on each file of the cache."""
     plan, cache_path = place.plan, place.settings.cache_path
     files = [verdict.file for verdict in plan.verdicts]
-    locate = backing_file_resolver(cache_path, names_by_inode(files), place.settings.instances_path)
+    resolve = backing_file_resolver(cache_path, names_by_inode(files), place.settings.instances_path)
     built_on_it: dict[str, set[str]] = {}
     try:
         use = place.read_disks()
         inodes = {file.name: file.inode for file in files}
-        overlays = overlays_now(place.cache, cache_path, inodes, plan.overlays, locate)
+        overlays = overlays_now(place.cache, cache_path, inodes, plan.overlays, resolve)
     except ImageCacheError as exc:
         return _NO_USE._replace(problems=[str(exc)]), {}
     except OSError as exc:
@@ -276,7 +276,7 @@ def _remove_info(file: CacheFile, place: RemovalContext) -> None:
 
 def _remove(file: CacheFile, place: RemovalContext) -> KeptReason | None:
     try:
-        descriptor = os.open(file.name, _FILE_FLAGS, dir_fd=place.cache)
+        descriptor = os.open(file.name, FILE_FLAGS, dir_fd=place.cache)
     except FileNotFoundError:
         return KeptReason.GONE
     except BlockingIOError:  # another pass is looking at it in the same way

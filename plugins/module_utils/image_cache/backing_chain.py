@@ -21,6 +21,7 @@ import struct
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
 from .errors import ImageCacheError, reason_of
+from .files import FILE_FLAGS, FILE_OR_LINK_FLAGS
 from .text import printable
 
 __all__ = [
@@ -123,10 +124,8 @@ _NO_CHAIN = Chain((), None)
 
 def open_image(path: str) -> int:
     """Open an image, wherever its path leads; see :data:`OpenImage`."""
-    # Without O_NONBLOCK, a FIFO in the place of a disk would hold the pass up.
-    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
     try:
-        return os.open(path, flags | os.O_NOFOLLOW)
+        return os.open(path, FILE_FLAGS)
     except OSError as exc:
         if exc.errno != errno.ELOOP:
             raise
@@ -134,7 +133,7 @@ def open_image(path: str) -> int:
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISBLK(mode):
         raise OSError(errno.EINVAL, "it is a link to what is not a regular file")
-    return os.open(path, flags)
+    return os.open(path, FILE_OR_LINK_FLAGS)
 
 
 def read_image(
@@ -243,17 +242,17 @@ def backing_path(path: str, name: str) -> str:
 
 
 def follow_chain(
-    path: str, image_format: str | None, locate: Resolver, run_command: RunCommand, open_file: OpenImage = open_image
+    path: str, image_format: str | None, resolve: Resolver, run_command: RunCommand, open_file: OpenImage = open_image
 ) -> Chain:
     """Find every file that an image needs, down the whole chain.
 
     :param path: the image.
     :param image_format: see :func:`read_image`.
-    :param locate: where a backing file is on this host; it raises ImageCacheError for a file that
+    :param resolve: where a backing file is on this host; it raises ImageCacheError for a file that
         it cannot answer for.
     :param run_command: see :func:`read_image`.
     :param open_file: likewise.
-    :return: the backing and data files, as ``locate`` named them. A chain that runs in a circle
+    :return: the backing and data files, as ``resolve`` named them. A chain that runs in a circle
         ends where it meets itself: QEMU could not open it, and all files in it are known.
     :raises FileNotFoundError: the image itself is gone.
     :raises NoImageError: see :func:`read_image`; raised about the image itself alone.
@@ -268,7 +267,7 @@ def follow_chain(
         if image.data_file is not None:
             named = backing_path(path, image.data_file)
             try:
-                data_file = locate(named)
+                data_file = resolve(named)
                 if data_file is None:
                     missing = missing or named
                 else:
@@ -279,7 +278,7 @@ def follow_chain(
             return Chain(tuple(files), missing)
         named = backing_path(path, image.backing_file)
         try:
-            below = locate(named)
+            below = resolve(named)
         except OutsideError as exc:
             # On a word that a guest may have written, no file elsewhere is opened.
             is_probed = image.backing_format is None and image_format is not None and not files

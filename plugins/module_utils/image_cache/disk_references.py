@@ -28,6 +28,7 @@ from .backing_chain import (
     read_backing_name,
 )
 from .errors import ImageCacheError, reason_of
+from .files import FILE_FLAGS
 from .names import Kind, parse_name
 from .nova_paths import is_in_instance_directory
 from .open_files import Inode
@@ -94,7 +95,7 @@ class DiskSources(NamedTuple):
     :param cache_path: the cache directory.
     :param cached: the names of the cache's files.
     :param formats: the format of disks in instance directories, by their path, where domain XML says it.
-    :param locate: see :func:`backing_file_resolver`.
+    :param resolve: see :func:`backing_file_resolver`.
     :param on_host: where a path that nova wrote leads on this host.
     :param run_command: how ``qemu-img`` is run where a header is not enough.
     :param open_file: see :func:`make_open`.
@@ -103,7 +104,7 @@ class DiskSources(NamedTuple):
     cache_path: str
     cached: AbstractSet[str]
     formats: Mapping[str, str]
-    locate: Resolver
+    resolve: Resolver
     on_host: Callable[[str], str]
     run_command: RunCommand
     open_file: OpenImage
@@ -173,7 +174,7 @@ def backing_file_resolver(
     names = {name for hard_links in files.values() for name in hard_links}
     elsewhere = {os.path.realpath(directory) for directory in other_directories}
 
-    def locate(path: str) -> str | None:
+    def resolve(path: str) -> str | None:
         if path.startswith(prefix) and path[start:] in names:
             return path
         try:
@@ -199,7 +200,7 @@ def backing_file_resolver(
             )
         return real_path
 
-    return locate
+    return resolve
 
 
 def make_open(cache_path: str, cache: int) -> OpenImage:
@@ -213,7 +214,7 @@ def make_open(cache_path: str, cache: int) -> OpenImage:
 
     def open_file(path: str) -> int:
         if path.startswith(prefix):
-            return os.open(path[start:], os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=cache)
+            return os.open(path[start:], FILE_FLAGS, dir_fd=cache)
         return open_image(path)
 
     return open_file
@@ -352,8 +353,8 @@ class _Reader:
             self.found.problems.append(str(exc) if disk in str(exc) else f"{disk}: {exc}")
 
     def _follow_chain(self, path: str, image_format: str | None) -> Chain:
-        locate, run_command, open_file = self._sources.locate, self._sources.run_command, self._sources.open_file
-        return self._retry(path, lambda: follow_chain(path, image_format, locate, run_command, open_file))
+        resolve, run_command, open_file = self._sources.resolve, self._sources.run_command, self._sources.open_file
+        return self._retry(path, lambda: follow_chain(path, image_format, resolve, run_command, open_file))
 
     def _retry(self, path: str, read: Callable[[], _Result]) -> _Result:
         """Read a disk, again and again for a moment while it is being made."""
@@ -425,9 +426,15 @@ def _add(users: Users, name: str, directory: str) -> None:
 
 
 def merge_disk_use(parts: Sequence[DiskUse]) -> DiskUse:
-    """Put together what several readings found, into the first of them."""
-    whole = parts[0]
-    for part in parts[1:]:
+    """Put together what several readings found.
+
+    :param parts: what each found, at least one.
+    :return: a value of its own, unless there is one alone.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    whole = DiskUse([], {}, {}, [], [], [])
+    for part in parts:
         whole.directories.extend(part.directories)
         whole.problems.extend(part.problems)
         whole.warnings.extend(part.warnings)

@@ -8,10 +8,10 @@
 from __future__ import annotations
 
 import os
-import stat
 from xml.parsers import expat
 
 from .errors import ImageCacheError, reason_of
+from .files import read_small_file
 from .instances import Instance, parse_sizes
 from .text import printable
 
@@ -110,7 +110,7 @@ def read_domains(directory: str, host: str, problems: list[str]) -> list[Instanc
     for name in names:
         path = os.path.join(directory, name)
         try:
-            instances.append(parse_domain(_read_domain(path), host))
+            instances.append(parse_domain(read_small_file(path, _DOMAIN_SIZE_LIMIT), host))
         except FileNotFoundError:
             if os.path.islink(path):
                 problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
@@ -119,15 +119,6 @@ def read_domains(directory: str, host: str, problems: list[str]) -> list[Instanc
             problems.append(f"The domain XML {printable(path)} cannot be read: {reason_of(exc)}.")
         except ImageCacheError as exc:
             problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}")
+        except ValueError as exc:
+            problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}.")
     return instances
-
-
-def _read_domain(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > _DOMAIN_SIZE_LIMIT:
-            raise ImageCacheError(f"it is not a regular file of at most {_DOMAIN_SIZE_LIMIT} bytes.")
-        return os.read(descriptor, _DOMAIN_SIZE_LIMIT)
-    finally:
-        os.close(descriptor)

@@ -21,6 +21,7 @@ from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
 from .errors import AS_ROOT, ImageCacheError, reason_of
+from .files import DIRECTORY_FLAGS, FILE_FLAGS, read_small_file
 from .inode_flags import is_protected_by_flags
 from .locks import acquire, release
 from .names import Kind, info_path, lock_name, parse_name
@@ -51,9 +52,7 @@ TIMESTAMP = "-timestamp"
 _ESSEX_SUFFIX = ".sha1"
 _SIZE_LIMIT = 16 * 1024
 _LOCK_WAIT_SECONDS = 1.0
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NEW_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MODE = 0o644
 _WHITESPACE = " \t\n\r"  # JSON's own
 _decode = json.JSONDecoder().raw_decode
@@ -115,7 +114,7 @@ def info_directory(pattern: str, cache_path: str, cache: int) -> Iterator[int | 
         return
     inside = path[len(cache_path) + 1 :] if path.startswith(cache_path + "/") else path
     try:
-        directory = os.open(inside, _DIRECTORY_FLAGS, dir_fd=cache)
+        directory = os.open(inside, DIRECTORY_FLAGS, dir_fd=cache)
     except FileNotFoundError:
         yield None
         return
@@ -278,7 +277,7 @@ def _why_fixed(path: str, directory: int) -> str:
             return f"{printable(path)} is not a regular file and is left alone"
         if is_others_in_sticky_directory(old, os.fstat(directory)):
             return f"{printable(path)} belongs to another user, and its directory is sticky. {AS_ROOT}"
-        descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return ""
     try:
@@ -344,22 +343,10 @@ def _apply_ownership(descriptor: int, model: _Model) -> None:
 
 
 def _read(name: str, directory: int) -> bytes:
-    """Read a small file, following no link and waiting for nobody; what a FIFO or device gives is as good.
-
-    :raises ValueError: it is a link or directory, or too large.
-    """
+    """Read a small file; see :func:`files.read_small_file`, but that a link is a ValueError as well."""
     try:
-        descriptor = os.open(name, _READ_FLAGS, dir_fd=directory)
+        return read_small_file(name, _SIZE_LIMIT, FILE_FLAGS, directory)
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             raise ValueError("it is a link") from exc
         raise
-    try:
-        data = os.read(descriptor, _SIZE_LIMIT + 1)
-    except (IsADirectoryError, BlockingIOError) as exc:  # the second is of a FIFO that somebody has open
-        raise ValueError("it is not a regular file") from exc
-    finally:
-        os.close(descriptor)
-    if len(data) > _SIZE_LIMIT:
-        raise ValueError("it is too large")
-    return data

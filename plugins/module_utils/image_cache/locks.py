@@ -15,22 +15,19 @@ import errno
 import fcntl
 import os
 import stat
-import struct
 import time
 from contextlib import suppress
 from typing import NamedTuple
 
+from .files import DIRECTORY_FLAGS, FILE_FLAGS, is_locked_by_another, lock_request
 from .inode_flags import is_protected_by_flags
 from .open_files import is_open_elsewhere
 
 __all__ = ["Lock", "LockState", "acquire", "is_locked", "look_at_lock", "open_locks_directory", "release"]
 
-_FLOCK = struct.Struct("hhqqi")
-_WHOLE_FILE = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+_WHOLE_FILE = lock_request()
 _POLL_SECONDS = 0.02
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LOOK_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 class Lock(NamedTuple):
@@ -63,7 +60,7 @@ def open_locks_directory(instances_path: str, name: str) -> int:
     with suppress(FileExistsError):
         os.mkdir(path, 0o755)
         is_new = True
-    directory = os.open(path, _DIRECTORY_FLAGS)
+    directory = os.open(path, DIRECTORY_FLAGS)
     if is_new:
         try:
             # By its descriptor: under its name there may be something else by now, such as a link.
@@ -95,7 +92,7 @@ def look_at_lock(directory: int, name: str) -> LockState:
     The parameters and errors are those of :func:`is_locked`.
     """
     try:
-        descriptor = os.open(name, _LOOK_FLAGS, dir_fd=directory)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         return LockState(False, False)
     except BlockingIOError:  # its holder is making sure that nobody waits
@@ -103,13 +100,12 @@ def look_at_lock(directory: int, name: str) -> LockState:
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return LockState(False, True, True)
-        answer = fcntl.fcntl(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
+        is_held = is_locked_by_another(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
         is_flagged = bool(is_protected_by_flags(descriptor))
     finally:
         os.close(descriptor)
-    kind: int = _FLOCK.unpack_from(answer)[0]
     may_open = os.geteuid() == 0 or os.access(name, os.R_OK | os.W_OK, dir_fd=directory)
-    return LockState(kind != fcntl.F_UNLCK, is_flagged or not may_open)
+    return LockState(is_held, is_flagged or not may_open)
 
 
 def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
@@ -160,12 +156,12 @@ def release(lock: Lock, remove_file: bool) -> None:
 
 def _open(directory: int, name: str) -> int:
     try:
-        return os.open(name, _FLAGS, dir_fd=directory)
+        return os.open(name, _WRITE_FLAGS, dir_fd=directory)
     except FileNotFoundError:
         pass
     # Under another name until the owner is right: nova could not open root's file meanwhile.
     draft = f".{name}.{os.urandom(8).hex()}"
-    descriptor = os.open(draft, _FLAGS | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
+    descriptor = os.open(draft, _WRITE_FLAGS | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=directory)
     try:
         owner = os.fstat(directory)
         os.fchmod(descriptor, 0o644)
@@ -173,7 +169,7 @@ def _open(directory: int, name: str) -> int:
         os.link(draft, name, src_dir_fd=directory, dst_dir_fd=directory)
     except FileExistsError:
         os.close(descriptor)
-        return os.open(name, _FLAGS, dir_fd=directory)
+        return os.open(name, _WRITE_FLAGS, dir_fd=directory)
     except OSError:
         os.close(descriptor)
         raise

@@ -12,13 +12,14 @@ The syntax, and the order in which files are read, are oslo.config's (``oslo_con
 
 from __future__ import annotations
 
+import io
 import os
 import socket
-import stat
 import string
 from typing import Dict, Iterable, Mapping, Sequence, Tuple
 
 from .errors import ImageCacheError, reason_of
+from .files import read_small_file
 from .own_address import own_address
 from .settings import OBSOLETE_OPTIONS
 from .text import printable, some_names
@@ -180,25 +181,15 @@ def _files_in(directories: Iterable[str]) -> list[str]:
 
 def _read_file(path: str) -> Sections:
     try:
-        # Without O_NONBLOCK, a FIFO in its place would hold the pass up.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            mode = os.fstat(descriptor).st_mode
-            if stat.S_ISDIR(mode):
-                raise ValueError("it is a directory, which config_dir takes")
-            if not stat.S_ISREG(mode):
-                raise ValueError("it is not a regular file")
-            with open(descriptor, encoding="utf-8", closefd=False) as stream:
-                text = stream.read(_CONFIG_SIZE_LIMIT + 1)
-        finally:
-            os.close(descriptor)
+        if os.path.isdir(path):
+            raise ValueError("it is a directory, which config_dir takes")
+        data = read_small_file(path, _CONFIG_SIZE_LIMIT)
+        text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8").read()  # with lines as oslo.config reads them
     except (OSError, ValueError) as exc:
         raise ImageCacheError(
             f"config_file {printable(path)} cannot be read: {_reason(exc)}. "
             f"Set config_file to nova's configuration file on this host."
         ) from exc
-    if len(text) > _CONFIG_SIZE_LIMIT:
-        raise ImageCacheError(f"config_file {printable(path)} is larger than any nova.conf: nothing was read from it.")
     try:
         return _parse(text)
     except ValueError as exc:

@@ -11,10 +11,10 @@ import errno
 import fcntl
 import os
 import signal
-import struct
 from typing import Mapping, NamedTuple, Sequence, Tuple
 
 from .errors import ImageCacheError, reason_of
+from .files import is_locked_by_another, lock_request
 from .text import printable
 
 __all__ = ["FormerFileUser", "Inode", "OpenFiles", "find_open_files", "is_open_elsewhere", "qemu_holds"]
@@ -24,10 +24,9 @@ Inode = Tuple[int, int]
 
 # Python has the constant from 3.9 on; the number is Linux's, on every architecture.
 _F_OFD_GETLK: int = getattr(fcntl, "F_OFD_GETLK", 36)
-_FLOCK = struct.Struct("hhqqi")
 # Bytes 100 to 299 carry QEMU's permissions in use and permissions not shared (``RAW_LOCK_PERM_BASE``
 # and ``RAW_LOCK_SHARED_BASE`` in ``block/file-posix.c``).
-_QEMU_LOCKS = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 100, 200, 0)
+_QEMU_LOCKS = lock_request(100, 200)
 _NO_INODE = (0, 0)
 _DELETED = " (deleted)"
 _BLOCK_DEVICES = "/sys/block"
@@ -65,9 +64,7 @@ def qemu_holds(descriptor: int) -> bool:
     :return: whether someone holds a lock on the bytes that QEMU uses.
     :raises OSError: the kernel or the file system cannot tell.
     """
-    answer = fcntl.fcntl(descriptor, _F_OFD_GETLK, _QEMU_LOCKS)
-    kind: int = _FLOCK.unpack_from(answer)[0]
-    return kind != fcntl.F_UNLCK
+    return is_locked_by_another(descriptor, _F_OFD_GETLK, _QEMU_LOCKS)
 
 
 def find_open_files(

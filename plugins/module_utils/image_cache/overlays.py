@@ -19,6 +19,7 @@ from typing import Iterable, Mapping
 
 from .backing_chain import Resolver, backing_path
 from .errors import ImageCacheError
+from .files import FILE_FLAGS
 from .names import Kind, parse_name
 
 __all__ = ["SMALLEST_OVERLAY", "overlays_now", "protected_files", "read_backing_name", "resolve_overlays"]
@@ -31,7 +32,6 @@ _HEADER = struct.Struct(">4sIQI")
 _MAGIC = b"QFI\xfb"
 _NAME_LIMIT = 1023
 _HEADER_LIMIT = 1 << 21  # the largest cluster: the name lies in the first one
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 # What may stand around a file's name in "json:{...}" and in a URL.
 _AROUND_NAMES = re.compile(r"""[/\\"':,;{}\[\]()?&=\s]+""")
 
@@ -54,26 +54,26 @@ def read_backing_name(descriptor: int) -> str | None:
 
 
 def resolve_overlays(
-    backing_names: Mapping[str, str], cache_path: str, names: Iterable[str], locate: Resolver
+    backing_names: Mapping[str, str], cache_path: str, names: Iterable[str], resolve: Resolver
 ) -> dict[str, tuple[str, ...]]:
     """Find the cache files that overlays in the cache are directly built on.
 
     :param backing_names: what :func:`read_backing_name` found, by the overlay's file name.
     :param cache_path: the cache directory: a relative name counts from there.
     :param names: the names of the cache's files.
-    :param locate: see :func:`disk_references.backing_file_resolver`.
+    :param resolve: see :func:`disk_references.backing_file_resolver`.
     :return: the names of the cache files under each overlay that has any: one, but for a name that is none of a file.
     """
     known = frozenset(names) if backing_names else frozenset()
     found = {}
     for overlay, name in backing_names.items():
-        below = tuple(sorted(_named_files(name, f"{cache_path}/{overlay}", cache_path, known, locate) - {overlay}))
+        below = tuple(sorted(_named_files(name, f"{cache_path}/{overlay}", cache_path, known, resolve) - {overlay}))
         if below:
             found[overlay] = below
     return found
 
 
-def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset[str], locate: Resolver) -> set[str]:
+def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset[str], resolve: Resolver) -> set[str]:
     base = name.rpartition("/")[2]
     if base in names:  # under whatever path: a container has another one
         return {base}
@@ -82,7 +82,7 @@ def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset
     except ImageCacheError:  # json:, nbd: and their like
         return names.intersection(_AROUND_NAMES.split(name))  # type: ignore[return-value]
     with suppress(ImageCacheError):  # it lies outside, and hides nothing of the cache that could be found out
-        located = locate(path)
+        located = resolve(path)
         if located is not None and os.path.dirname(located) == cache_path:
             return {os.path.basename(located)}
     return set()
@@ -110,7 +110,7 @@ def overlays_now(
     cache_path: str,
     inodes: Mapping[str, int],
     overlays: Mapping[str, tuple[str, ...]],
-    locate: Resolver,
+    resolve: Resolver,
 ) -> dict[str, tuple[str, ...]]:
     """Return which overlays the cache has at this moment. Only files that are new, or others than before, are read.
 
@@ -118,7 +118,7 @@ def overlays_now(
     :param cache_path: its path.
     :param inodes: the inode number of each file when it was read last, by name.
     :param overlays: what was found then.
-    :param locate: see :func:`resolve_overlays`.
+    :param resolve: see :func:`resolve_overlays`.
     :return: as :func:`resolve_overlays`.
     :raises OSError: the directory cannot be listed, or a new file in it cannot be read.
     """
@@ -134,12 +134,12 @@ def overlays_now(
                 with suppress(FileNotFoundError):
                     if parse_name(name).kind is Kind.OTHER and entry.stat().st_size < SMALLEST_OVERLAY:
                         continue
-                    descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+                    descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
                     try:
                         backing_name = read_backing_name(descriptor)
                     finally:
                         os.close(descriptor)
                     if backing_name is not None:
                         backing_names[name] = backing_name
-    current.update(resolve_overlays(backing_names, cache_path, inodes, locate))
+    current.update(resolve_overlays(backing_names, cache_path, inodes, resolve))
     return current

@@ -27,6 +27,7 @@ from .disk_references import (
     stop_after_first_timeout,
 )
 from .errors import ImageCacheError, reason_of
+from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .inode_flags import is_protected_by_flags
 from .locks import LockState, look_at_lock
 from .names import LOCKS_DIRECTORY, Kind, lock_name, parse_name
@@ -56,8 +57,6 @@ __all__ = [
 
 _MOST_LISTINGS = 20
 _NOT_INSTANCES = (LOCKS_DIRECTORY, "lost+found", "snapshots")
-_DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 Problem = Callable[[str], None]
 
@@ -126,7 +125,7 @@ def open_cache(settings: Settings) -> int | None:
     """
     path = settings.cache_path
     try:
-        return os.open(path, _DIRECTORY_FLAGS)
+        return os.open(path, DIRECTORY_FLAGS)
     except FileNotFoundError:
         if os.path.isdir(settings.instances_path):
             return None
@@ -294,9 +293,9 @@ def _read_disks(
 ) -> DiskUse:
     formats, external_disks = split_disks(external_disks, settings.instances_path)
     elsewhere = [os.path.dirname(path) for _instance, path, _format in external_disks]
-    locate = backing_file_resolver(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
+    resolve = backing_file_resolver(settings.cache_path, names, settings.instances_path, elsewhere, settings.on_host)
     cached = {name for hard_links in names.values() for name in hard_links}
-    sources = DiskSources(settings.cache_path, cached, formats, locate, settings.on_host, run_command, open_file)
+    sources = DiskSources(settings.cache_path, cached, formats, resolve, settings.on_host, run_command, open_file)
     problems: list[str] = []
     parts: list[DiskUse] = []
     read: dict[str, int] = {}
@@ -348,7 +347,7 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                     if stat.S_ISREG(status.st_mode) and status.st_size >= SMALLEST_OVERLAY:
                         _read_other(name, cache, backing_names)
                 else:
-                    descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+                    descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
                     try:
                         status = os.fstat(descriptor)
                         if qemu_holds(descriptor):
@@ -391,7 +390,7 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
 def _read_other(name: str, cache: int, backing_names: dict[str, str]) -> None:
     """Read what a file with a name of no cache file is built on, as far as this user may."""
     with suppress(OSError):
-        descriptor = os.open(name, _FILE_FLAGS, dir_fd=cache)
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
         try:
             backing_name = read_backing_name(descriptor)
         finally:
@@ -426,7 +425,7 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
     directory = None
     try:
         with suppress(FileNotFoundError):
-            directory = os.open(path, _DIRECTORY_FLAGS)
+            directory = os.open(path, DIRECTORY_FLAGS)
         new_locks, needed = why_locks_cannot_be_made(directory, path, settings.instances_path, device)
         found = found._replace(new_locks=new_locks, bytes_for_locks=needed)
     except OSError as exc:

@@ -11,10 +11,10 @@ import json
 import math
 import os
 import re
-import stat
 from typing import NamedTuple
 
 from .errors import ImageCacheError, reason_of
+from .files import read_small_file
 from .text import printable
 
 __all__ = ["MOUNTS", "Storage", "find_storage", "is_shared", "read_storage_users"]
@@ -120,13 +120,7 @@ def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:
     """
     path = os.path.join(instances_path, _USERS_FILE)
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ValueError("it is not a regular file")
-            text = stream.read(_USERS_SIZE_LIMIT + 1)
-        if len(text) > _USERS_SIZE_LIMIT:
-            raise ValueError("it is too large")
+        text = read_small_file(path, _USERS_SIZE_LIMIT)
         if not text.strip():
             if shared:
                 raise ValueError("it is empty, perhaps because another host writes it now")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, 
 
 from .backing_chain import RunCommand
 from .errors import AS_ROOT, ImageCacheError, reason_of
+from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .info_files import (
     INFO_KINDS,
     TIMESTAMP,
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 __all__ = ["VerificationContext", "state_without_reading", "verify_files"]
 
 _Reading = Tuple[FileVerification, Optional[Mapping[str, str]]]
-
-_FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LOCKS_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class VerificationContext(NamedTuple):
@@ -178,7 +176,7 @@ def _open_locks(settings: Settings, may_save: bool, is_dry_run: bool) -> tuple[i
     try:
         if may_save:
             return open_locks_directory(settings.instances_path, LOCKS_DIRECTORY), ""
-        return os.open(settings.locks_path, _LOCKS_FLAGS), ""
+        return os.open(settings.locks_path, DIRECTORY_FLAGS), ""
     except OSError as exc:
         if not may_save and isinstance(exc, FileNotFoundError):
             if is_dry_run and not can_create_owned_by_nova(settings.instances_path):
@@ -381,7 +379,7 @@ def _read_whole(file: CacheFile, record: SavedChecksums, context: VerificationCo
     expected, reason = _expected(file.name, record, settings)
     checked = FileVerification(file, VerificationState.SKIPPED, verified_at=record.verified_at)
     try:
-        descriptor = os.open(file.name, _FILE_FLAGS, dir_fd=context.cache)
+        descriptor = os.open(file.name, FILE_FLAGS, dir_fd=context.cache)
         try:
             before = os.fstat(descriptor)
             if not stat.S_ISREG(before.st_mode) or before.st_ino != file.inode:

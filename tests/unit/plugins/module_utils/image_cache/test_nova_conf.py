@@ -308,7 +308,7 @@ class TestFilesThatCannotBeRead:
 
     def test_too_large(self, path: Path) -> None:
         path.write_text("#" * (4 * 1024 * 1024 + 1))
-        with pytest.raises(ImageCacheError, match="larger than any nova"):
+        with pytest.raises(ImageCacheError, match="it has more than 4194304 bytes"):
             read_nova_conf(str(path))
 
 

@@ -42,8 +42,8 @@ def read(path: Path) -> str | None:
         os.close(descriptor)
 
 
-def resolved(name: str, locate: Resolver = nowhere) -> dict[str, tuple[str, ...]]:
-    return resolve_overlays({"top": name}, CACHE, ["top", "base", "other"], locate)
+def resolved(name: str, resolve: Resolver = nowhere) -> dict[str, tuple[str, ...]]:
+    return resolve_overlays({"top": name}, CACHE, ["top", "base", "other"], resolve)
 
 
 class TestReadBackingName:

@@ -183,7 +183,7 @@ class TestReadStorageUsers:
 
     def test_a_directory_in_its_place_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "compute_nodes").mkdir()
-        with pytest.raises(ImageCacheError, match=r"compute_nodes.*directory"):
+        with pytest.raises(ImageCacheError, match=r"compute_nodes.*it is not a regular file"):
             read_storage_users(str(tmp_path), shared=True)
 
     def test_a_fifo_in_its_place_is_not_waited_for(self, tmp_path: Path) -> None:
