@@ -510,6 +510,8 @@ class TestSpace:
             ({"min_free_space": 50}, []),
             ({"min_free_space": 51}, ["swap_2"]),
             ({"min_free_space": 251}, ["swap_2", "swap_3"]),
+            ({"min_free_space": 550}, ["swap_2", "swap_3"]),
+            ({"min_free_space": 551}, ["swap_2", "swap_3", "swap_1"]),
             ({"min_free_space": 10**9}, ["swap_2", "swap_3", "swap_1"]),
             ({"max_used_space": 1000, "min_free_space": 251}, ["swap_2", "swap_3"]),
             ({"max_used_space": 800, "min_free_space": 50}, ["swap_2"]),
@@ -522,6 +524,7 @@ class TestSpace:
         assert plan.kept == tuple(
             Kept(name, KeptReason.SPACE_TARGET_MET) for name in ["swap_2", "swap_3", "swap_1"] if name not in goes
         )
+        assert plan.warnings == ()
 
     def test_files_in_use_take_space_too(self) -> None:
         assert removed(decide(found(*self.FILES, held_by_qemu=frozenset({BASE})), max_used_space=800)) == ["swap_2"]
