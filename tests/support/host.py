@@ -60,8 +60,8 @@ class Host(CacheTree):
         return audit(self.options(**given), self.now, run_command)
 
     def plan(self, **given: Any) -> tuple[Plan, Settings]:
-        settings, _snapshot, plan = inspect_and_plan(self.options(**given), self.now, run_command)
-        return plan, settings
+        inspection = inspect_and_plan(self.options(**given), self.now, run_command)
+        return inspection.plan, inspection.settings
 
     def prune(self, *, check_mode: bool = False, **given: Any) -> PruneResult:
         return prune(self.options(**given), self.now, run_command, check_mode)

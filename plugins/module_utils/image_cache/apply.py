@@ -26,7 +26,7 @@ from .settings import Settings
 from .snapshot import CacheFile, names_by_inode, open_cache
 from .text import printable
 
-__all__ = ["Failure", "Outcome", "apply_plan", "dry_run_plan"]
+__all__ = ["Failure", "Outcome", "apply_plan", "dry_run"]
 
 _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def dry_run_plan(plan: Plan, settings: Settings) -> Outcome:
+def dry_run(plan: Plan, settings: Settings) -> Outcome:
     """Tell what :func:`apply_plan` would do, and do nothing."""
     obstacle = _obstacle(settings) if plan.removals else None
     if obstacle is not None:

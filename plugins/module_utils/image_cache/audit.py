@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import gc
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Iterator, Mapping, NamedTuple
+from typing import Any, Iterator, Mapping, NamedTuple
 
 from .argspec import has_instance_source, instances_from_params, settings_from_params
 from .backing_chain import RunCommand
+from .inspection import Inspection
 from .instances import Instance, Instances
 from .nova_paths import instances_path_of
-from .plan import Plan, make_plan
+from .plan import make_plan
 from .result import describe, warnings
 from .settings import Settings
-from .snapshot import Snapshot, instance_directory_names, take_snapshot
+from .snapshot import instance_directory_names, take_snapshot
 from .storage_probe import require_answer
 from .text import printable, some_names
-
-if TYPE_CHECKING:
-    from .verification_result import Verification
 
 __all__ = ["AuditResult", "audit", "corruption_error", "inspect_and_plan", "verify"]
 
@@ -50,16 +48,11 @@ def audit(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Aud
     :return: what was found, and what a prune with these options would do.
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at at all.
     """
-    settings, snapshot, plan = inspect_and_plan(params, now, run_command)
-    verification = verify(snapshot, plan, settings, now, run_command)
-    return AuditResult(
-        facts=describe(snapshot, plan, settings, now, params["details"], verification),
-        warnings=warnings(snapshot, plan, verification),
-        error=corruption_error(verification, settings),
-    )
+    inspection = verify(inspect_and_plan(params, now, run_command), run_command)
+    return AuditResult(facts=describe(inspection), warnings=warnings(inspection), error=corruption_error(inspection))
 
 
-def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunCommand) -> tuple[Settings, Snapshot, Plan]:
+def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Inspection:
     """Read everything and decide: the part that an audit, a dry run and a prune have in common.
 
     The parameters and errors are those of :func:`audit`.
@@ -78,7 +71,7 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
         ]
         snapshot = take_snapshot(settings, external_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
-        return settings, snapshot, make_plan(snapshot, instances, settings, now)
+        return Inspection(settings, snapshot, make_plan(snapshot, instances, settings, now), now)
 
 
 def _on_host(settings: Settings, instances: Instances) -> tuple[Settings, Instances]:
@@ -114,35 +107,30 @@ def garbage_collection_paused() -> Iterator[None]:
 
 
 def verify(
-    snapshot: Snapshot,
-    plan: Plan,
-    settings: Settings,
-    now: float,
+    inspection: Inspection,
     run_command: RunCommand,
     removed: frozenset[str] = frozenset(),
     may_save: bool = False,
     is_dry_run: bool = False,
-) -> Verification | None:
-    """Verify base files, if the options say so; the parameters are those of :func:`verification.verify_files`."""
-    if not settings.checksums.enabled or not snapshot.exists:
-        return None
+) -> Inspection:
+    """Verify base files, if the options say so.
+
+    The parameters are those of :func:`verification.verify_files`.
+
+    :return: the pass, with what was found out.
+    """
+    if not inspection.settings.checksums.enabled or not inspection.snapshot.exists:
+        return inspection
     # Here, so that a pass without verification does not pay for hashes and threads.
     from .verification import verify_files
 
-    return verify_files(
-        snapshot=snapshot,
-        plan=plan,
-        settings=settings,
-        now=now,
-        run_command=run_command,
-        removed=removed,
-        may_save=may_save,
-        is_dry_run=is_dry_run,
-    )
+    verification = verify_files(inspection, run_command, removed=removed, may_save=may_save, is_dry_run=is_dry_run)
+    return inspection._replace(verification=verification)
 
 
-def corruption_error(verification: Verification | None, settings: Settings) -> str | None:
+def corruption_error(inspection: Inspection) -> str | None:
     """Say why a task fails over corrupt files; None where there are none, or it need not."""
+    settings, verification = inspection.settings, inspection.verification
     if verification is None or not verification.corrupt or not settings.checksums.fail_on_corrupt:
         return None
     names = [file.name for file in verification.corrupt]

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Sequence
 
+from .inspection import Inspection
 from .overlays import protected_files
-from .plan import Plan, age_seconds, exceeded_limits, select_removals
-from .settings import Settings
+from .plan import age_seconds, exceeded_limits, select_removals
 from .snapshot import CacheFile, Snapshot
 
 __all__ = ["reclaimable_by_age"]
@@ -21,17 +21,15 @@ _DAY = 24 * _HOUR
 _AGES = (_HOUR, _DAY, 7 * _DAY, 28 * _DAY)
 
 
-def reclaimable_by_age(snapshot: Snapshot, plan: Plan, settings: Settings, now: float) -> dict[int, int]:
+def reclaimable_by_age(inspection: Inspection) -> dict[int, int]:
     """Return how many bytes a prune would free if both minimum ages were another one, and all else were as it is.
 
     A limit that would be exceeded at an age makes that 0, as it does in a plan.
 
-    :param snapshot: what the plan was made of.
-    :param plan: what is in use, and whether that is certain.
-    :param settings: the options; the ages set are among those that are answered for.
-    :param now: the time of the plan, in unix seconds.
+    :param inspection: the pass. The ages that its settings have are among those that are answered for.
     :return: bytes by the age in seconds, lowest age first.
     """
+    settings, snapshot, plan, now, _verification = inspection
     ages = sorted(
         {
             *_AGES,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from .apply import Outcome, apply_plan, dry_run_plan
+from .apply import Outcome, apply_plan, dry_run
 from .audit import corruption_error, inspect_and_plan, verify
 from .backing_chain import RunCommand
 from .errors import ImageCacheError
@@ -50,9 +50,10 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
 
     The other parameters are those of :func:`audit.audit`.
     """
-    settings, snapshot, plan = inspect_and_plan(params, now, run_command)
+    inspection = inspect_and_plan(params, now, run_command)
+    settings, snapshot, plan, _now, _verification = inspection
     if check_mode or not snapshot.exists:
-        outcome = dry_run_plan(plan, settings)
+        outcome = dry_run(plan, settings)
     else:
         outcome = apply_plan(
             plan,
@@ -63,14 +64,10 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             ),
         )
     failure = None
-    verification = None
     try:
         # Last, for it may take long, and what was looked at before must not grow old meanwhile.
-        verification = verify(
-            snapshot,
-            plan,
-            settings,
-            now,
+        inspection = verify(
+            inspection,
             run_command,
             removed=frozenset(file.name for file in outcome.removed),
             may_save=not check_mode,
@@ -78,20 +75,20 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
         )
     except ImageCacheError as exc:
         failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
-    errors = [_error(plan, outcome, settings), failure, corruption_error(verification, settings)]
-    saved = [file.name for file in verification.saved] if verification else []
+    errors = [_error(plan, outcome, settings), failure, corruption_error(inspection)]
+    saved = [file.name for file in inspection.verification.saved] if inspection.verification else []
     done = _describe_outcome(outcome)
     done["saved_checksums"] = [printable(f"{settings.cache_path}/{name}") for name in saved]
-    if params["details"] != "files":
+    if settings.details != "files":
         # With any details, each file that goes is told with its size and its reasons.
         removable = [verdict for verdict in plan.verdicts if verdict.state is State.REMOVABLE]
-        done["files"] = describe_files(removable, snapshot, plan, settings, now, verification)
+        done["files"] = describe_files(removable, inspection)
     return PruneResult(
-        facts=describe(snapshot, plan, settings, now, params["details"], verification),
+        facts=describe(inspection),
         done=done,
         changed=bool(outcome.removed or saved),
         diff=_listing_diff(plan, outcome, settings, saved),
-        warnings=[*warnings(snapshot, plan, verification), *outcome.warnings],
+        warnings=[*warnings(inspection), *outcome.warnings],
         error=" ".join(filter(None, errors)) or None,
     )
 

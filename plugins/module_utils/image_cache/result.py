@@ -13,6 +13,7 @@ import os
 import zlib
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
+from .inspection import Inspection
 from .instances import to_records
 from .names import Kind, parse_name
 from .nova_paths import is_in_instance_directory
@@ -43,22 +44,14 @@ _WARNINGS = 10
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
-def describe(
-    snapshot: Snapshot,
-    plan: Plan,
-    settings: Settings,
-    now: float,
-    details: str,
-    verification: Verification | None = None,
-) -> dict[str, Any]:
+def describe(inspection: Inspection) -> dict[str, Any]:
     """Return the ``image_cache`` structure that both modules give back.
 
-    :param now: the time of the pass, in unix seconds.
-    :param details: ``summary`` keeps it under 4 KiB for a cache of any size, ``names`` adds the
-        names by state and the images in use, ``files`` one entry a file as well.
-    :param verification: what was found out about checksums, None where nothing was verified.
+    :param inspection: the pass. Of its details, ``summary`` keeps the structure under 4 KiB for a cache of any size,
+        ``names`` adds the names by state and the images in use, ``files`` one entry a file as well.
     :return: plain data: file names bare, sizes in bytes, times in unix seconds, lists sorted.
     """
+    settings, snapshot, plan, now, verification = inspection
     by_state: dict[State, list[Verdict]] = {state: [] for state in State}
     for verdict in plan.verdicts:
         by_state[verdict.state].append(verdict)
@@ -75,9 +68,7 @@ def describe(
                 "allocated_bytes": sum(file.allocated_bytes for file in plan.recognised),
             },
             "reclaimable_bytes": reclaimable_bytes(plan.removals),
-            "reclaimable_by_age": {
-                str(age): freed for age, freed in reclaimable_by_age(snapshot, plan, settings, now).items()
-            },
+            "reclaimable_by_age": {str(age): freed for age, freed in reclaimable_by_age(inspection).items()},
             "bytes": {
                 **{
                     state.value: sum(verdict.file.allocated_bytes for verdict in verdicts)
@@ -111,9 +102,9 @@ def describe(
             "remove_unused_kernels": settings.remove_unused_kernels,
             "orphans": "protect" if settings.protect_orphans else "ignore",
         },
-        "for_members": _shared_use(snapshot, plan, settings) if _is_shared(snapshot) else None,
+        "for_members": _for_members(snapshot, plan, settings) if _is_shared(snapshot) else None,
     }
-    if details == "summary":
+    if settings.details == "summary":
         return _shortened(facts)
     for state, verdicts in by_state.items():
         facts[state.value] = _names([verdict.file.name for verdict in verdicts])
@@ -124,23 +115,14 @@ def describe(
     facts["image_popularity"] = {
         printable(image_id): use.local + use.remote for image_id, use in plan.usage.images.items()
     }
-    if details == "files":
-        facts["files"] = describe_files(plan.verdicts, snapshot, plan, settings, now, verification)
+    if settings.details == "files":
+        facts["files"] = describe_files(plan.verdicts, inspection)
     return facts
 
 
-def describe_files(
-    verdicts: Iterable[Verdict],
-    snapshot: Snapshot,
-    plan: Plan,
-    settings: Settings,
-    now: float,
-    verification: Verification | None,
-) -> list[dict[str, Any]]:
-    """Return one entry for each of these verdicts of the plan, as ``details: files`` has them.
-
-    The other parameters are those of :func:`describe`.
-    """
+def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[dict[str, Any]]:
+    """Return one entry for each of these verdicts of the plan, as ``details: files`` has them."""
+    settings, snapshot, plan, now, verification = inspection
     return [
         {
             **_file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now),
@@ -150,8 +132,9 @@ def describe_files(
     ]
 
 
-def warnings(snapshot: Snapshot, plan: Plan, verification: Verification | None = None) -> list[str]:
+def warnings(inspection: Inspection) -> list[str]:
     """Return what an operator must know, worst first."""
+    _settings, snapshot, plan, _now, verification = inspection
     sentences = [_replaced_warning(lost) if lost.replaced else _missing_warning(lost) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
@@ -222,7 +205,7 @@ def _is_shared(snapshot: Snapshot) -> bool:
     return storage is not None and storage.shared
 
 
-def _shared_use(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str, Any]:
+def _for_members(snapshot: Snapshot, plan: Plan, settings: Settings) -> dict[str, Any]:
     """Return what a prune from another host of the storage cannot see there, and must know.
 
     Its size is bounded by this host's instances and the files that it holds; only the problems are cut.

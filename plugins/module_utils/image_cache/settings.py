@@ -66,6 +66,7 @@ class Settings(NamedTuple):
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
     ``instances_path_source`` is a sentence about who set that path, ``warnings`` are sentences about options.
+    ``details`` is how much the result has (``summary``, ``names`` or ``files``).
     ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
     """
 
@@ -91,6 +92,7 @@ class Settings(NamedTuple):
     warnings: tuple[str, ...] = ()
     nova_instances_paths: tuple[str, ...] = ()
     storage_timeout_seconds: int = _TIMEOUT
+    details: str = "summary"
 
     def on_host(self, path: str) -> str:
         """Find where a path that nova wrote leads on this host; see :func:`nova_paths.path_on_host`."""
@@ -186,6 +188,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         shared_storage=given.get("shared_storage"),
         nova_instances_paths=() if nova_path == instances_path else (nova_path,),
         storage_timeout_seconds=_timeout(given.get("storage_timeout_seconds")),
+        details=given.get("details") or "summary",
     )
     return settings._replace(warnings=tuple(ignored))
 

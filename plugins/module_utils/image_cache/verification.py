@@ -32,6 +32,7 @@ from .info_files import (
     why_essex_checksum_cannot_be_removed,
     why_facts_cannot_be_saved,
 )
+from .inspection import Inspection
 from .locks import acquire, is_locked, look_at_lock, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
@@ -76,22 +77,16 @@ class VerificationContext(NamedTuple):
 
 
 def verify_files(
-    *,
-    snapshot: Snapshot,
-    plan: Plan,
-    settings: Settings,
-    now: float,
+    inspection: Inspection,
     run_command: RunCommand,
+    *,
     removed: frozenset[str] = frozenset(),
     may_save: bool = False,
     is_dry_run: bool = False,
 ) -> Verification:
     """Verify the files in scope, those first that were verified longest ago, as far as the time allows.
 
-    :param snapshot: what was found on the host.
-    :param plan: what was decided about it.
-    :param settings: the options.
-    :param now: the time of the pass, in unix seconds.
+    :param inspection: the pass.
     :param run_command: how ``ionice`` is run.
     :param removed: names of files that are gone.
     :param may_save: save missing checksums and stamp good ones, under nova's locks. Without it
@@ -100,10 +95,11 @@ def verify_files(
     :return: what was found out.
     :raises ImageCacheError: the cache cannot be opened.
     """
+    settings, snapshot, plan, now, _verification = inspection
     files = _in_scope(plan, settings.checksums, removed)
     cache = open_cache(settings)
     if cache is None:
-        return sum_up([], {}, snapshot, plan, settings, now, "")
+        return sum_up([], {}, inspection, "")
     with ExitStack() as opened:
         opened.callback(os.close, cache)
         locks, problem = _open_locks(settings, may_save, is_dry_run)
@@ -118,7 +114,7 @@ def verify_files(
         except OSError as exc:
             path = os.path.dirname(settings.image_info_filename_pattern)
             unreadable = [_unreadable(file, f"its info file in {printable(path)}: {reason_of(exc)}") for file in files]
-            return sum_up(unreadable, {}, snapshot, plan, settings, now, problem)
+            return sum_up(unreadable, {}, inspection, problem)
         checked, records, due = _select_files_to_read(files, settings, now, may_save or is_dry_run, cache, info)
         if due:
             # Here, so that a pass in which all are trusted does not pay for hashes and threads.
@@ -141,7 +137,7 @@ def verify_files(
             checked += run_at_idle_priority(
                 lambda: map_in_threads(lambda file: _verify(file, records[file.name], context), due), run_command
             )
-    return sum_up(checked, records, snapshot, plan, settings, now, problem, is_dry_run)
+    return sum_up(checked, records, inspection, problem, is_dry_run)
 
 
 def state_without_reading(

@@ -10,10 +10,10 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from .plan import Plan, used_by
+from .inspection import Inspection
+from .plan import used_by
 from .saved_checksums import SavedChecksums, least_recently_verified_first
-from .settings import Settings
-from .snapshot import CacheFile, Snapshot
+from .snapshot import CacheFile
 from .text import printable, some_names
 
 __all__ = ["ChecksumReason", "FileVerification", "Verification", "VerificationState", "sum_up"]
@@ -88,10 +88,7 @@ class Verification(NamedTuple):
 def sum_up(
     checked: Sequence[FileVerification],
     records: Mapping[str, SavedChecksums],
-    snapshot: Snapshot,
-    plan: Plan,
-    settings: Settings,
-    now: float,
+    inspection: Inspection,
     problem: str,
     is_dry_run: bool = False,
 ) -> Verification:
@@ -99,9 +96,11 @@ def sum_up(
 
     :param checked: the result for each file in scope.
     :param records: what was saved about the files that were not trusted, by name.
+    :param inspection: the pass.
     :param problem: why nova's locks cannot be used, empty where they can.
     :param is_dry_run: whether ``saved`` is what a prune would save.
     """
+    settings = inspection.settings
     by_state: dict[VerificationState, list[FileVerification]] = {state: [] for state in VerificationState}
     for result in sorted(checked, key=lambda result: result.file.name):
         by_state[result.state].append(result)
@@ -125,16 +124,16 @@ def sum_up(
             "skipped_files": len(by_state[VerificationState.SKIPPED]),
             "deferred_files": len(by_state[VerificationState.DEFERRED]),
             "deferred_bytes": sum(result.file.size_bytes for result in by_state[VerificationState.DEFERRED]),
-            "oldest_verification_seconds": max(0.0, now - min(times)) if is_complete else None,
+            "oldest_verification_seconds": max(0.0, inspection.now - min(times)) if is_complete else None,
         },
-        alarms=[_alarm(result, snapshot, plan) for result in by_state[VerificationState.CORRUPT]],
+        alarms=[_alarm(result, inspection) for result in by_state[VerificationState.CORRUPT]],
         warnings=warnings,
         saved=saved,
     )
 
 
-def _alarm(result: FileVerification, snapshot: Snapshot, plan: Plan) -> str:
-    users = used_by(result.file, snapshot, plan.usage)
+def _alarm(result: FileVerification, inspection: Inspection) -> str:
+    users = used_by(result.file, inspection.snapshot, inspection.plan.usage)
     source = "known_checksums says" if result.reason is ChecksumReason.KNOWN else "was saved"
     return (
         f"The base file {printable(result.file.name)} is corrupt: {result.detail}, as {source}. "

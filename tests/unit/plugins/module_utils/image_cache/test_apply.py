@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, dry_run_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply import Outcome, apply_plan, dry_run
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
@@ -310,7 +310,7 @@ class TestAFailure:
             public_host.locks_path.rmdir()
         public_host.cache_path.chmod(mode)
         plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run_plan(plan, settings))
+        rehearsal = as_nobody(lambda: dry_run(plan, settings))
         assert list(failed(rehearsal)) == [BASE]
         assert failed(rehearsal)[BASE].endswith(why)
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
@@ -323,15 +323,15 @@ class TestAFailure:
         public_host.instances_path.chmod(0o777)
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run_plan(plan, settings))
+        rehearsal = as_nobody(lambda: dry_run(plan, settings))
         assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         os.chown(public_host.instances_path, NOBODY, NOBODY)
         public_host.instances_path.chmod(0o555)
-        assert as_nobody(lambda: dry_run_plan(plan, settings)) == rehearsal
+        assert as_nobody(lambda: dry_run(plan, settings)) == rehearsal
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         public_host.instances_path.chmod(0o755)
-        assert as_nobody(lambda: dry_run_plan(plan, settings)).failed == ()
+        assert as_nobody(lambda: dry_run(plan, settings)).failed == ()
         assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
 
     @needs_root
@@ -345,7 +345,7 @@ class TestAFailure:
         os.chown(public_host.instances_path, owner, group)
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run_plan(plan, settings))
+        rehearsal = as_nobody(lambda: dry_run(plan, settings))
         assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert not public_host.locks_path.exists()
@@ -356,7 +356,7 @@ class TestAFailure:
         public_host.locks_path.rmdir()
         os.chown(public_host.instances_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
-        assert dry_run_plan(plan, settings).failed == ()
+        assert dry_run(plan, settings).failed == ()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [BASE]
 
 
@@ -365,7 +365,7 @@ class TestRehearsal:
         with nova_compute() as nova:
             nova.take(BASE, three.locks_path)
             plan, settings = three.plan()
-        outcome = dry_run_plan(plan, settings)
+        outcome = dry_run(plan, settings)
         assert outcome == Outcome(plan.removals, plan.kept, (), ())
         assert (removed(outcome), kept(outcome)) == ([FIRST, LAST], {BASE: "locked"})
         assert three.cached() == [FIRST, BASE, LAST]
@@ -374,7 +374,7 @@ class TestRehearsal:
         host.base(BASE)
         plan, settings = host.plan()
         host.cache_path.rename(host.root / "saved")
-        assert dry_run_plan(plan, settings) == Outcome((), (), (), ())
+        assert dry_run(plan, settings) == Outcome((), (), (), ())
 
 
 def test_nothing_stays_open(three: Host) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspection import Inspection
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instances
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import lock_name, parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.obstacles import Obstacles
@@ -101,7 +102,7 @@ def decide(snapshot: Snapshot, **options: Any) -> tuple[Plan, Settings]:
 
 def answers(snapshot: Snapshot, **options: Any) -> dict[int, int]:
     plan, settings = decide(snapshot, **options)
-    return reclaimable_by_age(snapshot, plan, settings, NOW)
+    return reclaimable_by_age(Inspection(settings, snapshot, plan, NOW))
 
 
 def freed(snapshot: Snapshot, age: int, **options: Any) -> int:

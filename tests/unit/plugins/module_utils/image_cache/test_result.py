@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspection import Inspection
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
@@ -67,16 +68,17 @@ HOST = Snapshot(
 
 def report(
     snapshot: Snapshot = HOST,
-    *instances: Instance,
+    *guests: Instance,
     details: str = "summary",
     problems: tuple[str, ...] = (),
     hosts: tuple[str, ...] = ("here", "there"),
     verification: Verification | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    instances = Instances(True, instances or (GUEST, REMOTE), frozenset(hosts), problems)
-    settings = make_settings({"instances_path": "/instances", **options}, {}, hostname="here")
-    return describe(snapshot, make_plan(snapshot, instances, settings, NOW), settings, NOW, details, verification)
+    instances = Instances(True, guests or (GUEST, REMOTE), frozenset(hosts), problems)
+    settings = make_settings({"instances_path": "/instances", "details": details, **options}, {}, hostname="here")
+    plan = make_plan(snapshot, instances, settings, NOW)
+    return describe(Inspection(settings, snapshot, plan, NOW, verification))
 
 
 def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
@@ -452,7 +454,8 @@ def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str,
 class TestWarnings:
     def warn(self, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> list[str]:
         instances = Instances(True, (GUEST,), frozenset({"here", "there"}), problems)
-        return warnings(snapshot, make_plan(snapshot, instances, make_settings({}, {}, "here"), NOW))
+        settings = make_settings({}, {}, "here")
+        return warnings(Inspection(settings, snapshot, make_plan(snapshot, instances, settings, NOW), NOW))
 
     def test_a_quiet_host_has_none(self) -> None:
         assert self.warn(HOST._replace(missing={})) == []

@@ -311,9 +311,10 @@ class TestWhatHappensMeanwhile:
     def test_one_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
         write_info(used, sha1="0" * 40)
         options = used.options(checksum_base_images=True)
-        settings, snapshot, plan = inspect_and_plan(options, used.now, run_command)
+        inspection = inspect_and_plan(options, used.now, run_command)
         (used.base("new", content=b"another download")).rename(used.cache_path / BASE)
-        verification = verify(snapshot, plan, settings, used.now, run_command, may_save=True)
+        verification = verify(inspection, run_command, may_save=True).verification
+        assert verification is not None
         checked = verification.by_name[BASE]
         assert (checked.state.value, checked.reason.value) == ("skipped", "replaced")
         assert info(used) == {"sha1": "0" * 40}
