@@ -2,8 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
-"""The image cache of one compute host: what is in it, what uses it, and what may go.
+"""The image cache of one compute host: what is in it, what uses it, and what can be removed.
+
+Whatever lies here and in ``plugin_utils`` is private to this collection: it may change at any time.
 
 Ansible sends a module as a ZIP archive. Python compiles each module of an archive twice: once only to learn the name of
 its file, which it then throws away (https://github.com/python/cpython/issues/141276). On a compute host that is a

@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """Which images are meant: by their ids, by their names, or by Glance's own records.
 
 An image's id is a UUID, which Glance writes in lower case (``glance/api/v2/images.py``); the name of a base file is

@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """Saved facts about base files: the info file of each, read, and written so that nothing is ever lost.
 
 An info file is one JSON object, ``{"sha1": hex, "sha1-timestamp": unix time}``, as nova wrote it up

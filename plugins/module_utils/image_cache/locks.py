@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """nova's external locks, taken and given back as oslo.concurrency does it.
 
 A lock is a POSIX record lock (``lockf``) on the whole of a file in ``<instances_path>/locks``:

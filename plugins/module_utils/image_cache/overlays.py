@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """Cache files that are built on other cache files: a file that is kept keeps what it is built on.
 
 Users upload images, so a header in the cache is hostile input. It can only ever protect the files that it names:

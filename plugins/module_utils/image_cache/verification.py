@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """Verification: are base files still what they were? Nothing here decides what is removed, or repairs anything.
 
 What nova did until 2019 (``_verify_checksum`` in Icehouse's ``imagecache.py``), under the same lock

@@ -2,7 +2,6 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-# Private to this collection: it may change at any time and is not for use from elsewhere.
 """A fleet as one HTML page that needs nothing else: no network, and no script to be read.
 
 Names come from guests and tenants. Nothing in the template can be shown unescaped: autoescape is on, and each value
