@@ -16,9 +16,9 @@ from .errors import ImageCacheError, reason_of
 from .files import read_small_file
 from .text import printable
 
-__all__ = ["MOUNTS", "Storage", "find_storage", "is_shared", "read_storage_users"]
+__all__ = ["Storage", "find_storage", "is_shared", "may_hang", "read_storage_users"]
 
-MOUNTS = "/proc/self/mountinfo"
+_MOUNTS = "/proc/self/mountinfo"
 _USERS_FILE = "compute_nodes"
 _USERS_SIZE_LIMIT = 4 * 1024 * 1024
 # Network and cluster file systems: other hosts may have the same files mounted.
@@ -71,7 +71,7 @@ def find_storage(path: str) -> Storage:
     device = filesystem = source = location = ""
     try:
         real_path = os.path.realpath(path)
-        with open(MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+        with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
             longest = -1
             for line in stream:
                 mount, _dash, origin = line.partition(" - ")
@@ -85,7 +85,7 @@ def find_storage(path: str) -> Storage:
         space = os.statvfs(real_path)
     except (OSError, ValueError) as exc:
         raise ImageCacheError(
-            f"What is mounted at {printable(path)} cannot be found out: {MOUNTS} or the path cannot be read: "
+            f"What is mounted at {printable(path)} cannot be found out: {_MOUNTS} or the path cannot be read: "
             f"{reason_of(exc)}."
         ) from exc
     shared = is_shared(filesystem)
@@ -106,6 +106,28 @@ def is_shared(filesystem: str) -> bool:
         and may be anything; ``fuseblk`` is on a local disk.
     """
     return filesystem in _SHARED or filesystem == "fuse" or filesystem.startswith("fuse.")
+
+
+def may_hang(mounts: str = _MOUNTS) -> bool:
+    """Tell whether a file system is mounted anywhere on this host that another machine has to answer for.
+
+    Any, and not that of a path: links lead from one to another, and to follow them may hang already. Without such a
+    mount, a pass need not pay for a process that looks first.
+
+    :param mounts: the kernel's table of mounts (``proc_pid_mountinfo(5)``).
+    """
+    try:
+        with open(mounts, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
+            return any(_may_hang(*line.split(" - ", 1)) for line in stream)
+    except (OSError, TypeError, IndexError):  # nobody knows
+        return True
+
+
+def _may_hang(mount: str, origin: str) -> bool:
+    filesystem = origin.split(" ", 1)[0]
+    if filesystem == "autofs":
+        return not mount.split(" ")[4].startswith("/proc/")  # every systemd mounts one there, for the kernel's own
+    return is_shared(filesystem)
 
 
 def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:

@@ -14,10 +14,9 @@ from contextlib import suppress
 from typing import Callable, NoReturn, Sequence
 
 from .errors import ImageCacheError
-from .storage import MOUNTS, is_shared
 from .text import printable
 
-__all__ = ["may_hang", "require_answer", "unanswered_path"]
+__all__ = ["require_answer", "unanswered_path"]
 
 _DESCRIPTORS = "/proc/self/fd"
 _ANSWER = b"."
@@ -30,35 +29,13 @@ def require_answer(paths: Sequence[str], seconds: float) -> None:
     :param seconds: the time limit for all of them together.
     :raises ImageCacheError: one does not answer in time.
     """
-    path = unanswered_path(paths, seconds) if may_hang() else None
+    path = unanswered_path(paths, seconds)
     if path is not None:
         raise ImageCacheError(
             f"The storage of {printable(path)} does not answer: a look at it had not ended after {seconds:g} s "
             f"(storage_timeout_seconds). Nothing was removed on this host, and other hosts go on. Check whether the "
             f"server of this file system answers, and the kernel's log (dmesg). Then run it again."
         )
-
-
-def may_hang(mounts: str = MOUNTS) -> bool:
-    """Tell whether a file system is mounted anywhere on this host that another machine has to answer for.
-
-    Any, and not that of a path: links lead from one to another, and to follow them may hang already. Without such a
-    mount, a pass need not pay for a process that looks first.
-
-    :param mounts: the kernel's table of mounts (``proc_pid_mountinfo(5)``).
-    """
-    try:
-        with open(mounts, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
-            return any(_may_hang(*line.split(" - ", 1)) for line in stream)
-    except (OSError, TypeError, IndexError):  # nobody knows
-        return True
-
-
-def _may_hang(mount: str, origin: str) -> bool:
-    filesystem = origin.split(" ", 1)[0]
-    if filesystem == "autofs":
-        return not mount.split(" ")[4].startswith("/proc/")  # every systemd mounts one there, for the kernel's own
-    return is_shared(filesystem)
 
 
 def _look(path: str) -> None:

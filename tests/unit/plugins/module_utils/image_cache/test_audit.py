@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage, may_hang
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
     IMAGE,
@@ -362,3 +362,11 @@ class TestItLeavesNoTrace:
         before = picture(host.root)
         host.audit()
         assert picture(host.root) == before
+
+
+def test_audit_of_a_host_with_local_disks_alone_starts_no_process(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    if may_hang():
+        pytest.skip("a network or FUSE file system is mounted on this machine")
+    monkeypatch.delattr(os, "fork")
+    host.base(BASE)
+    assert states(host.audit()) == {BASE: "too_young: unknown"}

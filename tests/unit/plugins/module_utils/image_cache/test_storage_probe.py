@@ -19,7 +19,6 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage_probe import (
-    may_hang,
     require_answer,
     unanswered_path,
 )
@@ -80,52 +79,6 @@ class TestPaths:
 
         with pytest.raises(ImageCacheError, match="ended early"):
             unanswered_path(["one", "two"], LONG, look)
-
-
-LOCAL = (
-    "25 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda1 rw",
-    "26 25 0:22 / /proc rw - proc proc rw",
-    "27 26 0:30 / /proc/sys/fs/binfmt_misc rw - autofs systemd-1 rw,fd=29",
-    "28 25 0:31 / /run/docker\\040overlay rw master:2 - overlay overlay rw,lowerdir=/a",
-    "29 25 0:32 / /sys/fs/fuse/connections rw - fusectl fusectl rw",
-)
-
-
-class TestMounts:
-    """Only what another machine has to answer for can hang."""
-
-    def mounts(self, tmp_path: Path, *lines: str) -> str:
-        path = tmp_path / "mountinfo"
-        path.write_text("".join(f"{line}\n" for line in lines))
-        return str(path)
-
-    def test_local_disks_answer(self, tmp_path: Path) -> None:
-        assert not may_hang(self.mounts(tmp_path, *LOCAL))
-
-    @pytest.mark.parametrize(
-        "line",
-        [
-            "40 25 0:50 / /mnt/nova rw shared:9 - nfs4 10.0.0.1:/nova rw,hard",
-            "40 25 0:50 / /mnt/ceph rw - ceph 10.0.0.1:/ rw",
-            "40 25 0:50 / /mnt/fuse rw - fuse.sshfs host:/ rw",
-            "40 25 0:50 / /net rw - autofs /etc/auto.net rw,fd=7",
-        ],
-    )
-    def test_storage_of_another_machine_may_hang(self, tmp_path: Path, line: str) -> None:
-        assert may_hang(self.mounts(tmp_path, *LOCAL[:2], line, *LOCAL[2:]))
-
-    @pytest.mark.parametrize("lines", [["garbage"], ["1 2 - autofs auto rw"]])
-    def test_table_that_cannot_be_understood_may_hide_one(self, tmp_path: Path, lines: list[str]) -> None:
-        assert may_hang(self.mounts(tmp_path, *lines))
-        assert may_hang(str(tmp_path / "none"))
-
-    def test_host_with_local_disks_alone_starts_no_process(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        if may_hang():
-            pytest.skip("a network or FUSE file system is mounted on this machine")
-        monkeypatch.delattr(os, "fork")
-        require_answer([str(tmp_path)], LONG)
 
 
 class TestProcess:
