@@ -30,7 +30,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what would go, and change nothing
+- name: Show what would be removed, and change nothing
   stackops.nova.image_cache_prune:
   check_mode: true
   diff: true
