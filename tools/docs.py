@@ -115,7 +115,7 @@ def _nova_options() -> str:
 
 
 def _more_options() -> str:
-    """The options that nova has not."""
+    """The options that nova does not have."""
     rows = [("Option, and the role's variable", "Type", "Default")]
     for option, spec in argument_spec().items():
         if option not in OPTION_LOCATIONS:

@@ -23,7 +23,7 @@ attributes:
 options: {}
 attributes:
   check_mode:
-    description: Runs the same in check mode, for it never writes anything.
+    description: Runs the same in check mode, because it never writes anything.
     support: full
   diff_mode:
     description: Changes nothing, so there is no difference to show.
@@ -41,7 +41,7 @@ options: {}
 attributes:
   check_mode:
     description:
-      - Is the dry run. The same look at the host and the same plan, and then it stops.
+      - Is the dry run. It looks at the host and makes the plan as a prune does, and then it stops.
       - Nothing at all is written, no modification time and no lock file either.
     support: full
   diff_mode:

@@ -14,53 +14,53 @@ class ModuleDocFragment:
 options:
   instances_path:
     description:
-      - Where nova keeps its instances on this host, an absolute path. Without it, O(config_file) is asked.
-      - nova's own default, C(/var/lib/nova/instances), where neither says it.
+      - Where nova keeps its instances on this host, an absolute path. If not given, it is read from O(config_file).
+      - nova's own default, C(/var/lib/nova/instances), if O(config_file) does not set it either.
     type: path
   image_cache_subdirectory_name:
     description:
       - The name of the cache directory in O(instances_path); a name, never a path.
       - It may be this host's own on instances that several hosts share, such as nova's C(_base_$my_ip). Then all disks
         in O(instances_path) still protect what they name here.
-      - nova's own default, C(_base), where neither this nor O(config_file) says it.
+      - nova's own default, C(_base), unless O(config_file) sets another value.
     type: str
   image_info_filename_pattern:
     description:
       - Where the saved facts about a base file lie. C(%(image)s) stands for the base file's name.
         C($instances_path) and C($image_cache_subdirectory_name) may be used.
       - A base file's info file is removed together with it.
-      - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), where
-        neither this nor O(config_file) says it.
+      - The default of nova up to Icehouse, C($instances_path/$image_cache_subdirectory_name/%(image)s.info), unless
+        O(config_file) sets another value.
     type: str
   remove_unused_base_images:
     description:
       - Whether M(stackops.nova.image_cache_prune) removes anything. With V(false) it reports only.
-      - V(true) where neither this nor O(config_file) says it.
+      - V(true), unless O(config_file) sets another value.
     type: bool
   remove_unused_original_minimum_age_seconds:
     description:
-      - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have
-        been used last before it may go, if it is unused now. Counted from its modification time, which nova sets on
+      - How many seconds ago an image, a swap or ephemeral template, a kernel or an interrupted download must have been
+        used last before it may be removed, if it is unused now. Counted from its modification time, which nova sets on
         each use.
-      - V(86400) where neither this nor O(config_file) says it. A much smaller value takes away the time in which an
+      - V(86400), unless O(config_file) sets another value. A much smaller value takes away the time in which an
         instance that is being built holds nothing but its base file.
     type: int
   remove_unused_resized_minimum_age_seconds:
     description:
       - The same for resized copies of images, such as C(<fingerprint>_10737418240) and C(<fingerprint>_sm).
-      - V(3600) where neither this nor O(config_file) says it.
+      - V(3600), unless O(config_file) sets another value.
     type: int
   remove_unused_kernels:
     description:
-      - Whether files that are named by an image id, as old releases of nova saved kernels and ramdisks, may go too.
-        With V(false) they are RV(ignore:other) and never touched.
-      - V(false) where neither this nor O(config_file) says it.
+      - Whether files that are named by an image id, as old releases of nova saved kernels and ramdisks, may be removed
+        too. With V(false) they are RV(ignore:other) and never touched.
+      - V(false), unless O(config_file) sets another value.
     type: bool
   host:
     description:
-      - The name by which nova knows this host (C(host) in C(nova.conf)). It tells local from remote use, and is the
-        host that O(libvirt) speaks for.
-      - The host's own name where neither this nor O(config_file) says it.
+      - The name by which nova knows this host (C(host) in C(nova.conf)). It distinguishes local from remote use, and
+        names the host whose instances O(libvirt) reads.
+      - The host's own name, unless O(config_file) sets another value.
     type: str
   config_file:
     description:
@@ -92,8 +92,8 @@ options:
   instances_complete_for:
     description:
       - Hosts whose instances are all among O(instances). A host with at least one instance there need not be named.
-      - nova writes down which hosts use a storage. While one that used it within 24 hours is neither here, nor in
-        O(instances), nor the host that O(libvirt) speaks for, nothing is removed.
+      - nova writes down which hosts use a storage. While a host that used it within 24 hours is not named here, has no
+        instance in O(instances) and is not the one whose instances O(libvirt) reads, nothing is removed.
       - With this very host, on a local disk and with O(orphans=protect), it confirms that the host has no instance. The
         directories that still hold disks are orphans then.
     type: list
@@ -102,7 +102,7 @@ options:
   libvirt:
     description:
       - Whether to read this host's instances from libvirt's domain XML as well.
-      - With V(false) and no O(instances), the disks in O(instances_path) alone say what is in use.
+      - With V(false) and no O(instances), the disks in O(instances_path) alone show what is in use.
     type: bool
     default: true
   libvirt_config_path:
@@ -115,39 +115,40 @@ options:
     description:
       - What to do about an orphan, a directory with disks that belongs to no instance of O(instances) or libvirt.
       - V(protect) keeps the files that back its disks.
-      - V(ignore) does as nova does. The disks of an orphan are lost when what backs them goes. Soft-deleted servers
-        are orphans where the Compute API was asked for its usual list.
+      - V(ignore) does as nova does. The disks of an orphan are destroyed when the files that back them are removed.
+        Soft-deleted servers are orphans where the Compute API was asked for its usual list.
       - With V(ignore), no directory counts as an orphan while nova's record of this storage (C(compute_nodes)) has a
-        host, however long ago it used it, whose instances are unknown. O(instances_complete_for) names the hosts that
-        are gone.
+        host, however long ago it used it, whose instances are unknown. Name the hosts that no longer exist in
+        O(instances_complete_for).
     type: str
     choices: [protect, ignore]
     default: protect
   keep_images:
     description:
-      - Images whose files stay, used or not. Each is an id, in upper or lower case; a name, where O(glance_images) has
-        records with names, which keeps all images of that name; or a record of Glance's.
-      - What can match nothing is refused.
+      - Images whose files are kept, in use or not. Each is an id, in upper or lower case; a name, where
+        O(glance_images) has records with names, which keeps all images of that name; or a record of Glance's.
+      - An entry that can match nothing is refused.
     type: list
     elements: raw
     default: []
   keep_files:
     description:
-      - Names of files in the cache that stay, used or not, such as those that another host of shared storage has open.
+      - Names of files in the cache that are kept, in use or not, such as those that another member of a shared storage
+        has open.
     type: list
     elements: str
     default: []
   glance_images:
     description:
       - The images that Glance still has, by their ids or as Glance's records with C(id) and C(name).
-      - With it, RV(ignore:files[].in_glance) tells a cached image that was
-        deleted there from one that can be downloaded again, and unused images are known by their id.
+      - With it, RV(ignore:files[].in_glance) distinguishes a cached image that was deleted there from one that can be
+        downloaded again, and unused images are known by their id.
     type: list
     elements: raw
   shared_storage:
     description:
-      - Whether other hosts use this storage too. Then RV(ignore:for_members) has what the member that prunes has to
-        know about this one.
+      - Whether other hosts use this storage too. Then RV(ignore:for_members) is the hand-off, which is what the
+        storage's pruner has to know about this host.
       - If not given, it is shared if it is a network or cluster file system.
     type: bool
   storage_timeout_seconds:
@@ -163,7 +164,7 @@ options:
     description:
       - Remove only until the files of the cache take no more disk space than this, least recently used first.
         A number of bytes, or one with a unit such as V(100G).
-      - Together with O(min_free_space), until both hold. With neither, everything removable goes.
+      - Together with O(min_free_space), until both hold. With neither, every removable file is removed.
     type: bytes
   min_free_space:
     description:
@@ -173,13 +174,12 @@ options:
     type: bytes
   max_removals:
     description:
-      - A limit. If more files than this would be removed, nothing is, and the task fails. No limit where it is not
-        given.
+      - A limit. If more files than this would be removed, nothing is, and the task fails. No limit if it is not given.
     type: int
   max_removal_percent:
     description:
       - A limit. If more than this share of the cache's files would be removed, in percent, nothing is, and the task
-        fails. No limit where it is not given.
+        fails. No limit if it is not given.
     type: int
   checksum_base_images:
     description:
@@ -189,12 +189,12 @@ options:
         checksum would be saved for the first time.
       - The checksum of a file is taken when it is verified for the first time, and from then on says whether the file
         changed. To know that a file was right to begin with, give O(known_checksums).
-      - V(false) where neither this nor O(config_file) says it.
+      - V(false), unless O(config_file) sets another value.
     type: bool
   checksum_interval_seconds:
     description:
       - For how many seconds a checksum that was saved or verified is trusted. The file is not read meanwhile.
-      - V(3600) where neither this nor O(config_file) says it, as in nova. A day or a week is enough for most.
+      - V(3600) as in nova, unless O(config_file) sets another value. A day or a week is enough for most.
     type: int
   checksum_algorithm:
     description:
@@ -206,25 +206,24 @@ options:
     default: sha1
   checksum_scope:
     description:
-      - Which base files to verify. V(used) takes those in use, V(all) also those that are kept though nothing uses
-        them.
+      - Which base files to verify. V(used) takes those in use, V(all) also those that are unused and kept.
     type: str
     choices: [used, all]
     default: used
   checksum_time_budget_seconds:
     description:
-      - For how many seconds to verify. What is not done by then is left, and comes first in the next run, for those
-        files come first that were verified longest ago. So every file is verified once before any is verified again.
-      - A file that is being read when the time is over is left too. One that takes more than the whole of it is never
-        verified, and a warning names it.
+      - For how many seconds to verify. The files that were verified longest ago come first, and those that the time
+        does not suffice for are deferred to the next run. So every file is verified once before any is verified again.
+      - A file that is being read when the time is over is deferred too. A file that takes more than the whole time is
+        never verified, and a warning names it.
       - Only M(stackops.nova.image_cache_prune) remembers what it verified. M(stackops.nova.image_cache_facts) begins
         with the same files each time.
-      - No limit where it is not given.
+      - No limit if it is not given.
     type: int
   checksum_max_rate:
     description:
       - How much to read a second, all files together. A number of bytes, or one with a unit such as V(100M).
-      - No limit where it is not given. Verification always has the lowest priority for processor and disk.
+      - No limit if it is not given. Verification always has the lowest priority for processor and disk.
     type: bytes
   known_checksums:
     description:
@@ -234,7 +233,7 @@ options:
       - An original is compared with it instead of with what is saved. Give those of raw images only, because nova
         converts others, so that what is in the cache is not what Glance has. An entry that has a C(disk_format) other
         than V(raw) is left out.
-      - Resized and small copies are not compared with it, for they are not the image any more.
+      - Resized and small copies are not compared with it, because they are not the image any more.
     type: dict
   fail_on_corrupt:
     description:
@@ -244,8 +243,8 @@ options:
     default: false
   details:
     description:
-      - How much to return. V(summary) stays under 4 KiB for a cache of any size, but for what a prune removes or may
-        not remove, which is always listed.
+      - How much to return. V(summary) takes less than 4 KiB for a cache of any size, except for what a prune removes or
+        cannot remove, which is always listed.
       - V(names) adds the names of the files by state, and the images in use.
       - V(files) adds an entry for each file as well.
     type: str
@@ -255,17 +254,17 @@ requirements:
   - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or
     has an external data file. While such a disk cannot be read, nothing is removed.
 notes:
-  - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users
-    have open, nor mark files as used that belong to QEMU.
+  - Run it as C(root). As the C(nova) user it works too, but it cannot see which files the processes of other users have
+    open, and cannot mark files as used that belong to QEMU.
   - A disk's chain of backing files is the proof of use. It is read from every C(disk*) in every directory of
-    O(instances_path), and followed to its end, whatever an inventory says.
-  - A base file that rots harms every guest on top of it, and nothing tells, for nova stopped verifying them in 2019.
-    With O(checksum_base_images) they are read and compared with checksums that lie beside them, in nova's own info
-    files and under nova's own locks, so that hosts with shared storage share the work. Corrupt files are returned as
-    RV(ignore:corrupt) with the instances that use them, and in a warning. They are never repaired, nor removed for
-    being corrupt.
+    O(instances_path), and followed to its end, whatever the sources of instances say.
+  - A base file that rots harms every guest on top of it, and nothing reports it, because nova stopped verifying base
+    files in 2019. With O(checksum_base_images) they are read and compared with the checksums that are saved beside
+    them, in nova's own info files and under nova's own locks, so that hosts with shared storage share the work. Corrupt
+    files are returned as RV(ignore:corrupt) with the instances that use them, and in a warning. They are never
+    repaired, and never removed for being corrupt.
   - What to do about one. Compare it with another host's copy, stop the instances that use it, and put a good copy in
-    its place, from that host or from Glance. What guests wrote lies in their own disks and stays.
+    its place, from that host or from Glance. What guests wrote lies in their own disks and is not affected.
   - A file that changes or is replaced while it is read, or whose lock somebody holds, is skipped and never called
     corrupt.
 """

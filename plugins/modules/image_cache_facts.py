@@ -10,7 +10,7 @@ module: image_cache_facts
 short_description: Audit the image cache of an OpenStack compute host
 version_added: 0.1.0
 description:
-  - Tells which base images in nova's image cache are in use and by whom, which could be removed and how much space
+  - Reports which base images in nova's image cache are in use and by whom, which could be removed and how much space
     that would free, and what needs a person, such as a backing file that is missing.
   - With O(checksum_base_images) it also verifies base files against the checksums that are saved beside them.
   - Writes nothing, starts no program for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
@@ -29,11 +29,11 @@ EXAMPLES = r"""
 - name: Audit the image cache
   stackops.nova.image_cache_facts:
 
-- name: Say how much a prune would free
+- name: Show how much a prune would free
   ansible.builtin.debug:
     msg: "{{ ansible_facts['image_cache']['summary']['reclaimable_bytes'] | human_readable }}"
 
-- name: Say how much a prune would free if unused files were removed after a week
+- name: Show how much a prune would free if unused files were removed after a week
   ansible.builtin.debug:
     msg: "{{ ansible_facts['image_cache']['summary']['reclaimable_by_age']['604800'] | human_readable }}"
 
@@ -200,7 +200,7 @@ ansible_facts:
                   type: int
         missing:
           description: The files that disks need and that do not exist, or that were replaced while a guest runs on the
-            former one. The worst news there is.
+            former one. Look at these first.
           returned: success
           type: list
           elements: dict
@@ -225,19 +225,20 @@ ansible_facts:
               returned: success
               type: bool
         orphans:
-          description: The directories that hold disks and belong to no known instance. Empty where no instances were
-            asked for.
+          description: The directories that hold disks and belong to no known instance. Empty if there is no source of
+            instances.
           returned: success
           type: list
           elements: str
         unknown_use:
-          description: Why nothing may be removed, a sentence each. Empty if all is known.
+          description: Why it is not certain which files are in use, a sentence each. Nothing is removed then. Empty if
+            all use is known.
           returned: success
           type: list
           elements: str
         limit_exceeded:
           description: Why a prune would remove nothing, a sentence for each of O(max_removals) and
-            O(max_removal_percent) that it would exceed. Empty if there is none.
+            O(max_removal_percent) that it would exceed. Empty if none is exceeded.
           returned: success
           type: list
           elements: str
@@ -306,8 +307,8 @@ ansible_facts:
               type: int
             oldest_verification_seconds:
               description:
-                - How long ago the file was verified, or its checksum saved, for which that is longest ago, after this
-                  run. V(none) if it never was for some file, or if there is no file to verify.
+                - How long ago the oldest verification of all files was, as of the end of this run. Saving a checksum
+                  counts as verification. V(none) if some file was never verified, or if there is no file to verify.
               returned: success
               type: float
         policy:
@@ -316,8 +317,8 @@ ansible_facts:
           type: dict
         for_members:
           description:
-            - What a prune of the same storage from another host, or of another cache beside the same instances, has to
-              be told about this one. V(none) if the storage is not shared.
+            - The hand-off, which is what a prune of the same storage from another host, or of another cache beside the
+              same instances, has to know about this host. V(none) if the storage is not shared.
             - Only C(problems) is ever shortened. So it is as large as the number of instances, hosts and held files
               asks for, whatever O(details) says. An instance takes about 200 bytes.
           returned: success
@@ -329,13 +330,13 @@ ansible_facts:
               type: list
               elements: dict
             held:
-              description: The cache files that QEMU or another process of this host has open, or that disks need of
-                which libvirt alone knows. They are for O(keep_files).
+              description: The cache files that QEMU or another process of this host has open, or that are needed by
+                disks of which libvirt alone knows. They are for O(keep_files).
               returned: success
               type: list
               elements: str
             problems:
-              description: Why not all use by this host is known, a sentence each. Empty if it is.
+              description: Why not all use by this host is known, a sentence each. Empty if all is known.
               returned: success
               type: list
               elements: str
@@ -445,7 +446,7 @@ ansible_facts:
               returned: success
               type: str
             image_id:
-              description: The image that it comes from, V(none) if no inventory names it.
+              description: The image that it comes from, V(none) if no source names it.
               returned: success
               type: str
             in_glance:
@@ -463,7 +464,7 @@ ansible_facts:
                   it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
                   it open), V(keep_images), V(keep_files), or V(overlay) (another file of the cache is built on it and
                   is kept).
-                - An unused one has V(unused), or V(unknown) if no inventory names its image.
+                - An unused file has V(unused), or V(unknown) if no source names its image.
               returned: success
               type: list
               elements: str
@@ -488,15 +489,15 @@ ansible_facts:
               returned: success
               type: int
             used_by:
-              description: The instances that need it, by nova's name for them, or by their directory where no
-                inventory knows them.
+              description: The instances that need it, by nova's name for them, or by their directory if no source lists
+                them.
               returned: success
               type: list
               elements: str
             checksum:
               description:
-                - What verification says. V(unverified) if there was no checksum to compare with, V(trusted) if it was
-                  verified lately and not read now, V(ok), V(corrupt), V(skipped) if it could not be verified, or
+                - The result of verification. V(unverified) if there was no checksum to compare with, V(trusted) if it
+                  was verified lately and not read now, V(ok), V(corrupt), V(skipped) if it could not be verified, or
                   V(deferred) to the next run. V(none) if it was not to be verified.
               returned: success
               type: str
@@ -504,8 +505,8 @@ ansible_facts:
               description:
                 - Why. A corrupt file differs from what was V(saved), or is V(known) to be another one by
                   O(known_checksums).
-                - A skipped one was V(locked) by somebody who verifies it or writes about it, or V(changed), was
-                  V(replaced) or became V(gone) while it was read, or is V(unreadable).
+                - A skipped file was V(locked) by another process that verifies it or saves its checksum, was
+                  V(changed), V(replaced) or V(gone) while it was read, or is V(unreadable).
                 - V(none) otherwise.
               returned: success
               type: str

@@ -10,10 +10,10 @@ module: image_cache_prune
 short_description: Remove unused base images from an OpenStack compute host
 version_added: 0.1.0
 description:
-  - Removes from nova's image cache what nobody needs and what is old enough, beside a running nova, under nova's own
+  - Removes the files of nova's image cache that are unused and old enough, beside a running nova, under nova's own
     locks.
   - Check mode is the dry run. What it returns as removed is what a run would remove.
-  - While it is not known what is in use, nothing is removed, and the task fails and says what to look at.
+  - While it is not certain which files are in use, nothing is removed, and the task fails and names what to look at.
   - Marks the files in use as used now, as nova does, so that their age counts from then. That is not a change.
   - With O(checksum_base_images) it verifies base files at the end, after everything was removed, and saves what it
     found. A checksum that is saved for the first time is a change, a later time of verification is none.
@@ -30,7 +30,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what would go, and change nothing
+- name: Show what would be removed, and change nothing
   stackops.nova.image_cache_prune:
   check_mode: true
   diff: true
@@ -72,7 +72,7 @@ EXAMPLES = r"""
         fail_on_corrupt: true
       register: verified
 
-    - name: Say how far it is
+    - name: Show how far it is
       ansible.builtin.debug:
         msg: >-
           {{ verified.image_cache.checksums.verified_files }} verified,
@@ -95,18 +95,18 @@ image_cache:
   contains:
     check_mode:
       description:
-        - Whether this was a dry run. C(ansible_check_mode) does not tell where a task or play has C(check_mode).
+        - Whether this was a dry run. C(ansible_check_mode) does not show it if a task or play sets C(check_mode).
       returned: success
       type: bool
     removed:
       description:
-        - The files that were removed, in check mode those that would be. Always whole, for it is what changed.
+        - The files that were removed, in check mode those that would be. Always complete, because it is what changed.
       returned: success
       type: list
       elements: str
       sample: [8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85, swap_128]
     kept:
-      description: The removable files that stayed.
+      description: The removable files that were kept.
       returned: success
       type: list
       elements: dict
@@ -117,11 +117,11 @@ image_cache:
           type: str
         reason:
           description:
-            - Why it stayed. V(unknown_use) if it is not certain which files are in use, V(limit_exceeded) if more would
-              be removed than O(max_removals) or O(max_removal_percent) allows, V(unremovable) if its removal would fail
-              (C(unremovable) says why), V(removal_disabled) if
-              O(remove_unused_base_images) is off, V(space_target_met) if enough space is free without it, V(locked)
-              if somebody holds nova's lock on it, V(overlay) if another file of the cache is built on it and is kept.
+            - Why it was kept. V(unknown_use) if it is not certain which files are in use, V(limit_exceeded) if more
+              would be removed than O(max_removals) or O(max_removal_percent) allows, V(unremovable) if its removal
+              would fail (C(unremovable) says why), V(removal_disabled) if O(remove_unused_base_images) is off,
+              V(space_target_met) if enough space is free without it, V(locked) if another process holds nova's lock on
+              it, V(overlay) if another file of the cache is built on it and is kept.
             - Or what was seen just before its removal, V(in_use) (a disk has come to need it), V(held) by QEMU,
               V(open) in a process, V(touched) (used since the look), V(replaced) by another file, or V(gone).
           returned: success
@@ -142,9 +142,9 @@ image_cache:
           type: str
     files:
       description:
-        - One entry for each file that is removable, whether it went or stayed, and with O(details=files) for all others
-          too.
-        - What an entry has is told at RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache.files).
+        - One entry for each file that is removable, whether it was removed or kept, and with O(details=files) for all
+          others too.
+        - What an entry has is described at RV(stackops.nova.image_cache_facts#module:ansible_facts.image_cache.files).
       returned: success
       type: list
       elements: dict
@@ -152,7 +152,7 @@ image_cache:
       description:
         - The paths of the files whose checksum by O(checksum_algorithm) was saved for the first time, in check mode
           those whose checksum would be, in the order in which they are verified.
-        - With O(checksum_time_budget_seconds), check mode lists all of them, and a warning says that the time decides
+        - With O(checksum_time_budget_seconds), check mode lists all of them, and a warning states that the time decides
           how many are saved.
         - A checksum that only moves from a file of Essex (C(.sha1)) to the info file is not among them.
       returned: success

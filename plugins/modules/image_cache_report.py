@@ -20,7 +20,7 @@ author:
 options: {}
 attributes:
   check_mode:
-    description: Writes in check mode too. The files are on the controller, and say what would be done on the hosts.
+    description: Writes in check mode too. The files are on the controller, and show what would be done on the hosts.
     support: none
   diff_mode:
     description: Shows no difference.

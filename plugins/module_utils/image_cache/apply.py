@@ -180,7 +180,7 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
         use, built_on_it = _look_again(place) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
-                error = f"it was kept, for it is not known any more what is in use: {use.problems[0]}"
+                error = f"it was kept, because it is no longer certain which files are in use: {use.problems[0]}"
                 tally.failed.append(Failure(file.name, error))
                 continue
             try:

@@ -128,7 +128,7 @@ def read_info(file: str, directory: int | None) -> Info:
 
     :param file: its bare name.
     :param directory: what :func:`info_directory` gives.
-    :return: its fields. A file that is damaged, too large, or none at all is as good as empty.
+    :return: its fields. A file that is damaged, too large or missing has none.
     :raises OSError: it is there and cannot be read.
     """
     if directory is None:
@@ -336,7 +336,7 @@ def _intended_ownership(directory: int, name: str, path: str) -> _Model:
 
 def _apply_ownership(descriptor: int, model: _Model) -> None:
     os.fchmod(descriptor, model.mode)
-    # Only root can give a file away; another user's info file is as good as long as nova can read it.
+    # Only root can give a file away; another user's info file serves too while nova can read it.
     with suppress(PermissionError):
         os.fchown(descriptor, model.uid, model.gid)
 

@@ -108,7 +108,7 @@ def look_at_lock(directory: int, name: str) -> LockState:
 
 
 def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:
-    """Take a lock, waiting a little for whoever holds it.
+    """Take a lock, and wait a little while another process holds it.
 
     A lock file that does not exist yet is made: empty, mode 0644, with the owner and group of its
     directory, for nova must be able to open it for writing.

@@ -564,7 +564,7 @@ class TestWhatDisksHaveComeToNeed:
     def test_of_several_problems_the_first_is_told(self, three: Host) -> None:
         plan, settings = three.plan()
         outcome = apply_plan(plan, settings, False, lambda: nothing_new()._replace(problems=["One.", "Another."]))
-        error = "it was kept, for it is not known any more what is in use: One."
+        error = "it was kept, because it is no longer certain which files are in use: One."
         assert failed(outcome) == dict.fromkeys([FIRST, BASE, LAST], error)
 
     def test_all_stays_where_the_disks_cannot_be_read_again(self, three: Host) -> None:
@@ -575,7 +575,7 @@ class TestWhatDisksHaveComeToNeed:
         outcome = apply_plan(plan, settings, False, fails)
         assert failed(outcome) == dict.fromkeys(
             [FIRST, BASE, LAST],
-            "it was kept, for it is not known any more what is in use: A process ended early.",
+            "it was kept, because it is no longer certain which files are in use: A process ended early.",
         )
         assert three.cached() == [FIRST, BASE, LAST]
 

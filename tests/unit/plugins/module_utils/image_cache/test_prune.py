@@ -493,7 +493,7 @@ class TestBadInput:
         assert host.prune().done["removed"] == []
         assert host.cached() == [BASE]
 
-    def test_cache_file_named_on_a_raw_disk_is_kept_whoever_wrote_the_name(self, host: Host) -> None:
+    def test_cache_file_named_on_a_raw_disk_is_kept(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.base(UNUSED, age=OLD)
         disk = host.overlay(UUID, f"../_base/{BASE}")

@@ -1,0 +1,118 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hold words, names of tests and subjects of commits against the rules that a program can check: `./test lint`.
+
+Usage: tests/words.py REPOSITORY
+Prints each place with what to write instead, and fails if there is one.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+# The tests and tools predate the rules. Each folder is taken off this list when its words are in line.
+NOT_YET_CHECKED = ("bench/", "tests/", "tools/")
+THIS_CHECK = "tests/words.py"
+
+# What not to write, and what to write instead. The brackets keep this file from being found itself.
+INSTEAD = {
+    "[a]s good as": "what it is",
+    "[b]rakes?": "limit",
+    "[f]or it is not known": "because it is not certain",
+    "[i]n vain": "without effect",
+    "[i]s no regular": "is not a regular",
+    "[l]est": "so that ... not",
+    "[r]ehears[a-z]*": "dry run",
+    "[t]wins?": "members of the storage",
+    "[v]ouched": "exempt",
+    "[w]hoever": "a user who, a process that",
+    "[w]ould go": "would be removed",
+}
+# What may be between two words of a phrase: space, the beginning of a comment's next line, the seam of two literals of
+# one string, and in a name an underscore.
+BETWEEN = r"""(?:[\s#_]|["'][ ]*\n[ ]*[a-z]?["'])+"""
+LETTER = r"[^\W_]"
+RULES = [
+    (re.compile(f"(?<!{LETTER}){pattern.replace(' ', BETWEEN)}(?!{LETTER})", re.IGNORECASE), instead)
+    for pattern, instead in INSTEAD.items()
+]
+# Beginnings that need the test before to be understood.
+TEST_NAME = re.compile(rf"\bdef (test_(?:nor|but|and|or|so|it|they|that|this|which|who|whose|neither)(?!{LETTER})\w*)")
+SUBJECT_LENGTH = 72  # characters
+
+
+def find_words(text: str) -> Iterator[tuple[int, str]]:
+    """Find words that have a better one: the number of each line, and what is wrong there."""
+    for pattern, instead in RULES:
+        for match in pattern.finditer(text):
+            found = " ".join(match.group().split())
+            yield line_of(match), f"not '{found}' but: {instead}"
+
+
+def find_test_names(text: str) -> Iterator[tuple[int, str]]:
+    """Find tests whose name does not stand alone: the number of each line, and what is wrong there."""
+    for match in TEST_NAME.finditer(text):
+        yield line_of(match), f"not '{match[1]}' but: subject_condition_outcome"
+
+
+def find_long_subjects(subjects: Iterable[str]) -> Iterator[str]:
+    """Find subjects of commits that are too long, and say by how much."""
+    for subject in subjects:
+        if len(subject) > SUBJECT_LENGTH:
+            yield f"{len(subject)} characters instead of at most {SUBJECT_LENGTH} in the subject: {subject}"
+
+
+def line_of(match: re.Match[str]) -> int:
+    """The number of the line on which a match begins, from 1."""
+    return match.string.count("\n", 0, match.start()) + 1
+
+
+def checked_texts(repository: Path) -> Iterator[tuple[str, str]]:
+    """All text files that git has or would add, but those in `NOT_YET_CHECKED`: path in the repository, and text.
+
+    :raises subprocess.CalledProcessError: if it is not a repository.
+    """
+    names = git(repository, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
+    names.check_returncode()
+    for name in names.stdout.split("\0"):
+        path = repository / name
+        if name.startswith(NOT_YET_CHECKED) or path.is_symlink() or not path.is_file():
+            continue
+        content = path.read_bytes()
+        if b"\0" not in content:
+            yield name, content.decode(errors="replace")
+
+
+def subjects_since_this_check(repository: Path) -> list[str]:
+    """The subjects of the commits that came after this check; none where the history does not reach back to it."""
+    first = git(repository, "log", "--diff-filter=A", "-1", "--format=%H", "--", THIS_CHECK).stdout.strip()
+    return git(repository, "log", "--format=%s", f"{first}..HEAD").stdout.splitlines() if first else []
+
+
+def git(repository: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """Run a git command, which may fail."""
+    return subprocess.run(
+        ["git", "-c", "safe.directory=*", *command], cwd=repository, check=False, capture_output=True, text=True
+    )
+
+
+def main(repository: Path) -> int:
+    found = [
+        f"{name}:{line}: {wrong}"
+        for name, text in checked_texts(repository)
+        for line, wrong in sorted([*find_words(text), *find_test_names(text)])
+    ]
+    found += find_long_subjects(subjects_since_this_check(repository))
+    for line in found:
+        print(line)
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
