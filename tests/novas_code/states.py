@@ -25,7 +25,6 @@ from typing import Any
 from unittest import mock
 
 import nova.conf
-import nova.tests.unit  # has nova run on threads, which must come before what follows
 from nova import context as nova_context
 from nova import exception, objects
 from nova.compute import manager, task_states, vm_states
@@ -74,8 +73,9 @@ class Glance:
 class Compute:
     """nova-compute on a host below a directory; each method is what it does for a request of the Compute API.
 
-    :ivar driver: nova's own, of all that it does.
-    :ivar instances: the servers of this host, by UUID.
+    :ivar driver: nova's own.
+    :ivar instances: the servers that the database has, by UUID.
+    :ivar block_devices: of each, the sizes of its swap disk in MiB and of its ephemeral disks in GiB.
     """
 
     def __init__(self, root: Path) -> None:
@@ -97,13 +97,14 @@ class Compute:
         self.driver._remotefs = mock.Mock()
         self.driver.init_host(NAME)
 
-    def boot(self, uuid: str = UUID, image: str = IMAGE, **disks: Any) -> Any:
-        instance = self.add(uuid, image, **disks)
+    def boot(self, uuid: str = UUID, **disks: Any) -> Any:
+        """Make a server; the parameters are those of `add`."""
+        instance = self.add(uuid, **disks)
         self.spawn(instance)
         return instance
 
     def add(self, uuid: str = UUID, image: str = IMAGE, swap: int = 0, ephemeral: Sequence[int] = ()) -> Any:
-        """A server that the database has, before anything of it is on this host.
+        """Let the database have a server, before anything of it is on this host.
 
         :param swap: the size of its swap disk in MiB; 0 for none.
         :param ephemeral: the sizes of its ephemeral disks in GiB.
@@ -167,30 +168,6 @@ class Compute:
     def cached(self, image: str) -> Path:
         return self.root / "instances" / "_base" / get_cache_fname(image)
 
-    def _start_resize(self, instance: Any, address: str, flavor: dict[str, int]) -> str:
-        devices, instance.old_flavor = self._block_device_info(instance), instance.flavor
-        instance.new_flavor = objects.Flavor(**{**instance.flavor.obj_to_primitive()["nova_object.data"], **flavor})
-        disks = self.driver.migrate_disk_and_power_off(
-            self.context, instance, address, instance.new_flavor, NetworkInfo(), devices
-        )
-        instance.flavor = instance.new_flavor
-        return disks
-
-    def _block_device_info(self, instance: Any) -> Any:
-        return virt_driver.get_block_device_info(instance, self.block_device_mappings(instance.uuid))
-
-    def block_device_mappings(self, uuid: str) -> Any:
-        sizes = self.block_devices[uuid]
-        disks = [{"guest_format": None, "volume_size": size} for size in sizes["ephemeral"]]
-        if sizes["swap"]:
-            disks.append({"guest_format": "swap", "volume_size": sizes["swap"]})
-        local = {"source_type": "blank", "destination_type": "local", "device_type": "disk", "boot_index": -1}
-        mappings = [
-            fake_bdm_object(self.context, {**local, **disk, "instance_uuid": uuid, "device_name": f"/dev/vd{letter}"})
-            for disk, letter in zip(disks, "bcd", strict=False)
-        ]
-        return objects.BlockDeviceMappingList(objects=mappings)
-
     def save(self) -> None:
         """Write down what libvirt, the Compute API and the database know."""
         libvirt_path = self.root / "libvirt"
@@ -208,12 +185,36 @@ class Compute:
             for field in ("host", "vm_state", "task_state"):
                 setattr(instance, field, server[field])
         self.block_devices = json.loads((self.root / "block_devices.json").read_text())
-        mappings = {uuid: self.block_device_mappings(uuid) for uuid in self.instances}
+        mappings = {uuid: self._block_device_mappings(uuid) for uuid in self.instances}
         with (
             mock.patch.object(objects.InstanceList, "get_by_filters", self._of_hosts),
             mock.patch.object(objects.BlockDeviceMappingList, "bdms_by_instance_uuid", return_value=mappings),
         ):
             manager.ComputeManager._run_image_cache_manager_pass(mock.Mock(driver=self.driver), self.context)
+
+    def _start_resize(self, instance: Any, address: str, flavor: dict[str, int]) -> str:
+        devices, instance.old_flavor = self._block_device_info(instance), instance.flavor
+        instance.new_flavor = objects.Flavor(**{**instance.flavor.obj_to_primitive()["nova_object.data"], **flavor})
+        disks = self.driver.migrate_disk_and_power_off(
+            self.context, instance, address, instance.new_flavor, NetworkInfo(), devices
+        )
+        instance.flavor = instance.new_flavor
+        return disks
+
+    def _block_device_info(self, instance: Any) -> Any:
+        return virt_driver.get_block_device_info(instance, self._block_device_mappings(instance.uuid))
+
+    def _block_device_mappings(self, uuid: str) -> Any:
+        sizes = self.block_devices[uuid]
+        disks = [{"guest_format": None, "volume_size": size} for size in sizes["ephemeral"]]
+        if sizes["swap"]:
+            disks.append({"guest_format": "swap", "volume_size": sizes["swap"]})
+        local = {"source_type": "blank", "destination_type": "local", "device_type": "disk", "boot_index": -1}
+        mappings = [
+            fake_bdm_object(self.context, {**local, **disk, "instance_uuid": uuid, "device_name": f"/dev/vd{letter}"})
+            for disk, letter in zip(disks, "bcd", strict=False)
+        ]
+        return objects.BlockDeviceMappingList(objects=mappings)
 
     def _of_hosts(self, _context: object, filters: dict[str, Any], **_options: object) -> list[Any]:
         return [instance for instance in self.instances.values() if instance.host in filters["host"]]
@@ -303,9 +304,18 @@ def unshelved(compute: Compute) -> None:
 
 
 def killed_while_preallocating(compute: Compute) -> None:
+    compute.cache_in_advance(OTHER_IMAGE)
     CONF.set_override("preallocate_images", "space")
-    compute.add()
-    _kill_at(imagebackend.fileutils, "delete_if_exists", lambda: compute.spawn(compute.instances[UUID]))
+    instance = compute.add()
+    _kill_at(imagebackend.fileutils, "delete_if_exists", lambda: compute.spawn(instance))
+
+
+def killed_while_making_swap(compute: Compute) -> None:
+    """An empty `disk.swap` is made first, to look through the cache of NFS."""
+    compute.cache_in_advance(OTHER_IMAGE)
+    compute.cache_in_advance(IMAGE)
+    instance = compute.add(swap=2)
+    _kill_at(driver.os, "unlink", lambda: compute.spawn(instance))
 
 
 def full_file_system(compute: Compute) -> None:
@@ -334,6 +344,7 @@ STATES: dict[str, Callable[[Compute], None]] = {
         migrated_away,
         unshelved,
         killed_while_preallocating,
+        killed_while_making_swap,
         full_file_system,
     )
 }
