@@ -142,8 +142,9 @@ class Compute:
 
     def resize(self, instance: Any, **flavor: int) -> None:
         """Resize a server on its host, up to where the user has to confirm."""
-        devices = self._block_device_info(instance)
         disks = self._start_resize(instance, ADDRESS, flavor)
+        self.block_devices[instance.uuid]["swap"] = instance.flavor.swap  # so does nova's compute manager
+        devices = self._block_device_info(instance)
         instance.task_state = task_states.RESIZE_FINISH
         migration, meta = objects.Migration(source_compute=NAME), _image_meta(instance.image_ref)
         self.driver.finish_migration(self.context, migration, instance, disks, NetworkInfo(), meta, True, {}, devices)
@@ -156,6 +157,16 @@ class Compute:
 
     def confirm(self, instance: Any) -> None:
         self.driver.confirm_migration(self.context, None, instance, NetworkInfo())
+        instance.vm_state = vm_states.ACTIVE
+
+    def revert(self, instance: Any) -> None:
+        """Revert a resize on its host."""
+        devices = self._block_device_info(instance)
+        self.driver.destroy(self.context, instance, NetworkInfo(), devices, destroy_disks=False)
+        instance.flavor = instance.old_flavor
+        self.block_devices[instance.uuid]["swap"] = instance.flavor.swap  # so does nova's compute manager
+        devices = self._block_device_info(instance)
+        self.driver.finish_revert_migration(self.context, instance, NetworkInfo(), objects.Migration(), devices)
         instance.vm_state = vm_states.ACTIVE
 
     def delete(self, instance: Any) -> None:
@@ -258,6 +269,12 @@ def resized(compute: Compute) -> None:
     compute.confirm(instance)
 
 
+def resize_reverted(compute: Compute) -> None:
+    instance = compute.boot(swap=2)
+    compute.resize(instance, root_gb=2, swap=3)
+    compute.revert(instance)
+
+
 def resized_after_switch_to_qcow2(compute: Compute) -> None:
     """A swap disk that is made anew is over a template, and `disk.info` still calls it raw.
 
@@ -338,6 +355,7 @@ STATES: dict[str, Callable[[Compute], None]] = {
         rescued_after_switch_to_qcow2,
         resize_to_confirm,
         resized,
+        resize_reverted,
         resized_after_switch_to_qcow2,
         resized_over_legacy_base,
         migration_to_confirm,
