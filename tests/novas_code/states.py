@@ -239,6 +239,13 @@ def deleted(compute: Compute) -> None:
     compute.delete(compute.boot(swap=2, ephemeral=[1]))
 
 
+def deleted_in_part(compute: Compute) -> None:
+    """The directory cannot be removed, as on NFS where a file in it is open."""
+    instance = compute.boot(swap=2)
+    with mock.patch.object(driver.shutil, "rmtree", side_effect=OSError):
+        compute.delete(instance)
+
+
 def cached_in_advance(compute: Compute) -> None:
     compute.cache_in_advance(IMAGE)
 
@@ -350,6 +357,7 @@ STATES: dict[str, Callable[[Compute], None]] = {
     for state in (
         booted_with_swap_and_ephemeral,
         deleted,
+        deleted_in_part,
         cached_in_advance,
         killed_while_caching_in_advance,
         rescued_after_switch_to_qcow2,

@@ -26,6 +26,7 @@ EPHEMERAL_1, EPHEMERAL_2 = "ephemeral_1_0706d66", "ephemeral_2_0706d66"
 UNUSED = {
     "booted_with_swap_and_ephemeral": set(),
     "deleted": {BASE, EPHEMERAL_1, "swap_2"},
+    "deleted_in_part": set(),
     "cached_in_advance": {BASE},
     "killed_while_caching_in_advance": {f"{BASE}.part", f"{OTHER_BASE}.converted"},
     "killed_while_preallocating": {OTHER_BASE},
@@ -41,12 +42,13 @@ UNUSED = {
     "unshelved": {OTHER_BASE},
 }
 
-# On the same tree, and with the same servers, what only nova's own pass removes. It is in use: some disk opens no more.
+# On the same tree, and with the same servers, what only nova's own pass removes. Then some disk opens no more.
 ONLY_NOVA_REMOVES = {
     "booted_with_swap_and_ephemeral": {EPHEMERAL_2},  # nova counts the first ephemeral disk only,
     "rescued_after_switch_to_qcow2": {OTHER_BASE},  # looks at no rescue disk,
     "resize_to_confirm": {"swap_2"},  # forgets the size of the swap disk from before,
-    "migration_to_confirm": {BASE, EPHEMERAL_1, "swap_2"},  # and counts a guest on the host that it migrates to.
+    "migration_to_confirm": {BASE, EPHEMERAL_1, "swap_2"},  # counts a guest on the host that it migrates to,
+    "deleted_in_part": {BASE, "swap_2"},  # and passes over the disks of a server that is no more.
 }
 # And what only we remove: nova never looks for it.
 ONLY_WE_REMOVE = {"killed_while_caching_in_advance": {f"{BASE}.part", f"{OTHER_BASE}.converted"}}
