@@ -132,12 +132,13 @@ class ActionModule(ActionBase):
 
 _NOT_LOOKED_AT = (
     "Nothing was pruned: the image cache was not looked at in this run of the role, so it is not certain which files "
-    "are in use. Do not skip the tag image_cache_audit or its tasks."
+    "are in use. Run the play without --skip-tags, --tags, --step and --start-at-task, "
+    "or choose the tag image_cache_audit too."
 )
 
 _LOOK_FAILED = (
     "Nothing was done: the look at this host failed, so it is not certain which files are in use. See the message of "
-    "that task, and run the play again."
+    f"the task {play.TASKS[0]!r}, and run the play again."
 )
 
 
@@ -159,7 +160,10 @@ def _only_looked_at(look: Mapping[str, Any]) -> dict[str, Any]:
     if look.get("failure") and not look["options"].get("prune"):
         return {**result, "failed": True, "msg": look["failure"]}
     if look["options"].get("opted_out"):
-        result["msg"] = "It was only looked at: image_cache_prune is false for this host in the inventory."
+        result["msg"] = (
+            "It was only looked at: image_cache_prune is false for this host in the inventory. For a prune, remove "
+            "image_cache_prune there."
+        )
     return result
 
 

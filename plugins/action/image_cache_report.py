@@ -72,8 +72,9 @@ class ActionModule(ActionBase):
 
 
 _NOTHING_TO_REPORT = (
-    "There is nothing to report: no image cache was looked at in this run of the role. Do not skip the tag "
-    "image_cache_audit, and see why the hosts failed."
+    "There is nothing to report: no image cache was looked at in this run of the role. Run the play without "
+    "--skip-tags, --tags, --step and --start-at-task, or choose the tag image_cache_audit too. If hosts failed, see "
+    f"why in the task {play.TASKS[0]!r}."
 )
 
 

@@ -78,5 +78,8 @@ class FilterModule:
 def image_cache_table(image_cache: Mapping[str, Any], storage: Mapping[str, Any] | None = None) -> str:
     """Return what is in an image cache as a page of plain text. The documentation above describes both parameters."""
     if not isinstance(image_cache, Mapping) or "summary" not in image_cache:
-        raise AnsibleFilterError("image_cache_table takes the image_cache that the image cache modules return.")
+        raise AnsibleFilterError(
+            "image_cache_table takes the image_cache that the image cache modules return. Give it "
+            "ansible_facts.image_cache of an audit, or image_cache of a prune."
+        )
     return storage_page(image_cache, storage)

@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import ast
+import errno
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 import yaml
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import AS_ROOT, reason_and_remedy
+from ansible_collections.stackops.nova.tests.support.remedies import VARYING, has_remedy
+
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs/docsite/rst/troubleshooting.rst"
-VARYING = "…"
 FEWEST_WORDS = 3
 # What runs on the controller also holds documentation and reports: there, a message is what is raised or refused with,
 # and, but for the reports' own text, any sentence that is appended or made at run time.
@@ -23,33 +27,93 @@ CONTROLLER = ("filter", "action", "plugin_utils")
 REPORTS = ("alarms.py", "html.py", "prometheus.py", "table.py")
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 SENTENCE_WORDS = 8
+# These hold messages, and each of those has a remedy. What follows the first colon or full stop says which.
+HOLDING_MESSAGES = {
+    "Nothing may be removed: …": "a reason of unknown_use or limit_exceeded",
+    "Nothing was removed from …: it is not certain which files are in use. ………": "the reasons of unknown_use",
+    "Nothing was removed from …: a limit was exceeded. …": "the reasons of limit_exceeded",
+    "Nothing was removed from …: no file in it can be removed. …": "what obstacles.py says of the directories",
+    "… … in … cannot be removed (…). …": "what obstacles.py says of the files",
+    "… It names no base file, and nothing is refused because of it.": "what backing_chain.py says of the disk, first",
+    "The files could not be verified: …": "why the cache cannot be opened",
+    "Checksums were compared without nova's locks, and not saved: ….": "why the lock directory cannot be used",
+    "What verification found of … could not be saved, and they are read again next time; ….": "why the first cannot",
+    "… could not be read and verified; ….": "why the first cannot",
+    "image_cache_keep_images or image_cache_glance_images: …": "what images.py says of the entry",
+}
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")
 
 
-def template(node: ast.AST) -> str | None:
+def template(node: ast.AST, constants: Mapping[str, str]) -> str | None:
     """A text of the code, with what is put into it at run time replaced."""
     if isinstance(node, ast.JoinedStr):
-        return "".join(str(part.value) if isinstance(part, ast.Constant) else VARYING for part in node.values)
+        return "".join(
+            str(part.value) if isinstance(part, ast.Constant) else inserted(part, constants) for part in node.values
+        )
     return node.value if isinstance(node, ast.Constant) and isinstance(node.value, str) else None
 
 
-def texts(tree: ast.AST) -> Iterator[str]:
+def inserted(part: ast.expr, constants: Mapping[str, str]) -> str:
+    """What is known of it beforehand: a text with a name, or how the reason of a refused system call ends."""
+    expression = slot(part)
+    if expression.startswith("reason_and_remedy("):
+        return reason_and_remedy(OSError(errno.EIO, VARYING))
+    return constants.get(expression, VARYING)
+
+
+def slot(part: ast.expr) -> str:
+    return ast.unparse(part.value) if isinstance(part, ast.FormattedValue) else ""
+
+
+def constants_of(module: ast.Module) -> dict[str, str]:
+    """The texts that a module gives a name to, each for one text only, and the one that many modules import."""
+    found: dict[str, str | None] = {"AS_ROOT": AS_ROOT}
+    for node in ast.walk(module):
+        if isinstance(node, ast.Assign):
+            name = ast.unparse(node.targets[0])
+            found[name] = None if name in found else template(node.value, {})
+    return {name: text for name, text in found.items() if text is not None}
+
+
+def pieces_of(module: ast.Module) -> Iterator[str]:
+    """The texts that are only a part of another one: what is written inside it, or given a name and inserted."""
+    constants = constants_of(module)
+    whole = [node for node in ast.walk(module) if isinstance(node, ast.JoinedStr)]
+    names = {slot(part) for node in whole for part in node.values}
+    yield from (AS_ROOT, *(constants[name] for name in names & constants.keys()))
+    for node in ast.walk(module):
+        if isinstance(node, ast.JoinedStr):
+            for part in node.values:
+                yield from (text for child in ast.iter_child_nodes(part) for text in texts(child, constants))
+        elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in names:
+            yield from texts(node.value, constants)
+
+
+def texts(tree: ast.AST, constants: Mapping[str, str]) -> Iterator[str]:
     """All texts but docstrings and the pieces of other texts."""
     if isinstance(tree, ast.Expr) and isinstance(tree.value, ast.Constant):
         return
-    text = template(tree)
+    text = template(tree, constants)
     if text is not None:
         yield text
     for child in ast.iter_child_nodes(tree):
         if text is None or not isinstance(child, ast.Constant):
-            yield from texts(child)
+            yield from texts(child, constants)
 
 
+@cache
+def pieces() -> set[str]:
+    paths = [path for folder in ("module_utils", *CONTROLLER) for path in (ROOT / "plugins" / folder).rglob("*.py")]
+    return {text for path in paths for text in pieces_of(ast.parse(path.read_text()))}
+
+
+@cache
 def messages() -> dict[str, str]:
     """Each message by where it is."""
     found = {}
     for path in sorted((ROOT / "plugins/module_utils").rglob("*.py")):
-        found.update(dict.fromkeys(texts(ast.parse(path.read_text())), path.name))
+        module = ast.parse(path.read_text())
+        found.update(dict.fromkeys(texts(module, constants_of(module)), path.name))
     for folder in CONTROLLER:
         for path in sorted((ROOT / "plugins" / folder).rglob("*.py")):
             found.update(dict.fromkeys(controller_messages(path), path.name))
@@ -63,22 +127,39 @@ def messages() -> dict[str, str]:
 
 
 def controller_messages(path: Path) -> Iterator[str]:
-    for node in ast.walk(ast.parse(path.read_text())):
+    module = ast.parse(path.read_text())
+    constants = constants_of(module)
+    for node in ast.walk(module):
         is_call = isinstance(node, ast.Call)
         is_constant = isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) not in DOCUMENTATION
         is_appended = is_call and ast.unparse(node.func).endswith(".append")
         if isinstance(node, ast.Raise) or (is_call and ast.unparse(node.func) == "_refuse"):
-            yield from texts(node)
+            yield from texts(node, constants)
         elif path.name not in REPORTS and (isinstance(node, ast.JoinedStr) or is_constant or is_appended):
-            yield from (text for text in texts(node) if len(words(text)) >= SENTENCE_WORDS)
+            yield from (text for text in texts(node, constants) if len(words(text)) >= SENTENCE_WORDS)
 
 
 def words(text: str) -> list[str]:
     return re.findall(r"[A-Za-z_.']*[a-z][A-Za-z_.']*", text.replace(VARYING, " "))
 
 
-def documented() -> list[str]:
-    return re.findall(r"``([^`]+)``", PAGE.read_text())
+def is_reason(text: str) -> bool:
+    """Tell whether a text is the reason in another message: it begins like the end of a sentence."""
+    return re.match(r"(?!nova's )[a-z'-]+ |\$", text) is not None
+
+
+def entries() -> list[str]:
+    """The entries of the page, each with its messages, and what to do."""
+    return re.split(r"\n\n(?=``)", PAGE.read_text())
+
+
+def heads(entry: str, message: str) -> bool:
+    return any(pattern(text).search(message) for text in literals(entry.partition("\n")[0]))
+
+
+def literals(text: str) -> list[str]:
+    """The parts of messages that a text quotes."""
+    return [literal for literal in re.findall(r"``([^`]+)``", text) if len(words(literal)) >= FEWEST_WORDS]
 
 
 def pattern(text: str) -> re.Pattern[str]:
@@ -91,7 +172,7 @@ def test_there_are_messages() -> None:
 
 def test_each_message_is_on_the_page() -> None:
     """If not, add it to troubleshooting.rst: what it means, and what to do."""
-    known = [pattern(text) for text in documented() if len(words(text)) >= FEWEST_WORDS]
+    known = [pattern(text) for text in literals(PAGE.read_text())]
     assert {text: name for text, name in messages().items() if not any(each.search(text) for each in known)} == {}
 
 
@@ -100,3 +181,30 @@ def test_each_message_on_the_page_exists() -> None:
     known = [text for term in terms for text in re.split("``(?:,| and) ``", term) if len(words(text)) >= FEWEST_WORDS]
     assert len(known) > 50
     assert [text for text in known if not any(pattern(text).search(message) for message in messages())] == []
+
+
+def test_each_message_ends_with_a_remedy() -> None:
+    """Say what happened to which object, why, and what to do: set which option, run which command, look where.
+
+    What begins like the end of a sentence ("it is a link") is a reason inside a message, and its entry has the remedy.
+    """
+    whole = messages().keys() - pieces() - HOLDING_MESSAGES.keys()
+    assert [text for text in sorted(whole) if not is_reason(text) and not has_remedy(text)] == []
+
+
+def test_each_reason_is_in_an_entry_with_a_remedy() -> None:
+    """The entry has one, or the message at its head."""
+    reasons = [text for text in sorted(messages()) if is_reason(text) and not has_remedy(text)]
+    assert len(reasons) > 20
+    with_remedy = [message for message in messages() if has_remedy(message)]
+    known = [
+        pattern(text)
+        for entry in entries()
+        if has_remedy(entry) or any(heads(entry, message) for message in with_remedy)
+        for text in literals(entry)
+    ]
+    assert [text for text in reasons if not any(each.search(text) for each in known)] == []
+
+
+def test_what_holds_messages_exists() -> None:
+    assert HOLDING_MESSAGES.keys() <= messages().keys()

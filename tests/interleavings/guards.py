@@ -114,7 +114,7 @@ GUARDS = {
     "directories that are newer than the list of instances": Guard(
         "libvirt, orphans ignored",
         [(moments.all_domains_are_read, operations.migrate_cold)],
-        edited(audit.look, "instance_directory_names(settings)", "None"),
+        edited(audit.inspect_and_plan, "instance_directory_names(settings)", "None"),
     ),
     "directories that are newer than the plan": Guard(
         "libvirt, orphans ignored", [(moments.last_lock_is_taken, operations.migrate_cold)], _without_new_directories

@@ -13,7 +13,7 @@ import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .disk_references import DiskUse, backing_file_resolver
-from .errors import AS_ROOT, ImageCacheError, reason_of
+from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
 from .files import FILE_FLAGS
 from .locks import Lock, acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
@@ -96,7 +96,7 @@ def _remove_planned(
     try:
         locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
     except OSError as exc:
-        return _nothing_removed(plan, _without_locks(settings, reason_of(exc)))
+        return _nothing_removed(plan, f"{_lock_directory(settings)} cannot be used: {reason_and_remedy(exc)}")
     try:
         return _remove_all(plan, RemovalContext(plan, cache, locks, settings, shared, read_disks))
     finally:
@@ -127,13 +127,12 @@ def _obstacle(settings: Settings) -> str | None:
     if not os.access(settings.cache_path, os.W_OK | os.X_OK):
         return f"{printable(settings.cache_path)} may not be written by this user. {AS_ROOT}"
     if not os.path.lexists(settings.locks_path) and not can_create_owned_by_nova(settings.instances_path):
-        return _without_locks(settings, f"this user may not make that directory. {AS_ROOT}")
+        return f"{_lock_directory(settings)} does not exist, and this user may not make it. {AS_ROOT}"
     return None
 
 
-def _without_locks(settings: Settings, reason: str) -> str:
-    path = printable(settings.locks_path)
-    return f"nova's locks in {path} cannot be used, and nothing is removed without them: {reason}"
+def _lock_directory(settings: Settings) -> str:
+    return f"nova's lock directory {printable(settings.locks_path)}"
 
 
 def _nothing_removed(plan: Plan, reason: str) -> Outcome:
@@ -142,19 +141,20 @@ def _nothing_removed(plan: Plan, reason: str) -> Outcome:
 
 def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
     """Set the mtime of files in use to now, as nova does: age counts from the last known use."""
-    failures = []
+    failures: list[tuple[str, OSError]] = []
     for name in names:
         try:
             os.utime(name, dir_fd=cache, follow_symlinks=False)
         except FileNotFoundError:
             continue
         except OSError as exc:
-            failures.append(f"{name}: {reason_of(exc)}")
+            failures.append((name, exc))
     if not failures:
         return ()
+    name, first = failures[0]
     warning = (
-        f"The time of last use could not be set on {len(failures)} files in use, such as {failures[0]}. "
-        f"Their age counts from an earlier use."
+        f"The time of last use could not be set on {len(failures)} files in use. Their age counts from an earlier use. "
+        f"The first is {name}: {reason_and_remedy(first)}."
     )
     return (warning,)
 
@@ -180,13 +180,13 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
         use, built_on_it = _look_again(place) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
-                error = f"it was kept, because it is no longer certain which files are in use: {use.problems[0]}"
+                error = f"it was kept because it is no longer certain which files are in use: {use.problems[0]}"
                 tally.failed.append(Failure(file.name, error))
                 continue
             try:
                 reason = _came_into_use(file, use, built_on_it, place.plan) or _remove(file, place)
             except OSError as exc:
-                tally.failed.append(Failure(file.name, f"it could not be removed: {reason_of(exc)}"))
+                tally.failed.append(Failure(file.name, f"it could not be removed: {reason_and_remedy(exc)}"))
                 continue
             if reason is None or reason is KeptReason.GONE:
                 for name in place.plan.overlays.get(file.name, ()):
@@ -198,7 +198,7 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
             try:
                 _remove_info(file, place)
             except OSError as exc:
-                error = f"it was removed, but its info file was not: {reason_of(exc)}"
+                error = f"it was removed, but its info file was not: {reason_and_remedy(exc)}"
                 tally.failed.append(Failure(file.name, error))
     finally:
         for lock in locks.values():
@@ -226,7 +226,7 @@ def _take_locks(
             if exc.errno in (errno.ENOSPC, errno.EDQUOT) and ours:
                 return locks, ours, number
             path = printable(f"{place.settings.locks_path}/{name}")
-            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {reason_of(exc)}"))
+            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {reason_and_remedy(exc)}"))
             continue
         if lock is None:
             tally.kept.append(Kept(file.name, KeptReason.LOCKED))
@@ -249,7 +249,7 @@ def _look_again(place: RemovalContext) -> tuple[DiskUse, dict[str, set[str]]]:
     except ImageCacheError as exc:
         return _NO_USE._replace(problems=[str(exc)]), {}
     except OSError as exc:
-        problem = f"The cache directory {printable(cache_path)} cannot be listed: {reason_of(exc)}."
+        problem = f"The cache directory {printable(cache_path)} cannot be listed: {reason_and_remedy(exc)}."
         return _NO_USE._replace(problems=[problem]), {}
     for overlay, names in overlays.items():
         for name in names:

@@ -78,12 +78,13 @@ def settings_from_params(params: Mapping[str, Any]) -> Settings:
 def _with_source(settings: Settings, params: Mapping[str, Any], configured: NovaConf | None) -> Settings:
     """Add who set ``instances_path``, for the message where it does not exist."""
     if params["instances_path"] is not None:
-        source = "The option instances_path names it."
+        source = "the option instances_path names it"
     elif configured is None:
-        source = "It is nova's default, because neither instances_path nor config_file was given."
+        source = "it is nova's default, because neither instances_path nor config_file was given"
     else:
         setting = "set it" if "instances_path" in configured else "do not set it, and it is nova's default"
-        source = f"config_file and config_dir ({some_names(configured.files)}) {setting}: in a container, maybe."
+        files = some_names(configured.files)
+        source = f"the files of config_file and config_dir ({files}) {setting}, perhaps for a container"
     return settings._replace(instances_path_source=source)
 
 

@@ -139,5 +139,6 @@ def corruption_error(inspection: Inspection) -> str | None:
     names = [file.name for file in verification.corrupt]
     return (
         f"{len(names)} corrupt base {'file' if len(names) == 1 else 'files'} in {printable(settings.cache_path)}: "
-        f"{some_names(names)}. In the result, image_cache.corrupt says who uses them, and a warning what to do."
+        f"{some_names(names)}. See image_cache.corrupt in the result for who uses them, and the warnings for what to "
+        f"do."
     )

@@ -19,7 +19,7 @@ import stat
 import struct
 from typing import Callable, List, NamedTuple, Optional, Tuple
 
-from .errors import ImageCacheError, reason_of
+from .errors import ImageCacheError, reason_and_remedy
 from .files import FILE_FLAGS, FILE_OR_LINK_FLAGS
 from .text import printable
 
@@ -79,6 +79,8 @@ _NOT_A_FILE = (errno.ESPIPE, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EINVA
 # As QEMU's vmdk_probe() has it.
 _VMDK_DESCRIPTOR = re.compile(rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
 _PROTOCOL = re.compile("[^/]*?:")
+_SEE_WHAT = "Look at what it is (ls -l). If no instance needs it, move it away (mv)."
+_CHECK = "Check it with qemu-img info -U."
 QEMU_IMG_HUNG = (124, 137)
 """What ``timeout`` exits with, under which ``qemu-img`` is run."""
 
@@ -160,18 +162,21 @@ def read_image(
                 image = _read_qcow2(start, descriptor)
                 return image if image is not None else _ask_qemu_img(path, _qcow_format(start), run_command)
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise ImageCacheError(f"{printable(path)} is not a regular file, so what backs it is unknown.")
+                raise ImageCacheError(
+                    f"{printable(path)} is not a regular file, so what backs it is unknown. {_SEE_WHAT}"
+                )
         finally:
             os.close(descriptor)
     except FileNotFoundError:
         raise
     except OSError as exc:
-        reason = "it is not a regular file" if exc.errno == errno.ESPIPE else reason_of(exc)
-        raise ImageCacheError(f"{printable(path)} cannot be read: {reason}.") from exc
+        if exc.errno == errno.ESPIPE:
+            raise ImageCacheError(f"{printable(path)} cannot be read: it is not a regular file. {_SEE_WHAT}") from exc
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason_and_remedy(exc)}.") from exc
     except ValueError as exc:
-        raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}.") from exc
+        raise ImageCacheError(f"{printable(path)} is not a valid qcow2 image: {exc}. {_CHECK}") from exc
     if image_format == "qcow2":
-        raise NoImageError(f"{printable(path)} should be a qcow2 image and does not begin like one.")
+        raise NoImageError(f"{printable(path)} should be a qcow2 image and does not begin like one. {_CHECK}")
     if len(start) < _SHORTEST_IMAGE:
         raise _too_short(path, start)
     if image_format is not None or _is_of_another_format(start):
@@ -202,7 +207,7 @@ def read_backing_name(path: str, open_file: OpenImage = open_image) -> str | Non
                 return None
             if len(start) < _header_length(start):
                 raise ImageCacheError(
-                    f"{printable(path)} is not a valid qcow2 image: its header ends after {len(start)} bytes."
+                    f"{printable(path)} is not a valid qcow2 image: its header ends after {len(start)} bytes. {_CHECK}"
                 )
             _magic, _version, offset, length, _cluster_bits = _FIXED.unpack_from(start)
             end = offset + length
@@ -216,7 +221,7 @@ def read_backing_name(path: str, open_file: OpenImage = open_image) -> str | Non
     except OSError as exc:
         if exc.errno in _NOT_A_FILE:
             return None
-        raise ImageCacheError(f"{printable(path)} cannot be read: {reason_of(exc)}.") from exc
+        raise ImageCacheError(f"{printable(path)} cannot be read: {reason_and_remedy(exc)}.") from exc
     return os.fsdecode(name.partition(b"\0")[0]) or None
 
 
@@ -234,8 +239,8 @@ def backing_path(path: str, name: str) -> str:
         name = name[len("file:") :]
     elif _PROTOCOL.match(name):  # the rest of it may hold a password
         raise ImageCacheError(
-            f"{printable(path)} is backed by '{printable(name.partition(':')[0][:20])}:…', which is not a file's name: "
-            f"what it uses of the cache is unknown."
+            f"{printable(path)} is backed by '{printable(name.partition(':')[0][:20])}:…', which is not a file's name, "
+            f"so what it uses of the cache is unknown. Rebase it on a file with qemu-img rebase."
         )
     return os.path.join(os.path.dirname(path), name)
 
@@ -301,7 +306,7 @@ def follow_chain(
 
 
 def _too_short(path: str, start: bytes) -> NoImageError:
-    return NoImageError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes).")
+    return NoImageError(f"{printable(path)} is too short to be a disk image ({len(start)} bytes). {_CHECK}")
 
 
 def _is_of_another_format(start: bytes) -> bool:

@@ -26,7 +26,7 @@ from .backing_chain import (
     open_image,
     read_backing_name,
 )
-from .errors import ImageCacheError, reason_of
+from .errors import ImageCacheError, reason_and_remedy, reason_of
 from .files import FILE_FLAGS
 from .names import Kind, parse_name
 from .nova_paths import is_in_instance_directory
@@ -185,7 +185,9 @@ def backing_file_resolver(
                 return prefix + os.path.basename(path)
             if exc.errno in _NO_SUCH_FILE:
                 return None
-            raise ImageCacheError(f"The backing file {printable(path)} cannot be looked at: {reason_of(exc)}.") from exc
+            raise ImageCacheError(
+                f"The backing file {printable(path)} cannot be looked at: {reason_and_remedy(exc)}."
+            ) from exc
         hard_links = files.get((status.st_dev, status.st_ino))
         if hard_links is not None:
             name = os.path.basename(real_path)
@@ -194,7 +196,9 @@ def backing_file_resolver(
         if not is_inside and os.path.dirname(real_path) not in elsewhere:
             raise OutsideError(
                 f"The backing file {printable(path)} is outside of {printable(instances_path)}: "
-                f"it is not followed, and what is under it is unknown.",
+                f"it is not followed, and what is under it is unknown. If it is raw, write that into the disk with "
+                f"qemu-img rebase -u -F raw. Otherwise rebase the disk on a file that is not outside (qemu-img "
+                f"rebase).",
                 real_path,
             )
         return real_path
@@ -250,7 +254,9 @@ class _Reader:
             self.found.vanished.append(name)
             return
         except OSError as exc:
-            self.found.problems.append(f"The instance directory {printable(path)} cannot be read: {reason_of(exc)}.")
+            self.found.problems.append(
+                f"The instance directory {printable(path)} cannot be read: {reason_and_remedy(exc)}."
+            )
             return
         if not entries:
             return
@@ -294,7 +300,8 @@ class _Reader:
                 here = self._sources.on_host(missing)
                 both = printable(missing) if here == missing else f"{printable(here)} ({printable(missing)})"
                 self.found.problems.append(
-                    f"{printable(path)} needs {both}, which is not there, or not mounted: what is under it is unknown."
+                    f"{printable(path)} needs {both}, which is not there, or not mounted, so what is under it is "
+                    f"unknown. Mount or restore {printable(here)}."
                 )
 
     def _read_raw_disk(self, path: str, instance: str) -> None:
@@ -337,13 +344,16 @@ class _Reader:
         """Note why a disk's chain is not known, if it is unknown at all."""
         if isinstance(exc, FileNotFoundError):
             if os.path.islink(path):
-                self.found.problems.append(f"{printable(path)} is a link to a disk that is not there, or not mounted.")
+                self.found.problems.append(
+                    f"{printable(path)} is a link to a disk that is not there, or not mounted. If its instance is "
+                    f"gone, remove {printable(path)}. Otherwise mount the disk."
+                )
             else:
                 self.found.vanished.append(instance)
         elif isinstance(exc, NoImageError) and _is_in_future(path):
             self.found.problems.append(
                 f"{exc} Its modification time is in the future, so it may be a disk that is being made. Set the clocks "
-                f"of the hosts and the storage right, then touch the file."
+                f"of the hosts and the storage right, then touch the file (touch)."
             )
         elif isinstance(exc, NoImageError) and not _is_new(path):
             self.found.warnings.append(f"{exc} It names no base file, and nothing is refused because of it.")
@@ -391,7 +401,8 @@ class _Reader:
             return {}
         except (OSError, ValueError, AttributeError, RecursionError) as exc:
             self.found.warnings.append(
-                f"{printable(path)} cannot be understood: {reason_of(exc)}. The disks' own headers say what they are."
+                f"{printable(path)} cannot be understood: {reason_of(exc)}. The disks' own headers say what they are. "
+                f"Correct {printable(path)}."
             )
             return {}
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from xml.parsers import expat
 
-from .errors import ImageCacheError, reason_of
+from .errors import ImageCacheError, reason_and_remedy, reason_of
 from .files import read_small_file
 from .instances import Instance, parse_sizes
 from .text import printable
@@ -66,7 +66,7 @@ def parse_domain(document: bytes, host: str) -> Instance:
         parser.CharacterDataHandler = None
 
     def refuse(*_declaration: object) -> None:
-        raise ImageCacheError("it has a document type, which libvirt never writes.")
+        raise ImageCacheError("it contains a DOCTYPE, which libvirt never writes.")
 
     parser.StartElementHandler = start
     parser.EndElementHandler = end
@@ -103,7 +103,8 @@ def read_domains(directory: str, host: str, problems: list[str]) -> list[Instanc
     except OSError as exc:
         raise ImageCacheError(
             f"libvirt_config_path {printable(directory)} cannot be read, so this host's instances are unknown: "
-            f"{reason_of(exc)}. Give the path where libvirt keeps its domains, or set libvirt: false."
+            f"{reason_of(exc)}. Set libvirt_config_path to the directory where "
+            f"libvirt keeps its domains, or set libvirt: false."
         ) from exc
     instances = []
     for name in names:
@@ -112,12 +113,22 @@ def read_domains(directory: str, host: str, problems: list[str]) -> list[Instanc
             instances.append(parse_domain(read_small_file(path, _DOMAIN_SIZE_LIMIT), host))
         except FileNotFoundError:
             if os.path.islink(path):
-                problems.append(f"The domain XML {printable(path)} is a link that leads nowhere.")
+                problems.append(
+                    f"The domain XML {printable(path)} is a link that leads nowhere. If virsh list --all lacks its "
+                    f"domain, remove the link. Otherwise restore the file that it leads to."
+                )
             continue  # undefined meanwhile
         except OSError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be read: {reason_of(exc)}.")
+            problems.append(f"The domain XML {printable(path)} cannot be read: {reason_and_remedy(exc)}.")
         except ImageCacheError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}")
+            problems.append(_not_understood(path, str(exc)))
         except ValueError as exc:
-            problems.append(f"The domain XML {printable(path)} cannot be understood: {exc}.")
+            problems.append(_not_understood(path, f"{exc}."))
     return instances
+
+
+def _not_understood(path: str, reason: str) -> str:
+    return (
+        f"The domain XML {printable(path)} cannot be understood: {reason} Compare it with virsh dumpxml, and correct "
+        f"it. If virsh list --all lacks its domain, remove the file."
+    )

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
-__all__ = ["AS_ROOT", "ImageCacheError", "reason_of"]
+__all__ = ["AS_ROOT", "ImageCacheError", "reason_and_remedy", "reason_of"]
 
 AS_ROOT = "Run as root (become: true)"
+_NAMED_WRONGLY = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENXIO)
 
 
 class ImageCacheError(Exception):
@@ -29,3 +31,24 @@ def reason_of(exc: Exception) -> str:
     """
     reason = (isinstance(exc, OSError) and exc.strerror) or str(exc)
     return f"{reason}. {AS_ROOT}" if isinstance(exc, PermissionError) and os.geteuid() != 0 else reason
+
+
+def reason_and_remedy(exc: OSError) -> str:
+    """Say why the kernel refused something, and what to do, for a message that has no remedy of its own.
+
+    :return: the end of a sentence, and one more sentence without the last full stop.
+    """
+    if isinstance(exc, PermissionError):
+        is_root = os.geteuid() == 0
+        remedy = (
+            "Check the NFS export (root_squash) and root's capabilities (/proc/self/status)" if is_root else AS_ROOT
+        )
+    elif exc.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "Free some space (df) or inodes (df -i) on that file system"
+    elif exc.errno == errno.EROFS:
+        remedy = "Mount the file system for writing (mount -o remount,rw)"
+    elif exc.errno in _NAMED_WRONGLY:
+        remedy = "Look at what is there (ls -ld)"
+    else:
+        remedy = "Check the storage and the kernel's log (dmesg)"
+    return f"{exc.strerror or exc}. {remedy}"

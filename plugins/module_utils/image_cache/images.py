@@ -93,5 +93,5 @@ def unknown_image(name: str, is_listed: bool) -> str:
 def _id(option: str, record: object) -> str:
     image_id = record.get("id") if isinstance(record, Mapping) else record
     if not isinstance(image_id, str) or not image_id:
-        raise ImageCacheError(f"{option} has a record without an id. Give ids, or Glance's records as they are.")
+        raise ImageCacheError(f"{option} has a record without an id. Set {option} to ids, or to Glance's records.")
     return image_id.lower() if _UUID.fullmatch(image_id.lower()) else image_id

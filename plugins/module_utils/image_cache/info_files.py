@@ -19,7 +19,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
-from .errors import AS_ROOT, ImageCacheError, reason_of
+from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
 from .files import DIRECTORY_FLAGS, FILE_FLAGS, read_small_file
 from .inode_flags import is_protected_by_flags
 from .locks import acquire, release
@@ -32,6 +32,7 @@ __all__ = [
     "INFO_KINDS",
     "TIMESTAMP",
     "Info",
+    "held_lock",
     "info_directory",
     "info_lock_name",
     "is_valid_info_file",
@@ -92,6 +93,11 @@ def is_valid_info_file(pattern: str, path: str) -> bool:
 def info_lock_name(name: str) -> str:
     """Return the name of the external lock under which a base file's facts are read and written."""
     return lock_name("info-" + name)
+
+
+def held_lock(lock_file: str) -> str:
+    """Say that another process holds a lock, and what to do."""
+    return f"another process holds the lock {lock_file}. Look for that process in /proc/locks, or run it again later"
 
 
 @contextmanager
@@ -214,21 +220,23 @@ def save_facts(
     """
     path = info_path(pattern, name)
     if not is_valid_info_file(pattern, path):
-        raise ImageCacheError(f"{printable(path)} is no info file of a base file.")
+        raise ImageCacheError(f"{printable(path)} is no info file of a base file. Correct image_info_filename_pattern")
     if directory is None:
-        raise ImageCacheError(f"there is no directory {printable(os.path.dirname(path))}")
+        raise ImageCacheError(_no_directory(path))
     try:
         lock = acquire(locks, info_lock_name(name), _LOCK_WAIT_SECONDS)
     except OSError as exc:
-        raise ImageCacheError(f"its lock {info_lock_name(name)} cannot be used: {reason_of(exc)}") from exc
+        raise ImageCacheError(f"its lock {info_lock_name(name)} cannot be used: {reason_and_remedy(exc)}") from exc
     if lock is None:
-        raise ImageCacheError(f"somebody else keeps the lock {info_lock_name(name)}")
+        raise ImageCacheError(held_lock(info_lock_name(name)))
     try:
         fields = {**read_info(os.path.basename(path), directory).fields, **facts}
         try:
             text = json.dumps(fields)
         except RecursionError as exc:
-            raise ImageCacheError(f"{printable(path)} has fields that are nested too deep to be kept") from exc
+            raise ImageCacheError(
+                f"{printable(path)} has fields that are nested too deep to be kept. Remove {printable(path)}"
+            ) from exc
         _replace(directory, path, text)
     finally:
         release(lock, remove_file=not keep_lock_file)
@@ -244,7 +252,7 @@ def why_facts_cannot_be_saved(pattern: str, name: str, directory: int | None) ->
     """
     path = info_path(pattern, name)
     if directory is None:
-        return f"there is no directory {printable(os.path.dirname(path))}"
+        return _no_directory(path)
     return _why_fixed(path, directory)
 
 
@@ -264,7 +272,7 @@ def _why_fixed(path: str, directory: int) -> str:
     """Say why a file that may be there cannot be replaced or removed."""
     folder, name = printable(os.path.dirname(path)), os.path.basename(path)
     if os.fstatvfs(directory).f_flag & os.ST_RDONLY:
-        return f"{folder} is on a read-only mount. Mount it for writing"
+        return f"{folder} is on a read-only mount. Mount it for writing (mount -o remount,rw)"
     if is_protected_by_flags(directory):
         return _flagged(folder)
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
@@ -273,7 +281,7 @@ def _why_fixed(path: str, directory: int) -> str:
         # Attributes can be read of a regular file's descriptor only.
         old = os.stat(name, dir_fd=directory, follow_symlinks=False)
         if not stat.S_ISREG(old.st_mode):
-            return f"{printable(path)} is not a regular file and is left alone"
+            return _not_regular(path)
         if is_others_in_sticky_directory(old, os.fstat(directory)):
             return f"{printable(path)} belongs to another user, and its directory is sticky. {AS_ROOT}"
         descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
@@ -284,6 +292,14 @@ def _why_fixed(path: str, directory: int) -> str:
     finally:
         os.close(descriptor)
     return _flagged(printable(path)) if is_flagged else ""
+
+
+def _no_directory(path: str) -> str:
+    return f"there is no directory {printable(os.path.dirname(path))}. Make it, or correct image_info_filename_pattern"
+
+
+def _not_regular(path: str) -> str:
+    return f"{printable(path)} is not a regular file and is left alone. Look at it (ls -ld), and move it away (mv)"
 
 
 def _flagged(path: str) -> str:
@@ -330,7 +346,7 @@ def _intended_ownership(directory: int, name: str, path: str) -> _Model:
         owner = os.fstat(directory)
         return _Model(owner.st_uid, owner.st_gid, _MODE)
     if not stat.S_ISREG(old.st_mode):
-        raise ImageCacheError(f"{printable(path)} is not a regular file and is left alone")
+        raise ImageCacheError(_not_regular(path))
     return _Model(old.st_uid, old.st_gid, old.st_mode & 0o777)
 
 

@@ -108,7 +108,10 @@ def build_inventory(
         try:
             instance = parse_record(record)
         except ImageCacheError as exc:
-            problems.append(f"instances[{number}] cannot be understood: {exc}")
+            problems.append(
+                f"instances[{number}] cannot be understood: {exc} Correct instances[{number}], or take the record from "
+                f"the Compute API again."
+            )
             continue
         if instance is not None:
             found[instance.uuid] = _merge(found.get(instance.uuid), instance)

@@ -20,6 +20,7 @@ __all__ = ["parse_known_checksums"]
 _KEYS = (("algorithm", "value"), ("os_hash_algo", "os_hash_value"), ("hash_algo", "hash_value"))
 _NOT_KNOWN_BY_SIZE = ("shake_128", "shake_256")
 _HEX = re.compile("[0-9a-f]+")
+_REMEDY = "Correct that entry, or remove it from known_checksums."
 
 
 def parse_known_checksums(given: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
@@ -41,12 +42,14 @@ def parse_known_checksums(given: Mapping[str, Any]) -> dict[str, tuple[str, str]
 
 def _parse_entry(image_id: str, entry: Any) -> tuple[str, str] | None:
     if not isinstance(entry, Mapping):
-        raise ImageCacheError(f"known_checksums: the entry of image {printable(image_id)} is no dictionary.")
+        raise ImageCacheError(
+            f"known_checksums: the entry of image {printable(image_id)} is not a dictionary. {_REMEDY}"
+        )
     pair = next(((entry[first], entry.get(second)) for first, second in _KEYS if first in entry), None)
     if pair is None:
         raise ImageCacheError(
             f"known_checksums: the entry of image {printable(image_id)} has neither algorithm and value nor "
-            f"os_hash_algo and os_hash_value."
+            f"os_hash_algo and os_hash_value. {_REMEDY}"
         )
     if pair == (None, None) or entry.get("disk_format") not in (None, "raw"):
         return None
@@ -54,10 +57,11 @@ def _parse_entry(image_id: str, entry: Any) -> tuple[str, str] | None:
     if algorithm not in hashlib.algorithms_available or algorithm in _NOT_KNOWN_BY_SIZE:
         raise ImageCacheError(
             f"known_checksums: image {printable(image_id)} has a checksum by {printable(algorithm)}, which this host's "
-            f"Python does not know. Leave the image out."
+            f"Python does not know. Remove the image from known_checksums."
         )
     if not _HEX.fullmatch(value) or len(value) != 2 * hashlib.new(algorithm).digest_size:
         raise ImageCacheError(
-            f"known_checksums: '{printable(value)}' of image {printable(image_id)} is no {algorithm} in hexadecimal."
+            f"known_checksums: '{printable(value)}' of image {printable(image_id)} is no {algorithm} in hexadecimal. "
+            f"{_REMEDY}"
         )
     return algorithm, value

@@ -141,9 +141,14 @@ def read_nova_conf(
     try:
         return _find_options(_Values(sections, overrides), paths)
     except RecursionError as exc:
-        raise ImageCacheError(f"config_file {names} has references that go too deep.") from exc
+        raise ImageCacheError(
+            f"config_file {names} has references that go too deep. Set the option that uses them, such as "
+            f"instances_path, in the module."
+        ) from exc
     except ValueError as exc:
-        raise ImageCacheError(f"config_file {names}: {exc}.") from exc
+        raise ImageCacheError(
+            f"config_file {names}: {exc}. Correct {names}, or set the option that uses it in the module."
+        ) from exc
 
 
 def _paths(files: Sequence[str], config_dir: str | Sequence[str] | None) -> list[str]:
@@ -192,7 +197,7 @@ def _read_file(path: str) -> Sections:
     try:
         return _parse(text)
     except ValueError as exc:
-        raise ImageCacheError(f"config_file {printable(path)}: {exc}.") from exc
+        raise ImageCacheError(f"config_file {printable(path)}: {exc}. Correct {printable(path)}.") from exc
 
 
 def _reason(exc: OSError | ValueError) -> str:
@@ -211,7 +216,7 @@ def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
                     raise
                 ignored.append(
                     f"config_file sets {option}, which is ignored: {exc}. Today's nova has no such option. "
-                    f"Remove it there."
+                    f"Remove {option} from that file."
                 )
     if "instances_path" not in found and values.raw((("DEFAULT", "state_path"),)) is not None:
         found["instances_path"] = values.resolve(OPTION_LOCATIONS["instances_path"])
@@ -307,7 +312,7 @@ class _Values:
                 return self.resolve(places, being_resolved)
             except KeyError:
                 continue
-        raise ValueError(f"${reference} is used but not set; give the option that uses it to the module")
+        raise ValueError(f"${reference} is used but not set")
 
     def _default(self, place: Place) -> str:
         if place == _MY_IP:

@@ -11,7 +11,7 @@ import stat
 from types import MappingProxyType
 from typing import Mapping, NamedTuple
 
-from .errors import reason_of
+from .errors import AS_ROOT, reason_and_remedy
 from .inode_flags import is_protected_by_flags
 from .text import printable, some_names
 
@@ -27,7 +27,7 @@ __all__ = [
 FLAGGED_FILE = (
     "They have the attribute immutable or append-only. Remove it (chattr -i -a), or name the files in keep_files."
 )
-STICKY_FILE = "They belong to another user, and the cache directory is sticky. Run as root (become: true)."
+STICKY_FILE = f"They belong to another user, and the cache directory is sticky. {AS_ROOT}."
 # Enough for the lock files of a batch, with what a file system sets aside for new inodes and directory blocks.
 _ROOM_FOR_LOCKS_BYTES = 1 << 20
 
@@ -60,24 +60,27 @@ def why_nothing_can_be_removed(directory: int, path: str, locks_path: str) -> st
     :raises OSError: the kernel does not answer.
     """
     if os.fstatvfs(directory).f_flag & os.ST_RDONLY:
-        return f"{printable(path)} is on a read-only mount. Mount it for writing, after a look at the kernel's log."
+        return (
+            f"{printable(path)} is on a read-only mount. Look at the kernel's log (dmesg), then mount it for writing "
+            f"(mount -o remount,rw)."
+        )
     if is_protected_by_flags(directory):
         return (
             f"{printable(path)} has the attribute immutable or append-only. "
             f"Remove it with chattr -i -a {printable(path)}."
         )
     if not os.access(path, os.W_OK | os.X_OK):
-        return f"{printable(path)} may not be written by this user. Run as root (become: true)."
+        return f"{printable(path)} may not be written by this user. {AS_ROOT}."
     try:
         if os.statvfs(locks_path).f_flag & os.ST_RDONLY:
             return (
-                f"nova's locks in {printable(locks_path)} are on a read-only mount, and nothing is removed without "
-                f"them. Mount it for writing."
+                f"nova's lock directory {printable(locks_path)} is on a read-only mount, and nothing is removed "
+                f"without locks. Mount it for writing (mount -o remount,rw)."
             )
     except FileNotFoundError:
         pass  # it is made when it is needed
     except OSError as exc:
-        return f"nova's locks in {printable(locks_path)} cannot be listed: {reason_of(exc)}."
+        return f"nova's locks in {printable(locks_path)} cannot be listed: {reason_and_remedy(exc)}."
     return ""
 
 
@@ -100,7 +103,7 @@ def why_locks_cannot_be_made(
         )
         return reason, None
     if locks is not None and not can_create_owned_by_nova(locks_path):
-        reason = f"They have no lock file, and this user may make none in {path} for nova. Run as root (become: true)."
+        reason = f"They have no lock file, and this user may make none in {path} for nova. {AS_ROOT}."
         return reason, None
     where = locks_path if locks is not None else instances_path
     space = os.statvfs(where)

@@ -87,7 +87,8 @@ def find_open_files(
         processes = os.listdir(proc)
     except OSError as exc:
         raise ImageCacheError(
-            f"{printable(proc)} cannot be read, so nobody knows who has a file open: {reason_of(exc)}. Is it mounted?"
+            f"{printable(proc)} cannot be read, so it is not certain which files are open: {reason_of(exc)}. "
+            f"Mount it (mount -t proc proc {printable(proc)})."
         ) from exc
     for process in processes:
         if not process.isdecimal() or process == own:

@@ -412,7 +412,8 @@ def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, .
         return ()
     return (
         f"Unused files have modification times in the future ({some_names(names)}), by a clock that is or was wrong. "
-        f"They are kept as young until then. Set the clocks of the hosts and the storage right, and touch the files.",
+        f"They are kept as young until then. Set the clocks of the hosts and the storage right, and touch the files "
+        f"(touch).",
     )
 
 
@@ -455,9 +456,9 @@ def _unlisted_instances(
     if is_empty and snapshot.instance_directories and not is_confirmed:
         sentences.append(
             f"No source listed any instance, but {len(snapshot.instance_directories)} directories hold disks, "
-            f"{some_names(snapshot.instance_directories)} among them. Either the sources are wrong: check instances, "
-            f"libvirt and libvirt_config_path. Or the host has no instances, and these are leftovers: set "
-            f"libvirt: false and give no instances; or, on a local disk and with orphans: protect, name this host "
+            f"{some_names(snapshot.instance_directories)} among them. If the sources are wrong, correct instances, "
+            f"libvirt and libvirt_config_path. If the host has no instances, these are orphans: set libvirt: false and "
+            f"give no instances. Or, on a local disk and with orphans: protect, name this host "
             f"({printable(settings.host)}) in instances_complete_for."
         )
     return tuple(sentences)
@@ -614,6 +615,6 @@ def _limit_sentences(
     return tuple(
         f"{len(removals)} of {len(recognised)} files would be removed "
         f"({some_names([file.name for file in removals])}), which is more than {limit} allows. If this is expected, "
-        f"raise the limit. Otherwise the list of instances is probably incomplete."
+        f"raise {limit.partition(' ')[0]}. Otherwise the list of instances is probably incomplete."
         for limit in exceeded_limits(len(removals), len(recognised), settings)
     )

@@ -139,8 +139,8 @@ def _error(plan: Plan, outcome: Outcome, settings: Settings) -> str | None:
     if outcome.failed:
         first = outcome.failed[0]
         return (
-            f"{len(outcome.failed)} of {len(plan.removals)} files could not be removed from {path} "
-            f"as planned, {first.name} first: {first.error}. In the result, image_cache.failed has each, and "
-            f"image_cache.removed what did go."
+            f"{len(outcome.failed)} of {len(plan.removals)} files could not be removed from {path} as planned. The "
+            f"first is {first.name}: {first.error}. See image_cache.failed in the result for each, and "
+            f"image_cache.removed for what was removed."
         )
     return None

@@ -13,7 +13,7 @@ import shutil
 from typing import Any
 
 from .backing_chain import QEMU_IMG_HUNG, Image, RunCommand
-from .errors import ImageCacheError, reason_of
+from .errors import ImageCacheError, reason_and_remedy
 from .text import printable
 
 __all__ = ["read_image_by_qemu_img"]
@@ -46,26 +46,28 @@ def read_image_by_qemu_img(path: str, image_format: str | None, run_command: Run
     """
     if image_format is not None and not _FORMAT.fullmatch(image_format):
         raise ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and '{printable(image_format)}' is no format."
+            f"{printable(path)} is an image that only qemu-img can read, and '{printable(image_format)}' is not a "
+            f"format. Check it in disk.info, and with qemu-img info -U."
         )
-    why = f"run 'qemu-img info -U {printable(path)}' there to see why"
+    see_why = f"Run qemu-img info -U {printable(path)} on this host to see why."
     command = _QEMU_IMG + (["-f", image_format] if image_format else []) + [os.path.abspath(path)]
     try:
         status, output, _error = run_command(command)
     except OSError as exc:
         raise _missing_command(path) or ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: {reason_of(exc)}."
+            f"{printable(path)} is an image that only qemu-img can read, and it cannot be run: "
+            f"{reason_and_remedy(exc)}."
         ) from exc
     # Its own words may have parts of the image in them, which are nobody's business here.
     if status in QEMU_IMG_HUNG:
         raise ImageCacheError(
             f"{printable(path)} is an image that only qemu-img can read, and it did not answer within "
-            f"{_QEMU_IMG_SECONDS} seconds, for this image or one before: {why}."
+            f"{_QEMU_IMG_SECONDS} seconds, for this image or one before. {see_why}"
         )
     if status != 0:
         raise _missing_command(path) or ImageCacheError(
-            f"{printable(path)} is an image that only qemu-img can read, and it could not (exit status {status}): "
-            f"{why}."
+            f"{printable(path)} is an image that only qemu-img can read, and it could not (exit status {status}). "
+            f"{see_why}"
         )
     try:
         told = json.loads(output)
@@ -76,7 +78,7 @@ def read_image_by_qemu_img(path: str, image_format: str | None, run_command: Run
             _name(details.get("data-file")),
         )
     except (ValueError, AttributeError, RecursionError) as exc:
-        raise ImageCacheError(f"{printable(path)}: what qemu-img says of it cannot be understood: {why}.") from exc
+        raise ImageCacheError(f"What qemu-img says of {printable(path)} cannot be understood. {see_why}") from exc
 
 
 def _missing_command(path: str) -> ImageCacheError | None:

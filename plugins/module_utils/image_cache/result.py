@@ -40,6 +40,7 @@ _SUMMARY_BYTES = {
 _PROBLEMS_BYTES = 900
 _SAMPLED_FILES = 3
 _WARNINGS = 10
+_REASONS = "unknown_use, unremovable and missing in the result"
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
@@ -146,7 +147,7 @@ def warnings(inspection: Inspection) -> list[str]:
     sentences += snapshot.warnings
     sentences += verification.warnings if verification else ()
     if len(sentences) > _WARNINGS:
-        return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out."]
+        return [*sentences[:_WARNINGS], f"{len(sentences) - _WARNINGS} more warnings were left out. See {_REASONS}."]
     return sentences
 
 
@@ -156,22 +157,23 @@ def _missing_warning(lost: Missing) -> str:
         # Each host makes its own: another host's is another file system under the guest's changes.
         return (
             f"The template {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
-            f"start without it. Take none from another host, whose bytes are others, and Glance has none. While a "
-            f"guest still runs, copy the file from /proc/PID/fd of its QEMU; otherwise restore it from a backup."
+            f"start without it. Take none from another host, because its bytes differ. Glance has none. If a guest "
+            f"still runs, copy the file from /proc/PID/fd of its QEMU. Otherwise restore it from a backup."
         )
     return (
         f"The backing file {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
-        f"start without it. Restore it, from another host's cache or from Glance, before anything else."
+        f"start without it. Restore {printable(lost.backing_file)} from another host's cache or from Glance, before "
+        f"anything else."
     )
 
 
 def _replaced_warning(lost: Missing) -> str:
     return (
         f"The base file {printable(lost.backing_file)} was replaced while {some_names(lost.instances)} run on the "
-        f"former one. Their QEMU still has that open, and a hard reboot would give them the new file: if its bytes "
-        f"are others, this destroys their file systems. Until the two are compared, do not stop, reboot or migrate "
-        f"them. The former file can be copied from /proc/PID/fd of their QEMU, and 'virsh blockpull' makes a disk "
-        f"independent of it."
+        f"former one. Their QEMU still has the former one open, and a hard reboot would give them the new one. If its "
+        f"bytes differ, this destroys their file systems. Do not stop, reboot or migrate them until the two are "
+        f"compared (cmp). Copy the former file from /proc/PID/fd of their QEMU, or make their disks independent of it "
+        f"with virsh blockpull."
     )
 
 

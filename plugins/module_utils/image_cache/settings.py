@@ -64,7 +64,7 @@ class Settings(NamedTuple):
 
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
-    ``instances_path_source`` is a sentence about who set that path, ``warnings`` are sentences about options.
+    ``instances_path_source`` says who set that path, ``warnings`` are sentences about options.
     ``details`` is how much the result has (``summary``, ``names`` or ``files``).
     ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
     """
@@ -150,7 +150,8 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
     instances_path = str(choose("instances_path", _DEFAULT_INSTANCES_PATH))
     if not os.path.isabs(instances_path) or "\0" in instances_path or ".." in instances_path.split("/"):
         raise ImageCacheError(
-            f"instances_path must be an absolute path without '..', not '{printable(instances_path)}'."
+            f"instances_path must be an absolute path without '..', not '{printable(instances_path)}'. Set "
+            f"instances_path to the path of nova's instances on this host."
         )
     instances_path = os.path.normpath(instances_path)
     subdirectory = _directory_name(str(choose("image_cache_subdirectory_name", "_base")))
@@ -195,7 +196,9 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
 def _checksum_settings(given: Mapping[str, Any], enabled: bool, interval_seconds: int) -> ChecksumSettings:
     max_rate = _limit(given, "checksum_max_rate")
     if max_rate == 0:
-        raise ImageCacheError("checksum_max_rate must be at least one byte a second; leave it out for no limit.")
+        raise ImageCacheError(
+            "checksum_max_rate must be at least one byte a second. For no limit, remove checksum_max_rate."
+        )
     known: Mapping[str, tuple[str, str]] = {}
     if enabled and given.get("known_checksums"):
         # Here, so that a pass without them does not pay for it.
@@ -217,7 +220,8 @@ def _checksum_settings(given: Mapping[str, Any], enabled: bool, interval_seconds
 def _directory_name(name: str) -> str:
     if not name or "/" in name or "\0" in name or name in (".", "..", LOCKS_DIRECTORY):
         raise ImageCacheError(
-            f"image_cache_subdirectory_name must be the name of a folder in instances_path, not '{printable(name)}'."
+            f"image_cache_subdirectory_name must be the name of a folder in instances_path, not '{printable(name)}'. "
+            f"Set image_cache_subdirectory_name to nova's, which is _base by default."
         )
     return name
 
@@ -232,25 +236,32 @@ def _info_pattern(pattern: str, instances_path: str, subdirectory: str) -> str:
     is_lock = os.path.dirname(os.path.normpath(path)) == os.path.join(instances_path, LOCKS_DIRECTORY)
     if _IMAGE_REFERENCE not in name or "%" in others or "\0" in path or is_ambiguous or is_lock:
         raise ImageCacheError(
-            f"image_info_filename_pattern must name one file for each image, with {_IMAGE_REFERENCE} in its last "
-            f"part, that cannot be taken for a cache or lock file, such as {_INFO_PATTERN}; it is "
-            f"'{printable(pattern)}'."
+            f"image_info_filename_pattern must name one file for each image, which is no cache or lock file; it is "
+            f"'{printable(pattern)}'. Set image_info_filename_pattern to a path with {_IMAGE_REFERENCE} in its last "
+            f"part, such as {_INFO_PATTERN}."
         )
     if not os.path.isabs(path) or "$" in path:
         raise ImageCacheError(
             f"image_info_filename_pattern must give an absolute path, with no reference but $instances_path "
-            f"and $image_cache_subdirectory_name; it gives '{printable(path)}'."
+            f"and $image_cache_subdirectory_name; it gives '{printable(path)}'. Set image_info_filename_pattern to a "
+            f"path such as {_INFO_PATTERN}."
         )
     return os.path.normpath(path)
 
 
 def _ignored(name: str, reason: ImageCacheError) -> str:
-    return f"config_file sets {name}, which is ignored: {reason} Today's nova has no such option. Remove it there."
+    return (
+        f"config_file sets {name}, which is ignored: {reason} Today's nova has no such option. Remove {name} from that "
+        f"file."
+    )
 
 
 def _boolean(name: str, value: str) -> bool:
     if value.lower() not in _BOOLEANS:
-        raise ImageCacheError(f"config_file sets {name} to '{printable(value)}', which is neither true nor false.")
+        raise ImageCacheError(
+            f"config_file sets {name} to '{printable(value)}', which is neither true nor false. Correct {name} in that "
+            f"file."
+        )
     return _BOOLEANS[value.lower()]
 
 
@@ -258,14 +269,17 @@ def _integer(name: str, value: str) -> int:
     try:
         return int(value)
     except ValueError as exc:
-        raise ImageCacheError(f"config_file sets {name} to '{printable(value)}', which is not a whole number.") from exc
+        raise ImageCacheError(
+            f"config_file sets {name} to '{printable(value)}', which is not a whole number. Correct {name} in that "
+            f"file."
+        ) from exc
 
 
 def _not_negative(name: str, value: int) -> int:
     if value > _LARGEST:
-        raise ImageCacheError(f"{name} must be at most {_LARGEST}.")
+        raise ImageCacheError(f"{name} must be at most {_LARGEST}. Set {name} to less.")
     if value < 0:
-        raise ImageCacheError(f"{name} must not be negative; it is {max(value, -_LARGEST)}.")
+        raise ImageCacheError(f"{name} must not be negative; it is {max(value, -_LARGEST)}. Set {name} to 0 or more.")
     return value
 
 
@@ -294,7 +308,10 @@ def _timeout(seconds: int | None) -> int:
     if seconds is None:
         return _TIMEOUT
     if not 1 <= seconds <= _LONGEST_TIMEOUT:
-        raise ImageCacheError(f"storage_timeout_seconds must be from 1 to {_LONGEST_TIMEOUT} seconds.")
+        raise ImageCacheError(
+            f"storage_timeout_seconds must be from 1 to {_LONGEST_TIMEOUT} seconds, not {seconds}. Set "
+            f"storage_timeout_seconds to a number of seconds in these limits."
+        )
     return seconds
 
 

@@ -25,7 +25,7 @@ from .disk_references import (
     split_disks,
     stop_after_first_timeout,
 )
-from .errors import ImageCacheError, reason_of
+from .errors import AS_ROOT, ImageCacheError, reason_and_remedy, reason_of
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .inode_flags import is_protected_by_flags
 from .locks import LockState, look_at_lock
@@ -134,16 +134,18 @@ def open_cache(settings: Settings) -> int | None:
             raise _no_instances_path(settings) from exc
         if exc.errno in (errno.ELOOP, errno.ENOTDIR):
             raise ImageCacheError(
-                f"The cache directory {printable(path)} is a link or no directory, and is left alone. "
-                f"If it is meant to lie elsewhere, mount it there."
+                f"The cache directory {printable(path)} is a link or not a directory, and is left alone. "
+                f"If it is meant to lie elsewhere, mount that at {printable(path)}."
             ) from exc
-        raise ImageCacheError(f"The cache directory {printable(path)} cannot be opened: {reason_of(exc)}.") from exc
+        raise ImageCacheError(
+            f"The cache directory {printable(path)} cannot be opened: {reason_and_remedy(exc)}."
+        ) from exc
 
 
 def _no_instances_path(settings: Settings) -> ImageCacheError:
     return ImageCacheError(
-        f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory. "
-        f"{settings.instances_path_source} Set instances_path to the path that this directory has on the host."
+        f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory: "
+        f"{settings.instances_path_source}. Set instances_path to the path that this directory has on the host."
     )
 
 
@@ -171,7 +173,7 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
         is_mounted = device != os.stat("..", dir_fd=cache).st_dev
     except OSError as exc:
         raise ImageCacheError(
-            f"The cache directory {printable(settings.cache_path)} cannot be listed: {reason_of(exc)}."
+            f"The cache directory {printable(settings.cache_path)} cannot be listed: {reason_and_remedy(exc)}."
         ) from exc
     finally:
         os.close(cache)
@@ -184,8 +186,8 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
     idle = [file for file in files if file.kind is not Kind.OTHER and file.name not in in_use]
     if open_files.hidden_processes:
         warnings.append(
-            f"The open files of {open_files.hidden_processes} processes could not be seen, for which it takes root "
-            f"(become: true) with all its capabilities. QEMU's own locks were seen."
+            f"The open files of {open_files.hidden_processes} processes could not be read. QEMU's own locks were seen. "
+            f"{AS_ROOT} with all its capabilities."
         )
     storage = _find_storage(settings.cache_path, settings)
     instances_storage = _find_storage(settings.instances_path, settings)
@@ -197,7 +199,8 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
     if storage.shared and is_mounted:
         problems.append(
             f"{printable(settings.cache_path)} is shared with other hosts ({storage.filesystem}), and the instances "
-            f"beside it are not: what other hosts' disks need of it cannot be seen here."
+            f"beside it are not, so what other hosts' disks need of it cannot be seen here. If no other host uses it, "
+            f"set shared_storage: false. Otherwise prune it where all instances can be seen."
         )
     locks = _look_at_locks(settings, idle, device, problems.append)
     return Snapshot(
@@ -275,7 +278,10 @@ def read_disks(
     """
     cache = open_cache(settings)
     if cache is None:
-        raise ImageCacheError(f"The cache directory {printable(settings.cache_path)} is gone.")
+        raise ImageCacheError(
+            f"The cache directory {printable(settings.cache_path)} was removed or unmounted while it was read. Look at "
+            f"its mount (mount), and run it again."
+        )
     try:
         open_file = make_open(settings.cache_path, cache)
         return _read_disks(settings, names, external_disks, stop_after_first_timeout(run_command), open_file)
@@ -310,7 +316,10 @@ def _read_disks(
         for name in parts[-1].vanished:
             read.pop(name, None)
     else:
-        problems.append(f"{printable(settings.instances_path)} changes faster than it can be read: try again.")
+        path = printable(settings.instances_path)
+        problems.append(
+            f"{path} changes faster than it can be read. Run it again when fewer instances come and go in {path}."
+        )
     whole = merge_disk_use(parts)
     return whole._replace(problems=[*dict.fromkeys(problems), *whole.problems])
 
@@ -369,7 +378,10 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                 except FileNotFoundError:
                     continue
             except OSError as exc:
-                problem(f"{path}/{printable(name)} cannot be looked at, nor whether QEMU holds it: {reason_of(exc)}.")
+                problem(
+                    f"{path}/{printable(name)} cannot be looked at, so it is not certain whether QEMU holds it: "
+                    f"{reason_and_remedy(exc)}."
+                )
                 continue
             files.append(
                 CacheFile(
@@ -428,7 +440,7 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
         new_locks, needed = why_locks_cannot_be_made(directory, path, settings.instances_path, device)
         found = found._replace(new_locks=new_locks, bytes_for_locks=needed)
     except OSError as exc:
-        problem(f"nova's locks in {printable(path)} cannot be looked at: {reason_of(exc)}.")
+        problem(f"nova's locks in {printable(path)} cannot be looked at: {reason_and_remedy(exc)}.")
     if directory is None:
         return found
     try:
@@ -439,14 +451,17 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
                 try:
                     state = look_at_lock(directory, lock)
                 except OSError as exc:
-                    problem(f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: {reason_of(exc)}.")
+                    problem(
+                        f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: "
+                        f"{reason_and_remedy(exc)}."
+                    )
                     continue
                 if state.is_held:
                     found.held.add(file.name)
                 if state.is_unusable:
                     found.unusable[file.name] = _why_unusable(state, path)
     except OSError as exc:
-        problem(f"nova's locks in {printable(path)} cannot be listed: {reason_of(exc)}.")
+        problem(f"nova's locks in {printable(path)} cannot be listed: {reason_and_remedy(exc)}.")
     finally:
         os.close(directory)
     return found
@@ -456,7 +471,7 @@ def _why_unusable(state: LockState, path: str) -> str:
     if state.is_other_than_file:
         return (
             f"What is in the place of their lock files in {printable(path)} is not a regular file, and nova cannot "
-            f"lock it either. Remove it."
+            f"lock it either. Look at it (ls -l), and remove it (rm)."
         )
     return (
         f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may not be written by "
@@ -494,7 +509,7 @@ def _list_instance_directories(settings: Settings, problem: Problem) -> tuple[di
                     found[entry.name] = entry.inode()
         is_settled = os.stat(settings.instances_path).st_mtime_ns == before
     except OSError as exc:
-        problem(f"instances_path {printable(settings.instances_path)} cannot be read: {reason_of(exc)}.")
+        problem(f"instances_path {printable(settings.instances_path)} cannot be read: {reason_and_remedy(exc)}.")
     return found, is_settled
 
 
@@ -505,5 +520,9 @@ def _leads_to_directory(entry: os.DirEntry[str], problem: Problem) -> bool:
     try:
         return stat.S_ISDIR(os.stat(entry.path).st_mode)
     except OSError as exc:
-        problem(f"{printable(entry.path)} is a link that leads nowhere; is a disk not mounted? {reason_of(exc)}.")
+        path = printable(entry.path)
+        problem(
+            f"{path} is a link that leads nowhere: {reason_of(exc)}. If its instance is gone, remove {path}. "
+            f"Otherwise mount the disk that it leads to."
+        )
         return False

@@ -85,8 +85,8 @@ def find_storage(path: str) -> Storage:
         space = os.statvfs(real_path)
     except (OSError, ValueError) as exc:
         raise ImageCacheError(
-            f"What is mounted at {printable(path)} cannot be found out: {_MOUNTS} or the path cannot be read: "
-            f"{reason_of(exc)}."
+            f"What is mounted at {printable(path)} cannot be found out: {reason_of(exc)}. Look at {printable(path)} "
+            f"(stat -f) and at {_MOUNTS}."
         ) from exc
     shared = is_shared(filesystem)
     owner = source if shared else f"{_machine_id()}:{device}"
@@ -155,8 +155,9 @@ def read_storage_users(instances_path: str, shared: bool) -> dict[str, float]:
         return {}
     except (OSError, ValueError, TypeError, AttributeError, OverflowError, RecursionError) as exc:
         raise ImageCacheError(
-            f"{printable(path)}, where nova says which hosts use this storage, cannot be understood: {reason_of(exc)}. "
-            f"Whose instances are here is unknown; nova writes the file anew on its next pass."
+            f"{printable(path)}, where nova records which hosts use this storage, cannot be understood: "
+            f"{reason_of(exc)}. Run it again after nova's next pass, which writes {_USERS_FILE} anew. If no nova uses "
+            f"this storage any more, remove the file."
         ) from exc
 
 

@@ -75,7 +75,10 @@ def unanswered_path(paths: Sequence[str], seconds: float, look: Callable[[str], 
         return paths[count] if count < len(paths) else None
     os.waitpid(pid, 0)
     if count < len(paths):
-        raise ImageCacheError("The process that looks whether the storage answers ended early. Run it again.")
+        raise ImageCacheError(
+            "The process that looks whether the storage answers ended early, perhaps for want of memory. Look at the "
+            "kernel's log (dmesg), and run it again."
+        )
     return None
 
 

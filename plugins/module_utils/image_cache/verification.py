@@ -17,11 +17,12 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .backing_chain import RunCommand
-from .errors import AS_ROOT, ImageCacheError, reason_of
+from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .info_files import (
     INFO_KINDS,
     TIMESTAMP,
+    held_lock,
     info_directory,
     info_lock_name,
     read_info,
@@ -112,7 +113,9 @@ def verify_files(
             )
         except OSError as exc:
             path = os.path.dirname(settings.image_info_filename_pattern)
-            unreadable = [_unreadable(file, f"its info file in {printable(path)}: {reason_of(exc)}") for file in files]
+            unreadable = [
+                _unreadable(file, f"its info file in {printable(path)}: {reason_and_remedy(exc)}") for file in files
+            ]
             return sum_up(unreadable, {}, inspection, problem)
         checked, records, due = _select_files_to_read(files, settings, now, may_save or is_dry_run, cache, info)
         if due:
@@ -168,6 +171,7 @@ def _in_scope(plan: Plan, settings: ChecksumSettings, removed: frozenset[str]) -
 
 def _open_locks(settings: Settings, may_save: bool, is_dry_run: bool) -> tuple[int | None, str]:
     """Open the directory of nova's locks; where it cannot be used, say why: nothing is saved then."""
+    locks = f"nova's lock directory {printable(settings.locks_path)}"
     try:
         if may_save:
             return open_locks_directory(settings.instances_path, LOCKS_DIRECTORY), ""
@@ -175,9 +179,9 @@ def _open_locks(settings: Settings, may_save: bool, is_dry_run: bool) -> tuple[i
     except OSError as exc:
         if not may_save and isinstance(exc, FileNotFoundError):
             if is_dry_run and not can_create_owned_by_nova(settings.instances_path):
-                return None, f"nova's locks in {printable(settings.locks_path)} cannot be made by this user. {AS_ROOT}"
+                return None, f"{locks} cannot be made by this user. {AS_ROOT}"
             return None, ""
-        return None, f"nova's locks in {printable(settings.locks_path)} cannot be used: {reason_of(exc)}"
+        return None, f"{locks} cannot be used: {reason_and_remedy(exc)}"
 
 
 def _existing_locks(snapshot: Snapshot, plan: Plan, removed: frozenset[str]) -> frozenset[str] | None:
@@ -214,7 +218,7 @@ def _select_files_to_read(
         try:
             record = read_saved_checksums(read_info(info_file, directory), file.name, algorithm, cache)
         except OSError as exc:
-            checked.append(_unreadable(file, f"its info file: {reason_of(exc)}"))
+            checked.append(_unreadable(file, f"its info file: {reason_and_remedy(exc)}"))
             continue
         records[file.name] = record
         state = state_without_reading(record, file.name in checksums.known, checksums, now, may_save)
@@ -248,7 +252,7 @@ def _verify(file: CacheFile, record: SavedChecksums, context: VerificationContex
         if context.locks is not None and is_locked(context.locks, lock_file):
             return locked
     except OSError as exc:
-        save_error = f"its lock {lock_file} cannot be used: {reason_of(exc)}"
+        save_error = f"its lock {lock_file} cannot be used: {reason_and_remedy(exc)}"
     checked = _compare(file, record, context)._replace(save_error=save_error)
     return checked if save_error else _with_first_saving(checked, record, context)
 
@@ -270,7 +274,7 @@ def _with_first_saving(
             or _why_not_taken(file, context)
         )
     except OSError as exc:
-        why = f"its info file or its lock: {reason_of(exc)}"
+        why = f"its info file or its lock: {reason_and_remedy(exc)}"
     return checked._replace(save_error=why, is_first_saving=is_first and not why)
 
 
@@ -284,7 +288,8 @@ def _why_no_lock(file: CacheFile, context: VerificationContext) -> str:
         if context.existing_locks is not None and lock_file not in context.existing_locks:
             reason = f"its lock {lock_file} cannot be made in {printable(context.settings.locks_path)}"
             is_refused = os.geteuid() != 0 and not can_create_owned_by_nova(context.settings.locks_path)
-            return f"{reason}. {AS_ROOT}" if is_refused else reason
+            remedy = AS_ROOT if is_refused else "Check its space (df, df -i), mount and attributes (lsattr -d)"
+            return f"{reason}. {remedy}"
     return ""
 
 
@@ -294,9 +299,9 @@ def _why_not_taken(file: CacheFile, context: VerificationContext) -> str:
         if context.locks is not None:
             state = look_at_lock(context.locks, lock_file)
             if state.is_held:
-                return f"somebody else keeps the lock {lock_file}"
+                return held_lock(lock_file)
             if state.is_unusable:
-                return f"its lock {lock_file} cannot be used"
+                return f"its lock {lock_file} cannot be used. Look at it (ls -l, lsattr), or {AS_ROOT.lower()}"
     return ""
 
 
@@ -311,7 +316,7 @@ def _verify_locked(file: CacheFile, context: VerificationContext, locks: int) ->
         if record.damaged is not None and is_locked(locks, info_lock_name(file.name)):
             return FileVerification(file, VerificationState.SKIPPED, ChecksumReason.LOCKED)
     except OSError as exc:
-        return _unreadable(file, f"its info file: {reason_of(exc)}")
+        return _unreadable(file, f"its info file: {reason_and_remedy(exc)}")
     state = state_without_reading(
         record, file.name in settings.checksums.known, settings.checksums, context.now, may_save=True
     )
@@ -396,7 +401,7 @@ def _read_whole(file: CacheFile, record: SavedChecksums, context: VerificationCo
     except OSError as exc:
         if exc.errno == errno.ELOOP:
             return checked._replace(reason=ChecksumReason.REPLACED), None
-        return _unreadable(file, reason_of(exc))._replace(verified_at=record.verified_at), None
+        return _unreadable(file, reason_and_remedy(exc))._replace(verified_at=record.verified_at), None
     differences = [
         f"its {algorithm} is {digests[algorithm]} and not {value}"
         for algorithm, value in expected.items()
@@ -437,4 +442,4 @@ def _unreadable(file: CacheFile, detail: str) -> FileVerification:
 
 
 def _why(exc: OSError | ImageCacheError) -> str:
-    return str(exc) if isinstance(exc, ImageCacheError) else f"its info file: {reason_of(exc)}"
+    return str(exc) if isinstance(exc, ImageCacheError) else f"its info file: {reason_and_remedy(exc)}"

@@ -137,8 +137,8 @@ def _alarm(result: FileVerification, inspection: Inspection) -> str:
     return (
         f"The base file {printable(result.file.name)} is corrupt: {result.detail}, as {source}. "
         f"{f'It is used by {some_names(users)}' if users else 'No known instance uses it'}. "
-        f"Nothing was done about it: compare it with another host's, and restore it from there or from Glance, "
-        f"before what uses it starts again."
+        f"Nothing was done about it. Compare it with another host's (cmp). Restore it from there or from Glance before "
+        f"an instance that uses it starts again."
     )
 
 
@@ -167,14 +167,14 @@ def _warnings(
     damaged = [(name, record.damaged) for name, record in sorted(records.items()) if record.damaged is not None]
     if damaged:
         sentences.append(
-            f"The info files of {_count(damaged)} are damaged and count as empty; {_first(damaged)}. A prune with "
-            f"checksum_base_images writes them anew."
+            f"The info files of {_count(damaged)} are damaged and count as empty; {_first(damaged)}. To write them "
+            f"anew, prune with checksum_base_images."
         )
     too_large = [result.file.name for result in by_state[VerificationState.DEFERRED] if result.exceeds_budget]
     if too_large:
         sentences.append(
             f"checksum_time_budget_seconds, or checksum_max_rate, is too small to read {some_names(too_large)} to the "
-            f"end: no run verifies such a file. Give it more in a run now and then."
+            f"end, so no run verifies such a file. Increase checksum_time_budget_seconds in a run now and then."
         )
     return sentences
 
@@ -182,7 +182,7 @@ def _warnings(
 def _budget_warning(count: int) -> str:
     return (
         f"checksum_time_budget_seconds decides how many of the {count} checksums in saved_checksums a prune saves. It "
-        f"saves them in that order. For all of them at once, leave the option out."
+        f"saves them in that order. For all of them at once, remove checksum_time_budget_seconds."
     )
 
 

@@ -51,7 +51,10 @@ def map_in_processes(work: Callable[[Sequence[str]], Any], items: Sequence[str])
     try:
         return results + [json.loads(answer) for answer in answers]
     except ValueError as exc:
-        raise ImageCacheError("A process that read a part of the disks ended early. Run it again.") from exc
+        raise ImageCacheError(
+            "A process that read a part of the disks ended early, perhaps for want of memory. Look at the kernel's log "
+            "(dmesg), and run it again."
+        ) from exc
 
 
 def _start(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> _Worker:

@@ -18,7 +18,8 @@ from .options import NOTHING_SET, FleetOptions
 __all__ = ["NOT_LOOKED_AT", "AnswerState", "HostAnswer", "parse_answer", "parse_image_cache"]
 
 NOT_LOOKED_AT = (
-    "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out."
+    "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out. "
+    "See the first failure of this host, and run the play again without --tags."
 )
 
 _LARGEST_COUNT = (1 << 63) - 1  # no file system counts further, and a sum of larger numbers fits no float
@@ -162,14 +163,12 @@ def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in
         if state is AnswerState.ANSWERED:
             state, error = (
                 AnswerState.FAILED,
-                "The module ended without a result. Look for a full disk or memory there.",
+                "The module ended without a result. Look for a full disk (df) or memory (free, dmesg) on the host.",
             )
         return HostAnswer(name, state, options, None, error, in_batch)
     problem = parse_image_cache(image_cache)
     if problem:
-        error = (
-            f"Its answer cannot be understood: {problem}. See whether something replaces Python or its output there."
-        )
+        error = f"Its answer cannot be understood: {problem}. See what replaces Python or its output on {name}."
         return HostAnswer(name, AnswerState.FAILED, options, None, error, in_batch)
     return HostAnswer(name, state, options, image_cache, error, in_batch)
 

@@ -121,7 +121,7 @@ def interpret(
                 place = _ANY_STORAGE if _is_moving(server) else instance.host
                 found.setdefault(instance.uuid, {})[place, instance] = None
         if found and not any(instance.host for places in found.values() for _place, instance in places):
-            raise ImageCacheError("No server has a host: the account probably lacks administrator's rights")
+            raise ImageCacheError("no server has a host, because the account probably lacks administrator's rights")
         instances: dict[str, list[dict[str, Any]]] = {}
         for places in found.values():
             is_in_one_place = len({place for place, _instance in places}) == 1
@@ -152,10 +152,10 @@ def _connect(cloud: str | None, region: str | None, request_seconds: float) -> A
         configured = loader.cloud_config["clouds"].get(config.name) or {}
         regions = () if region else _regions_to_choose_from(connection, configured)
     except Exception as exc:
-        raise ImageCacheError(f"The APIs cannot be used: {_reason(exc)}") from exc
+        raise ImageCacheError(f"they cannot be used: {_reason(exc)}") from exc
     if len(regions) > 1:
         raise ImageCacheError(
-            f"The cloud has several regions ({printable(', '.join(regions))}), and no variable names the one of these "
+            f"the cloud has several regions ({printable(', '.join(regions))}), and no variable names the one of these "
             f"hosts. Set image_cache_openstack_region_name"
         )
     return connection
@@ -201,34 +201,34 @@ def _read(connection: Any, wanted: _List) -> list[Any]:
             markers.add(marker)
             parameters["marker"] = marker
     except Exception as exc:
-        raise ImageCacheError(f"The {wanted.what} could not be listed: {_reason(exc)}") from exc
+        raise ImageCacheError(f"the {wanted.what} could not be listed: {_reason(exc)}") from exc
 
 
 def _parse_server(server: Any) -> Instance | None:
     uuid = _id(server, "servers")
     if server.get("status") == "UNKNOWN":
         raise ImageCacheError(
-            f"Nova has no details of server {printable(uuid)}: the database of its cell does not answer"
+            f"the database of the cell of server {printable(uuid)} does not answer, so nova has no details of it"
         )
     try:
         # A plain record has a uuid, and other fields than a server.
         return parse_record({**server, "uuid": None})
     except ImageCacheError as exc:
-        raise ImageCacheError(f"Server {printable(uuid)} cannot be understood: {_reason(exc)}") from exc
+        raise ImageCacheError(f"server {printable(uuid)} cannot be understood: {_reason(exc)}") from exc
 
 
 def _parse_image(image: Any) -> dict[str, Any]:
     image_id = _id(image, "images")
     name = image.get("name")
     if not isinstance(name, (str, type(None))):
-        raise ImageCacheError(f"The name of image {printable(image_id)} is not a text")
+        raise ImageCacheError(f"the name of image {printable(image_id)} is not a text")
     return {"id": image_id, "name": _as_utf8(name or "")}
 
 
 def _id(item: Any, key: str) -> str:
     value = item.get("id") if isinstance(item, Mapping) else None
     if not isinstance(value, str) or not value.isprintable() or not 0 < len(value) <= 255:
-        raise ImageCacheError(f"The list of {key} has an entry without an id")
+        raise ImageCacheError(f"the list of {key} has an entry without an id")
     return value
 
 
@@ -251,10 +251,10 @@ def _refused(problem: str, cloud: str | None, region: str | None) -> CloudAnswer
     return CloudAnswer(
         {},
         (),
-        f"{problem}. Without the APIs of {printable(cloud) if cloud else 'the default cloud'}"
-        f"{f', region {printable(region)},' if region else ''} it is not certain which files are in use. On the "
-        f"controller, `openstack{arguments} server list --all-projects --long` and `openstack{arguments} image list` "
-        f"must work with administrator's rights.",
+        f"Without the APIs of {printable(cloud) if cloud else 'the default cloud'}"
+        f"{f', region {printable(region)},' if region else ''} it is not certain which files are in use: {problem}. "
+        f"Make `openstack{arguments} server list --all-projects --long` and `openstack{arguments} image list` work on "
+        f"the controller, with administrator's rights.",
     )
 
 

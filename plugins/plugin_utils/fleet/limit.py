@@ -41,5 +41,6 @@ def limit_exceeded(storages: Sequence[Storage], to_be_pruned: Sequence[Storage],
     return (
         f"Nothing was removed: {reclaimable / _GIB:.1f} of {cached / _GIB:.1f} GiB ({percent:.0f} "
         "%) in the caches of the fleet could be removed, which is more than image_cache_fleet_max_removal_percent "
-        f"({limit:g}). If this is expected, raise the limit. Otherwise the list of instances is probably incomplete."
+        f"({limit:g}). If this is expected, raise image_cache_fleet_max_removal_percent. Otherwise the list of "
+        f"instances is probably incomplete."
     )

@@ -149,7 +149,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     source = values.get("image_cache_instance_source", "libvirt")
     if source not in SOURCES:
         raise OptionsError(
-            f"image_cache_instance_source is {source!r}. The role knows {', '.join(SOURCES)}. Set one of these."
+            f"image_cache_instance_source is {source!r}, which the role does not know. Set it to one of "
+            f"{', '.join(SOURCES)}."
         )
     instances = _instances(values)
     if source == "provided" and instances is None:
@@ -159,7 +160,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     group = _text(values, "image_cache_storage_group")
     if "image_cache_storage_group" in values and group not in groups:
         raise OptionsError(
-            f"image_cache_storage_group is {group!r}. The inventory has no such group. Add it, or correct the variable."
+            f"image_cache_storage_group is {group!r}. The inventory has no such group. Add it there, or correct "
+            f"image_cache_storage_group."
         )
     exempt = _names(values, "image_cache_exempt_storage_users")
     module = {
@@ -215,7 +217,9 @@ def read_bool(name: str, value: Any) -> bool:
     try:
         return bool(boolean(value))
     except TypeError as exc:
-        raise OptionsError(f"{name} is {value!r}, which is neither true nor false. Set one of these.") from exc
+        raise OptionsError(
+            f"{name} is {value!r}, which is neither true nor false. Set {name} to one of these."
+        ) from exc
 
 
 def read_percent(value: Any) -> float | None:
@@ -231,8 +235,8 @@ def read_percent(value: Any) -> float | None:
         percent = -1.0
     if isinstance(value, bool) or not 0 <= percent <= 100:
         raise OptionsError(
-            f"image_cache_fleet_max_removal_percent is {value!r}, which is no number of percent. Nothing may be "
-            "removed by such a limit. Set a number from 0 to 100."
+            f"image_cache_fleet_max_removal_percent is {value!r}, which is not a number of percent. Nothing may be "
+            "removed by such a limit. Set image_cache_fleet_max_removal_percent to a number from 0 to 100."
         )
     return percent
 
@@ -266,20 +270,20 @@ def _refuse_unknown_and_null(variables: Mapping[str, Any]) -> None:
     if unknown:
         raise OptionsError(
             f"The role image_cache has no variable {', '.join(unknown)}. A protection whose name is misspelt protects "
-            "nothing, so nothing was looked at. Correct the name; if it is that of a variable of your own, "
-            f"registered or set elsewhere, give it a name that does not begin with {PREFIX}."
+            f"nothing, so nothing was looked at. Correct the name in the inventory or the play. If the variable is "
+            f"your own, registered or set elsewhere, give it a name that does not begin with {PREFIX}."
         )
     null = sorted(name for name, value in variables.items() if value is None)
     if null:
         raise OptionsError(
-            f"{', '.join(null)} {'is' if len(null) == 1 else 'are'} null. Set a value, or remove the variable."
+            f"{', '.join(null)} {'is' if len(null) == 1 else 'are'} null. Set a value, or remove {', '.join(null)}."
         )
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
     value = values.get(name, "")
     if isinstance(value, (Mapping, list)):
-        raise OptionsError(f"{name} is {type(value).__name__} and must be text. Set one text.")
+        raise OptionsError(f"{name} is {type(value).__name__} and must be text. Set {name} to one text.")
     return str(value)
 
 
@@ -291,7 +295,7 @@ def _list(name: str, value: Any) -> list[Any]:
     try:
         return as_list(value)
     except TypeError as exc:
-        raise OptionsError(f"{name} is {value!r} and must be a list. Set a list, even of one item.") from exc
+        raise OptionsError(f"{name} is {value!r} and must be a list. Set {name} to a list, even of one item.") from exc
 
 
 def _storage_members(values: Mapping[str, Any]) -> tuple[str, ...] | int | None:
@@ -304,11 +308,13 @@ def _storage_members(values: Mapping[str, Any]) -> tuple[str, ...] | int | None:
         value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         if value < 1:
-            raise OptionsError(f"{name} is {value}. A storage has at least one member. Set their number, or names.")
+            raise OptionsError(
+                f"{name} is {value}. A storage has at least one member. Set {name} to their number, or names."
+            )
         return value
     members = _names(values, name)
     if not all(members):
-        raise OptionsError(f"{name} has an empty name in it. Set the names of the hosts, or their number.")
+        raise OptionsError(f"{name} has an empty name in it. Set {name} to the names of the hosts, or to their number.")
     return members
 
 
@@ -334,7 +340,7 @@ def _limits(values: Mapping[str, Any]) -> dict[str, int]:
             try:
                 limits[option] = int(value) if option in LIMITS else human_to_bytes(value)
             except (TypeError, ValueError, OverflowError) as exc:
-                raise OptionsError(f"{name} is {value!r}, which is no number. Set a number.") from exc
+                raise OptionsError(f"{name} is {value!r}, which is not a number. Set {name} to a number.") from exc
     return limits
 
 
@@ -349,8 +355,8 @@ def _instances(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | Non
             instance = parse_record(record)
         except ImageCacheError as exc:
             raise OptionsError(
-                f"{name}[{number}] cannot be understood: {exc} Correct the record, or take it from the Compute API "
-                "again."
+                f"{name}[{number}] cannot be understood: {exc} Correct {name}[{number}], or take the record from "
+                "the Compute API again."
             ) from exc
         if instance is not None:
             records += to_records(instance)

@@ -100,7 +100,7 @@ def _templated(variable: Mapping[str, Any], template: Template) -> dict[str, Any
         return dict(template(variable))
     except Exception as exc:  # each version of ansible-core raises others
         raise OptionsError(
-            f"{', '.join(variable)} cannot be resolved: {exc}. Correct the template, or what it uses."
+            f"{', '.join(variable)} cannot be resolved: {exc}. Correct {', '.join(variable)}, or what it uses."
         ) from exc
 
 
@@ -231,7 +231,7 @@ def _inventory_options(task_vars: Mapping[str, Any], host: str, unreadable: list
         limit = None
         unreadable.append(
             f"Nothing was removed: image_cache_fleet_max_removal_percent of {host} cannot be read ({exc}), so the "
-            "fleet's limit is unknown. Correct it."
+            "fleet's limit is unknown. Correct it in the inventory."
         )
     return FleetOptions(
         host=_readable(variables, "image_cache_host", str) or "",

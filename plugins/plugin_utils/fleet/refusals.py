@@ -85,8 +85,8 @@ def _images_without_id(storage: Storage, fleet: Fleet) -> Iterator[str]:
             for name in fleet.images_kept_by_name(host)[1]:
                 yield (
                     f"image_cache_keep_images of {host.name} has {name!r}, which is no image's id, and the Image API "
-                    f"of {_cloud_name(key)} has no image of that name: it would keep nothing. Correct the name, or "
-                    "give the id."
+                    f"of {_cloud_name(key)} has no image of that name: it would keep nothing. Correct "
+                    "image_cache_keep_images, or give the id there."
                 )
 
 
@@ -170,7 +170,8 @@ def _outside_their_group(storage: Storage, fleet: Fleet) -> Iterator[str]:
         if is_outside and (host in storage.members or group in of_members):
             yield (
                 f"image_cache_storage_group of {host.name} is {group}, and the host is not in that group, so it is "
-                "unclear which storage it uses. Add it to the group, or remove the variable from it."
+                f"unclear which storage it uses. Add {host.name} to that group of the inventory, or remove the "
+                f"variable."
             )
 
 
@@ -192,14 +193,14 @@ def _too_few_members(storage: Storage, fleet: Fleet) -> Iterator[str]:
         if isinstance(declared, int) and count < declared:
             yield (
                 f"image_cache_storage_members says that {declared} hosts share this storage, and {count} answered "
-                f"({_names(hosts)}). Run the play on all of them, without job slicing."
+                f"({_names(hosts)}). Run the play on all of them, without --limit or job slicing."
             )
         # A variable of the whole play may name the members of another storage.
         is_meant = storage.is_on_network or not known.isdisjoint(declared if isinstance(declared, tuple) else ())
         if isinstance(declared, tuple) and is_meant and (missing := sorted(set(declared) - known)):
             yield (
                 f"image_cache_storage_members names {', '.join(missing)}, which did not answer in this play. Run the "
-                "play on all members, without job slicing, or correct the variable."
+                "play on all members, without --limit or job slicing, or correct image_cache_storage_members."
             )
 
 
@@ -230,12 +231,13 @@ def _disagreements_about_pruning(storage: Storage) -> Iterator[str]:
     if opted_out and asked:
         yield (
             f"image_cache_prune is false in the inventory for {', '.join(opted_out)}, which shares this storage with "
-            f"{', '.join(asked)}. What one member keeps is kept for all. Remove the variable, or prune none of them."
+            f"{', '.join(asked)}. What one member keeps is kept for all. Remove image_cache_prune there, or prune none "
+            f"of them."
         )
     if others and asked:
         yield (
             f"image_cache_prune is true for {', '.join(asked)} and not for {', '.join(others)}, which share this "
-            "storage. Set it to the same value for all of them."
+            "storage. Set image_cache_prune to the same value for all of them."
         )
 
 
@@ -254,7 +256,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
         elif not found["exists"]:
             yield (
                 f"{host.name} shares this storage and has no directory {found['cache_path']}, so it may be looking at "
-                "another one. Mount the storage there."
+                f"another one. Mount the storage at {found['cache_path']}."
             )
         elif found["for_members"] is None and storage.group:
             yield _looked_at_alone(host)
@@ -274,7 +276,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
             yield (
                 f"{host.name} has this storage at {found['cache_path']} and {first.name} at "
                 f"{first_found['cache_path']}. nova needs one instances_path on all hosts that share it. Mount it at "
-                "one path."
+                "one path, and set instances_path to that."
             )
         elif first_found["for_members"]:
             yield from _policy_disagreements(host.name, found, first.name, first_found)
@@ -290,14 +292,14 @@ def _of_neighbours(storage: Storage) -> Iterator[str]:
             yield (
                 f"{host.name} has the instances of this storage at {host.instances_path} and {first.name} at "
                 f"{first.instances_path}. nova needs one instances_path on all hosts that share it. Mount it at one "
-                "path."
+                "path, and set instances_path to that."
             )
 
 
 def _looked_at_alone(host: HostAnswer) -> str:
     return (
         f"{host.name} was looked at without knowing that it shares its storage, because its image_cache_storage_group "
-        "is not set. Set it in the variables of the group."
+        "is not set. Set image_cache_storage_group in the variables of the group."
     )
 
 
@@ -306,7 +308,8 @@ def _one_machine_disagreements(
 ) -> Iterator[str]:
     where = f"{first.name} and {host.name} are one machine under two names of the inventory"
     if found["cache_path"] != first_found["cache_path"]:
-        yield f"{where}, with caches at {first_found['cache_path']} and {found['cache_path']}. Set one instances_path."
+        paths = f"{first_found['cache_path']} and {found['cache_path']}"
+        yield f"{where}, with caches at {paths}. Set one instances_path for both."
     elif host.options.records_digest != first.options.records_digest:
         yield f"{where}, and image_cache_instances differs. Set the same for both, or remove one from the inventory."
     else:
@@ -322,7 +325,7 @@ def _policy_disagreements(
         if value != first_value:
             yield (
                 f"{name} and {first_name} share this storage and disagree about {option} ({value} and {first_value}). "
-                "Set the same for both."
+                f"Set {option} to the same value for both."
             )
 
 
@@ -331,7 +334,7 @@ def _of_members_limits(storage: Storage) -> Iterator[str]:
     if having and not space_targets(storage.members):
         yield (
             f"{_names(having)} share this storage and have space targets of different kinds (max_used_space, "
-            f"min_free_space), so none holds for all. Set the same kind for all of them."
+            f"min_free_space), so none holds for all. Set max_used_space or min_free_space for all of them."
         )
 
 

@@ -11,8 +11,13 @@ import os
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import AS_ROOT, reason_of
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import (
+    AS_ROOT,
+    reason_and_remedy,
+    reason_of,
+)
 from ansible_collections.stackops.nova.tests.support.processes import as_nobody, needs_root
+from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
 
 
 @needs_root
@@ -33,6 +38,18 @@ def test_what_root_could_not_do_either_has_its_reason_alone() -> None:
         return reason_of(caught.value)
 
     assert as_nobody(refused) == "Not a directory"
+
+
+@pytest.mark.parametrize("number", sorted(errno.errorcode))
+def test_each_reason_of_the_kernel_can_have_a_remedy(number: int) -> None:
+    text = reason_and_remedy(OSError(number, os.strerror(number)))
+    assert text.startswith(f"{os.strerror(number)}. ")
+    assert has_remedy(text)
+
+
+@needs_root
+def test_user_without_rights_is_told_to_be_root() -> None:
+    assert as_nobody(lambda: reason_and_remedy(PermissionError(errno.EACCES, "No"))) == f"No. {AS_ROOT}"
 
 
 def test_error_without_a_number_says_what_it_says() -> None:

@@ -104,7 +104,7 @@ class TestImages:
         )
 
     def test_name_that_is_not_text_is_a_problem(self) -> None:
-        assert "The name of image 1 is not a text." in interpret([], [], [{"id": "1", "name": ["x"]}]).problem
+        assert "the name of image 1 is not a text." in interpret([], [], [{"id": "1", "name": ["x"]}]).problem
 
 
 class TestProblems:
@@ -114,26 +114,26 @@ class TestProblems:
         lists: list[list[Any]] = [[server("1")], [], []]
         lists[number].append(item)
         answer = interpret(*lists)
-        assert f"The list of {'images' if number == 2 else 'servers'} has an entry without an id." in answer.problem
+        assert f"the list of {'images' if number == 2 else 'servers'} has an entry without an id." in answer.problem
         assert (answer.instances, answer.images) == ({}, ())
 
     def test_server_that_cannot_be_understood_is_named(self) -> None:
         problem = interpret([server("1"), server("2", flavor="small")], [], []).problem
-        assert "Server 2 cannot be understood: its flavor is not a dictionary." in problem
+        assert "server 2 cannot be understood: its flavor is not a dictionary." in problem
 
     def test_server_of_a_cell_that_does_not_answer_is_named(self) -> None:
         # All that nova has of such a server, in its API guide.
         unknown = {"id": "2", "status": "UNKNOWN", "tenant_id": "x", "created": "2018-06-29T15:58:56Z", "links": []}
         problem = interpret([server("1"), unknown], [], []).problem
-        assert "Nova has no details of server 2: the database of its cell does not answer." in problem
+        assert "the database of the cell of server 2 does not answer, so nova has no details of it." in problem
 
     def test_servers_of_which_none_has_a_host_are_a_problem(self) -> None:
         problem = interpret([server("1", None), server("2", None)], [], []).problem
-        assert "No server has a host: the account probably lacks administrator's rights." in problem
+        assert "no server has a host, because the account probably lacks administrator's rights." in problem
 
     def test_problem_names_cloud_region_and_commands(self) -> None:
         assert interpret([{}], [], [], "my lab", "two").problem == (
-            "The list of servers has an entry without an id. Without the APIs of my lab, region two, it is not certain "
+            "the list of servers has an entry without an id. Without the APIs of my lab, region two, it is not certain "
             "which files are in use. On the controller, `openstack --os-cloud 'my lab' --os-region-name two server "
             "list --all-projects --long` and `openstack --os-cloud 'my lab' --os-region-name two image list` must work "
             "with administrator's rights."
@@ -238,7 +238,7 @@ class TestAsking:
     def test_server_of_a_cell_that_does_not_answer_is_a_problem(self, apis: Cloud) -> None:
         # Nova leaves it out below microversion 2.69.
         apis.servers["lab"].append({"id": "lost", "status": "UNKNOWN", "tenant_id": "x"})
-        assert "Nova has no details of server lost" in ask("lab", None).problem
+        assert "the database of the cell of server lost does not answer" in ask("lab", None).problem
 
     def test_hidden_and_community_images_are_known(self, apis: Cloud) -> None:
         apis.images["lab"][0].update(os_hidden=True, visibility="community")
@@ -272,7 +272,7 @@ class TestAsking:
         with cloud(regions=("one", "two")) as apis:
             use(monkeypatch, write_clouds(tmp_path, {"lab": apis.url}, region=None, **more))
             problem = ask("lab", None).problem
-        assert "The cloud has several regions (one, two)" in problem
+        assert "the cloud has several regions (one, two)" in problem
         assert "Set image_cache_openstack_region_name." in problem
 
     def test_region_of_clouds_yaml_is_taken(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -303,24 +303,24 @@ class TestAsking:
 
 # What goes wrong, in the answers to which path, and what of it the problem has to say.
 TROUBLES = (
-    ("401", "/auth/tokens", "The servers could not be listed: ", "401"),
-    ("hang", "/auth/tokens", "The servers could not be listed: ", "timed out"),
-    ("401", "/servers/detail", "The servers could not be listed: ", "401"),
-    ("403", "/servers/detail", "The servers could not be listed: ", "HTTP 403: "),
-    ("406", "/servers/detail", "The servers could not be listed: ", "HTTP 406: "),
-    ("500", "/servers/detail", "The servers could not be listed: ", "500"),
-    ("hang", "/servers/detail", "The servers could not be listed: ", "timed out"),
-    ("rubbish", "/servers/detail", "The servers could not be listed: ", "Expecting value"),
-    ("other json", "/servers/detail", "The servers could not be listed: ", "the answer has no list of servers."),
-    ("list", "/servers/detail", "The servers could not be listed: ", "the answer has no list of servers."),
-    ("number", "/servers/detail", "The servers could not be listed: ", "the answer has no list of servers."),
-    ("half a page", "/servers/detail", "The servers could not be listed: ", "line 1 column 1000"),
-    ("cut off", "/servers/detail", "The servers could not be listed: ", ""),
-    ("in circles", "/servers/detail", "The servers could not be listed: ", "the pages are a loop"),
-    ("no second page", "/servers/detail", "The servers could not be listed: ", "marker not found"),
-    ("rubbish", "/images", "The images could not be listed: ", "Expecting value"),
-    ("500", "/images", "The images could not be listed: ", "500"),
-    ("hang", "/images", "The images could not be listed: ", "timed out"),
+    ("401", "/auth/tokens", "the servers could not be listed: ", "401"),
+    ("hang", "/auth/tokens", "the servers could not be listed: ", "timed out"),
+    ("401", "/servers/detail", "the servers could not be listed: ", "401"),
+    ("403", "/servers/detail", "the servers could not be listed: ", "HTTP 403: "),
+    ("406", "/servers/detail", "the servers could not be listed: ", "HTTP 406: "),
+    ("500", "/servers/detail", "the servers could not be listed: ", "500"),
+    ("hang", "/servers/detail", "the servers could not be listed: ", "timed out"),
+    ("rubbish", "/servers/detail", "the servers could not be listed: ", "Expecting value"),
+    ("other json", "/servers/detail", "the servers could not be listed: ", "the answer has no list of servers."),
+    ("list", "/servers/detail", "the servers could not be listed: ", "the answer has no list of servers."),
+    ("number", "/servers/detail", "the servers could not be listed: ", "the answer has no list of servers."),
+    ("half a page", "/servers/detail", "the servers could not be listed: ", "line 1 column 1000"),
+    ("cut off", "/servers/detail", "the servers could not be listed: ", ""),
+    ("in circles", "/servers/detail", "the servers could not be listed: ", "the pages are a loop"),
+    ("no second page", "/servers/detail", "the servers could not be listed: ", "marker not found"),
+    ("rubbish", "/images", "the images could not be listed: ", "Expecting value"),
+    ("500", "/images", "the images could not be listed: ", "500"),
+    ("hang", "/images", "the images could not be listed: ", "timed out"),
 )
 
 
@@ -334,7 +334,7 @@ class TestTroubles:
         answer = ask("lab", None, request_seconds=0.5)
         assert time.monotonic() - start < 10
         assert (answer.instances, answer.images) == ({}, ())
-        assert answer.problem.startswith(what)
+        assert what in answer.problem
         assert reason in answer.problem
         assert "it is not certain which files are in use" in answer.problem
         assert "`openstack --os-cloud lab server list --all-projects --long`" in answer.problem
@@ -343,16 +343,16 @@ class TestTroubles:
         write_clouds(tmp_path, {"lab": apis.url}, region=None)
         apis.trouble, apis.troubled = "401", "/auth/tokens"
         problem = ask("lab", None).problem
-        assert problem.startswith("The APIs cannot be used: ")
+        assert "they cannot be used: " in problem
         assert "401" in problem
 
     def test_soft_deleted_servers_that_are_not_listed_are_a_problem(self, apis: Cloud) -> None:
         apis.servers["lab"] = [{**server("1"), "status": "ACTIVE"}, {"status": "SOFT_DELETED", "id": 7}]
-        assert "The list of servers has an entry without an id." in ask("lab", None).problem
+        assert "the list of servers has an entry without an id." in ask("lab", None).problem
 
     def test_last_entry_of_a_page_without_an_id_is_a_problem(self, apis: Cloud) -> None:
         apis.images["lab"][1]["id"] = None
-        assert "The images could not be listed: " in ask("lab", None).problem
+        assert "the images could not be listed: " in ask("lab", None).problem
 
     def test_time_limit_of_clouds_yaml_counts(self, apis: Cloud, tmp_path: Path) -> None:
         write_clouds(tmp_path, {"lab": apis.url}, api_timeout=0.5)
