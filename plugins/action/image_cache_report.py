@@ -83,11 +83,10 @@ def _screen(
     view: str, fleet: Mapping[str, Any], storages: Sequence[StorageDecision], outcomes: Sequence[HostOutcome]
 ) -> str:
     """Return what the view shows. Without one, a host that is alone gets its full page."""
-    if not storages:
-        return "There is no image cache to show: no host answered."
-    if view in ("", "fleet", "hosts") and (view or len(fleet["hosts"]) > 1):
+    if view in ("fleet", "hosts") or (not view and len(fleet["hosts"]) > 1):
         return fleet_screen(fleet, every_host=view == "hosts")
     found = {outcome.answer.name: outcome.answer.image_cache or {} for outcome in outcomes}
     described = {storage["pruner"]: storage for storage in fleet["storages"]}
     shown = ((found[storage.pruner], described[storage.pruner]) for storage in storages)
-    return fleet_pages(fleet["problems"], shown, every_file=view == "files")
+    pages = fleet_pages(fleet["problems"], shown, every_file=view == "files")
+    return pages or "There is no image cache to show: no host answered."

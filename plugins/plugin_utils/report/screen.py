@@ -130,6 +130,7 @@ def _rows_of_storages(fleet: Mapping[str, Any]) -> Iterator[_Row]:
         others = len(storage["hosts"]) - 1
         notes = [f"and {others} more"] if others > 0 else []
         notes += ["refused"] if storage["state"] == "refused" else []
+        notes += ["no cache"] if storage["id"] is None else []
         yield _row(str(storage["pruner"]), storage, fleet, ", ".join(notes))
 
 
