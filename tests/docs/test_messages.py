@@ -15,7 +15,11 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import AS_ROOT, reason_and_remedy
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import (
+    AS_ROOT,
+    AS_WHOLE_ROOT,
+    reason_and_remedy,
+)
 from ansible_collections.stackops.nova.tests.support.remedies import VARYING, has_remedy
 
 ROOT = Path(__file__).parents[2]
@@ -54,10 +58,12 @@ def template(node: ast.AST, constants: Mapping[str, str]) -> str | None:
 
 
 def inserted(part: ast.expr, constants: Mapping[str, str]) -> str:
-    """What is known of it beforehand: a text with a name, or how the reason of a refused system call ends."""
+    """What is known of it beforehand: a text with a name, how the reason of a refused system call ends, or `become`."""
     expression = slot(part)
     if expression.startswith("reason_and_remedy("):
         return reason_and_remedy(OSError(errno.EIO, VARYING))
+    if expression == "remedy_for_rights()":
+        return AS_ROOT
     return constants.get(expression, VARYING)
 
 
@@ -80,7 +86,7 @@ def pieces_of(module: ast.Module) -> Iterator[str]:
     constants = constants_of(module)
     whole = [node for node in ast.walk(module) if isinstance(node, ast.JoinedStr)]
     names = {slot(part) for node in whole for part in node.values}
-    yield from (AS_ROOT, *(constants[name] for name in names & constants.keys()))
+    yield from (AS_ROOT, AS_WHOLE_ROOT, *(constants[name] for name in names & constants.keys()))
     for node in ast.walk(module):
         if isinstance(node, ast.JoinedStr):
             for part in node.values:

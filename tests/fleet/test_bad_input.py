@@ -23,7 +23,7 @@ USED = names("image-a", "image-b")
 # A variable, an invalid value, and what the message has to say.
 INVALID = (
     ("image_cache_keep_flies", ["x"], "has no variable image_cache_keep_flies"),
-    ("image_cache_instances_paht", "/somewhere", "a variable of your own"),
+    ("image_cache_instances_paht", "/somewhere", "If the variable is your own, registered"),
     ("image_cache_keep_images", None, "image_cache_keep_images is null"),
     ("image_cache_keep_files", {"a": 1}, "image_cache_keep_files is {'a': 1} and must be a list"),
     ("image_cache_instance_source", "nova", "image_cache_instance_source"),

@@ -102,7 +102,7 @@ def test_answer_that_is_incomplete_keeps_every_file_and_fails_each_host(compute:
     apis.trouble, apis.troubled = "no second page", "/servers/detail"
     run = compute.prune_by_api()
     assert (run.failed, run.changed, compute.contents()) == ({"vm", "other"}, set(), before), run.output
-    assert all("The servers could not be listed" in message for message in run.messages.values())
+    assert all("files are in use: the servers could not be listed" in message for message in run.messages.values())
     audit = compute.audit(**SOURCE)
     assert audit.status != 0
     assert len([host for host, message in audit.messages.items() if "could not be listed" in message]) == 1

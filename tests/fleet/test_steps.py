@@ -23,7 +23,7 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
-TASKS = ["Walk", LOOK, DECIDE, PRUNE, REPORT]
+TASKS = [LOOK, DECIDE, PRUNE, REPORT]
 
 
 def run_in_steps(fleet: ComputeFleet, refused: str) -> Run:

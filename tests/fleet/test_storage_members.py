@@ -63,7 +63,7 @@ def test_slice_of_a_storage_group_is_refused_by_the_number_of_members(fleet: Com
     fleet.hosts["a"].update(image_cache_storage_members=2, image_cache_shared_storage=True)
     run = fleet.prune()
     assert (run.failed, run.changed, cached(shared)) == ({"a"}, {"c"}, ALL), run.output
-    assert "without job slicing" in run.messages["a"]
+    assert "without --limit or job slicing" in run.messages["a"]
 
 
 def test_member_that_is_declared_and_does_not_answer_is_refused(fleet: ComputeFleet, unregistered: CacheTree) -> None:

@@ -6,35 +6,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, Run, cached, names, role
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 ALL = names("image-a", "image-b", "unused-a", "unused-b")
 USED = names("image-a", "image-b")
 
+Prune = Callable[..., Run]
 
-def test_tag_of_the_role_does_all(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--tags", "image_cache")
+
+@pytest.fixture(params=["playbook", "role"])
+def prune(request: pytest.FixtureRequest, fleet: ComputeFleet) -> Prune:
+    """Prunes with the playbook, which imports the role's tasks, or with the role, which includes them."""
+    return fleet.prune if request.param == "playbook" else partial(fleet.play, {"tasks": [role("prune")]})
+
+
+def test_tag_of_the_role_does_all(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--tags", "image_cache")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output
     assert run.shown == {"a (and 1 more)", "c"}
 
 
-def test_tag_of_the_audit_looks_and_shows_nothing(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--tags", "image_cache_audit")
+def test_tag_of_the_audit_looks_and_shows_nothing(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--tags", "image_cache_audit")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert "IMAGE CACHE" not in run.output
 
 
-def test_tags_of_audit_and_report_show_and_remove_nothing(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--tags", "image_cache_audit,image_cache_report")
+def test_tags_of_audit_and_report_show_and_remove_nothing(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--tags", "image_cache_audit,image_cache_report")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert run.shown == {"a (and 1 more)", "c"}
 
 
-def test_tags_of_audit_and_prune_are_as_careful_as_no_tag(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--tags", "image_cache_audit,image_cache_prune")
+def test_tags_of_audit_and_prune_are_as_careful_as_no_tag(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--tags", "image_cache_audit,image_cache_prune")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output
     assert "IMAGE CACHE" not in run.output
 
@@ -45,37 +56,39 @@ def test_tags_of_audit_and_prune_are_as_careful_as_no_tag(fleet: ComputeFleet, s
     ids=["prune alone", "without audit"],
 )
 def test_prune_without_an_audit_fails_and_names_the_tag(
-    fleet: ComputeFleet, shared: CacheTree, arguments: tuple[str, str]
+    fleet: ComputeFleet, shared: CacheTree, prune: Prune, arguments: tuple[str, str]
 ) -> None:
-    run = fleet.prune(*arguments)
+    run = prune(*arguments)
     assert (run.status != 0, cached(shared), len(fleet.cached("c"))) == (True, ALL, 2), run.output
     assert "image_cache_audit" in run.messages["a"]
 
 
-def test_report_without_an_audit_fails_and_names_the_tag(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--tags", "image_cache_report")
+def test_report_without_an_audit_fails_and_names_the_tag(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--tags", "image_cache_report")
     assert (run.status != 0, cached(shared)) == (True, ALL), run.output
     assert "image_cache_audit" in "".join(run.messages.values())
 
 
-def test_skipped_prune_removes_nothing_and_shows_all(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--skip-tags", "image_cache_prune")
+def test_skipped_prune_removes_nothing_and_shows_all(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--skip-tags", "image_cache_prune")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert run.shown == {"a (and 1 more)", "c"}
 
 
-def test_skipped_report_prunes_all_the_same_and_fails_who_is_refused(fleet: ComputeFleet, shared: CacheTree) -> None:
+def test_skipped_report_prunes_all_the_same_and_fails_who_is_refused(
+    fleet: ComputeFleet, shared: CacheTree, prune: Prune
+) -> None:
     fleet.hosts["b"]["image_cache_prune"] = False
-    run = fleet.prune("--skip-tags", "image_cache_report")
+    run = prune("--skip-tags", "image_cache_report")
     assert (run.failed, run.changed, cached(shared)) == ({"a"}, {"c"}, ALL), run.output
 
 
 @pytest.mark.parametrize("task", ["Prune the image cache", "Report on the image cache"])
-def test_start_at_a_task_behind_the_look_is_no_green_play(fleet: ComputeFleet, shared: CacheTree, task: str) -> None:
-    run = fleet.prune("--start-at-task", task)
+def test_start_at_a_task_behind_the_look_is_no_green_play(shared: CacheTree, prune: Prune, task: str) -> None:
+    run = prune("--start-at-task", task)
     assert (run.status != 0, run.changed, cached(shared)) == (True, set(), ALL), run.output
 
 
-def test_start_at_the_look_does_all(fleet: ComputeFleet, shared: CacheTree) -> None:
-    run = fleet.prune("--start-at-task", "Look at the image cache")
+def test_start_at_the_look_does_all(shared: CacheTree, prune: Prune) -> None:
+    run = prune("--start-at-task", "Look at the image cache")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output

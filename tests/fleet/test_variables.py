@@ -92,7 +92,7 @@ def test_registered_variable_with_our_prefix_is_refused_as_one_of_the_users_own(
     task = {"name": "Mine", "ansible.builtin.command": "true", "register": "image_cache_mine"}
     run = fleet.play({"tasks": [task, role("prune")]})
     assert (run.failed, len(fleet.cached("a"))) == ({"a"}, 2), run.output
-    assert "a variable of your own, registered or set elsewhere" in run.messages["a"]
+    assert "If the variable is your own, registered or set elsewhere" in run.messages["a"]
 
 
 def test_lines_of_the_table_fit_a_terminal(fleet: ComputeFleet, shared: CacheTree) -> None:

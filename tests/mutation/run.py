@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mut
 CORE = Path("plugins/module_utils/image_cache")
 FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
-    **dict.fromkeys(("plan", "disks", "apply"), CORE),
+    **dict.fromkeys(("plan", "backing_chain", "apply"), CORE),
     **dict.fromkeys(("decision", "limit", "refusals", "storages"), FLEET),
 }
 OPTIONS = "-qx -p no:cacheprovider -p _hypothesis_pytestplugin -m 'not hypothesis'"

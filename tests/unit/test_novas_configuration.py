@@ -223,7 +223,7 @@ class TestInstancesPathThatIsNotOnTheHost:
             host.audit(instances_path=None, config_file=[str(conf)])
 
     def test_message_names_the_option_that_was_given(self, host: Host) -> None:
-        with pytest.raises(ImageCacheError, match="The option instances_path names it"):
+        with pytest.raises(ImageCacheError, match=r"is not a directory: the option instances_path names it\. Set "):
             host.audit(instances_path="/no/such")
 
     def test_message_names_the_options_that_were_not_given(self, host: Host) -> None:

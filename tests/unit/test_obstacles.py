@@ -107,7 +107,10 @@ class TestAttributes:
             result = pruned(unused)
         assert result.error is None
         assert kept(result) == {BASE: "unremovable"}
-        assert "Their lock files in" in result.facts["unremovable"][0]
+        assert result.facts["unremovable"][0].endswith(
+            f"Their lock files in {unused.locks_path} have the attribute immutable or append-only, or may not be "
+            "written by this user. Remove it (chattr -i -a)."
+        )
 
     def test_overlay_with_attribute_keeps_its_base(self, host: Host, flag: str) -> None:
         host.base(OTHER_BASE, age=OLD)
@@ -179,7 +182,7 @@ class TestReadOnlyMount:
 
         result = with_own_mounts(prune)
         assert kept(result) == dict.fromkeys([FIRST, BASE, LAST], "unremovable")
-        assert f"nova's locks in {unused.locks_path} are on a read-only mount" in str(result.error)
+        assert f"nova's lock directory {unused.locks_path} is on a read-only mount" in str(result.error)
 
 
 def fill_blocks(directory: Path) -> None:
@@ -341,6 +344,7 @@ class TestRights:
         os.chown(nobodys.locks_path / f"nova-{BASE}", 0, 0)
         result = as_nobody(lambda: pruned(nobodys))
         assert kept(result) == {BASE: "unremovable"}
+        assert result.facts["unremovable"][0].endswith("Remove it (chattr -i -a), or run as root (become: true).")
 
     def test_locks_directory_of_another_user_keeps_files_without_lock_file(self, nobodys: Host) -> None:
         (nobodys.locks_path / f"nova-{BASE}").unlink()

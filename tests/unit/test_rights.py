@@ -87,7 +87,7 @@ class TestWhoCanDoWhat:
         assert any("open files of" in warning for warning in result.warnings)
         # What libvirt took over only root can mark as used.
         [unmarked] = [warning for warning in warnings(result) if "time of last use could not be set" in warning]
-        assert f"such as {BASE}: Permission denied. {REMEDY}" in unmarked
+        assert f"The first is {BASE}: Permission denied. {REMEDY}" in unmarked
 
     def test_what_nova_writes_is_novas(self, nova_host: Host) -> None:
         as_user(NOVA, lambda: nova_host.prune(checksum_base_images=True, shared_storage=True))
@@ -177,7 +177,7 @@ class TestWhoCanDoWhat:
         nova_host.instances_path.chmod(0o755)
         result: PruneResult = as_user(NOBODY, lambda: nova_host.prune(check_mode=check_mode))
         assert result.done["removed"] == []
-        assert f"this user may not make that directory. {REMEDY}" in str(result.error)
+        assert f"this user may not make it. {REMEDY}" in str(result.error)
 
     def test_lock_that_may_not_be_taken_says_what_to_do(self, nova_host: Host) -> None:
         """The dry run knew nothing of it: the rights changed since."""

@@ -13,7 +13,7 @@ import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .disk_references import DiskUse, backing_file_resolver
-from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
+from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
 from .files import FILE_FLAGS
 from .locks import Lock, acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
@@ -125,9 +125,9 @@ class RemovalContext(NamedTuple):
 def _obstacle(settings: Settings) -> str | None:
     """Say what stands in the way of any removal, as far as can be told without trying."""
     if not os.access(settings.cache_path, os.W_OK | os.X_OK):
-        return f"{printable(settings.cache_path)} may not be written by this user. {AS_ROOT}"
+        return f"{printable(settings.cache_path)} may not be written by this user. {remedy_for_rights()}"
     if not os.path.lexists(settings.locks_path) and not can_create_owned_by_nova(settings.instances_path):
-        return f"{_lock_directory(settings)} does not exist, and this user may not make it. {AS_ROOT}"
+        return f"{_lock_directory(settings)} does not exist, and this user may not make it. {remedy_for_rights()}"
     return None
 
 
@@ -180,7 +180,8 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
         use, built_on_it = _look_again(place) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
-                error = f"it was kept because it is no longer certain which files are in use: {use.problems[0]}"
+                problem = use.problems[0].rstrip(".")  # what quotes the reason ends the sentence
+                error = f"it was kept because it is no longer certain which files are in use: {problem}"
                 tally.failed.append(Failure(file.name, error))
                 continue
             try:

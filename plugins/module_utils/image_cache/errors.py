@@ -9,9 +9,18 @@ from __future__ import annotations
 import errno
 import os
 
-__all__ = ["AS_ROOT", "ImageCacheError", "reason_and_remedy", "reason_of"]
+__all__ = [
+    "AS_ROOT",
+    "AS_WHOLE_ROOT",
+    "ImageCacheError",
+    "or_as_root",
+    "reason_and_remedy",
+    "reason_of",
+    "remedy_for_rights",
+]
 
 AS_ROOT = "Run as root (become: true)"
+AS_WHOLE_ROOT = "Check the NFS export (root_squash) and root's capabilities (/proc/self/status)"
 _NAMED_WRONGLY = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENOENT, errno.ENOTDIR, errno.ENXIO)
 
 
@@ -39,10 +48,7 @@ def reason_and_remedy(exc: OSError) -> str:
     :return: the end of a sentence, and one more sentence without the last full stop.
     """
     if isinstance(exc, PermissionError):
-        is_root = os.geteuid() == 0
-        remedy = (
-            "Check the NFS export (root_squash) and root's capabilities (/proc/self/status)" if is_root else AS_ROOT
-        )
+        remedy = remedy_for_rights()
     elif exc.errno in (errno.ENOSPC, errno.EDQUOT):
         remedy = "Free some space (df) or inodes (df -i) on that file system"
     elif exc.errno == errno.EROFS:
@@ -52,3 +58,19 @@ def reason_and_remedy(exc: OSError) -> str:
     else:
         remedy = "Check the storage and the kernel's log (dmesg)"
     return f"{exc.strerror or exc}. {remedy}"
+
+
+def remedy_for_rights() -> str:
+    """Say what gives this user the rights that are missing: root is not told to be root.
+
+    :return: a sentence without the full stop.
+    """
+    return AS_WHOLE_ROOT if os.geteuid() == 0 else AS_ROOT
+
+
+def or_as_root() -> str:
+    """Continue a remedy: another user than root may lack rights instead.
+
+    :return: the end of a sentence without the full stop, empty for root.
+    """
+    return "" if os.geteuid() == 0 else f", or {AS_ROOT[0].lower()}{AS_ROOT[1:]}"

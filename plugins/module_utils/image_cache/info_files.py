@@ -19,7 +19,7 @@ import stat
 from contextlib import contextmanager, suppress
 from typing import Any, Iterator, Mapping, NamedTuple
 
-from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
+from .errors import AS_ROOT, ImageCacheError, reason_and_remedy, remedy_for_rights
 from .files import DIRECTORY_FLAGS, FILE_FLAGS, read_small_file
 from .inode_flags import is_protected_by_flags
 from .locks import acquire, release
@@ -276,7 +276,7 @@ def _why_fixed(path: str, directory: int) -> str:
     if is_protected_by_flags(directory):
         return _flagged(folder)
     if not os.access(".", os.W_OK | os.X_OK, dir_fd=directory):
-        return f"{folder} may not be written by this user. {AS_ROOT}"
+        return f"{folder} may not be written by this user. {remedy_for_rights()}"
     try:
         # Attributes can be read of a regular file's descriptor only.
         old = os.stat(name, dir_fd=directory, follow_symlinks=False)

@@ -11,7 +11,7 @@ import stat
 from types import MappingProxyType
 from typing import Mapping, NamedTuple
 
-from .errors import AS_ROOT, reason_and_remedy
+from .errors import AS_ROOT, reason_and_remedy, remedy_for_rights
 from .inode_flags import is_protected_by_flags
 from .text import printable, some_names
 
@@ -70,7 +70,7 @@ def why_nothing_can_be_removed(directory: int, path: str, locks_path: str) -> st
             f"Remove it with chattr -i -a {printable(path)}."
         )
     if not os.access(path, os.W_OK | os.X_OK):
-        return f"{printable(path)} may not be written by this user. {AS_ROOT}."
+        return f"{printable(path)} may not be written by this user. {remedy_for_rights()}."
     try:
         if os.statvfs(locks_path).f_flag & os.ST_RDONLY:
             return (
@@ -103,7 +103,7 @@ def why_locks_cannot_be_made(
         )
         return reason, None
     if locks is not None and not can_create_owned_by_nova(locks_path):
-        reason = f"They have no lock file, and this user may make none in {path} for nova. {AS_ROOT}."
+        reason = f"They have no lock file, and this user may make none in {path} for nova. {remedy_for_rights()}."
         return reason, None
     where = locks_path if locks is not None else instances_path
     space = os.statvfs(where)

@@ -25,7 +25,7 @@ from .disk_references import (
     split_disks,
     stop_after_first_timeout,
 )
-from .errors import AS_ROOT, ImageCacheError, reason_and_remedy, reason_of
+from .errors import AS_ROOT, ImageCacheError, or_as_root, reason_and_remedy, reason_of
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .inode_flags import is_protected_by_flags
 from .locks import LockState, look_at_lock
@@ -475,7 +475,7 @@ def _why_unusable(state: LockState, path: str) -> str:
         )
     return (
         f"Their lock files in {printable(path)} have the attribute immutable or append-only, or may not be written by "
-        f"this user. Remove it (chattr -i -a), or run as root (become: true)."
+        f"this user. Remove it (chattr -i -a){or_as_root()}."
     )
 
 

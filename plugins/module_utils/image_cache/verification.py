@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .backing_chain import RunCommand
-from .errors import AS_ROOT, ImageCacheError, reason_and_remedy
+from .errors import AS_ROOT, ImageCacheError, or_as_root, reason_and_remedy, remedy_for_rights
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .info_files import (
     INFO_KINDS,
@@ -179,7 +179,7 @@ def _open_locks(settings: Settings, may_save: bool, is_dry_run: bool) -> tuple[i
     except OSError as exc:
         if not may_save and isinstance(exc, FileNotFoundError):
             if is_dry_run and not can_create_owned_by_nova(settings.instances_path):
-                return None, f"{locks} cannot be made by this user. {AS_ROOT}"
+                return None, f"{locks} cannot be made by this user. {remedy_for_rights()}"
             return None, ""
         return None, f"{locks} cannot be used: {reason_and_remedy(exc)}"
 
@@ -301,7 +301,7 @@ def _why_not_taken(file: CacheFile, context: VerificationContext) -> str:
             if state.is_held:
                 return held_lock(lock_file)
             if state.is_unusable:
-                return f"its lock {lock_file} cannot be used. Look at it (ls -l, lsattr), or {AS_ROOT.lower()}"
+                return f"its lock {lock_file} cannot be used. Look at it (ls -l, lsattr){or_as_root()}"
     return ""
 
 

@@ -233,7 +233,10 @@ class TestAct:
 
     def test_host_that_was_kept_from_being_pruned_reports_it(self) -> None:
         result = Host().act(None, {"options": FleetOptions(opted_out=True).to_plain()})
-        assert result["msg"] == "It was only looked at: image_cache_prune is false for this host in the inventory."
+        assert result["msg"] == (
+            "It was only looked at: image_cache_prune is false for this host in the inventory. For a prune, remove "
+            "image_cache_prune there."
+        )
 
     @pytest.mark.parametrize("look", [None, "skipped", {"walk": "of an earlier run"}, {}])
     def test_host_without_a_look_of_this_run_is_not_pruned(self, look: Any) -> None:

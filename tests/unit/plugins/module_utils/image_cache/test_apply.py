@@ -233,7 +233,10 @@ class TestAFailure:
         lock.symlink_to("elsewhere")
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, LAST]
-        assert failed(outcome) == {BASE: f"nova's lock {lock} could not be taken: Too many levels of symbolic links"}
+        assert failed(outcome) == {
+            BASE: f"nova's lock {lock} could not be taken: Too many levels of symbolic links. "
+            "Look at what is there (ls -ld)"
+        }
         assert three.cached() == [BASE]
 
     @needs_root
@@ -267,7 +270,9 @@ class TestAFailure:
         plan, settings = three.plan()
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, BASE, LAST]
-        assert failed(outcome) == {BASE: "it was removed, but its info file was not: Is a directory"}
+        assert failed(outcome) == {
+            BASE: "it was removed, but its info file was not: Is a directory. Look at what is there (ls -ld)"
+        }
 
     @needs_root
     def test_a_lock_file_that_cannot_be_removed_does_not_hide_that_its_file_was(self, public_host: Host) -> None:
@@ -288,7 +293,7 @@ class TestAFailure:
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert set(failed(outcome).values()) == {
-            f"nova's locks in {three.locks_path} cannot be used, and nothing is removed without them: Not a directory"
+            f"nova's lock directory {three.locks_path} cannot be used: Not a directory. Look at what is there (ls -ld)"
         }
         assert three.cached() == [FIRST, BASE, LAST]
 
@@ -299,7 +304,7 @@ class TestAFailure:
             (False, 0o755, "_base may not be written by this user. Run as root (become: true)"),
             (True, 0o755, "_base may not be written by this user. Run as root (become: true)"),
             (True, 0o766, "_base may not be written by this user. Run as root (become: true)"),
-            (False, 0o777, "this user may not make that directory. Run as root (become: true)"),
+            (False, 0o777, "does not exist, and this user may not make it. Run as root (become: true)"),
         ],
     )
     def test_a_rehearsal_foresees_what_the_user_may_not_do(
@@ -324,7 +329,9 @@ class TestAFailure:
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: dry_run(plan, settings))
-        assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
+        assert failed(rehearsal)[BASE].endswith(
+            "does not exist, and this user may not make it. Run as root (become: true)"
+        )
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         os.chown(public_host.instances_path, NOBODY, NOBODY)
         public_host.instances_path.chmod(0o555)
@@ -346,7 +353,9 @@ class TestAFailure:
         os.chown(public_host.cache_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
         rehearsal = as_nobody(lambda: dry_run(plan, settings))
-        assert failed(rehearsal)[BASE].endswith("this user may not make that directory. Run as root (become: true)")
+        assert failed(rehearsal)[BASE].endswith(
+            "does not exist, and this user may not make it. Run as root (become: true)"
+        )
         assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert not public_host.locks_path.exists()
 
@@ -468,7 +477,10 @@ class TestFilesInUse:
         public_host.instance(UUID, {"disk": BASE, "disk.swap": LAST})
         plan, settings = public_host.plan()
         [warning] = as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)).warnings
-        assert f"2 files in use, such as {plan.verdicts[0].file.name}: Permission denied." in warning
+        assert warning == (
+            "The time of last use could not be set on 2 files in use. Their age counts from an earlier use. "
+            f"The first is {plan.verdicts[0].file.name}: Permission denied. Run as root (become: true)."
+        )
 
     def test_without_a_removal_no_lock_is_touched(self, host: Host) -> None:
         host.base(BASE)
@@ -564,7 +576,7 @@ class TestWhatDisksHaveComeToNeed:
     def test_of_several_problems_the_first_is_told(self, three: Host) -> None:
         plan, settings = three.plan()
         outcome = apply_plan(plan, settings, False, lambda: nothing_new()._replace(problems=["One.", "Another."]))
-        error = "it was kept, because it is no longer certain which files are in use: One."
+        error = "it was kept because it is no longer certain which files are in use: One"
         assert failed(outcome) == dict.fromkeys([FIRST, BASE, LAST], error)
 
     def test_all_stays_where_the_disks_cannot_be_read_again(self, three: Host) -> None:
@@ -575,7 +587,7 @@ class TestWhatDisksHaveComeToNeed:
         outcome = apply_plan(plan, settings, False, fails)
         assert failed(outcome) == dict.fromkeys(
             [FIRST, BASE, LAST],
-            "it was kept, because it is no longer certain which files are in use: A process ended early.",
+            "it was kept because it is no longer certain which files are in use: A process ended early",
         )
         assert three.cached() == [FIRST, BASE, LAST]
 

@@ -13,8 +13,11 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import (
     AS_ROOT,
+    AS_WHOLE_ROOT,
+    or_as_root,
     reason_and_remedy,
     reason_of,
+    remedy_for_rights,
 )
 from ansible_collections.stackops.nova.tests.support.processes import as_nobody, needs_root
 from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
@@ -50,6 +53,18 @@ def test_each_reason_of_the_kernel_can_have_a_remedy(number: int) -> None:
 @needs_root
 def test_user_without_rights_is_told_to_be_root() -> None:
     assert as_nobody(lambda: reason_and_remedy(PermissionError(errno.EACCES, "No"))) == f"No. {AS_ROOT}"
+
+
+@needs_root
+def test_root_without_rights_is_told_to_look_why() -> None:
+    assert reason_and_remedy(PermissionError(errno.EACCES, "No")) == f"No. {AS_WHOLE_ROOT}"
+
+
+@needs_root
+def test_remedy_for_rights_fits_the_user() -> None:
+    assert [remedy_for_rights(), as_nobody(remedy_for_rights)] == [AS_WHOLE_ROOT, AS_ROOT]
+    assert [or_as_root(), as_nobody(or_as_root)] == ["", ", or run as root (become: true)"]
+    assert all(has_remedy(f"It was refused. {remedy}.") for remedy in (AS_ROOT, AS_WHOLE_ROOT))
 
 
 def test_error_without_a_number_says_what_it_says() -> None:

@@ -352,7 +352,7 @@ class TestLocking:
     def test_but_not_for_ever(self, facts: Facts) -> None:
         with nova_compute() as nova:
             nova.take(f"info-{NAME}", facts.locks_path)
-            with pytest.raises(ImageCacheError, match=f"keeps the lock nova-info-{NAME}"):
+            with pytest.raises(ImageCacheError, match=f"another process holds the lock nova-info-{NAME}"):
                 facts.save(sha1=SHA1)
         assert facts.names() == []
 
@@ -444,7 +444,10 @@ class TestNoRoom:
                 return str(error.value), facts.content()
 
         error, content = with_own_mounts(save)
-        assert error == f"its lock nova-info-{NAME} cannot be used: Read-only file system"
+        assert error == (
+            f"its lock nova-info-{NAME} cannot be used: Read-only file system. "
+            "Mount the file system for writing (mount -o remount,rw)"
+        )
         assert content == {"sha1": "old"}
 
 

@@ -285,8 +285,10 @@ class TestCollect:
         instances = build_inventory([PLAIN, {"name": NAME}, 7], [], None, "vm")
         assert instances.all == (UNDERSTOOD,)
         assert instances.problems == (
-            "instances[1] cannot be understood: it has neither a uuid nor an id.",
-            "instances[2] cannot be understood: it is not a dictionary.",
+            "instances[1] cannot be understood: it has neither a uuid nor an id. Correct instances[1], or take the "
+            "record from the Compute API again.",
+            "instances[2] cannot be understood: it is not a dictionary. Correct instances[2], or take the record from "
+            "the Compute API again.",
         )
 
 

@@ -79,7 +79,10 @@ class TestWhyNothingCanBeRemoved:
             mounted_read_only(host.cache_path)
             return why_nothing(host)
 
-        assert with_own_mounts(ask).startswith(f"{host.cache_path} is on a read-only mount. Mount it for writing")
+        assert with_own_mounts(ask) == (
+            f"{host.cache_path} is on a read-only mount. Look at the kernel's log (dmesg), then mount it for writing "
+            "(mount -o remount,rw)."
+        )
 
     @needs_root
     def test_read_only_mount_of_locks_is_named(self, host: Host) -> None:
@@ -87,7 +90,10 @@ class TestWhyNothingCanBeRemoved:
             mounted_read_only(host.locks_path)
             return why_nothing(host)
 
-        assert with_own_mounts(ask).startswith(f"nova's locks in {host.locks_path} are on a read-only mount")
+        assert with_own_mounts(ask) == (
+            f"nova's lock directory {host.locks_path} is on a read-only mount, and nothing is removed without locks. "
+            "Mount it for writing (mount -o remount,rw)."
+        )
 
     @pytest.mark.usefixtures("attributes")
     @pytest.mark.parametrize("flag", ["i", "a"])
@@ -107,6 +113,14 @@ class TestWhyNothingCanBeRemoved:
         assert why_nothing(public_host) == ""  # for root
         reason = as_nobody(lambda: why_nothing(public_host))
         assert reason == f"{public_host.cache_path} may not be written by this user. Run as root (become: true)."
+
+    @needs_root
+    def test_root_without_rights_is_not_asked_for_root(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(os, "access", lambda *_path_and_mode: False)
+        assert why_nothing(host) == (
+            f"{host.cache_path} may not be written by this user. "
+            "Check the NFS export (root_squash) and root's capabilities (/proc/self/status)."
+        )
 
     def test_locks_directory_that_cannot_be_reached_is_named(self, host: Host) -> None:
         host.locks_path.rmdir()

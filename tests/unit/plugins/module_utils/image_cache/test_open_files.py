@@ -176,7 +176,7 @@ class TestFindOpenFiles:
         assert found == OpenFiles(set(), 1)
 
     def test_without_the_processes_nobody_knows(self, tmp_path: Path, base: Path) -> None:
-        with pytest.raises(ImageCacheError, match="nobody knows who has a file open"):
+        with pytest.raises(ImageCacheError, match="it is not certain which files are open"):
             find_open_files(inodes(base), proc=str(tmp_path / "proc"))
 
 

@@ -353,11 +353,11 @@ STOPS_EVERYTHING = {
         DOMAIN,
     ),
     "a domain XML of two megabytes": BadInput(in_the_domain("<domain>" + " " * (2 << 20)), DOMAIN, "bytes"),
-    "a domain XML full of entities": BadInput(in_the_domain(laughs()), DOMAIN, "document type"),
+    "a domain XML full of entities": BadInput(in_the_domain(laughs()), DOMAIN, "it contains a DOCTYPE"),
     "a domain XML that reads a file": BadInput(
         in_the_domain('<!DOCTYPE domain [<!ENTITY x SYSTEM "file:///etc/passwd">]><domain>&x;</domain>'),
         DOMAIN,
-        "document type",
+        "it contains a DOCTYPE",
     ),
     "a domain XML without a uuid": BadInput(in_the_domain("<domain><name>a</name></domain>"), DOMAIN, "uuid"),
     "a FIFO for a domain XML": BadInput(lambda host: os.mkfifo(host.libvirt_path / DOMAIN), DOMAIN),

@@ -479,4 +479,6 @@ class TestWarnings:
         notes = tuple(f"Note {number}." for number in range(30))
         sentences = self.warn(HOST._replace(missing={}, warnings=notes))
         assert sentences[:10] == list(notes[:10])
-        assert sentences[10:] == ["20 more warnings were left out."]
+        assert sentences[10:] == [
+            "20 more warnings were left out. See unknown_use, unremovable and missing in the result."
+        ]

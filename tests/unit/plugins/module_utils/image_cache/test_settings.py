@@ -261,7 +261,7 @@ class TestInfoPattern:
         ],
     )
     def test_what_removes_an_info_file_never_removes_a_base_file(self, name: str) -> None:
-        with pytest.raises(ImageCacheError, match="cannot be taken for a cache or lock file"):
+        with pytest.raises(ImageCacheError, match="one file for each image, which is no cache or lock file"):
             settings(image_info_filename_pattern=f"$instances_path/$image_cache_subdirectory_name/{name}")
 
 

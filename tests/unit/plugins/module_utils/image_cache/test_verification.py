@@ -244,7 +244,7 @@ class TestLocks:
             nova.take(f"info-{BASE}", used.locks_path)
             result = prune(used)
         assert checksum(result) == "ok"
-        assert f"keeps the lock nova-info-{BASE}" in warnings(result)[0]
+        assert f"another process holds the lock nova-info-{BASE}. Look for" in warnings(result)[0]
         assert info(used) == {"sha1": digest(used)}
 
     def test_an_info_file_that_nova_is_half_through_with_is_not_taken_for_damaged(self, used: Host) -> None:
@@ -604,6 +604,19 @@ class TestFirstChecksum:
         [warning] = warnings(as_user(NOBODY, lambda: prune(public_host, check_mode=True)))
         assert str(getattr(public_host, directory)) in warning
         assert warning.endswith("Run as root (become: true).")
+
+    @needs_root
+    @pytest.mark.parametrize(("user", "more"), [(0, ""), (NOBODY, ", or run as root (become: true)")])
+    def test_dry_run_says_what_to_do_with_a_lock_that_cannot_be_used(
+        self, public_host: Host, user: int, more: str
+    ) -> None:
+        [name] = TestBudget().names(public_host, 1, size=1000)
+        for path in (public_host.cache_path, public_host.locks_path):
+            os.chown(path, user, user)
+        lock = f"nova-info-{name}"
+        os.mkfifo(public_host.locks_path / lock)
+        [warning] = warnings(as_user(user, lambda: prune(public_host, check_mode=True)))
+        assert warning.endswith(f"its lock {lock} cannot be used. Look at it (ls -l, lsattr){more}.")
 
     @needs_root
     @pytest.mark.parametrize("user", [0, NOBODY])

@@ -95,7 +95,7 @@ class TestStates:
             (
                 {},
                 AnswerState.FAILED,
-                "The module ended without a result. Look for a full disk or memory there.",
+                "The module ended without a result. Look for a full disk (df) or memory (free, dmesg) on the host.",
             ),
             ({"skipped": True, "image_cache": None}, AnswerState.FAILED, "The module ended without a result. Look "),
         ],
@@ -121,8 +121,8 @@ class TestStates:
             AnswerState.FAILED,
             OPTIONS,
             None,
-            "Its answer cannot be understood: image_cache is not a dictionary. See whether something replaces Python "
-            "or its output there.",
+            "Its answer cannot be understood: image_cache is not a dictionary. See what replaces Python or its output "
+            "on a.",
         )
 
     @pytest.mark.parametrize("result", [{}, {"image_cache": found()}, {"image_cache": 5}])

@@ -133,10 +133,10 @@ class TestProblems:
 
     def test_problem_names_cloud_region_and_commands(self) -> None:
         assert interpret([{}], [], [], "my lab", "two").problem == (
-            "the list of servers has an entry without an id. Without the APIs of my lab, region two, it is not certain "
-            "which files are in use. On the controller, `openstack --os-cloud 'my lab' --os-region-name two server "
-            "list --all-projects --long` and `openstack --os-cloud 'my lab' --os-region-name two image list` must work "
-            "with administrator's rights."
+            "Without the APIs of my lab, region two, it is not certain which files are in use: the list of servers has "
+            "an entry without an id. Make `openstack --os-cloud 'my lab' --os-region-name two server list "
+            "--all-projects --long` and `openstack --os-cloud 'my lab' --os-region-name two image list` work on the "
+            "controller, with administrator's rights."
         )
         assert "`openstack image list`" in interpret([{}], [], []).problem
         assert "the default cloud" in interpret([{}], [], []).problem

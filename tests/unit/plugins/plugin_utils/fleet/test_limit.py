@@ -43,8 +43,8 @@ def test_share_up_to_the_limit_is_allowed(limit: float) -> None:
 def test_share_beyond_the_limit_is_refused_with_figures(limit: float, shown: str) -> None:
     assert limit_exceeded([FULL, HALF], [FULL, HALF], limit) == (
         "Nothing was removed: 30.0 of 100.0 GiB (30 %) in the caches of the fleet could be removed, which is more than "
-        f"image_cache_fleet_max_removal_percent ({shown}). If this is expected, raise the limit. Otherwise the list of "
-        "instances is probably incomplete."
+        f"image_cache_fleet_max_removal_percent ({shown}). If this is expected, raise "
+        "image_cache_fleet_max_removal_percent. Otherwise the list of instances is probably incomplete."
     )
 
 

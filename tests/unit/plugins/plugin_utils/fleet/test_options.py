@@ -214,7 +214,7 @@ class TestFleet:
         "value", [-0.1, 100.1, True, False, "nan", float("nan"), "inf", [], {}, "", "x", 10**400, "{{ x }}"]
     )
     def test_percent_that_is_no_number_from_0_to_100_is_refused(self, value: Any) -> None:
-        with pytest.raises(OptionsError, match="which is no number of percent"):
+        with pytest.raises(OptionsError, match="which is not a number of percent"):
             read_percent(value)
 
     @pytest.mark.parametrize(
@@ -225,7 +225,7 @@ class TestFleet:
 
     @pytest.mark.parametrize("value", ["perhaps", 5, [], {}, None])
     def test_value_that_is_neither_true_nor_false_is_refused(self, value: Any) -> None:
-        with pytest.raises(OptionsError, match=r"^x is .*, which is neither true nor false\. Set one of these\.$"):
+        with pytest.raises(OptionsError, match=r"^x is .*, which is neither true nor false\. Set x to one of these\.$"):
             read_bool("x", value)
 
 
@@ -277,33 +277,41 @@ class TestRefusals:
             (
                 {"max_removal": 3, "dry_run": True},
                 "The role image_cache has no variable image_cache_dry_run, image_cache_max_removal. A protection whose "
-                "name is misspelt protects nothing, so nothing was looked at. Correct the name; if it is that of a "
-                "variable of your own, registered or set elsewhere, give it a name that does not begin with "
-                "image_cache_.",
+                "name is misspelt protects nothing, so nothing was looked at. Correct the name in the inventory or the "
+                "play. If the variable is your own, registered or set elsewhere, give it a name that does not begin "
+                "with image_cache_.",
             ),
             (
                 {"instance_source": "nova"},
-                "image_cache_instance_source is 'nova'. The role knows libvirt, openstack, provided. Set one of these.",
+                "image_cache_instance_source is 'nova', which the role does not know. Set it to one of libvirt, "
+                "openstack, provided.",
             ),
-            ({"instance_source": ["libvirt"]}, "image_cache_instance_source is ['libvirt']. The role knows"),
+            (
+                {"instance_source": ["libvirt"]},
+                "image_cache_instance_source is ['libvirt'], which the role does not know.",
+            ),
             (
                 {"storage_group": None, "max_removals": None},
-                "image_cache_max_removals, image_cache_storage_group are null. Set a value, or remove the variable.",
+                "image_cache_max_removals, image_cache_storage_group are null. Set a value, or remove "
+                "image_cache_max_removals, image_cache_storage_group.",
             ),
             ({"instances": None, "instance_source": "provided"}, "image_cache_instances is null. Set a value"),
             ({"instance_source": "provided"}, "image_cache_instance_source is provided, and no instances are given."),
             ({"storage_group": "shraing"}, "image_cache_storage_group is 'shraing'. The inventory has no such group."),
             ({"storage_group": ""}, "image_cache_storage_group is ''. The inventory has no such group."),
             ({"storage_group": ["sharing"]}, "image_cache_storage_group is list and must be text."),
-            ({"host": {"a": 1}}, "image_cache_host is dict and must be text. Set one text."),
+            ({"host": {"a": 1}}, "image_cache_host is dict and must be text. Set image_cache_host to one text."),
             ({"prune": "perhaps"}, "image_cache_prune is 'perhaps', which is neither true nor false."),
             ({"libvirt": 5}, "image_cache_libvirt is 5, which is neither true nor false."),
-            ({"max_removals": "many"}, "image_cache_max_removals is 'many', which is no number. Set a number."),
-            ({"max_removals": float("inf")}, "image_cache_max_removals is inf, which is no number."),
-            ({"max_used_space": "much"}, "image_cache_max_used_space is 'much', which is no number."),
-            ({"min_free_space": []}, "image_cache_min_free_space is [], which is no number."),
+            (
+                {"max_removals": "many"},
+                "image_cache_max_removals is 'many', which is not a number. Set image_cache_max_removals to a number.",
+            ),
+            ({"max_removals": float("inf")}, "image_cache_max_removals is inf, which is not a number."),
+            ({"max_used_space": "much"}, "image_cache_max_used_space is 'much', which is not a number."),
+            ({"min_free_space": []}, "image_cache_min_free_space is [], which is not a number."),
             ({"min_free_space": "9" * 400}, "image_cache_min_free_space is '999"),
-            ({"fleet_max_removal_percent": 101}, "image_cache_fleet_max_removal_percent is 101, which is no number"),
+            ({"fleet_max_removal_percent": 101}, "image_cache_fleet_max_removal_percent is 101, which is not a number"),
             ({"exempt_storage_users": 5}, "image_cache_exempt_storage_users is 5 and must be a list."),
         ],
     )

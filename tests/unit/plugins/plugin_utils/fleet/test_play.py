@@ -96,7 +96,9 @@ class TestVariables:
         assert play.set_variables(variables, lambda value: value) == {"image_cache_prune": None}
 
     def test_template_that_cannot_be_resolved_is_refused(self) -> None:
-        with pytest.raises(OptionsError, match=r"^image_cache_host cannot be resolved: .*Correct the template"):
+        with pytest.raises(
+            OptionsError, match=r"^image_cache_host cannot be resolved: .*Correct image_cache_host, or what it uses"
+        ):
             templated({"image_cache_host": "{{ 1 / 0 }}"})
 
     @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ class TestDeclaredMembers:
     def test_fewer_members_than_declared_are_refused(self, storage: str) -> None:
         assert reasons(answer("a", storage, options={"storage_members": 2})) == [
             "image_cache_storage_members says that 2 hosts share this storage, and 1 answered (a). Run the play on all "
-            "of them, without job slicing."
+            "of them, without --limit or job slicing."
         ]
 
     def test_more_members_than_declared_are_not_refused(self) -> None:
@@ -169,7 +169,7 @@ class TestDeclaredMembers:
         host = answer("a", NFS, options={"storage_members": ("c", "a", "b")})
         assert reasons(host, silent("b")) == [
             "image_cache_storage_members names b, c, which did not answer in this play. Run the play on all members, "
-            "without job slicing, or correct the variable."
+            "without --limit or job slicing, or correct image_cache_storage_members."
         ]
 
     def test_declared_members_of_another_storage_are_not_missed_on_a_local_disk(self) -> None:
@@ -230,7 +230,7 @@ class TestGroups:
         said = all_reasons(*grouped("a", "b", storage=None), answer("c"), groups={"disk": ["a", "x"]})
         sentence = (
             "image_cache_storage_group of b is disk, and the host is not in that group, so it is unclear which storage "
-            "it uses. Add it to the group, or remove the variable from it."
+            "it uses. Add b to that group of the inventory, or remove the variable."
         )
         assert sentence in said["a"]
         assert said["c"] == []
@@ -253,14 +253,14 @@ class TestGroups:
         for order in (hosts, hosts[::-1]):
             assert reasons(*order, groups={"disk": ["a", "b"]}) == [
                 "b was looked at without knowing that it shares its storage, because its image_cache_storage_group is "
-                "not set. Set it in the variables of the group."
+                "not set. Set image_cache_storage_group in the variables of the group."
             ]
 
     def test_host_where_the_storage_is_not_mounted_is_named(self) -> None:
         hosts = [*grouped("a"), answer("b", "", options={"storage_group": "disk"})]
         assert reasons(*hosts, groups={"disk": ["a", "b"]}) == [
             "b shares this storage and has no directory /nova/_base, so it may be looking at another one. Mount the "
-            "storage there."
+            "storage at /nova/_base."
         ]
 
 
@@ -299,7 +299,7 @@ class TestContradictions:
         other = answer("b", NFS, use=registered("a", "b"), cache_path=path)
         assert reasons(registering("a", "a", "b"), other) == [
             f"b has this storage at {path} and a at /nova/_base. nova needs one instances_path on all hosts that share "
-            "it. Mount it at one path."
+            "it. Mount it at one path, and set instances_path to that."
         ]
 
     @pytest.mark.parametrize("option", sorted(found()["policy"]))
@@ -308,7 +308,8 @@ class TestContradictions:
         other = "ignore" if option == "orphans" else not value if isinstance(value, bool) else value + 1
         hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={option: other})]
         assert reasons(*hosts) == [
-            f"b and a share this storage and disagree about {option} ({other} and {value}). Set the same for both."
+            f"b and a share this storage and disagree about {option} ({other} and {value}). Set {option} to the same "
+            "value for both."
         ]
 
     def test_policy_that_one_host_alone_has_is_a_disagreement_in_any_order(self) -> None:
@@ -374,7 +375,7 @@ class TestOneMachine:
         host = answer("alias", "ext4:a:8:1:/_base", nova_name="a", cache_path=path)
         assert reasons(answer("a"), host) == [
             "a and alias are one machine under two names of the inventory, with caches at /nova/_base and "
-            f"{path}. Set one instances_path."
+            f"{path}. Set one instances_path for both."
         ]
 
     def test_one_machine_with_two_lists_of_instances_is_named_in_any_order(self) -> None:
@@ -387,7 +388,8 @@ class TestOneMachine:
 
     def test_one_machine_with_two_policies_is_named(self) -> None:
         assert self.machine(policy={"orphans": "ignore"}) == [
-            "alias and a share this storage and disagree about orphans (ignore and protect). Set the same for both."
+            "alias and a share this storage and disagree about orphans (ignore and protect). Set orphans to the same "
+            "value for both."
         ]
 
 
@@ -403,14 +405,16 @@ class TestDisagreements:
             assert reason.startswith(
                 "image_cache_prune is false in the inventory for b, which shares this storage with "
             )
-            assert reason.endswith("What one member keeps is kept for all. Remove the variable, or prune none of them.")
+            assert reason.endswith(
+                "What one member keeps is kept for all. Remove image_cache_prune there, or prune none of them."
+            )
         assert reasons(*hosts)[0].count("with a, c. What") == 1
 
     def test_member_whose_prune_is_not_asked_for_keeps_the_storage(self) -> None:
         hosts = [registering("a", "a", "b"), registering("b", "a", "b", options={"prune": False})]
         assert reasons(*hosts) == [
-            "image_cache_prune is true for a and not for b, which share this storage. Set it to the same value for all "
-            "of them."
+            "image_cache_prune is true for a and not for b, which share this storage. Set image_cache_prune to the "
+            "same value for all of them."
         ]
 
     @pytest.mark.parametrize("options", [{"prune": False}, {"prune": False, "opted_out": True}])
@@ -422,7 +426,7 @@ class TestDisagreements:
         hosts = [registering(name, "a", "b", "c", options={"limits": own}) for name, own in limits.items()]
         assert reasons(*hosts) == [
             "a, b share this storage and have space targets of different kinds (max_used_space, min_free_space), so "
-            "none holds for all. Set the same kind for all of them."
+            "none holds for all. Set max_used_space or min_free_space for all of them."
         ]
         assert reasons(registering("a", "a", "c", options={"limits": limits["a"]}), registering("c", "a", "c")) == []
 
@@ -466,7 +470,7 @@ class TestApis:
         hosts = [registering("a", "a", "b"), registering("b", "a", "b", options=options)]
         assert reasons(*hosts, clouds={("", ""): cloud(images=["i"], a=[], b=[])}) == [
             "image_cache_keep_images of b has 'warm', which is no image's id, and the Image API of the default cloud "
-            "has no image of that name: it would keep nothing. Correct the name, or give the id."
+            "has no image of that name: it would keep nothing. Correct image_cache_keep_images, or give the id there."
         ]
 
     def test_each_of_several_apis_with_a_problem_is_told(self) -> None:
@@ -532,7 +536,7 @@ class TestNeighbours:
         said = reasons(registering("a", "a", "b", options={"storage_members": 3}), self.beside())
         assert said == [
             "image_cache_storage_members says that 3 hosts share this storage, and 2 answered (a, b). Run the play on "
-            "all of them, without job slicing."
+            "all of them, without --limit or job slicing."
         ]
 
     def test_problem_of_a_neighbour_refuses_because_its_instances_are_unknown(self) -> None:
@@ -550,14 +554,14 @@ class TestNeighbours:
         other = answer("b", NEIGHBOUR, use=registered("a", "b", sample_ids=[7]), cache_path="/elsewhere/_base_b")
         assert reasons(registering("a", "a", "b"), other) == [
             "b has the instances of this storage at /elsewhere and a at /nova. nova needs one instances_path on all "
-            "hosts that share it. Mount it at one path."
+            "hosts that share it. Mount it at one path, and set instances_path to that."
         ]
 
     def test_neighbour_that_was_looked_at_without_its_group_is_named_on_both(self) -> None:
         hosts = [self.beside(options={"storage_group": "disk"}), answer("d", "ext4:1")]
         told = [
             "d was looked at without knowing that it shares its storage, because its image_cache_storage_group is not "
-            "set. Set it in the variables of the group."
+            "set. Set image_cache_storage_group in the variables of the group."
         ]
         assert all_reasons(*hosts, groups={"disk": ["b", "d"]}) == {"b": told, "d": told}
 

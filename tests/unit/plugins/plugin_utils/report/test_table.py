@@ -295,8 +295,9 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! NEEDS A PERSON
 !! REFUSED  Nothing may be removed here. Each reason says what to do.
 !!          - libvirt_config_path /etc/libvirt/qemu cannot be read, so the
-!!            instances are unknown: Permission denied. Give the path where
-!!            libvirt keeps its domains, or set libvirt: false.
+!!            instances are unknown: Permission denied. Set
+!!            libvirt_config_path to the directory where libvirt keeps its
+!!            domains, or set libvirt: false.
 !!          - Host compute-2 used this storage within the last 24 hours.
 
 FOUND                        FILES     ON DISK
@@ -317,7 +318,7 @@ KEPT: 1 file, 1.0 GiB
 FREED: 0 B of 1.0 GiB. Removal is refused: the reasons are at the top."""
     reasons = [
         "libvirt_config_path /etc/libvirt/qemu cannot be read, so the instances are unknown: Permission denied. "
-        "Give the path where libvirt keeps its domains, or set libvirt: false.",
+        "Set libvirt_config_path to the directory where libvirt keeps its domains, or set libvirt: false.",
         "Host compute-2 used this storage within the last 24 hours.",
     ]
     image_cache = audit(file("swap_1024", "removable", "unused", kind="swap"), unknown_use=reasons)
