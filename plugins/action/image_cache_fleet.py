@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         decision = decide(fleet, blocked, unreadable_limits)
         return {
             "changed": False,
-            "walk": walk.walk,
+            "walk": walk.id,
             "storages": [asdict(storage) for storage in decision.storages],
             "hosts": {name: host.to_plain() for name, host in decision.hosts.items()},
             "problems": list(decision.problems),

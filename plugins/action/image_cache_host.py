@@ -36,10 +36,10 @@ class ActionModule(ActionBase):
         walk = play.Walk.of(self._task)
         try:
             if self._task.args.get("operation") == "look":
-                return {**self._look(variables), "walk": walk.walk}
-            return {**self._act(walk, variables), "walk": walk.walk}
+                return {**self._look(variables), "walk": walk.id}
+            return {**self._act(walk, variables), "walk": walk.id}
         except OptionsError as exc:
-            return {"failed": True, "msg": str(exc), "walk": walk.walk}
+            return {"failed": True, "msg": str(exc), "walk": walk.id}
 
     def _look(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         self._refuse_plays_that_cannot_be_decided()
@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
             raise OptionsError(_NOT_LOOKED_AT)
         if "image_cache" not in look:
             raise OptionsError(_LOOK_FAILED)
-        found = play.find_registered(task_vars, play.DECISION, lambda result: result.get("walk") == walk.walk)
+        found = play.find_registered(task_vars, play.DECISION, lambda result: result.get("walk") == walk.id)
         if not found:
             raise OptionsError(_NOT_LOOKED_AT)
         plain = found["hosts"].get(task_vars["inventory_hostname"])

@@ -41,7 +41,7 @@ class ActionModule(ActionBase):
         outcomes = play.read_outcomes(variables, walk)
         if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
-        decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.walk)
+        decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.id)
         previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
         storages = (
             [StorageDecision.from_plain(storage) for storage in decision["storages"]]

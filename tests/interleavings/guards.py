@@ -143,15 +143,15 @@ GUARDS = {
     "the inode of the name, after all else": Guard(
         "plain",
         [(moments.QEMU_is_asked_again, put_another_in_place)],
-        edited(apply._remove, "os.stat(file.name, dir_fd=place.cache, follow_symlinks=False).st_ino", "file.inode"),
+        edited(apply._remove, "os.stat(file.name, dir_fd=context.cache, follow_symlinks=False).st_ino", "file.inode"),
     ),
     "the cache directory's descriptor": Guard(
         "shared storage",
         [(moments.file_is_about_to_be_removed, move_cache)],
         edited(
             apply._remove,
-            "os.unlink(file.name, dir_fd=place.cache)",
-            "os.unlink(os.path.join(place.settings.cache_path, file.name))",
+            "os.unlink(file.name, dir_fd=context.cache)",
+            "os.unlink(os.path.join(context.settings.cache_path, file.name))",
         ),
     ),
 }

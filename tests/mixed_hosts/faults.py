@@ -19,7 +19,7 @@ FAULTS: dict[str, Callable[[], None]] = {
         apply._came_into_use, "plan.ignored_orphans.get(file.name, _NO_ORPHANS)", "_NO_ORPHANS"
     ),
     "a directory that a domain names by another name is an orphan's": edited(
-        plan._find_usage, "_directories_in_domains(instances, settings)", "{}"
+        plan._find_orphans, "_directories_in_domains(instances, settings)", "{}"
     ),
     "a base file that was replaced under a guest is not reported": edited(
         snapshot._find_replaced, "if name not in user.names", "if False"

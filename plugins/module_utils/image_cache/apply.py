@@ -13,11 +13,10 @@ import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
 from .disk_references import DiskUse, backing_file_resolver
-from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
+from .errors import ImageCacheError, reason_and_remedy
 from .files import FILE_FLAGS
 from .locks import Lock, acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
-from .obstacles import can_create_owned_by_nova
 from .open_files import is_open_elsewhere, qemu_holds
 from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, State
@@ -55,11 +54,8 @@ class Outcome(NamedTuple):
     warnings: tuple[str, ...]
 
 
-def dry_run(plan: Plan, settings: Settings) -> Outcome:
+def dry_run(plan: Plan) -> Outcome:
     """Tell what :func:`apply_plan` would do, and do nothing."""
-    obstacle = _obstacle(settings) if plan.removals else None
-    if obstacle is not None:
-        return _nothing_removed(plan, obstacle)
     return Outcome(plan.removals, plan.kept, (), ())
 
 
@@ -90,9 +86,6 @@ def _remove_planned(
 ) -> Outcome:
     if not plan.removals:
         return Outcome((), plan.kept, (), ())
-    obstacle = _obstacle(settings)
-    if obstacle is not None:
-        return _nothing_removed(plan, obstacle)
     try:
         locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
     except OSError as exc:
@@ -120,15 +113,6 @@ class RemovalContext(NamedTuple):
     settings: Settings
     shared: bool
     read_disks: Callable[[], DiskUse]
-
-
-def _obstacle(settings: Settings) -> str | None:
-    """Say what stands in the way of any removal, as far as can be told without trying."""
-    if not os.access(settings.cache_path, os.W_OK | os.X_OK):
-        return f"{printable(settings.cache_path)} may not be written by this user. {remedy_for_rights()}"
-    if not os.path.lexists(settings.locks_path) and not can_create_owned_by_nova(settings.instances_path):
-        return f"{_lock_directory(settings)} does not exist, and this user may not make it. {remedy_for_rights()}"
-    return None
 
 
 def _lock_directory(settings: Settings) -> str:
@@ -159,15 +143,15 @@ def _mark_used(cache: int, names: list[str]) -> tuple[str, ...]:
     return (warning,)
 
 
-def _remove_all(plan: Plan, place: RemovalContext) -> Outcome:
-    tally = Progress([], list(plan.kept), [])
+def _remove_all(plan: Plan, context: RemovalContext) -> Outcome:
+    progress = Progress([], list(plan.kept), [])
     done = 0
     while done < len(plan.removals):
-        done += _remove_batch(plan.removals[done : done + _BATCH], place, tally)
-    return Outcome(tuple(tally.removed), tuple(tally.kept), tuple(tally.failed), ())
+        done += _remove_batch(plan.removals[done : done + _BATCH], context, progress)
+    return Outcome(tuple(progress.removed), tuple(progress.kept), tuple(progress.failed), ())
 
 
-def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Progress) -> int:
+def _remove_batch(files: Sequence[CacheFile], context: RemovalContext, progress: Progress) -> int:
     """Take the locks of some files, look at all disks again, and remove those that still nothing needs.
 
     nova makes an overlay under the lock of its base file. So what the disks need cannot grow unseen
@@ -175,32 +159,32 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
 
     :return: how many of the files were dealt with: fewer where there is no room for more lock files yet.
     """
-    locks, files, count = _take_locks(files, place, tally)
+    locks, files, count = _take_locks(files, context, progress)
     try:
-        use, built_on_it = _look_again(place) if files else (_NO_USE, {})
+        use, built_on_it = _look_again(context) if files else (_NO_USE, {})
         for file in files:
             if use.problems:
                 problem = use.problems[0].rstrip(".")  # what quotes the reason ends the sentence
                 error = f"it was kept because it is no longer certain which files are in use: {problem}"
-                tally.failed.append(Failure(file.name, error))
+                progress.failed.append(Failure(file.name, error))
                 continue
             try:
-                reason = _came_into_use(file, use, built_on_it, place.plan) or _remove(file, place)
+                reason = _came_into_use(file, use, built_on_it, context.plan) or _remove(file, context)
             except OSError as exc:
-                tally.failed.append(Failure(file.name, f"it could not be removed: {reason_and_remedy(exc)}"))
+                progress.failed.append(Failure(file.name, f"it could not be removed: {reason_and_remedy(exc)}"))
                 continue
             if reason is None or reason is KeptReason.GONE:
-                for name in place.plan.overlays.get(file.name, ()):
+                for name in context.plan.overlays.get(file.name, ()):
                     built_on_it.get(name, set()).discard(file.name)
             if reason is not None:
-                tally.kept.append(Kept(file.name, reason))
+                progress.kept.append(Kept(file.name, reason))
                 continue
-            tally.removed.append(file)
+            progress.removed.append(file)
             try:
-                _remove_info(file, place)
+                _remove_info(file, context)
             except OSError as exc:
                 error = f"it was removed, but its info file was not: {reason_and_remedy(exc)}"
-                tally.failed.append(Failure(file.name, error))
+                progress.failed.append(Failure(file.name, error))
     finally:
         for lock in locks.values():
             # The lock file stays. Who opens it while it goes gets a lock that the next newcomer cannot see.
@@ -209,7 +193,7 @@ def _remove_batch(files: Sequence[CacheFile], place: RemovalContext, tally: Prog
 
 
 def _take_locks(
-    files: Sequence[CacheFile], place: RemovalContext, tally: Progress
+    files: Sequence[CacheFile], context: RemovalContext, progress: Progress
 ) -> tuple[dict[str, Lock], Sequence[CacheFile], int]:
     """Return the locks that could be taken, by name, the files that they are for, and how many files were tried.
 
@@ -222,31 +206,33 @@ def _take_locks(
         name = lock_name(file.name)
         try:
             # One lock for a file and its partial downloads: a second descriptor, closed, would give up the first's.
-            lock = locks.get(name) or acquire(place.locks, name, max(0.0, deadline - time.monotonic()))
+            lock = locks.get(name) or acquire(context.locks, name, max(0.0, deadline - time.monotonic()))
         except OSError as exc:
             if exc.errno in (errno.ENOSPC, errno.EDQUOT) and ours:
                 return locks, ours, number
-            path = printable(f"{place.settings.locks_path}/{name}")
-            tally.failed.append(Failure(file.name, f"nova's lock {path} could not be taken: {reason_and_remedy(exc)}"))
+            path = printable(f"{context.settings.locks_path}/{name}")
+            progress.failed.append(
+                Failure(file.name, f"nova's lock {path} could not be taken: {reason_and_remedy(exc)}")
+            )
             continue
         if lock is None:
-            tally.kept.append(Kept(file.name, KeptReason.LOCKED))
+            progress.kept.append(Kept(file.name, KeptReason.LOCKED))
             continue
         locks[name] = lock
         ours.append(file)
     return locks, ours, len(files)
 
 
-def _look_again(place: RemovalContext) -> tuple[DiskUse, dict[str, set[str]]]:
+def _look_again(context: RemovalContext) -> tuple[DiskUse, dict[str, set[str]]]:
     """Return what the disks need now, and the overlays that now are directly built on each file of the cache."""
-    plan, cache_path = place.plan, place.settings.cache_path
+    plan, cache_path = context.plan, context.settings.cache_path
     files = [verdict.file for verdict in plan.verdicts]
-    resolve = backing_file_resolver(cache_path, names_by_inode(files), place.settings.instances_path)
+    resolve = backing_file_resolver(cache_path, names_by_inode(files), context.settings.instances_path)
     built_on_it: dict[str, set[str]] = {}
     try:
-        use = place.read_disks()
+        use = context.read_disks()
         inodes = {file.name: file.inode for file in files}
-        overlays = overlays_now(place.cache, cache_path, inodes, plan.overlays, resolve)
+        overlays = overlays_now(context.cache, cache_path, inodes, plan.overlays, resolve)
     except ImageCacheError as exc:
         return _NO_USE._replace(problems=[str(exc)]), {}
     except OSError as exc:
@@ -265,18 +251,18 @@ def _came_into_use(file: CacheFile, use: DiskUse, built_on_it: Mapping[str, set[
     return KeptReason.OVERLAY if built_on_it.get(file.name) else None
 
 
-def _remove_info(file: CacheFile, place: RemovalContext) -> None:
+def _remove_info(file: CacheFile, context: RemovalContext) -> None:
     # Here, so that a prune that removes nothing does not pay for it.
     from .info_files import info_directory, remove_info
 
-    pattern = place.settings.image_info_filename_pattern
-    with info_directory(pattern, place.settings.cache_path, place.cache) as directory:
+    pattern = context.settings.image_info_filename_pattern
+    with info_directory(pattern, context.settings.cache_path, context.cache) as directory:
         remove_info(info_path(os.path.basename(pattern), file.name), directory)
 
 
-def _remove(file: CacheFile, place: RemovalContext) -> KeptReason | None:
+def _remove(file: CacheFile, context: RemovalContext) -> KeptReason | None:
     try:
-        descriptor = os.open(file.name, FILE_FLAGS, dir_fd=place.cache)
+        descriptor = os.open(file.name, FILE_FLAGS, dir_fd=context.cache)
     except FileNotFoundError:
         return KeptReason.GONE
     except BlockingIOError:  # another pass is looking at it in the same way
@@ -294,11 +280,11 @@ def _remove(file: CacheFile, place: RemovalContext) -> KeptReason | None:
         if qemu_holds(descriptor):
             return KeptReason.HELD
         # A network file system answers as if the file were open where it has no delegation for it.
-        if not place.shared and is_open_elsewhere(descriptor):
+        if not context.shared and is_open_elsewhere(descriptor):
             return KeptReason.OPEN
-        if os.stat(file.name, dir_fd=place.cache, follow_symlinks=False).st_ino != file.inode:
+        if os.stat(file.name, dir_fd=context.cache, follow_symlinks=False).st_ino != file.inode:
             return KeptReason.REPLACED
-        os.unlink(file.name, dir_fd=place.cache)
+        os.unlink(file.name, dir_fd=context.cache)
     except FileNotFoundError:
         return KeptReason.GONE
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 from typing import TYPE_CHECKING, Any, Mapping
 
-from .instances import Instances, build_inventory
+from .instances import Instances, merge_instances
 from .settings import Settings, make_settings
 from .text import some_names
 
@@ -95,7 +95,7 @@ def has_instance_source(params: Mapping[str, Any]) -> bool:
 
 def instances_from_params(params: Mapping[str, Any], host: str) -> Instances:
     """Collect the instances from the sources that the module's options name."""
-    return build_inventory(
+    return merge_instances(
         records=params["instances"],
         hosts=params["instances_complete_for"],
         libvirt_config_path=params["libvirt_config_path"] if params["libvirt"] else None,

@@ -41,9 +41,9 @@ __all__ = [
     "read_timestamp",
     "remove_essex_checksum",
     "remove_info",
-    "save_facts",
+    "save_info",
     "why_essex_checksum_cannot_be_removed",
-    "why_facts_cannot_be_saved",
+    "why_info_cannot_be_saved",
 ]
 
 DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
@@ -202,7 +202,7 @@ def remove_essex_checksum(name: str, cache: int) -> None:
         os.unlink(name + _ESSEX_SUFFIX, dir_fd=cache)
 
 
-def save_facts(
+def save_info(
     pattern: str, name: str, facts: Mapping[str, Any], *, directory: int | None, locks: int, keep_lock_file: bool
 ) -> None:
     """Put facts into a base file's info file, under nova's lock, and keep what else it holds.
@@ -242,10 +242,10 @@ def save_facts(
         release(lock, remove_file=not keep_lock_file)
 
 
-def why_facts_cannot_be_saved(pattern: str, name: str, directory: int | None) -> str:
-    """Say why :func:`save_facts` would fail, found without trying, so that a dry run knows it too.
+def why_info_cannot_be_saved(pattern: str, name: str, directory: int | None) -> str:
+    """Say why :func:`save_info` would fail, found without trying, so that a dry run knows it too.
 
-    The parameters are those of :func:`save_facts`. Locks are the caller's to look at.
+    The parameters are those of :func:`save_info`. Locks are the caller's to look at.
 
     :return: the reason, empty where there is none.
     :raises OSError: the kernel does not answer.

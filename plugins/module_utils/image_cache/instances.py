@@ -17,7 +17,7 @@ from typing import (
 
 from .errors import ImageCacheError
 
-__all__ = ["Instance", "Instances", "build_inventory", "parse_record", "parse_sizes", "to_records"]
+__all__ = ["Instance", "Instances", "merge_instances", "parse_record", "parse_sizes", "to_records"]
 
 _SIZE = re.compile("\\s*[0-9]{1,18}\\s*", re.ASCII)
 _SIZE_LIMIT = 10**18
@@ -87,7 +87,7 @@ class Instances(NamedTuple):
     earlier_directories: frozenset[str] | None = None
 
 
-def build_inventory(
+def merge_instances(
     records: Sequence[Any] | None,
     hosts: Iterable[str],
     libvirt_config_path: str | None,
@@ -179,7 +179,7 @@ def parse_record(record: Any) -> Instance | None:
 
 
 def to_records(instance: Instance) -> list[dict[str, Any]]:
-    """Return an instance as plain records: :func:`build_inventory` makes the same of them again, but for its disks.
+    """Return an instance as plain records: :func:`merge_instances` makes the same of them again, but for its disks.
 
     A record has room for one image and one size of each kind, so more than one may be needed.
     """

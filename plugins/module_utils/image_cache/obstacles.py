@@ -78,7 +78,11 @@ def why_nothing_can_be_removed(directory: int, path: str, locks_path: str) -> st
                 f"without locks. Mount it for writing (mount -o remount,rw)."
             )
     except FileNotFoundError:
-        pass  # it is made when it is needed
+        if not can_create_owned_by_nova(os.path.dirname(locks_path)):
+            return (
+                f"nova's lock directory {printable(locks_path)} does not exist, and this user may not make it. "
+                f"{remedy_for_rights()}."
+            )
     except OSError as exc:
         return f"nova's locks in {printable(locks_path)} cannot be listed: {reason_and_remedy(exc)}."
     return ""

@@ -21,7 +21,7 @@ from .errors import ImageCacheError
 from .files import FILE_FLAGS
 from .names import Kind, parse_name
 
-__all__ = ["SMALLEST_OVERLAY", "overlays_now", "protected_files", "read_backing_name", "resolve_overlays"]
+__all__ = ["SMALLEST_OVERLAY", "overlays_now", "protected_files", "read_overlay_backing_name", "resolve_overlays"]
 
 SMALLEST_OVERLAY = 1024
 """In bytes: with the smallest clusters, QEMU's header, refcounts and L1 table take more."""
@@ -35,7 +35,7 @@ _HEADER_LIMIT = 1 << 21  # the largest cluster: the name lies in the first one
 _AROUND_NAMES = re.compile(r"""[/\\"':,;{}\[\]()?&=\s]+""")
 
 
-def read_backing_name(descriptor: int) -> str | None:
+def read_overlay_backing_name(descriptor: int) -> str | None:
     """Read the name of the backing file out of a qcow2 header (QEMU's ``docs/interop/qcow2.txt``).
 
     :param descriptor: a file, open for reading.
@@ -57,7 +57,7 @@ def resolve_overlays(
 ) -> dict[str, tuple[str, ...]]:
     """Find the cache files that overlays in the cache are directly built on.
 
-    :param backing_names: what :func:`read_backing_name` found, by the overlay's file name.
+    :param backing_names: what :func:`read_overlay_backing_name` found, by the overlay's file name.
     :param cache_path: the cache directory: a relative name counts from there.
     :param names: the names of the cache's files.
     :param resolve: see :func:`disk_references.backing_file_resolver`.
@@ -135,7 +135,7 @@ def overlays_now(
                         continue
                     descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
                     try:
-                        backing_name = read_backing_name(descriptor)
+                        backing_name = read_overlay_backing_name(descriptor)
                     finally:
                         os.close(descriptor)
                     if backing_name is not None:

@@ -95,7 +95,7 @@ class ImageUse(NamedTuple):
 
 
 class Usage(NamedTuple):
-    """What the instances says of use.
+    """What the instances of nova use.
 
     :param owners: the instance of each directory.
     :param orphans: the directories with disks that belong to none.
@@ -114,7 +114,7 @@ class Usage(NamedTuple):
 class Verdict(NamedTuple):
     """What the policy says of one file.
 
-    :param image_id: the image that it comes from, None where no instances names it.
+    :param image_id: the image that it comes from, None where no instance names it.
     :param removable_in: seconds until it is old enough, for a file that is not in use.
     """
 
@@ -297,6 +297,12 @@ def _find_usage(snapshot: Snapshot, instances: Instances, settings: Settings) ->
     image_ids = {}
     for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
         image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
+    orphans = _find_orphans(owners, snapshot, instances, settings)
+    return Usage(owners, frozenset(orphans), images, by_key, image_ids)
+
+
+def _find_orphans(owners: dict[str, str], snapshot: Snapshot, instances: Instances, settings: Settings) -> set[str]:
+    """Return the directories that belong to no known instance, and add those to the owners that a domain XML names."""
     orphans = {name for name in snapshot.instance_directories if instances.has_source and name not in owners}
     if instances.earlier_directories is not None:
         orphans &= instances.earlier_directories
@@ -306,7 +312,7 @@ def _find_usage(snapshot: Snapshot, instances: Instances, settings: Settings) ->
         orphans -= named.keys()
     if not settings.protect_orphans and _unknown_users(snapshot, instances):
         orphans.clear()  # any of them may be a guest of such a host
-    return Usage(owners, frozenset(orphans), images, by_key, image_ids)
+    return orphans
 
 
 def _directories_in_domains(instances: Instances, settings: Settings) -> dict[str, str]:

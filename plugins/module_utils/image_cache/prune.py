@@ -52,7 +52,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     inspection = inspect_and_plan(params, now, run_command)
     settings, snapshot, plan, _now, _verification = inspection
     if check_mode or not snapshot.exists:
-        outcome = dry_run(plan, settings)
+        outcome = dry_run(plan)
     else:
         outcome = apply_plan(
             plan,

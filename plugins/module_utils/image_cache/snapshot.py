@@ -39,7 +39,7 @@ from .obstacles import (
     why_nothing_can_be_removed,
 )
 from .open_files import FormerFileUser, Inode, find_open_files, qemu_holds
-from .overlays import SMALLEST_OVERLAY, read_backing_name, resolve_overlays
+from .overlays import SMALLEST_OVERLAY, read_overlay_backing_name, resolve_overlays
 from .settings import Settings
 from .storage import Storage, find_storage, read_storage_users
 from .text import printable
@@ -360,7 +360,7 @@ def _list_cache(cache: int, path: str, problem: Problem) -> _Listing:
                         status = os.fstat(descriptor)
                         if qemu_holds(descriptor):
                             held.add(name)
-                        backing_name = read_backing_name(descriptor)
+                        backing_name = read_overlay_backing_name(descriptor)
                         if backing_name is not None:
                             backing_names[name] = backing_name
                         if has_flags and is_protected_by_flags(descriptor):
@@ -403,7 +403,7 @@ def _read_other(name: str, cache: int, backing_names: dict[str, str]) -> None:
     with suppress(OSError):
         descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
         try:
-            backing_name = read_backing_name(descriptor)
+            backing_name = read_overlay_backing_name(descriptor)
         finally:
             os.close(descriptor)
         if backing_name is not None:

@@ -28,9 +28,9 @@ from .info_files import (
     read_info,
     read_timestamp,
     remove_essex_checksum,
-    save_facts,
+    save_info,
     why_essex_checksum_cannot_be_removed,
-    why_facts_cannot_be_saved,
+    why_info_cannot_be_saved,
 )
 from .inspection import Inspection
 from .locks import acquire, is_locked, look_at_lock, open_locks_directory, release
@@ -269,7 +269,7 @@ def _with_first_saving(
     try:
         why = (
             _why_no_lock(file, context)
-            or why_facts_cannot_be_saved(context.settings.image_info_filename_pattern, file.name, context.info)
+            or why_info_cannot_be_saved(context.settings.image_info_filename_pattern, file.name, context.info)
             or (record.is_essex and _why_essex_stays(file, context))
             or _why_not_taken(file, context)
         )
@@ -360,7 +360,7 @@ def _facts(
 
 def _save(file: CacheFile, facts: Mapping[str, Any], context: VerificationContext, locks: int) -> None:
     pattern = context.settings.image_info_filename_pattern
-    save_facts(pattern, file.name, facts, directory=context.info, locks=locks, keep_lock_file=context.keep_lock_files)
+    save_info(pattern, file.name, facts, directory=context.info, locks=locks, keep_lock_file=context.keep_lock_files)
 
 
 def _compare(file: CacheFile, record: SavedChecksums, context: VerificationContext) -> FileVerification:

@@ -12,7 +12,7 @@ from enum import StrEnum
 from typing import Any
 
 from .answers import AnswerState
-from .limit import limit_exceeded, strictest_limit
+from .limit import fleet_limit_exceeded, strictest_limit
 from .refusals import refusals
 from .storages import (
     Fleet,
@@ -107,7 +107,7 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
     }
     to_be_pruned = [storages[index] for index in sorted(may_act) if _is_prune_asked(storages[index])]
     limit = strictest_limit(host.options.fleet_max_removal_percent for host in fleet.hosts)
-    exceeded = "" if unreadable_limits else limit_exceeded(storages, to_be_pruned, limit)
+    exceeded = "" if unreadable_limits else fleet_limit_exceeded(storages, to_be_pruned, limit)
     problems = (*blocked, *(unreadable_limits if to_be_pruned else ()), *filter(None, [exceeded]))
     hosts: dict[str, HostDecision] = {}
     failed_for: set[str] = set()

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from .storages import Storage
 
-__all__ = ["limit_exceeded", "strictest_limit"]
+__all__ = ["fleet_limit_exceeded", "strictest_limit"]
 
 _GIB = 1 << 30
 
@@ -23,7 +23,7 @@ def strictest_limit(limits: Iterable[float | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def limit_exceeded(storages: Sequence[Storage], to_be_pruned: Sequence[Storage], limit: float | None) -> str:
+def fleet_limit_exceeded(storages: Sequence[Storage], to_be_pruned: Sequence[Storage], limit: float | None) -> str:
     """Return why nothing may be removed, because too much of all caches would be.
 
     :param storages: all storages, each of which counts once.

@@ -44,11 +44,11 @@ class Walk(NamedTuple):
     """One run of the role's tasks.
 
     :param play: the id of the play, which several runs of the role have in common.
-    :param walk: the id of this run of the role, in this batch of the play.
+    :param id: the id of this run of the role, in this batch of the play.
     """
 
     play: str
-    walk: str
+    id: str
 
     @classmethod
     def of(cls, task: Any) -> Walk:
@@ -217,7 +217,7 @@ def current_batch(task_vars: Mapping[str, Any]) -> frozenset[str]:
 
 def is_of(result: Mapping[str, Any], walk: Walk) -> bool:
     """Return whether a result was registered in a walk."""
-    return result.get("walk") == walk.walk
+    return result.get("walk") == walk.id
 
 
 def _inventory_options(task_vars: Mapping[str, Any], host: str, unreadable: list[str]) -> FleetOptions:

@@ -22,7 +22,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import GIB
 def decided(*, path: str = "", **hosts: tuple[dict[str, Any], FleetOptions] | None) -> dict[str, Any]:
     """What is decided for these hosts, each of which answered this and was looked at with these options."""
     plugin = action(ActionModule, {}, {}, basedir="/x/ansible_collections/stackops/nova/playbooks")
-    walk = Walk.of(plugin._task).walk
+    walk = Walk.of(plugin._task).id
     variables = {
         name: {"image_cache_fleet_max_removal_percent": "many"}
         if looked is None

@@ -41,7 +41,7 @@ class Host:
         plugin = action(ActionModule, {"operation": operation}, variables, **self.keywords)
         plugin._execute_module = self._execute
         self.plugin = plugin
-        of_run = Walk.of(plugin._task).walk if walk is None else walk
+        of_run = Walk.of(plugin._task).id if walk is None else walk
         hostvars = {name: dict(own or {}) for name in hosts}
         if look is not None:
             look = variables[LOOK] = {"walk": of_run, **look}
@@ -79,7 +79,7 @@ class TestLook:
             "changed": False,
             "would_change": False,
             "options": {"keep_files": ("x",)},
-            "walk": Walk.of(host.plugin._task).walk,
+            "walk": Walk.of(host.plugin._task).id,
         }
         assert not gc.isenabled()
 
@@ -133,7 +133,7 @@ class TestLook:
     def test_invalid_variable_fails_before_the_host_is_reached(self) -> None:
         host = Host()
         result = host.run({"image_cache_max_removal": 1})
-        assert (result["failed"], result["walk"]) == (True, Walk.of(host.plugin._task).walk)
+        assert (result["failed"], result["walk"]) == (True, Walk.of(host.plugin._task).id)
         assert "no variable image_cache_max_removal" in result["msg"]
         assert host.calls == []
 
@@ -256,7 +256,7 @@ class TestAct:
         host = Host()
         plugin = action(ActionModule, {"operation": "act"}, {})
         plugin._execute_module = host._execute
-        walk = Walk.of(plugin._task).walk
+        walk = Walk.of(plugin._task).id
         old = {DECISION: {"walk": "old", "hosts": {"a": HostDecision(Action.PRUNE).to_plain()}}}
         result = plugin.run(None, {**task_vars({"a": old}), LOOK: {"walk": walk, "image_cache": CACHE}})
         assert (result["failed"], host.calls) == (True, [])

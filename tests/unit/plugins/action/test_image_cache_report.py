@@ -29,7 +29,7 @@ class Run:
 
     def looked(self, nova_name: str, **options: Any) -> dict[str, Any]:
         plain = FleetOptions(**options).to_plain()
-        return {LOOK: {"walk": self.walk.walk, "image_cache": found(nova_name), "options": plain}}
+        return {LOOK: {"walk": self.walk.id, "image_cache": found(nova_name), "options": plain}}
 
     def report(self, **hosts: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(json.dumps(self.plugin.run(None, task_vars(hosts)))))
@@ -49,7 +49,7 @@ def test_run_without_any_look_has_nothing_to_report() -> None:
 
 def test_hosts_that_did_not_answer_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
     run = Run(check_mode=True)
-    result = run.report(a=run.looked("a"), b={LOOK: {"walk": run.walk.walk, "unreachable": True, "msg": "No route."}})
+    result = run.report(a=run.looked("a"), b={LOOK: {"walk": run.walk.id, "unreachable": True, "msg": "No route."}})
     assert [(host["name"], host["state"]) for host in result["fleet"]["hosts"]] == [
         ("a", "audited"),
         ("b", "unreachable"),
@@ -61,7 +61,7 @@ def test_hosts_that_did_not_answer_are_reported(capsys: pytest.CaptureFixture[st
 
 def test_run_in_which_no_host_answered_says_that() -> None:
     run = Run()
-    result = run.report(a={LOOK: {"walk": run.walk.walk, "failed": True, "msg": silent("a").error}})
+    result = run.report(a={LOOK: {"walk": run.walk.id, "failed": True, "msg": silent("a").error}})
     assert result["text"] == ["There is no image cache to show: no host answered."]
 
 
@@ -93,7 +93,7 @@ def test_view_decides_what_is_shown(hosts: str, options: dict[str, str], heading
 def test_decision_of_this_run_names_storages_and_problems() -> None:
     run = Run()
     refused = {"id": "x", "members": ["a"], "pruner": "a", "refused": ["b did not answer."]}
-    decision = {"walk": run.walk.walk, "storages": [refused], "problems": ["Too much."]}
+    decision = {"walk": run.walk.id, "storages": [refused], "problems": ["Too much."]}
     result = run.report(a={**run.looked("a"), DECISION: decision})
     assert result["fleet"]["problems"] == ["Too much."]
     assert result["fleet"]["storages"][0]["refused"] == ["b did not answer."]

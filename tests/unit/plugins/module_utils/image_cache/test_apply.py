@@ -19,6 +19,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.apply im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Kept, KeptReason
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import (
     names_by_inode,
@@ -224,6 +225,15 @@ def test_the_locks_of_many_files_are_waited_for_together(host: Host) -> None:
     assert kept(outcome) == dict.fromkeys(names, "locked")
 
 
+def assert_nobody_removes_nothing(host: Host, why: str) -> None:
+    """See that a user without rights knows that before, and leaves the only file of the cache alone."""
+    plan, settings = as_nobody(host.plan)
+    assert [reason.endswith(why) for reason in plan.unremovable] == [True], plan.unremovable
+    assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == dry_run(plan)
+    assert (dry_run(plan).removed, dry_run(plan).kept) == ((), (Kept(BASE, KeptReason.UNREMOVABLE),))
+    assert host.cached() == [BASE]
+
+
 class TestAFailure:
     """One file's failure is told, and the rest goes on."""
 
@@ -301,63 +311,53 @@ class TestAFailure:
     @pytest.mark.parametrize(
         ("has_locks", "mode", "why"),
         [
-            (False, 0o755, "_base may not be written by this user. Run as root (become: true)"),
-            (True, 0o755, "_base may not be written by this user. Run as root (become: true)"),
-            (True, 0o766, "_base may not be written by this user. Run as root (become: true)"),
-            (False, 0o777, "does not exist, and this user may not make it. Run as root (become: true)"),
+            (False, 0o755, "_base may not be written by this user. Run as root (become: true)."),
+            (True, 0o755, "_base may not be written by this user. Run as root (become: true)."),
+            (False, 0o777, "does not exist, and this user may not make it. Run as root (become: true)."),
         ],
     )
-    def test_a_rehearsal_foresees_what_the_user_may_not_do(
+    def test_user_without_rights_plans_to_remove_nothing_and_removes_nothing(
         self, public_host: Host, has_locks: bool, mode: int, why: str
     ) -> None:
         public_host.base(BASE, age=OLD)
         if not has_locks:
             public_host.locks_path.rmdir()
         public_host.cache_path.chmod(mode)
-        plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run(plan, settings))
-        assert list(failed(rehearsal)) == [BASE]
-        assert failed(rehearsal)[BASE].endswith(why)
-        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
-        assert public_host.cached() == [BASE]
+        assert_nobody_removes_nothing(public_host, why)
 
     @needs_root
-    def test_nor_that_he_could_make_no_locks_directory_for_nova(self, public_host: Host) -> None:
-        public_host.base(BASE, age=OLD)
-        public_host.locks_path.rmdir()
-        public_host.instances_path.chmod(0o777)
-        os.chown(public_host.cache_path, NOBODY, NOBODY)
-        plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run(plan, settings))
-        assert failed(rehearsal)[BASE].endswith(
-            "does not exist, and this user may not make it. Run as root (become: true)"
-        )
-        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
-        os.chown(public_host.instances_path, NOBODY, NOBODY)
-        public_host.instances_path.chmod(0o555)
-        assert as_nobody(lambda: dry_run(plan, settings)) == rehearsal
-        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
-        public_host.instances_path.chmod(0o755)
-        assert as_nobody(lambda: dry_run(plan, settings)).failed == ()
-        assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
-
-    @needs_root
-    @pytest.mark.parametrize(("owner", "group"), [(0, NOBODY), (NOBODY + 1000, NOBODY), (NOBODY, 0)])
-    def test_who_could_not_give_the_locks_directory_to_nova_makes_none(
-        self, public_host: Host, owner: int, group: int
+    @pytest.mark.parametrize(
+        ("owner", "group", "mode"),
+        [
+            (0, 0, 0o777),
+            (0, NOBODY, 0o777),
+            (NOBODY + 1000, NOBODY, 0o777),
+            (NOBODY, 0, 0o777),
+            (NOBODY, NOBODY, 0o555),
+        ],
+    )
+    def test_user_who_cannot_give_the_locks_directory_to_nova_makes_none(
+        self, public_host: Host, owner: int, group: int, mode: int
     ) -> None:
         public_host.base(BASE, age=OLD)
         public_host.locks_path.rmdir()
-        public_host.instances_path.chmod(0o777)
         os.chown(public_host.instances_path, owner, group)
+        public_host.instances_path.chmod(mode)
         os.chown(public_host.cache_path, NOBODY, NOBODY)
-        plan, settings = public_host.plan()
-        rehearsal = as_nobody(lambda: dry_run(plan, settings))
-        assert failed(rehearsal)[BASE].endswith(
-            "does not exist, and this user may not make it. Run as root (become: true)"
+        assert_nobody_removes_nothing(
+            public_host, "does not exist, and this user may not make it. Run as root (become: true)."
         )
-        assert as_nobody(lambda: apply_plan(plan, settings, False, nothing_new)) == rehearsal
         assert not public_host.locks_path.exists()
+
+    @needs_root
+    def test_nova_itself_makes_the_locks_directory(self, public_host: Host) -> None:
+        public_host.base(BASE, age=OLD)
+        public_host.locks_path.rmdir()
+        for path in (public_host.instances_path, public_host.cache_path, public_host.cache_path / BASE):
+            os.chown(path, NOBODY, NOBODY)
+        plan, settings = as_nobody(public_host.plan)
+        assert removed(as_nobody(lambda: apply_plan(plan, settings, False, nothing_new))) == [BASE]
+        assert public_host.locks_path.stat().st_uid == NOBODY
 
     @needs_root
     def test_root_can(self, public_host: Host) -> None:
@@ -365,7 +365,7 @@ class TestAFailure:
         public_host.locks_path.rmdir()
         os.chown(public_host.instances_path, NOBODY, NOBODY)
         plan, settings = public_host.plan()
-        assert dry_run(plan, settings).failed == ()
+        assert dry_run(plan).failed == ()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [BASE]
 
 
@@ -373,17 +373,17 @@ class TestRehearsal:
     def test_it_tells_what_would_go_and_lets_it_stay(self, three: Host) -> None:
         with nova_compute() as nova:
             nova.take(BASE, three.locks_path)
-            plan, settings = three.plan()
-        outcome = dry_run(plan, settings)
+            plan, _settings = three.plan()
+        outcome = dry_run(plan)
         assert outcome == Outcome(plan.removals, plan.kept, (), ())
         assert (removed(outcome), kept(outcome)) == ([FIRST, LAST], {BASE: "locked"})
         assert three.cached() == [FIRST, BASE, LAST]
 
     def test_where_nothing_would_go_it_does_not_matter_whether_it_could(self, host: Host) -> None:
         host.base(BASE)
-        plan, settings = host.plan()
+        plan, _settings = host.plan()
         host.cache_path.rename(host.root / "saved")
-        assert dry_run(plan, settings) == Outcome((), (), (), ())
+        assert dry_run(plan) == Outcome((), (), (), ())
 
 
 def test_nothing_stays_open(three: Host) -> None:

@@ -17,7 +17,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_x
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
-    build_inventory,
+    merge_instances,
     parse_record,
 )
 from ansible_collections.stackops.nova.tests.support import captures
@@ -167,7 +167,7 @@ class TestDomainFiles:
 
     def problem(self, path: Path) -> str:
         """What is wrong with one file beside a good one."""
-        instances = build_inventory(None, [], str(path), "vm")
+        instances = merge_instances(None, [], str(path), "vm")
         assert instances.all == (Instance(UUID, NAME, "vm"),)
         (problem,) = instances.problems
         return problem
@@ -176,7 +176,7 @@ class TestDomainFiles:
         (path / "networks").mkdir()
         (path / "autostart").mkdir()
         (path / "good.xml.bak").write_text("<")
-        assert build_inventory(None, [], str(path), "vm").problems == ()
+        assert merge_instances(None, [], str(path), "vm").problems == ()
 
     def test_broken_xml(self, path: Path) -> None:
         (path / "bad.xml").write_text("<domain>")
@@ -190,7 +190,7 @@ class TestDomainFiles:
 
     def test_just_a_mebibyte(self, path: Path) -> None:
         (path / "good.xml").write_bytes(nova_domain() + b" " * ((1 << 20) - len(nova_domain())))
-        assert build_inventory(None, [], str(path), "vm").problems == ()
+        assert merge_instances(None, [], str(path), "vm").problems == ()
 
     def test_a_fifo_holds_nobody_up(self, path: Path) -> None:
         os.mkfifo(path / "fifo.xml")
@@ -205,17 +205,17 @@ class TestDomainFiles:
         assert f"{path}/\\xff\\n.xml cannot be understood" in self.problem(path)
 
     def test_no_directory(self, path: Path) -> None:
-        instances = build_inventory([{"uuid": "given"}], [], str(path / "missing"), "vm")
+        instances = merge_instances([{"uuid": "given"}], [], str(path / "missing"), "vm")
         assert [instance.uuid for instance in instances.all] == ["given"]
         (problem,) = instances.problems
         assert problem.startswith(f"libvirt_config_path {path}/missing cannot be read")
         assert "set libvirt: false" in problem
 
     def test_then_this_host_is_not_spoken_for(self, path: Path) -> None:
-        assert build_inventory(None, [], str(path / "missing"), "vm").hosts == frozenset()
+        assert merge_instances(None, [], str(path / "missing"), "vm").hosts == frozenset()
 
     def test_a_file_in_its_place(self, path: Path) -> None:
-        (problem,) = build_inventory(None, [], str(path / "good.xml"), "vm").problems
+        (problem,) = merge_instances(None, [], str(path / "good.xml"), "vm").problems
         assert problem.startswith(f"libvirt_config_path {path}/good.xml cannot be read")
 
     @needs_root
@@ -223,13 +223,13 @@ class TestDomainFiles:
         path = public_host.libvirt_path
         (path / "private.xml").write_bytes(nova_domain())
         (path / "private.xml").chmod(0o600)
-        (problem,) = as_nobody(lambda: build_inventory(None, [], str(path), "vm")).problems
+        (problem,) = as_nobody(lambda: merge_instances(None, [], str(path), "vm")).problems
         assert (
             problem
             == f"The domain XML {path}/private.xml cannot be read: Permission denied. Run as root (become: true)."
         )
         path.chmod(0o700)
-        (problem,) = as_nobody(lambda: build_inventory(None, [], str(path), "vm")).problems
+        (problem,) = as_nobody(lambda: merge_instances(None, [], str(path), "vm")).problems
         assert problem.startswith(f"libvirt_config_path {path} cannot be read")
 
 

@@ -35,7 +35,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_fil
     read_timestamp,
     remove_essex_checksum,
     remove_info,
-    save_facts,
+    save_info,
 )
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
@@ -54,7 +54,7 @@ PATTERN = "/var/lib/nova/instances/_base/%(image)s.info"
 STORER = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_facts
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_info
 
 pattern, locks = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY)
 directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
@@ -62,7 +62,7 @@ print("ready", flush=True)
 number = 0
 while True:
     number += 1
-    save_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
+    save_info(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {"first": number, "filler": "x" * 3000,
         "second": number}, directory=directory, locks=locks, keep_lock_file=False)
 """
 
@@ -82,7 +82,7 @@ class Facts:
         locks = os.open(self.locks_path, os.O_RDONLY)
         try:
             with self.directory() as directory:
-                save_facts(self.pattern, NAME, facts, directory=directory, locks=locks, keep_lock_file=keep_lock_file)
+                save_info(self.pattern, NAME, facts, directory=directory, locks=locks, keep_lock_file=keep_lock_file)
         finally:
             os.close(locks)
 
@@ -307,7 +307,7 @@ class TestStoring:
 
     def test_there_is_nothing_to_store_about_a_swap_template(self, facts: Facts) -> None:
         with pytest.raises(ImageCacheError, match="is no info file"):
-            save_facts(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
+            save_info(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
 
     @needs_root
     def test_a_new_one_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
@@ -335,7 +335,7 @@ def test_where_their_directory_is_not_there_nothing_is_stored_and_nothing_made(f
         assert read_info(f"{NAME}.info", directory) == Info({})
         remove_info(f"{NAME}.info", directory)
         with pytest.raises(ImageCacheError, match=f"there is no directory {root}/{folder}"):
-            save_facts(facts.pattern, NAME, {"sha1": SHA1}, directory=directory, locks=-1, keep_lock_file=False)
+            save_info(facts.pattern, NAME, {"sha1": SHA1}, directory=directory, locks=-1, keep_lock_file=False)
     assert not (root / folder).exists()
 
 
@@ -373,7 +373,7 @@ class TestLocking:
 COUNTER = """
 import os, sys
 sys.path[:0] = sys.argv[4:]
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_facts
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_info
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 
 pattern, locks, field = sys.argv[1], os.open(sys.argv[2], os.O_RDONLY), sys.argv[3]
@@ -381,7 +381,7 @@ directory = os.open(os.path.dirname(pattern), os.O_RDONLY)
 number = 0
 while number <= 100:
     try:
-        save_facts(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, directory=directory,
+        save_info(pattern, "e97222e91fc4241f49a7f520d1dcf446751129b3", {field: number}, directory=directory,
             locks=locks, keep_lock_file=True)
     except ImageCacheError:  # the other had every turn for a second
         continue

@@ -18,7 +18,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
     Instances,
-    build_inventory,
+    merge_instances,
     parse_record,
     to_records,
 )
@@ -242,24 +242,24 @@ class TestCapturedServers:
 
 class TestCollect:
     def test_without_a_source_nobody_was_asked(self) -> None:
-        assert build_inventory(None, [], None, "vm") == Instances(has_source=False, hosts=frozenset({"vm"}))
+        assert merge_instances(None, [], None, "vm") == Instances(has_source=False, hosts=frozenset({"vm"}))
 
     def test_an_empty_list_is_an_answer_but_speaks_for_no_host(self) -> None:
-        assert build_inventory([], [], None, "vm") == Instances(has_source=True)
+        assert merge_instances([], [], None, "vm") == Instances(has_source=True)
 
     def test_given_instances_speak_for_their_hosts_and_for_those_named(self) -> None:
         records = [{"uuid": "a", "host": "one"}, {"uuid": "b", "host": "two"}, {"uuid": "c"}]
-        assert build_inventory(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
+        assert merge_instances(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
 
     def test_the_domains_speak_for_this_host(self, tmp_path: Path) -> None:
-        assert build_inventory(None, [], str(tmp_path), "vm") == Instances(has_source=True, hosts=frozenset({"vm"}))
+        assert merge_instances(None, [], str(tmp_path), "vm") == Instances(has_source=True, hosts=frozenset({"vm"}))
 
     def test_an_instance_of_two_sources_is_one(self, tmp_path: Path) -> None:
         devices = "<disk><driver type='qcow2'/><source file='/d'/></disk>"
         metadata = '<nova:root type="image" uuid="snapshot"/><nova:flavor><nova:swap>32</nova:swap></nova:flavor>'
         (tmp_path / "one.xml").write_bytes(nova_domain(metadata=metadata, devices=devices))
         (tmp_path / "two.xml").write_bytes(nova_domain(name="other", uuid="other"))
-        instances = build_inventory([PLAIN], [], str(tmp_path), "vm")
+        instances = merge_instances([PLAIN], [], str(tmp_path), "vm")
         assert instances.problems == ()
         assert {instance.uuid: instance for instance in instances.all} == {
             UUID: UNDERSTOOD._replace(
@@ -270,19 +270,19 @@ class TestCollect:
 
     def test_what_one_source_leaves_out_another_says(self, tmp_path: Path) -> None:
         (tmp_path / "one.xml").write_bytes(nova_domain())
-        (united,) = build_inventory([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").all
+        (united,) = merge_instances([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").all
         assert united == Instance(UUID, NAME, "vm", resizing=False)
-        (united,) = build_inventory(
+        (united,) = merge_instances(
             [{"uuid": UUID, "name": NAME}, {"uuid": UUID, "vm_state": "active"}], [], None, "vm"
         ).all
         assert united == Instance(UUID, NAME, "", resizing=False)
 
     def test_a_deleted_one_is_left_out_without_a_word(self) -> None:
-        assert build_inventory([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").all == ()
-        assert build_inventory([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
+        assert merge_instances([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").all == ()
+        assert merge_instances([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
 
     def test_one_that_cannot_be_understood_is_named_and_the_rest_is_there(self) -> None:
-        instances = build_inventory([PLAIN, {"name": NAME}, 7], [], None, "vm")
+        instances = merge_instances([PLAIN, {"name": NAME}, 7], [], None, "vm")
         assert instances.all == (UNDERSTOOD,)
         assert instances.problems == (
             "instances[1] cannot be understood: it has neither a uuid nor an id. Correct instances[1], or take the "
@@ -312,7 +312,7 @@ def test_any_record_is_understood_or_refused(record: Any) -> None:
 
 @given(st.lists(st.one_of(anything, records), max_size=4))
 def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
-    instances = build_inventory(given_instances, [], None, "vm")
+    instances = merge_instances(given_instances, [], None, "vm")
     assert len(instances.all) + len(instances.problems) <= len(given_instances)
 
 
@@ -334,4 +334,4 @@ sizes = st.lists(st.integers(1, 10**18 - 1), max_size=3, unique=True).map(tuple)
     )
 )
 def test_any_instance_survives_being_written_as_records(instance: Instance) -> None:
-    assert build_inventory(to_records(instance), [], None, "vm").all == (instance,)
+    assert merge_instances(to_records(instance), [], None, "vm").all == (instance,)

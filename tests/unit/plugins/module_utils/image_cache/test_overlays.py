@@ -19,7 +19,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.overlays import (
     overlays_now,
     protected_files,
-    read_backing_name,
+    read_overlay_backing_name,
     resolve_overlays,
 )
 from ansible_collections.stackops.nova.tests.support.host import create_image
@@ -37,7 +37,7 @@ def nowhere(_path: str) -> str | None:
 def read(path: Path) -> str | None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return read_backing_name(descriptor)
+        return read_overlay_backing_name(descriptor)
     finally:
         os.close(descriptor)
 

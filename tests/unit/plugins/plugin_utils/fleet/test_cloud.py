@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import build_inventory
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import merge_instances
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer, ask, interpret
 from ansible_collections.stackops.nova.tests.support.openstack_apis import (
     Cloud,
@@ -82,7 +82,7 @@ class TestServers:
         servers, deleted = (captured(f"servers-detail{more}", "servers") for more in ("", "-deleted-true"))
         answer = interpret(servers, deleted, captured("images", "images"))
         assert set(answer.instances) == {"vm"}
-        names = {instance.name for instance in build_inventory(answer.instances["vm"], [], None, "vm").all}
+        names = {instance.name for instance in merge_instances(answer.instances["vm"], [], None, "vm").all}
         gone = {one["OS-EXT-SRV-ATTR:instance_name"] for one in deleted if one["status"] == "DELETED"}
         assert names == {one["OS-EXT-SRV-ATTR:instance_name"] for one in servers + deleted} - gone
         assert gone
@@ -199,7 +199,7 @@ class TestAnyAnswer:
     def test_records_are_understood_by_a_host_as_the_servers_are(self, servers: list[Mapping[str, Any]]) -> None:
         answer = interpret(servers, [], [])
         records = [record for records in answer.instances.values() for record in records]
-        assert build_inventory(records, [], None, "vm").problems == ()
+        assert merge_instances(records, [], None, "vm").problems == ()
 
 
 @pytest.fixture

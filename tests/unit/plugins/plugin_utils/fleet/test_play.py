@@ -51,7 +51,7 @@ class TestWalk:
         one, other = task(), task()
         assert Walk.of(one) == Walk.of(one) == (str(one._parent._play._uuid), str(one._parent._uuid))
         assert Walk.of(one).play != Walk.of(other).play
-        assert Walk.of(one).walk != Walk.of(other).walk
+        assert Walk.of(one).id != Walk.of(other).id
 
     def test_strategy_is_that_of_the_play(self) -> None:
         assert play.strategy_of(task(strategy="free")) == "free"
