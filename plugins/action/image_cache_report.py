@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages impor
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.screen import fleet_screen
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import fleet_pages
 
 _CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
@@ -55,7 +56,7 @@ class ActionModule(ActionBase):
             check_mode=self._task.check_mode,
             now=time.time(),
         )
-        text = _pages(fleet, storages, outcomes)
+        text = _screen(play.report_view([outcome.answer for outcome in outcomes]), fleet, storages, outcomes)
         if (
             str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
             not in _CALLBACKS_FOR_PROGRAMS
@@ -78,9 +79,14 @@ _NOTHING_TO_REPORT = (
 )
 
 
-def _pages(fleet: Mapping[str, Any], storages: Sequence[StorageDecision], outcomes: Sequence[HostOutcome]) -> str:
-    """Return the page of each storage of this run, below what is to be said of the fleet."""
+def _screen(
+    view: str, fleet: Mapping[str, Any], storages: Sequence[StorageDecision], outcomes: Sequence[HostOutcome]
+) -> str:
+    """Return what the view shows. Without one, a host that is alone gets its full page."""
+    if view in ("fleet", "hosts") or (not view and len(fleet["hosts"]) > 1):
+        return fleet_screen(fleet, every_host=view == "hosts")
     found = {outcome.answer.name: outcome.answer.image_cache or {} for outcome in outcomes}
     described = {storage["pruner"]: storage for storage in fleet["storages"]}
     shown = ((found[storage.pruner], described[storage.pruner]) for storage in storages)
-    return fleet_pages(fleet["problems"], shown) or "There is no image cache to show: no host answered."
+    pages = fleet_pages(fleet["problems"], shown, every_file=view == "files")
+    return pages or "There is no image cache to show: no host answered."

@@ -34,7 +34,7 @@ def test_host_that_is_opted_out_keeps_its_files_and_the_others_are_pruned(three:
     result = run.of(PRUNE)[host]
     assert (result["state"], result["removed"]) == ("audited", [])
     assert "image_cache_prune is false for this host in the inventory" in result["msg"]
-    assert f"IMAGE CACHE  nova-{host}:" in run.text
+    assert run.shown == {"a", "b", "c"}
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_extra_variable_opts_all_hosts_out(three: ComputeFleet) -> None:
 def test_role_without_the_variable_looks_only(three: ComputeFleet) -> None:
     run = three.play({"tasks": [role()]})
     assert (run.status, run.changed, sizes(three)) == (0, set(), dict.fromkeys("abc", 2)), run.output
-    assert "IMAGE CACHE  nova-a:" in run.text
+    assert run.shown == {"a", "b", "c"}
 
 
 def test_audit_never_prunes(three: ComputeFleet) -> None:

@@ -47,7 +47,7 @@ def test_hostile_names_are_shown_and_never_evaluated(fleet: ComputeFleet) -> Non
     servers.write_text(json.dumps([*given, {"uuid": "l", "name": lookup, "image_ref": lookup, "host": "nova-a"}]))
     fleet.variables["image_cache_instances"] = f"{{{{ lookup('file', '{servers}') | from_json }}}}"
     report = fleet.root / "report"
-    run = fleet.prune("--check", "-v", image_cache_report_path=str(report), image_cache_details="files")
+    run = fleet.prune("--check", "-v", image_cache_report_path=str(report), image_cache_report_view="files")
     assert run.status == 0, run.output
     assert not trap.exists()
     written = "".join(path.read_text() for path in report.iterdir())
@@ -97,7 +97,7 @@ def test_registered_variable_with_our_prefix_is_refused_as_one_of_the_users_own(
 
 def test_lines_of_the_table_fit_a_terminal(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.environment.update(ANSIBLE_CALLBACK_RESULT_FORMAT="yaml", COLUMNS="80")
-    run = fleet.prune("--check", image_cache_details="files")
+    run = fleet.prune("--check", image_cache_report_view="files")
     assert run.status == 0, run.output
     assert [line for line in run.text.splitlines() if len(line) > 78 and str(fleet.root) not in line] == []
     assert cached(shared) == ALL

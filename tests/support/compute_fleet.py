@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,14 @@ class Run:
     def text(self) -> str:
         """What the report shows, of the last one."""
         return "\n".join(self.reported.get("text", ()))
+
+    @property
+    def shown(self) -> set[str]:
+        """What the table on the screen of a fleet shows: each storage's pruner, and in parentheses what is special."""
+        lines = iter(self.reported.get("text", ()))
+        if not any(line.endswith("HOST") for line in lines):
+            return set()
+        return {line[40:] for line in takewhile(bool, lines)}
 
     @property
     def reported(self) -> Mapping[str, Any]:

@@ -28,6 +28,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance
 PREFIX = "image_cache_"
 RESULT = "image_cache_result"
 SOURCES = ("libvirt", "openstack", "provided")
+REPORT_VIEWS = ("fleet", "hosts", "storages", "files")
 LIMITS = ("max_removals", "max_removal_percent")
 SPACE_TARGETS = ("max_used_space", "min_free_space")
 
@@ -47,6 +48,7 @@ _ROLE_OPTIONS = frozenset(
         "image_cache_fleet_max_removal_percent",
         "image_cache_report_path",
         "image_cache_report_query",
+        "image_cache_report_view",
     ]
 )
 
@@ -78,6 +80,7 @@ class FleetOptions:
     :param keep_files: files that are kept.
     :param report_path: where the report is written.
     :param report_query: what is selected for it.
+    :param report_view: what of it the screen shows; empty where it is not set.
     :param records_digest: tells whether two hosts were given the same instances; empty for none.
     :param instances: the instances that were given, as plain records; None where they were left out because the host
         shares no storage.
@@ -102,6 +105,7 @@ class FleetOptions:
     keep_files: tuple[str, ...] = ()
     report_path: str = ""
     report_query: str = ""
+    report_view: str = ""
     records_digest: str = ""
     instances: tuple[Mapping[str, Any], ...] | None = None
 
@@ -176,6 +180,14 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         module["keep_images"] = as_records(kept_ids)
     complete = _names(values, "image_cache_instances_complete_for")
     module["instances_complete_for"] = list(dict.fromkeys([*complete, *exempt]))
+    view = _text(values, "image_cache_report_view")
+    if "image_cache_report_view" in values and view not in REPORT_VIEWS:
+        raise OptionsError(
+            f"image_cache_report_view is {view!r}, which the role does not know. Set it to one of "
+            f"{', '.join(REPORT_VIEWS)}."
+        )
+    if view == "files":
+        module.setdefault("details", "files")
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True
@@ -198,6 +210,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         keep_files=_names(values, "image_cache_keep_files"),
         report_path=_text(values, "image_cache_report_path"),
         report_query=_text(values, "image_cache_report_query"),
+        report_view=view,
         records_digest=_digest(instances),
         instances=instances,
     )

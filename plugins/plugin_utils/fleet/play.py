@@ -241,6 +241,7 @@ def _inventory_options(task_vars: Mapping[str, Any], host: str, unreadable: list
         fleet_max_removal_percent=limit,
         report_path=_readable(variables, "image_cache_report_path", str) or "",
         report_query=_readable(variables, "image_cache_report_query", str) or "",
+        report_view=_readable(variables, "image_cache_report_view", str) or "",
     )
 
 
@@ -258,6 +259,11 @@ def report_wishes(hosts: Sequence[HostAnswer]) -> tuple[str, str]:
     return next(
         ((host.options.report_path, host.options.report_query) for host in hosts if host.options.report_path), ("", "")
     )
+
+
+def report_view(hosts: Sequence[HostAnswer]) -> str:
+    """Return what of the report the screen shows: the view of the first host that has one. Empty for none."""
+    return next((host.options.report_view for host in hosts if host.options.report_view), "")
 
 
 def report_folder(path: str, loader: Any) -> str:

@@ -13,16 +13,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind as FileKind
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, parse_name
 
 from .text import some_names
 
-__all__ = ["Alarm", "Item", "Kind", "Level", "fleet_alarms", "meaning_of", "storage_alarms"]
+__all__ = ["Alarm", "AlarmKind", "Item", "Level", "fleet_alarms", "grouped", "meaning_of", "storage_alarms"]
 
 Storage = Mapping[str, Any]
 
-_TEMPLATES = (FileKind.SWAP, FileKind.EPHEMERAL)
+_TEMPLATES = (Kind.SWAP, Kind.EPHEMERAL)
 
 
 class Level(StrEnum):
@@ -33,7 +32,7 @@ class Level(StrEnum):
     NOTE = "note"
 
 
-class Kind(StrEnum):
+class AlarmKind(StrEnum):
     """What is wrong, the worst first."""
 
     PROBLEM = "problem"
@@ -62,19 +61,19 @@ class _Wording:
 
 
 _WORDINGS = {
-    Kind.PROBLEM: _Wording(
+    AlarmKind.PROBLEM: _Wording(
         Level.WARNING,
         "Problems of the fleet",
         "These problems concern more than one host.",
         "Each says what to do.",
     ),
-    Kind.MISSING: _Wording(
+    AlarmKind.MISSING: _Wording(
         Level.CRITICAL,
         "Missing files",
         "Disks need these files, and the files do not exist.",
         "Restore them first, from another host's cache or from Glance: the instances cannot start without them.",
     ),
-    Kind.TEMPLATE: _Wording(
+    AlarmKind.TEMPLATE: _Wording(
         Level.CRITICAL,
         "Missing templates",
         "Disks need these swap or ephemeral templates, and the templates do not exist.",
@@ -82,7 +81,7 @@ _WORDINGS = {
         "none. While a guest still runs, copy the file from /proc/PID/fd of its QEMU, otherwise restore it from a "
         "backup.",
     ),
-    Kind.REPLACED: _Wording(
+    AlarmKind.REPLACED: _Wording(
         Level.CRITICAL,
         "Replaced files",
         "These base files were replaced while guests run on the former ones.",
@@ -90,31 +89,31 @@ _WORDINGS = {
         "before they are compared. Copy the former file from /proc/PID/fd of its QEMU, or make its disks independent "
         "of it with virsh blockpull.",
     ),
-    Kind.CORRUPT: _Wording(
+    AlarmKind.CORRUPT: _Wording(
         Level.CRITICAL,
         "Corrupt files",
         "The contents of these base files do not match their checksums.",
         "Compare them with another host's, and restore them before an instance that uses them starts again.",
     ),
-    Kind.FAILED: _Wording(
+    AlarmKind.FAILED: _Wording(
         Level.WARNING,
         "Failed removals",
         "These files could not be removed.",
         "Correct the cause. The next prune tries again.",
     ),
-    Kind.REFUSED: _Wording(
+    AlarmKind.REFUSED: _Wording(
         Level.WARNING,
         "Refused",
         "Nothing may be removed here.",
         "Each reason says what to do.",
     ),
-    Kind.UNANSWERED: _Wording(
+    AlarmKind.UNANSWERED: _Wording(
         Level.WARNING,
         "Hosts without an answer",
         "These hosts failed or could not be reached.",
         "Correct the cause, and run again.",
     ),
-    Kind.ORPHANS: _Wording(
+    AlarmKind.ORPHANS: _Wording(
         Level.NOTE,
         "Orphans",
         "These directories hold disks and belong to no known instance.",
@@ -127,14 +126,27 @@ _WORDINGS = {
 class Item:
     """One thing that is wrong.
 
-    :param where: the host, empty for the whole fleet.
+    :param hosts: where, the pruner of a storage first; none for the whole fleet.
     :param what: the file, the directory or a sentence.
-    :param more: the instances concerned, or what went wrong. May be empty.
+    :param instances: the instances concerned.
+    :param error: what went wrong, or more about it. May be empty.
     """
 
-    where: str
+    hosts: tuple[str, ...]
     what: str
-    more: str = ""
+    instances: tuple[str, ...] = ()
+    error: str = ""
+
+    @property
+    def where(self) -> str:
+        """Name the host, and count the others that share its storage."""
+        others = len(self.hosts) - 1
+        return f"{self.hosts[0]} and {others} more" if others > 0 else "".join(self.hosts)
+
+    @property
+    def more(self) -> str:
+        """Name the instances concerned, or say what went wrong. May be empty."""
+        return some_names(self.instances) or self.error
 
 
 @dataclass(frozen=True)
@@ -145,7 +157,7 @@ class Alarm:
     :param count: how many there are.
     """
 
-    kind: Kind
+    kind: AlarmKind
     items: Sequence[Item]
     count: int
 
@@ -163,7 +175,7 @@ class Alarm:
         return f"{_WORDINGS[self.kind].meaning} {_WORDINGS[self.kind].remedy}"
 
 
-def meaning_of(kind: Kind) -> str:
+def meaning_of(kind: AlarmKind) -> str:
     """Return the sentence that says what is so, without the remedy."""
     return _WORDINGS[kind].meaning
 
@@ -174,17 +186,41 @@ def fleet_alarms(fleet: Mapping[str, Any]) -> list[Alarm]:
     :param fleet: the fleet as ``report.json`` has it.
     """
     unanswered = [
-        Item(host["name"], host["state"], host["error"] or "")
+        Item((host["name"],), host["state"], error=host["error"] or "")
         for host in fleet["hosts"]
         if host["state"] in ("failed", "unreachable")
     ]
     alarms = [
-        _alarm(Kind.PROBLEM, [Item("", sentence) for sentence in fleet["problems"]]),
+        _alarm(AlarmKind.PROBLEM, [Item((), sentence) for sentence in fleet["problems"]]),
         *storage_alarms(fleet["storages"]),
-        _alarm(Kind.UNANSWERED, unanswered),
+        _alarm(AlarmKind.UNANSWERED, unanswered),
     ]
-    order = list(Kind)
+    order = list(AlarmKind)
     return sorted((alarm for alarm in alarms if alarm.count), key=lambda alarm: order.index(alarm.kind))
+
+
+def grouped(items: Sequence[Item]) -> list[tuple[Item, int]]:
+    """Merge the items that are about the same thing on different hosts.
+
+    :return: each thing with all of its hosts and instances, and how many items it stands for. What most hosts have
+        comes first.
+    """
+    groups: dict[tuple[str, str], list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.what, item.error), []).append(item)
+    merged = [
+        (
+            Item(
+                tuple(dict.fromkeys(host for item in group for host in item.hosts)),
+                what,
+                tuple(dict.fromkeys(instance for item in group for instance in item.instances)),
+                error,
+            ),
+            len(group),
+        )
+        for (what, error), group in groups.items()
+    ]
+    return sorted(merged, key=lambda one: -len(one[0].hosts))
 
 
 def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:
@@ -212,49 +248,50 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
 
     Those that are left out of a list count with its last entry: of which kind they are is not known.
     """
-    items: dict[Kind, list[Item]] = {Kind.MISSING: [], Kind.TEMPLATE: [], Kind.REPLACED: []}
-    omitted: Counter[Kind] = Counter()
+    items: dict[AlarmKind, list[Item]] = {AlarmKind.MISSING: [], AlarmKind.TEMPLATE: [], AlarmKind.REPLACED: []}
+    omitted: Counter[AlarmKind] = Counter()
     for storage in storages:
-        kind = Kind.MISSING
+        kind = AlarmKind.MISSING
         for found in storage["missing"]:
             kind = _kind_of_missing(found)
-            items[kind].append(Item(_where(storage), found["backing_file"], some_names(found["instances"])))
+            items[kind].append(Item(_hosts(storage), found["backing_file"], tuple(found["instances"])))
         omitted[kind] += storage["omitted"].get("missing", 0)
     return [_alarm(kind, found, omitted[kind]) for kind, found in items.items()]
 
 
-def _kind_of_missing(missing: Mapping[str, Any]) -> Kind:
+def _kind_of_missing(missing: Mapping[str, Any]) -> AlarmKind:
     if missing.get("replaced"):
-        return Kind.REPLACED
+        return AlarmKind.REPLACED
     name = parse_name(os.path.basename(missing["backing_file"]))
-    return Kind.TEMPLATE if name.kind in _TEMPLATES else Kind.MISSING
+    return AlarmKind.TEMPLATE if name.kind in _TEMPLATES else AlarmKind.MISSING
 
 
-def _alarm(kind: Kind, items: Sequence[Item], omitted: int = 0) -> Alarm:
+def _alarm(kind: AlarmKind, items: Sequence[Item], omitted: int = 0) -> Alarm:
     return Alarm(kind, items, len(items) + omitted)
 
 
-def _items(storages: Sequence[Storage], kind: Kind, item: Callable[[str, Any], Item]) -> Iterator[Item]:
-    return (item(_where(storage), found) for storage in storages for found in storage[kind.value])
+def _items(
+    storages: Sequence[Storage], kind: AlarmKind, item: Callable[[tuple[str, ...], Any], Item]
+) -> Iterator[Item]:
+    return (item(_hosts(storage), found) for storage in storages for found in storage[kind.value])
 
 
-def _where(storage: Storage) -> str:
-    more = len(storage["hosts"]) - 1
-    return f"{storage['pruner']} and {more} more" if more > 0 else str(storage["pruner"])
+def _hosts(storage: Storage) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([storage["pruner"], *storage["hosts"]]))
 
 
-def _corrupt(where: str, file: Mapping[str, Any]) -> Item:
-    return Item(where, file["name"], some_names(file["used_by"]) or "no known instance")
+def _corrupt(hosts: tuple[str, ...], file: Mapping[str, Any]) -> Item:
+    return Item(hosts, file["name"], tuple(file["used_by"]), "" if file["used_by"] else "no known instance")
 
 
-def _failed(where: str, failure: Mapping[str, Any]) -> Item:
-    return Item(where, failure["name"], failure["error"])
+def _failed(hosts: tuple[str, ...], failure: Mapping[str, Any]) -> Item:
+    return Item(hosts, failure["name"], error=failure["error"])
 
 
 # Each other kind that a storage has, under which key the storage says how many it leaves out, and how an item is read.
-_OF_STORAGES: tuple[tuple[Kind, str, Callable[[str, Any], Item]], ...] = (
-    (Kind.CORRUPT, "corrupt", _corrupt),
-    (Kind.FAILED, "failed", _failed),
-    (Kind.REFUSED, "unknown_use", Item),
-    (Kind.ORPHANS, "orphans", Item),
+_OF_STORAGES: tuple[tuple[AlarmKind, str, Callable[[tuple[str, ...], Any], Item]], ...] = (
+    (AlarmKind.CORRUPT, "corrupt", _corrupt),
+    (AlarmKind.FAILED, "failed", _failed),
+    (AlarmKind.REFUSED, "unknown_use", Item),
+    (AlarmKind.ORPHANS, "orphans", Item),
 )

@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 
 from .alarms import fleet_alarms
 from .bars import Part, divide
-from .units import size_text
+from .units import count_text, size_text
 
 __all__ = ["render_html"]
 
@@ -82,7 +82,7 @@ def _template() -> Template:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(size=size_text, count=_count)
+    environment.filters.update(size=size_text, count=count_text)
     return environment.get_template("report.html.j2")
 
 
@@ -204,10 +204,6 @@ def _shown(value: Any) -> Any:
         value = ", ".join(map(str, value))
     text = str(value)
     return printable(text if len(text) <= _TEXT else text[:_TEXT] + "…")
-
-
-def _count(number: int, one: str, many: str | None = None) -> str:
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def _asset(name: str) -> Markup:

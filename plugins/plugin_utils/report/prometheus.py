@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from .alarms import Kind, meaning_of, storage_alarms
+from .alarms import AlarmKind, meaning_of, storage_alarms
 
 __all__ = ["render_prometheus"]
 
@@ -87,10 +87,10 @@ def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Samp
         (labels, {alarm.kind: alarm.count for alarm in storage_alarms([storage])}) for labels, storage in storages
     ]
     for name, *kinds in (
-        ("missing_files", Kind.MISSING, Kind.TEMPLATE),
-        ("replaced_files", Kind.REPLACED),
-        ("corrupt_files", Kind.CORRUPT),
-        ("orphan_directories", Kind.ORPHANS),
+        ("missing_files", AlarmKind.MISSING, AlarmKind.TEMPLATE),
+        ("replaced_files", AlarmKind.REPLACED),
+        ("corrupt_files", AlarmKind.CORRUPT),
+        ("orphan_directories", AlarmKind.ORPHANS),
     ):
         yield (
             name,
@@ -99,7 +99,7 @@ def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Samp
         )
     yield (
         "removal_refused",
-        meaning_of(Kind.REFUSED),
+        meaning_of(AlarmKind.REFUSED),
         [(labels, storage["state"] == "refused") for labels, storage in storages],
     )
     yield (
@@ -114,7 +114,7 @@ def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Samp
     )
     yield (
         "failed_removals",
-        meaning_of(Kind.FAILED),
+        meaning_of(AlarmKind.FAILED),
         [(labels, len(storage["failed"])) for labels, storage in storages],
     )
     for name, key, text in (

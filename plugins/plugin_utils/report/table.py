@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-from .alarms import Alarm, Item, Kind, storage_alarms
+from .alarms import Alarm, AlarmKind, Item, storage_alarms
 from .text import columns, some_names, wrap
 from .units import age_text, duration_text, size_text
 
@@ -56,27 +56,35 @@ _KEPT = {
 File = Mapping[str, Any]
 
 
-def fleet_pages(problems: Sequence[str], storages: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]]) -> str:
+def fleet_pages(
+    problems: Sequence[str],
+    storages: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
+    every_file: bool = False,
+) -> str:
     """Return the problems of a fleet, and then the page of each storage.
 
     :param problems: the fleet's ``problems``, a sentence each.
     :param storages: for each storage, what the modules returned as ``image_cache`` on its pruner, and its entry of the
         fleet's ``storages``.
+    :param every_file: whether each file has a line, and not only the largest ones of each state.
     :return: lines of at most 78 columns, without a line break after the last one. Empty if there is nothing to show.
     """
     lines = ["!! PROBLEMS OF THE FLEET"] if problems else []
     for problem in problems:
         lines += wrap(problem, _WIDTH, "!! - ", "!!   ")
     pages = [_joined(lines)] if lines else []
-    return "\n\n".join([*pages, *(storage_page(image_cache, storage) for image_cache, storage in storages)])
+    return "\n\n".join([*pages, *(storage_page(image_cache, storage, every_file) for image_cache, storage in storages)])
 
 
-def storage_page(image_cache: Mapping[str, Any], storage: Mapping[str, Any] | None = None) -> str:
+def storage_page(
+    image_cache: Mapping[str, Any], storage: Mapping[str, Any] | None = None, every_file: bool = False
+) -> str:
     """Return what is in an image cache, what is removed or could be, and why.
 
     :param image_cache: what the modules return under this name.
     :param storage: the storage's entry of the fleet, with ``hosts`` and ``refused``. Without it, the host is taken to
         use the storage alone.
+    :param every_file: whether each file has a line, and not only the largest ones of each state.
     :return: lines of at most 78 columns, without a line break after the last one.
     """
     page = _Page(
@@ -86,6 +94,7 @@ def storage_page(image_cache: Mapping[str, Any], storage: Mapping[str, Any] | No
         [*image_cache["unknown_use"], *image_cache.get("limit_exceeded", ())]
         if storage is None
         else storage["refused"],
+        None if every_file else _ROWS,
     )
     lines = wrap(f"{image_cache['host']}:{image_cache['cache_path']}", _WIDTH, "IMAGE CACHE  ")
     if len(page.hosts) > 1:
@@ -116,12 +125,14 @@ class _Page:
     :param files: the entries of ``details: files`` by name: of all files, those that a prune is about, or none.
     :param hosts: the hosts that share the storage.
     :param refused: why nothing may be removed, a sentence each.
+    :param rows: how many files of each state are listed; None for all.
     """
 
     image_cache: Mapping[str, Any]
     files: Mapping[str, File]
     hosts: Sequence[str]
     refused: Sequence[str]
+    rows: int | None
 
     @property
     def is_audit(self) -> bool:
@@ -157,7 +168,7 @@ class _Page:
 def _alarms(page: _Page) -> list[str]:
     omitted = page.image_cache.get("omitted", {})
     found = {key: page.image_cache.get(key, ()) for key in ("missing", "corrupt", "failed", "orphans")}
-    alarms = storage_alarms([{**found, "refused": page.refused, "hosts": [""], "pruner": "", "omitted": omitted}])
+    alarms = storage_alarms([{**found, "refused": page.refused, "hosts": [], "pruner": "", "omitted": omitted}])
     lines = ["", "!! NEEDS A PERSON"] if alarms else []
     for alarm in alarms:
         lines += wrap(alarm.advice, _WIDTH, f"!! {alarm.kind.value.upper():<9}", f"!! {'':<9}")
@@ -168,7 +179,7 @@ def _alarms(page: _Page) -> list[str]:
 
 def _items(alarm: Alarm, cache_path: str) -> list[str]:
     """Name what an alarm is about, and count what is not shown."""
-    if alarm.kind is Kind.ORPHANS:
+    if alarm.kind is AlarmKind.ORPHANS:
         return [some_names([item.what for item in alarm.items], alarm.count)]
     more = alarm.count - len(alarm.items[:_ROWS])
     return [_item(item, cache_path) for item in alarm.items[:_ROWS]] + ([f"and {more} more"] if more else [])
@@ -236,12 +247,12 @@ def _sections(page: _Page) -> list[str]:
         name: _KEPT.get(kept[name], str(kept[name])) if name in kept else "could not be removed" for name in page.kept
     }
     title = page.fate.upper()
-    lines = _section(title, page.removed, page.files, {})
+    lines = _section(title, page.removed, page, {})
     if not page.is_audit and not page.removed:
         lines = ["", f"{title}: nothing"]
-    lines += _section("KEPT", page.kept, page.files, reasons)
-    lines += _section("TOO YOUNG", page.names("too_young"), page.files, {})
-    lines += _section("IN USE", page.names("active"), page.files, {})
+    lines += _section("KEPT", page.kept, page, reasons)
+    lines += _section("TOO YOUNG", page.names("too_young"), page, {})
+    lines += _section("IN USE", page.names("active"), page, {})
     return lines
 
 
@@ -255,27 +266,25 @@ def _unlisted(page: _Page) -> list[str]:
     return ["", *wrap(f"To list {which}: details: files, or with the role -e image_cache_details=files", _WIDTH)]
 
 
-def _section(title: str, names: Sequence[str], files: Mapping[str, File], reasons: Mapping[str, str]) -> list[str]:
-    """List files, the largest first.
+def _section(title: str, names: Sequence[str], page: _Page, reasons: Mapping[str, str]) -> list[str]:
+    """List files, the largest first. Only the names are shown where the page lacks what is known of any of them.
 
-    :param files: what is known of files; only the names are shown where it lacks any of them.
     :param reasons: why each is here, where its entry does not say it.
     """
     if not names:
         return []
-    if not files.keys() >= set(names):
-        files = {}
+    files = page.files if page.files.keys() >= set(names) else {}
     total = f", {_size_of(names, files)}" if files else ""
     lines = ["", f"{title}: {len(names)} {'file' if len(names) == 1 else 'files'}{total}"]
     if files:
         lines.append(f"{'ON DISK':>11}  {'LAST USED':>9}  FILE")
     in_order = sorted(names, key=lambda name: (-files[name]["allocated_bytes"] if files else 0, name))
-    for name in in_order[:_ROWS]:
+    for name in in_order[: page.rows]:
         if files:
             lines += _row(files[name], reasons.get(name))
         else:
             lines += wrap(f"{name}: {reasons[name]}" if name in reasons else name, _WIDTH, "  ", "    ")
-    rest = in_order[_ROWS:]
+    rest = in_order[page.rows :] if page.rows is not None else []
     if rest:
         lines.append(f"  and {len(rest)} more" + (f", {_size_of(rest, files)}" if files else ""))
     return lines

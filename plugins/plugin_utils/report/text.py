@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-__all__ = ["columns", "some_names", "wrap"]
+__all__ = ["columns", "cut", "some_names", "wrap"]
 
 _NAMES = 3
 
@@ -32,6 +32,12 @@ def some_names(names: Sequence[str], count: int | None = None) -> str:
 def columns(text: str) -> int:
     """Return how many columns of a terminal a printable text takes."""
     return len(text) if text.isascii() else sum(map(_columns, text))
+
+
+def cut(text: str, width: int) -> str:
+    """Return a printable text in at most this many columns, with an ellipsis in place of what does not fit."""
+    text = printable(text)
+    return text if columns(text) <= width else next(_pieces(text, width - 1), "") + "…"
 
 
 def wrap(text: str, width: int, first: str = "", further: str | None = None) -> list[str]:

@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Bytes, ages and durations as people read them."""
+"""Bytes, numbers, ages and durations as people read them."""
 
 from __future__ import annotations
 
-__all__ = ["age_text", "duration_text", "size_text"]
+__all__ = ["age_text", "count_text", "duration_text", "size_text"]
 
 _BYTES = ("B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB")
 _SECONDS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -24,6 +24,16 @@ def size_text(size: int) -> str:
         unit += 1
     has_fraction = unit > 0 and amount < 9.95
     return f"{amount:.{1 if has_fraction else 0}f} {_BYTES[unit]}"
+
+
+def count_text(number: int, one: str, many: str | None = None) -> str:
+    """Return a number of things: ``1 host``, ``1,200 hosts``.
+
+    :param number: how many.
+    :param one: the word for one of them.
+    :param many: the word for several; ``one`` with an s if not given.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
 
 
 def age_text(seconds: float) -> str:

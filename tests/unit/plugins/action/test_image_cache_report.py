@@ -65,6 +65,31 @@ def test_run_in_which_no_host_answered_says_that() -> None:
     assert result["text"] == ["There is no image cache to show: no host answered."]
 
 
+def test_fleet_in_which_no_host_answered_says_why() -> None:
+    run = Run()
+    dead = {LOOK: {"walk": run.walk.walk, "unreachable": True, "msg": "No route."}}
+    text = run.report(a=dead, b=dead)["text"]
+    assert text[0] == "IMAGE CACHES  2 hosts, 2 without an answer, 0 storages"
+    assert "!!            - a and b: No route." in text
+
+
+@pytest.mark.parametrize(
+    ("hosts", "options", "heading"),
+    [
+        ("a", {}, "IMAGE CACHE  a:"),
+        ("a", {"report_view": "fleet"}, "IMAGE CACHES  1 host"),
+        ("a", {"report_view": "hosts"}, "IMAGE CACHES  1 host"),
+        ("ab", {}, "IMAGE CACHES  2 hosts"),
+        ("ab", {"report_view": "storages"}, "IMAGE CACHE  a:"),
+        ("ab", {"report_view": "files"}, "IMAGE CACHE  a:"),
+    ],
+)
+def test_view_decides_what_is_shown(hosts: str, options: dict[str, str], heading: str) -> None:
+    run = Run()
+    text = run.report(**{name: run.looked(name, **options) for name in hosts})["text"]
+    assert text[0].startswith(heading)
+
+
 def test_decision_of_this_run_names_storages_and_problems() -> None:
     run = Run()
     refused = {"id": "x", "members": ["a"], "pruner": "a", "refused": ["b did not answer."]}

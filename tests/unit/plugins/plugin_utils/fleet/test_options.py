@@ -134,6 +134,7 @@ class TestFleet:
             keep_files="one,two",
             report_path="report",
             report_query="hosts",
+            report_view="storages",
         ).fleet == FleetOptions(
             prune=True,
             host="nova-a",
@@ -150,7 +151,25 @@ class TestFleet:
             keep_files=("one", "two"),
             report_path="report",
             report_query="hosts",
+            report_view="storages",
         )
+
+    @pytest.mark.parametrize("view", ["", "all", "Fleet"])
+    def test_unknown_view_of_the_report_is_refused(self, view: str) -> None:
+        with pytest.raises(OptionsError, match=r"image_cache_report_view is .* one of fleet, hosts, storages, files"):
+            read(report_view=view)
+
+    @pytest.mark.parametrize(
+        ("variables", "details"),
+        [
+            ({}, None),
+            ({"report_view": "hosts"}, None),
+            ({"report_view": "files"}, "files"),
+            ({"report_view": "files", "details": "names"}, "names"),
+        ],
+    )
+    def test_view_of_files_asks_for_each_file(self, variables: dict[str, str], details: str | None) -> None:
+        assert read(**variables).module.get("details") == details
 
     @pytest.mark.parametrize("source", ["libvirt", "provided"])
     def test_api_is_asked_where_it_is_the_source_alone(self, source: str) -> None:

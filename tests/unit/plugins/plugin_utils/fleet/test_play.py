@@ -193,6 +193,7 @@ class TestAnswers:
                 "image_cache_fleet_max_removal_percent": "5",
                 "image_cache_report_path": "report",
                 "image_cache_report_query": "hosts",
+                "image_cache_report_view": "storages",
             }
         )
         assert host.options == FleetOptions(
@@ -203,6 +204,7 @@ class TestAnswers:
             fleet_max_removal_percent=5.0,
             report_path="report",
             report_query="hosts",
+            report_view="storages",
         )
         assert hosts(a={"image_cache_storage_members": 3})[0].options.storage_members == 3
 
@@ -310,6 +312,11 @@ class TestReport:
         answers = [HostAnswer("a", AnswerState.FAILED, options) for options in wishes]
         assert play.report_wishes(answers) == ("p", "q")
         assert play.report_wishes(answers[:1]) == ("", "")
+
+    def test_view_is_that_of_the_first_host_that_has_one(self) -> None:
+        views = [FleetOptions(), FleetOptions(report_view="hosts"), FleetOptions(report_view="files")]
+        answers = [HostAnswer("a", AnswerState.FAILED, options) for options in views]
+        assert (play.report_view(answers), play.report_view(answers[:1])) == ("hosts", "")
 
     def test_relative_path_is_one_beside_the_playbook(self) -> None:
         loader = DataLoader()

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import (
     Alarm,
+    AlarmKind,
     Item,
-    Kind,
     Level,
     fleet_alarms,
     meaning_of,
@@ -37,7 +37,7 @@ COUNTS = st.integers(0, 3)
 
 
 def test_fleet_in_trouble_has_each_kind_of_alarm_once_and_in_order() -> None:
-    assert [alarm.kind for alarm in fleet_alarms(troubled("x"))] == list(Kind)
+    assert [alarm.kind for alarm in fleet_alarms(troubled("x"))] == list(AlarmKind)
 
 
 def test_fleet_without_trouble_has_no_alarms() -> None:
@@ -47,43 +47,43 @@ def test_fleet_without_trouble_has_no_alarms() -> None:
 @pytest.mark.parametrize(
     ("key", "found", "item"),
     [
-        ("missing", {"backing_file": "/a", "instances": ["b", "c"]}, Item("h", "/a", "b and c")),
-        ("corrupt", {"name": "a", "used_by": ["b"]}, Item("h", "a", "b")),
-        ("corrupt", {"name": "a", "used_by": []}, Item("h", "a", "no known instance")),
-        ("orphans", "a", Item("h", "a", "")),
+        ("missing", {"backing_file": "/a", "instances": ["b", "c"]}, Item(("h",), "/a", ("b", "c"))),
+        ("corrupt", {"name": "a", "used_by": ["b"]}, Item(("h",), "a", ("b",))),
+        ("corrupt", {"name": "a", "used_by": []}, Item(("h",), "a", (), "no known instance")),
+        ("orphans", "a", Item(("h",), "a")),
     ],
 )
 def test_item_names_its_host_its_file_and_the_instances(key: str, found: object, item: Item) -> None:
-    assert storage_alarms([storage(answer(**{key: [found]}), "h")]) == [Alarm(Kind(key), [item], 1)]
+    assert storage_alarms([storage(answer(**{key: [found]}), "h")]) == [Alarm(AlarmKind(key), [item], 1)]
 
 
 @pytest.mark.parametrize(
     ("name", "replaced", "kind"),
     [
-        ("swap_512", False, Kind.TEMPLATE),
-        ("ephemeral_1_40d1d2c", False, Kind.TEMPLATE),
-        (BASE, True, Kind.REPLACED),
-        ("swap_512", True, Kind.REPLACED),
-        (BASE, False, Kind.MISSING),
+        ("swap_512", False, AlarmKind.TEMPLATE),
+        ("ephemeral_1_40d1d2c", False, AlarmKind.TEMPLATE),
+        (BASE, True, AlarmKind.REPLACED),
+        ("swap_512", True, AlarmKind.REPLACED),
+        (BASE, False, AlarmKind.MISSING),
     ],
 )
-def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bool, kind: Kind) -> None:
+def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bool, kind: AlarmKind) -> None:
     lost = {"backing_file": f"/cache/{name}", "instances": ["guest"], "replaced": replaced}
     assert storage_alarms([storage(answer(missing=[lost]), "h")]) == [
-        Alarm(kind, [Item("h", f"/cache/{name}", "guest")], 1)
+        Alarm(kind, [Item(("h",), f"/cache/{name}", ("guest",))], 1)
     ]
 
 
 def test_only_a_missing_base_file_is_to_be_taken_from_another_host_or_glance() -> None:
-    advice = {kind: Alarm(kind, [], 1).advice for kind in (Kind.MISSING, Kind.TEMPLATE, Kind.REPLACED)}
-    assert "from another host's cache or from Glance" in advice[Kind.MISSING]
-    assert "Take none from another host" in advice[Kind.TEMPLATE]
-    assert "Glance has none" in advice[Kind.TEMPLATE]
-    assert "another host" not in advice[Kind.REPLACED]
+    advice = {kind: Alarm(kind, [], 1).advice for kind in (AlarmKind.MISSING, AlarmKind.TEMPLATE, AlarmKind.REPLACED)}
+    assert "from another host's cache or from Glance" in advice[AlarmKind.MISSING]
+    assert "Take none from another host" in advice[AlarmKind.TEMPLATE]
+    assert "Glance has none" in advice[AlarmKind.TEMPLATE]
+    assert "another host" not in advice[AlarmKind.REPLACED]
 
 
 def test_replaced_file_says_what_the_next_hard_reboot_does_and_what_to_do_before() -> None:
-    advice = Alarm(Kind.REPLACED, [], 1).advice
+    advice = Alarm(AlarmKind.REPLACED, [], 1).advice
     assert "the next hard reboot destroys a guest's file system" in advice
     assert "do not stop, reboot or migrate it" in advice
     assert "/proc/PID/fd" in advice
@@ -92,13 +92,13 @@ def test_replaced_file_says_what_the_next_hard_reboot_does_and_what_to_do_before
 def test_missing_files_that_are_left_out_count_with_the_last_one_that_is_listed() -> None:
     lost = {"backing_file": f"/cache/{BASE}", "instances": ["guest"], "replaced": True}
     alarms = storage_alarms([storage(answer(missing=[lost]), "h", omitted={"missing": 7})])
-    assert [(alarm.kind, len(alarm.items), alarm.count) for alarm in alarms] == [(Kind.REPLACED, 1, 8)]
+    assert [(alarm.kind, len(alarm.items), alarm.count) for alarm in alarms] == [(AlarmKind.REPLACED, 1, 8)]
 
 
 def test_failed_removal_names_its_error() -> None:
     failed = [{"name": "a", "error": "it is locked"}]
     alarms = storage_alarms([storage(answer(**done(failed=failed)), "h")])
-    assert alarms == [Alarm(Kind.FAILED, [Item("h", "a", "it is locked")], 1)]
+    assert alarms == [Alarm(AlarmKind.FAILED, [Item(("h",), "a", error="it is locked")], 1)]
 
 
 def test_item_of_a_shared_storage_counts_the_other_hosts() -> None:
@@ -108,12 +108,12 @@ def test_item_of_a_shared_storage_counts_the_other_hosts() -> None:
 
 def test_host_without_an_answer_names_its_state_and_error() -> None:
     (alarm,) = fleet_alarms(fleet(silent=[silent("a", "failed", None)]))
-    assert alarm == Alarm(Kind.UNANSWERED, [Item("a", "failed", "")], 1)
+    assert alarm == Alarm(AlarmKind.UNANSWERED, [Item(("a",), "failed")], 1)
 
 
 def test_problem_of_the_fleet_comes_first_and_has_no_host() -> None:
     first, *_others = fleet_alarms(troubled("x"))
-    assert (first.kind, first.items) == (Kind.PROBLEM, [Item("", "x")])
+    assert (first.kind, first.items) == (AlarmKind.PROBLEM, [Item((), "x")])
 
 
 @given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS), max_size=5))
@@ -124,12 +124,12 @@ def test_alarm_counts_every_item_and_every_omitted_one(storages: list[tuple[int,
     ]
     counts = {alarm.kind: (len(alarm.items), alarm.count) for alarm in storage_alarms(made)}
     orphans, refused, more = (sum(column) for column in zip(*storages, strict=True)) if storages else (0, 0, 0)
-    expected = {Kind.REFUSED: (refused, refused), Kind.ORPHANS: (orphans, orphans + more)}
+    expected = {AlarmKind.REFUSED: (refused, refused), AlarmKind.ORPHANS: (orphans, orphans + more)}
     assert counts == {kind: count for kind, count in expected.items() if count[1]}
 
 
-@pytest.mark.parametrize("kind", list(Kind))
-def test_advice_of_each_kind_is_a_meaning_and_a_remedy_in_whole_sentences(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", list(AlarmKind))
+def test_advice_of_each_kind_is_a_meaning_and_a_remedy_in_whole_sentences(kind: AlarmKind) -> None:
     alarm = Alarm(kind, [], 1)
     assert alarm.advice.startswith(f"{meaning_of(kind)} ")
     assert re.fullmatch(r"([A-Z][^.]+\.( |$)){2,3}", alarm.advice)
@@ -141,5 +141,5 @@ def test_table_page_and_metrics_have_one_wording() -> None:
     table = " ".join(storage_page(troubled_answer("x")).replace("!!", "").split())
     page = render_html(troubled("x"))
     metrics = render_prometheus(troubled("x"))
-    for kind in (Kind.MISSING, Kind.REPLACED, Kind.CORRUPT, Kind.FAILED, Kind.ORPHANS):
+    for kind in (AlarmKind.MISSING, AlarmKind.REPLACED, AlarmKind.CORRUPT, AlarmKind.FAILED, AlarmKind.ORPHANS):
         assert all(meaning_of(kind) in text for text in (table, page, metrics))

@@ -1,0 +1,270 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A fleet on one screen: its numbers, what needs a person, and the hosts whose disks fill up.
+
+Names come from guests and tenants. Each line goes through :func:`printable`, so that none of them reaches a terminal
+as a control character.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
+
+from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped
+from .text import cut, some_names, wrap
+from .units import count_text, size_text
+
+__all__ = ["fleet_screen"]
+
+_WIDTH = 78
+_LINES = 45
+_FEWEST_ROWS = 5
+_MOST_ROWS = 20
+_MOST_ITEMS = 5
+_ITEM_LINES = 6
+_NAME_WIDTH = 38
+_LABEL = f"!! {'':<11}"
+_COLUMNS = "{free:<16}{cached:>10}  {freed:>10}  {name}"
+
+
+def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
+    """Return a fleet as a page of plain text.
+
+    :param fleet: the fleet as ``report.json`` has it.
+    :param every_host: whether each host has a line, and not only the storages with the least free space.
+    :return: lines of at most 78 columns, without a line break after the last one. Without ``every_host`` there are at
+        most 45.
+    """
+    head = _head(fleet)
+    rows = sorted(_rows_of_hosts(fleet) if every_host else _rows_of_storages(fleet), key=_Row.order)
+    advice = _advice(fleet, len(rows) > _MOST_ROWS and not every_host)
+    # The heading of the table has two lines, and so has the number of the rows that are left out.
+    room = _LINES - len(head) - len(advice) - 4
+    alarms = _alarms(fleet, room - min(len(rows), _FEWEST_ROWS))
+    shown = rows if every_host else rows[: min(_MOST_ROWS, room - len(alarms))]
+    table = (
+        ["", _COLUMNS.format(free=" FREE", cached="CACHED", freed=_freed_label(fleet), name="HOST")]
+        + [row.line() for row in shown]
+        if shown
+        else []
+    )
+    if len(shown) < len(rows):
+        rest = sum(row.freed for row in rows[len(shown) :])
+        table.append(f"  and {count_text(len(rows) - len(shown), 'more storage')}: {size_text(rest)}")
+    return "\n".join(printable(line).rstrip() for line in [*head, *alarms, *table, *advice])
+
+
+def _head(fleet: Mapping[str, Any]) -> list[str]:
+    summary = fleet["summary"]
+    parts = [count_text(summary["hosts"], "host")]
+    if summary["hosts_without_answer"]:
+        parts.append(f"{summary['hosts_without_answer']} without an answer")
+    parts.append(count_text(summary["storages"], "storage"))
+    if summary["storages_refused"]:
+        parts.append(f"{summary['storages_refused']} refused")
+    space = summary["bytes"]
+    cached = (
+        f"{size_text(summary['cached_bytes'])} cached: {size_text(space['active'])} in use, "
+        f"{size_text(space['too_young'])} too young, {size_text(space['removable'])} removable"
+    )
+    lines = [*wrap(", ".join(parts), _WIDTH, "IMAGE CACHES  "), *wrap(cached, _WIDTH, "  ")]
+    if fleet["pruned"]:
+        done = f"{count_text(summary['removed'], 'file')}, {size_text(summary['reclaimed_bytes'])}"
+        text = f"WOULD BE REMOVED: {done}. Nothing was removed: this was a dry run."
+        lines += wrap(text if fleet["check_mode"] else f"REMOVED: {done}.", _WIDTH, "  ")
+    else:
+        lines += wrap(f"A PRUNE WOULD FREE: {size_text(summary['reclaimable_bytes'])}.", _WIDTH, "  ")
+    return lines
+
+
+def _freed_label(fleet: Mapping[str, Any]) -> str:
+    if not fleet["pruned"]:
+        return "REMOVABLE"
+    return "WOULD FREE" if fleet["check_mode"] else "FREED"
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A line of the table.
+
+    :param free: free and total bytes of the file system; None where they are unknown.
+    :param cached: bytes of the cache; None for a host that did not answer.
+    :param freed: bytes that a prune would free, or has freed.
+    :param note: what is special about it, may be empty.
+    """
+
+    name: str
+    free: tuple[int, int] | None
+    cached: int | None
+    freed: int
+    note: str
+
+    def order(self) -> tuple[bool, int, int, str]:
+        """Sort the fullest first, among them those where most can be freed, and last what has no numbers."""
+        return (self.cached is None, 100 if self.free is None else _percent(*self.free), -self.freed, self.name)
+
+    def line(self) -> str:
+        """Return it in columns. The name is the last one because it may be long."""
+        free = ""
+        if self.free:
+            free = f"{_percent(*self.free):>3} % {size_text(self.free[0]):>10}"
+        cached = "" if self.cached is None else size_text(self.cached)
+        freed = "" if self.cached is None else size_text(self.freed)
+        note = f" ({self.note})" if self.note else ""
+        name = cut(self.name, max(_NAME_WIDTH - len(note), 12))
+        return _COLUMNS.format(free=free, cached=cached, freed=freed, name=name + note)
+
+
+def _percent(free: int, total: int) -> int:
+    return 100 * free // max(1, total)
+
+
+def _rows_of_storages(fleet: Mapping[str, Any]) -> Iterator[_Row]:
+    for storage in fleet["storages"]:
+        others = len(storage["hosts"]) - 1
+        notes = [f"and {others} more"] if others > 0 else []
+        notes += ["refused"] if storage["state"] == "refused" else []
+        notes += ["no cache"] if storage["id"] is None else []
+        yield _row(str(storage["pruner"]), storage, fleet, ", ".join(notes))
+
+
+def _rows_of_hosts(fleet: Mapping[str, Any]) -> Iterator[_Row]:
+    storages = {(name, storage["cache_path"]): storage for storage in fleet["storages"] for name in storage["hosts"]}
+    for host in fleet["hosts"]:
+        storage = storages.get((host["name"], host["cache_path"]))
+        note = "" if host["state"] in ("audited", "pruned") else str(host["state"])
+        if storage is None:
+            yield _Row(host["name"], None, None, 0, note)
+        else:
+            yield _row(host["name"], storage, fleet, note)
+
+
+def _row(name: str, storage: Mapping[str, Any], fleet: Mapping[str, Any], note: str) -> _Row:
+    free, total = storage["free_bytes"], storage["total_bytes"]
+    return _Row(
+        name=name,
+        free=None if free is None or total is None else (free, total),
+        cached=storage["summary"]["total"]["allocated_bytes"],
+        freed=storage["reclaimed_bytes"] if fleet["pruned"] else storage["summary"]["reclaimable_bytes"],
+        note=note,
+    )
+
+
+_ALL_IS_WELL = (
+    "Nothing needs a person: no file is missing or known to be corrupt, nothing is refused, every host answered."
+)
+
+
+def _alarms(fleet: Mapping[str, Any], room: int) -> list[str]:
+    """Show what needs a person, the worst first, in as many lines as there is room for.
+
+    Each kind of alarm has one line at least. The worst ones get their advice and one item first, and what room is left
+    is divided among them.
+    """
+    blocks = [_Block.of(alarm, fleet) for alarm in fleet_alarms(fleet)]
+    if not blocks:
+        return ["", *wrap(_ALL_IS_WELL, _WIDTH)]
+    room -= 2
+    used = len(blocks)
+    whole: list[_Block] = []
+    for block in blocks:
+        if used - 1 + block.height(1) <= room:
+            used += block.height(1) - 1
+            whole.append(block)
+    shown = [1 if block in whole else 0 for block in blocks]
+    for number in range(2, _MOST_ITEMS + 1):
+        for index, block in enumerate(blocks):
+            growth = block.height(number) - block.height(number - 1)
+            if shown[index] == number - 1 and number <= len(block.items) and used + growth <= room:
+                shown[index] = number
+                used += growth
+    lines = ["", "!! NEEDS A PERSON"]
+    for block, number in zip(blocks, shown, strict=True):
+        lines += block.lines(number)
+    return lines
+
+
+@dataclass(frozen=True)
+class _Block:
+    """An alarm as lines.
+
+    :param brief: it in one line.
+    :param advice: what is so, and what to do.
+    :param items: the lines of each thing that is wrong, those on most hosts first.
+    :param hosts: on how many hosts each of them is.
+    :param count: how many things are wrong in all.
+    """
+
+    brief: str
+    advice: Sequence[str]
+    items: Sequence[Sequence[str]]
+    merged: Sequence[int]
+    count: int
+
+    @classmethod
+    def of(cls, alarm: Alarm, fleet: Mapping[str, Any]) -> _Block:
+        label = f"!! {alarm.kind.value.upper():<11}"
+        groups = grouped(alarm.items)
+        hosts = tuple(dict.fromkeys(host for item in alarm.items for host in item.hosts if host))
+        where = f", on {some_names([cut(host, 12) for host in hosts])}" if hosts else ""
+        caches = {storage["cache_path"] for storage in fleet["storages"]}
+        return cls(
+            brief=cut(f"{label}{alarm.count}{where}", _WIDTH),
+            advice=wrap(alarm.advice, _WIDTH, label, _LABEL),
+            items=[_item_lines(alarm.kind, item, caches) for item, _number in groups],
+            merged=[number for _item, number in groups],
+            count=alarm.count,
+        )
+
+    def more(self, number: int) -> int:
+        """Return how many things are not shown if this many items are."""
+        return self.count - sum(self.merged[:number])
+
+    def height(self, number: int) -> int:
+        """Return how many lines it takes with this many items."""
+        return len(self.lines(number))
+
+    def lines(self, number: int) -> list[str]:
+        """Return it with this many items, or in one line with none."""
+        if number == 0:
+            return [self.brief]
+        lines = [*self.advice, *(line for item in self.items[:number] for line in item)]
+        return [*lines, f"{_LABEL}and {self.more(number)} more"] if self.more(number) else lines
+
+
+def _item_lines(kind: AlarmKind, item: Item, caches: set[str]) -> list[str]:
+    folder, _slash, name = item.what.rpartition("/")
+    text = name if folder in caches else item.what
+    if kind is AlarmKind.UNANSWERED:
+        text = item.error or item.what
+    elif item.more:
+        text = f"{text}: {item.more}"
+    hosts = [host for host in item.hosts if host]
+    if len(hosts) > 3:
+        text = f"{len(hosts)} hosts ({some_names(hosts)}): {text}"
+    elif hosts:
+        text = f"{some_names(hosts)}: {text}"
+    lines = wrap(text, _WIDTH, f"{_LABEL}- ", f"{_LABEL}  ")
+    return lines if len(lines) <= _ITEM_LINES else [*lines[: _ITEM_LINES - 1], f"{_LABEL}  …"]
+
+
+def _advice(fleet: Mapping[str, Any], has_more: bool) -> list[str]:
+    """Say what to type next."""
+    texts = []
+    summary = fleet["summary"]
+    if not fleet["pruned"] and summary["reclaimable_bytes"]:
+        texts.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
+    elif fleet["pruned"] and fleet["check_mode"] and summary["removed"]:
+        texts.append("To remove these files: the same command without --check")
+    texts.append("To see one host in full: --limit HOST")
+    if has_more:
+        texts.append("To see every host, a line each: -e image_cache_report_view=hosts")
+    if len(fleet["storages"]) > 1:
+        texts.append("To see every storage in full: -e image_cache_report_view=storages")
+    return ["", *texts]

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a play shows at its end: one screen for a fleet, a page for a host that is alone, or what is asked for."""
+
+from __future__ import annotations
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, names
+
+pytestmark = pytest.mark.usefixtures("shared")
+
+
+def test_fleet_is_shown_on_one_screen_in_which_its_numbers_come_first(fleet: ComputeFleet) -> None:
+    fleet.add("dead", **UNREACHABLE)
+    run = fleet.audit()
+    assert run.text.startswith("IMAGE CACHES  4 hosts, 1 without an answer, 2 storages")
+    assert run.shown == {"a (and 1 more)", "c"}
+    assert "- dead: " in run.text
+    assert run.text in run.output
+
+
+def test_host_that_is_alone_gets_its_page(fleet: ComputeFleet) -> None:
+    run = fleet.audit("--limit", "c")
+    assert run.text.startswith("IMAGE CACHE  nova-c:")
+
+
+@pytest.mark.parametrize("view", ["fleet", "hosts", "storages", "files"])
+def test_view_shows_what_it_names(fleet: ComputeFleet, view: str) -> None:
+    run = fleet.audit(image_cache_report_view=view)
+    pages = [line for line in run.text.splitlines() if line.startswith("IMAGE CACHE  ")]
+    (used,) = names("image-c")
+    assert run.shown == {"fleet": {"a (and 1 more)", "c"}, "hosts": {"a", "b", "c"}}.get(view, set())
+    assert len(pages) == (2 if view in ("storages", "files") else 0)
+    assert (used in run.text) is (view == "files")
+
+
+def test_file_of_any_number_is_listed_where_the_view_is_of_files(fleet: ComputeFleet) -> None:
+    tree = fleet.add("d")
+    many = {tree.base(f"{number:040x}", age=86400.0, content=b"unused").name for number in range(30)}
+    run = fleet.prune("--check", image_cache_report_view="files")
+    assert {name for name in many if name in run.text} == many
+
+
+def test_unknown_view_is_refused_with_those_that_there_are(fleet: ComputeFleet) -> None:
+    run = fleet.prune(image_cache_report_view="pages")
+    assert (run.failed, len(fleet.cached("c"))) == ({"a", "b", "c"}, 2)
+    assert "image_cache_report_view" in run.messages["a"]
+    assert "fleet, hosts, storages, files" in run.messages["a"]
+
+
+@pytest.mark.parametrize("result_format", ["json", "yaml"])
+def test_screen_is_shown_as_it_is_in_any_result_format(fleet: ComputeFleet, result_format: str) -> None:
+    fleet.environment.update(ANSIBLE_CALLBACK_RESULT_FORMAT=result_format, ANSIBLE_DISPLAY_OK_HOSTS="no")
+    run = fleet.audit()
+    assert run.text in run.output
+    assert "ok: [a]" not in run.output
