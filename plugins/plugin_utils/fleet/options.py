@@ -187,7 +187,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
             f"{', '.join(REPORT_VIEWS)}."
         )
     if view == "files":
-        module.setdefault("details", "files")
+        module["details"] = "files"
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True

@@ -67,7 +67,7 @@ def test_run_in_which_no_host_answered_says_that() -> None:
 
 def test_fleet_in_which_no_host_answered_says_why() -> None:
     run = Run()
-    dead = {LOOK: {"walk": run.walk.walk, "unreachable": True, "msg": "No route."}}
+    dead = {LOOK: {"walk": run.walk.id, "unreachable": True, "msg": "No route."}}
     text = run.report(a=dead, b=dead)["text"]
     assert text[0] == "IMAGE CACHES  2 hosts, 2 without an answer, 0 storages"
     assert "!!            - a and b: No route." in text

@@ -55,6 +55,7 @@ class TestModule:
             "image_cache_glance_images": ["an image"],
             "image_cache_instances_complete_for": ["one"],
             "image_cache_exempt_storage_users": ["another"],
+            "image_cache_report_view": "fleet",
             **dict.fromkeys(["image_cache_max_removals", "image_cache_max_removal_percent"], 7),
             **dict.fromkeys(["image_cache_max_used_space", "image_cache_min_free_space"], "1G"),
         }
@@ -165,7 +166,7 @@ class TestFleet:
             ({}, None),
             ({"report_view": "hosts"}, None),
             ({"report_view": "files"}, "files"),
-            ({"report_view": "files", "details": "names"}, "names"),
+            ({"report_view": "files", "details": "summary"}, "files"),
         ],
     )
     def test_view_of_files_asks_for_each_file(self, variables: dict[str, str], details: str | None) -> None:
