@@ -38,7 +38,12 @@ def blocks(page: str) -> list[Block]:
     return [Block(*found) for found in re.findall(r"^```(\w*)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
 
 
-README = [block for block in blocks((ROOT / "README.md").read_text()) if not block.text.startswith(ELSEWHERE)]
+README = [
+    block
+    for block in blocks((ROOT / "README.md").read_text())
+    # What a fleet's screen looks like is compared with the code by test_screen.py.
+    if block.language != "console" and not block.text.startswith(ELSEWHERE)
+]
 # Of the role's own page the plays alone: it also shows an inventory, and commands that need Galaxy.
 README += [
     block for block in blocks((ROOT / "roles/image_cache/README.md").read_text()) if "hosts: compute\n" in block.text
