@@ -13,6 +13,7 @@ All of it is hostile input: a guest writes its raw disks, a tenant uploads image
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import stat
@@ -369,26 +370,29 @@ def _read_qcow2(start: bytes, descriptor: int) -> Image | None:
     name = os.fsdecode(header[name_offset:end])
     if "\0" in name:
         raise ValueError("its backing file's name has a NUL byte in it")
-    return Image(name, _backing_format(header, extensions_offset, name_offset), None)
+    return Image(name, _backing_format(header[extensions_offset:name_offset]), None)
 
 
 def _qcow_format(start: bytes) -> str:
     return "qcow" if _FIXED.unpack_from(start)[1] == 1 else "qcow2"
 
 
-def _backing_format(header: bytes, offset: int, end: int) -> str | None:
+# Disks that one qemu-img made have the same extensions, so most of them are parsed once.
+@functools.lru_cache(maxsize=8)
+def _backing_format(extensions: bytes) -> str | None:
     backing_format = None
+    offset, end = 0, len(extensions)
     while offset + _EXTENSION.size <= end:
-        kind, length = _EXTENSION.unpack_from(header, offset)
+        kind, length = _EXTENSION.unpack_from(extensions, offset)
         offset += _EXTENSION.size
         if kind == _EXTENSION_END:
             break
         if length > end - offset:
-            raise ValueError(f"a header extension at {offset} is {length} bytes long")
+            raise ValueError(f"one of its header extensions is {length} bytes long")
         if kind == _EXTENSION_BACKING_FORMAT:
             if length > _BACKING_FORMAT_LIMIT:
                 raise ValueError(f"its backing file's format has a name of {length} bytes")
-            name = header[offset : offset + length].partition(b"\0")[0]
+            name = extensions[offset : offset + length].partition(b"\0")[0]
             backing_format = name.decode("ascii", "replace") or None  # of several, the last counts
         offset += (length + 7) & ~7
     return backing_format

@@ -316,9 +316,9 @@ LIES = {
     "name with NUL": (qcow2(b"/ba\0se"), "its backing file's name has a NUL byte"),
     "short header": (field(100, "I", 103), "its header is 103 bytes long"),
     "header longer than its cluster": (field(100, "I", 65537), "its header is 65537 bytes long"),
-    "extension into the name": (field(108, "I", 1000), "a header extension at 112 is 1000 bytes long"),
-    "extension one byte into the name": (field(108, "I", 17), "a header extension at 112 is 17 bytes long"),
-    "endless extension": (field(108, "I", 2**32 - 1), "a header extension at 112 is 4294967295 bytes long"),
+    "extension into the name": (field(108, "I", 1000), "one of its header extensions is 1000 bytes long"),
+    "extension one byte into the name": (field(108, "I", 17), "one of its header extensions is 17 bytes long"),
+    "endless extension": (field(108, "I", 2**32 - 1), "one of its header extensions is 4294967295 bytes long"),
     "format of 16 bytes": (qcow2(b"/base", extensions=[(BACKING_FORMAT, b"a" * 16)]), "format has a name of 16 bytes"),
 }  # fmt: skip
 
