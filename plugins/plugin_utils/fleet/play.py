@@ -139,8 +139,8 @@ def find_registered(
 
     :return: the first result that is wanted; empty if there is none.
     """
-    batch = task_vars["ansible_play_batch"]
-    for host in dict.fromkeys([task_vars["inventory_hostname"], *batch, *task_vars["ansible_play_hosts_all"]]):
+    # In the order of the play, so that it is one of the first: hostvars make the variables of a host each time.
+    for host in dict.fromkeys([*task_vars["ansible_play_batch"], *task_vars["ansible_play_hosts_all"]]):
         result = registered(task_vars, host, name)
         if is_wanted(result):
             return result
