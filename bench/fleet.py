@@ -18,14 +18,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 PLAYS = Path(__file__).parent / "plays"
-SAMPLE_SECONDS = 0.05
 
 
 class Run(NamedTuple):
     """What one ansible-playbook took.
 
     Seconds, of these of a processor (that of its forks and of what runs on the hosts, which are here, too), and the
-    most memory that it and its forks held at a time, in bytes.
+    most memory that its main process, or a fork of it, held at a time, in bytes.
     """
 
     seconds: float
@@ -61,17 +60,13 @@ def run(inventory: Path, forks: int, playbook: str, *options: str) -> Run:
     with tempfile.TemporaryFile("w+") as output:
         started = time.perf_counter()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, text=True)
-        peak = 0
-        while os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            peak = max(peak, _controller_bytes(process.pid))
-            time.sleep(SAMPLE_SECONDS)
-        seconds = time.perf_counter() - started
         _pid, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
             output.seek(0)
             raise SystemExit(f"{' '.join(command)}\n{output.read()[-4000:]}")
-    return Run(seconds, usage.ru_utime + usage.ru_stime, peak)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss << 10)
 
 
 def result_bytes(inventory: Path, module: str, *arguments: str) -> int:
@@ -80,37 +75,3 @@ def result_bytes(inventory: Path, module: str, *arguments: str) -> int:
         command = ["ansible", "-i", str(inventory), "all", "-m", module, "-a", " ".join(arguments), "-t", directory]
         subprocess.run(command, check=True, capture_output=True)
         return max(path.stat().st_size for path in Path(directory).iterdir())
-
-
-def _controller_bytes(main: int) -> int:
-    """Memory of the main process and its forks, a page that several share counted once.
-
-    What a fork starts in turn, over the local connection, is a host's and not the controller's.
-    """
-    processes = [main, *_forks(main)]
-    return sum(_proportional_bytes(process) for process in processes)
-
-
-def _forks(process: int) -> list[int]:
-    try:
-        children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    except OSError:
-        return []
-    image = _image(process)
-    return [int(child) for child in children if _image(int(child)) == image]
-
-
-def _image(process: int) -> bytes:
-    """How the process was started: a fork says what its parent says, until it starts something else."""
-    try:
-        return Path(f"/proc/{process}/cmdline").read_bytes()
-    except OSError:
-        return b""
-
-
-def _proportional_bytes(process: int) -> int:
-    try:
-        with open(f"/proc/{process}/smaps_rollup", encoding="ascii") as stream:
-            return sum(int(line.split()[1]) << 10 for line in stream if line.startswith("Pss:"))
-    except OSError:
-        return 0  # it has ended

@@ -62,14 +62,25 @@ class ActionModule(ActionBase):
             not in _CALLBACKS_FOR_PROGRAMS
         ):
             Display().display(text)
-        result = {"changed": False, "play": walk.play, "fleet": fleet, "text": text.splitlines()}
         path, query = play.report_wishes([outcome.answer for outcome in outcomes])
+        result = {
+            "changed": False,
+            "play": walk.play,
+            "fleet": fleet if path else _without_files(fleet),
+            "text": text.splitlines(),
+        }
         if not path:
             return result
         try:
             return {**result, "files": write_report(play.report_folder(path, self._loader), fleet, query or None)}
         except (OptionsError, ReportError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
+
+
+def _without_files(fleet: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the controller keeps for each host until the play ends, without what only a written report shows."""
+    storages = [{key: value for key, value in storage.items() if key != "files"} for storage in fleet["storages"]]
+    return {**fleet, "storages": storages}
 
 
 _NOTHING_TO_REPORT = (

@@ -123,6 +123,15 @@ def test_callback_for_programs_gets_the_report_as_a_value_alone(
     assert bool(capsys.readouterr().out) is shown
 
 
+@pytest.mark.parametrize("is_written", [True, False])
+def test_files_of_a_storage_are_kept_where_a_report_is_written(tmp_path: Path, is_written: bool) -> None:
+    run = Run()
+    looked = run.looked("a", **({"report_path": str(tmp_path)} if is_written else {}))
+    looked[LOOK]["image_cache"]["files"] = []
+    (storage,) = run.report(a=looked)["fleet"]["storages"]
+    assert ("files" in storage) is is_written
+
+
 def test_report_is_written_where_a_host_wants_it(tmp_path: Path) -> None:
     run = Run()
     result = run.report(a=run.looked("a"), b=run.looked("b", report_path=str(tmp_path / "report")))
