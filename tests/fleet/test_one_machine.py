@@ -69,7 +69,7 @@ def test_disagreement_of_two_names_is_refused(machine: ComputeFleet, name: str, 
     machine.hosts[name].update(variables)
     run = machine.prune()
     assert (run.failed, len(machine.cached("a"))) == ({"a"}, 4), run.output
-    assert f"disagree about {next(iter(variables)).removeprefix('image_cache_')}" in run.messages["a"]
+    assert f"disagree about {next(iter(variables))}" in run.messages["a"]
 
 
 def test_limit_of_one_name_counts(machine: ComputeFleet) -> None:

@@ -94,7 +94,7 @@ def test_members_that_contradict_each_other_are_named_and_nothing_is_removed(fle
     assert f"d shares this storage and has no directory {fleet.root}/empty/_base" in run.messages["c"]
     assert "On f: " in run.messages["e"]
     assert "broken.xml" in run.messages["e"]
-    assert "h and g share this storage and disagree about remove_unused_base_images" in run.messages["g"]
+    assert "h and g share this storage and disagree about image_cache_remove_unused_base_images" in run.messages["g"]
     assert "j and i share this storage and have different files" in run.messages["i"]
     assert [cached(tree) for tree in storages] == before
     assert [len(fleet.cached(host)) for host in "ij"] == [2, 2]

@@ -32,6 +32,7 @@ def task_vars(
 ) -> dict[str, Any]:
     """What an action plugin gets in a play over these hosts, all of which are in the batch unless said otherwise."""
     return {
+        **hosts.get(host, {}),
         "hostvars": HostVars(hosts),
         "inventory_hostname": host,
         "ansible_play_hosts_all": list(hosts),

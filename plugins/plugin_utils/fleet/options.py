@@ -34,7 +34,14 @@ SPACE_TARGETS = ("max_used_space", "min_free_space")
 
 _LONGEST_NUMBER = 18  # of more digits, Python refuses to make a number
 _SPEC = argument_spec()
-_MODULE_OPTIONS = {PREFIX + option.removeprefix("image_").removeprefix("cache_"): option for option in _SPEC}
+
+
+def variable_of(option: str) -> str:
+    """Return the role's variable for an option of its modules."""
+    return PREFIX + option.removeprefix("image_").removeprefix("cache_")
+
+
+_MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
 _ROLE_OPTIONS = frozenset(
     [
         "image_cache_prune",

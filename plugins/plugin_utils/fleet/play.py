@@ -139,6 +139,9 @@ def find_registered(
 
     :return: the first result that is wanted; empty if there is none.
     """
+    own = task_vars.get(name)
+    if isinstance(own, Mapping) and is_wanted(own):
+        return own
     # In the order of the play, so that it is one of the first: hostvars make the variables of a host each time.
     for host in dict.fromkeys([*task_vars["ansible_play_batch"], *task_vars["ansible_play_hosts_all"]]):
         result = registered(task_vars, host, name)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from .answers import AnswerState, HostAnswer
-from .options import SPACE_TARGETS
+from .options import SPACE_TARGETS, variable_of
 from .storages import Fleet, Storage, space_targets
 
 __all__ = ["refusals"]
@@ -276,7 +276,7 @@ def _contradictions(storage: Storage) -> Iterator[str]:
             yield (
                 f"{host.name} has this storage at {found['cache_path']} and {first.name} at "
                 f"{first_found['cache_path']}. nova needs one instances_path on all hosts that share it. Mount it at "
-                "one path, and set instances_path to that."
+                "one path, and set image_cache_instances_path to that."
             )
         elif first_found["for_members"]:
             yield from _policy_disagreements(host.name, found, first.name, first_found)
@@ -292,7 +292,7 @@ def _of_neighbours(storage: Storage) -> Iterator[str]:
             yield (
                 f"{host.name} has the instances of this storage at {host.instances_path} and {first.name} at "
                 f"{first.instances_path}. nova needs one instances_path on all hosts that share it. Mount it at one "
-                "path, and set instances_path to that."
+                "path, and set image_cache_instances_path to that."
             )
 
 
@@ -309,7 +309,7 @@ def _one_machine_disagreements(
     where = f"{first.name} and {host.name} are one machine under two names of the inventory"
     if found["cache_path"] != first_found["cache_path"]:
         paths = f"{first_found['cache_path']} and {found['cache_path']}"
-        yield f"{where}, with caches at {paths}. Set one instances_path for both."
+        yield f"{where}, with caches at {paths}. Set image_cache_instances_path to one path for both."
     elif host.options.records_digest != first.options.records_digest:
         yield f"{where}, and image_cache_instances differs. Set the same for both, or remove one from the inventory."
     else:
@@ -324,8 +324,8 @@ def _policy_disagreements(
         value, first_value = found["policy"].get(option), first_found["policy"].get(option)
         if value != first_value:
             yield (
-                f"{name} and {first_name} share this storage and disagree about {option} ({value} and {first_value}). "
-                f"Set {option} to the same value for both."
+                f"{name} and {first_name} share this storage and disagree about {variable_of(option)} ({value} and "
+                f"{first_value}). Set {variable_of(option)} to the same value for both."
             )
 
 
@@ -333,8 +333,8 @@ def _of_members_limits(storage: Storage) -> Iterator[str]:
     having = [host for host in storage.members if host.options.limits.keys() & set(SPACE_TARGETS)]
     if having and not space_targets(storage.members):
         yield (
-            f"{_names(having)} share this storage and have space targets of different kinds (max_used_space, "
-            f"min_free_space), so none holds for all. Set max_used_space or min_free_space for all of them."
+            f"{_names(having)} share this storage and have space targets of different kinds, so none holds for "
+            "all. Set image_cache_max_used_space or image_cache_min_free_space for all of them."
         )
 
 

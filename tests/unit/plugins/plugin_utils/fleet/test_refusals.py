@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import variable_of
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals import refusals
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet, group_into_storages
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
@@ -299,7 +300,7 @@ class TestContradictions:
         other = answer("b", NFS, use=registered("a", "b"), cache_path=path)
         assert reasons(registering("a", "a", "b"), other) == [
             f"b has this storage at {path} and a at /nova/_base. nova needs one instances_path on all hosts that share "
-            "it. Mount it at one path, and set instances_path to that."
+            "it. Mount it at one path, and set image_cache_instances_path to that."
         ]
 
     @pytest.mark.parametrize("option", sorted(found()["policy"]))
@@ -308,14 +309,14 @@ class TestContradictions:
         other = "ignore" if option == "orphans" else not value if isinstance(value, bool) else value + 1
         hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={option: other})]
         assert reasons(*hosts) == [
-            f"b and a share this storage and disagree about {option} ({other} and {value}). Set {option} to the same "
-            "value for both."
+            f"b and a share this storage and disagree about {variable_of(option)} ({other} and {value}). Set "
+            f"{variable_of(option)} to the same value for both."
         ]
 
     def test_policy_that_one_host_alone_has_is_a_disagreement_in_any_order(self) -> None:
         hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={"added_later": 1})]
-        assert "about added_later (1 and None)" in reasons(*hosts)[0]
-        assert "about added_later (None and 1)" in reasons(*hosts[::-1])[0]
+        assert "about image_cache_added_later (1 and None)" in reasons(*hosts)[0]
+        assert "about image_cache_added_later (None and 1)" in reasons(*hosts[::-1])[0]
 
     def test_use_that_a_member_cannot_report_is_named(self) -> None:
         assert reasons(*pair(problems=["The domain XML x.xml cannot be read."])) == [
@@ -375,7 +376,7 @@ class TestOneMachine:
         host = answer("alias", "ext4:a:8:1:/_base", nova_name="a", cache_path=path)
         assert reasons(answer("a"), host) == [
             "a and alias are one machine under two names of the inventory, with caches at /nova/_base and "
-            f"{path}. Set one instances_path for both."
+            f"{path}. Set image_cache_instances_path to one path for both."
         ]
 
     def test_one_machine_with_two_lists_of_instances_is_named_in_any_order(self) -> None:
@@ -388,8 +389,8 @@ class TestOneMachine:
 
     def test_one_machine_with_two_policies_is_named(self) -> None:
         assert self.machine(policy={"orphans": "ignore"}) == [
-            "alias and a share this storage and disagree about orphans (ignore and protect). Set orphans to the same "
-            "value for both."
+            "alias and a share this storage and disagree about image_cache_orphans (ignore and protect). Set "
+            "image_cache_orphans to the same value for both."
         ]
 
 
@@ -425,8 +426,8 @@ class TestDisagreements:
         limits = {"a": {"max_used_space": 1}, "b": {"min_free_space": 1}, "c": {"max_removals": 1}}
         hosts = [registering(name, "a", "b", "c", options={"limits": own}) for name, own in limits.items()]
         assert reasons(*hosts) == [
-            "a, b share this storage and have space targets of different kinds (max_used_space, min_free_space), so "
-            "none holds for all. Set max_used_space or min_free_space for all of them."
+            "a, b share this storage and have space targets of different kinds, so none holds for all. Set "
+            "image_cache_max_used_space or image_cache_min_free_space for all of them."
         ]
         assert reasons(registering("a", "a", "c", options={"limits": limits["a"]}), registering("c", "a", "c")) == []
 
@@ -554,7 +555,7 @@ class TestNeighbours:
         other = answer("b", NEIGHBOUR, use=registered("a", "b", sample_ids=[7]), cache_path="/elsewhere/_base_b")
         assert reasons(registering("a", "a", "b"), other) == [
             "b has the instances of this storage at /elsewhere and a at /nova. nova needs one instances_path on all "
-            "hosts that share it. Mount it at one path, and set instances_path to that."
+            "hosts that share it. Mount it at one path, and set image_cache_instances_path to that."
         ]
 
     def test_neighbour_that_was_looked_at_without_its_group_is_named_on_both(self) -> None:
