@@ -344,7 +344,9 @@ class TestContradictions:
         hosts = [*pair(sample_ids=[3, 4]), answer("c", "nfs4:c", use=registered("c", sample_ids=[3, 4]))]
         assert "c sees the same files as a" in reasons(*hosts)[0]
 
-    @pytest.mark.parametrize(("sample_ids", "is_one"), [([3, 4], True), ([3, 4, 9], True), ([4, 8, 9], False)])
+    @pytest.mark.parametrize(
+        ("sample_ids", "is_one"), [([3, 4], True), ([3, 4, 9], True), ([3, 8], False), ([4, 8, 9], False)]
+    )
     def test_most_of_the_files_in_common_make_two_ids_one_storage(self, sample_ids: list[int], is_one: bool) -> None:
         here = answer("a", NFS, use=registered("a", sample_ids=[2, 3, 4]))
         there = answer("b", "nfs4:b", use=registered("b", sample_ids=sample_ids))
