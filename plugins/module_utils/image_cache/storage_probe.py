@@ -76,8 +76,8 @@ def unanswered_path(paths: Sequence[str], seconds: float, look: Callable[[str], 
     os.waitpid(pid, 0)
     if count < len(paths):
         raise ImageCacheError(
-            "The process that looks whether the storage answers ended early, perhaps because memory was short. Look at the "
-            "kernel's log (dmesg), and run it again."
+            "The process that looks whether the storage answers ended early, perhaps because memory was short. Look at "
+            "the kernel's log (dmesg), and run it again."
         )
     return None
 

@@ -52,8 +52,8 @@ def map_in_processes(work: Callable[[Sequence[str]], Any], items: Sequence[str])
         return results + [json.loads(answer) for answer in answers]
     except ValueError as exc:
         raise ImageCacheError(
-            "A process that read a part of the disks ended early, perhaps because memory was short. Look at the kernel's log "
-            "(dmesg), and run it again."
+            "A process that read a part of the disks ended early, perhaps because memory was short. Look at the "
+            "kernel's log (dmesg), and run it again."
         ) from exc
 
 

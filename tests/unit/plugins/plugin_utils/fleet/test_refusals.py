@@ -352,6 +352,11 @@ class TestContradictions:
         there = answer("b", "nfs4:b", use=registered("b", sample_ids=sample_ids))
         assert [bool(said) for said in all_reasons(here, there).values()] == [is_one, is_one]
 
+    def test_half_of_the_files_in_common_make_no_one_storage(self) -> None:
+        here = answer("a", NFS, use=registered("a", sample_ids=[1, 2, 3, 4, 5, 6]))
+        there = answer("b", "nfs4:b", use=registered("b", sample_ids=[4, 5, 6, 7, 8, 9]))
+        assert not any(all_reasons(here, there).values())
+
     def test_other_files_or_none_under_another_id_are_another_storage(self) -> None:
         for sample in ([4], []):
             other = answer("b", "nfs4:b", use=registered("b", sample_ids=sample))
@@ -380,6 +385,14 @@ class TestOneMachine:
             "a and alias are one machine under two names of the inventory, with caches at /nova/_base and "
             f"{path}. Set image_cache_instances_path to one path for both."
         ]
+
+    def test_one_machine_that_was_given_the_same_instances_twice_is_one(self) -> None:
+        one, other = ("".join(["ab", "cd"]) for _ in range(2))
+        hosts = [
+            answer("a", options={"records_digest": one}),
+            answer("alias", "ext4:a:8:1:/_base", nova_name="a", options={"records_digest": other}),
+        ]
+        assert reasons(*hosts) == []
 
     def test_one_machine_with_two_lists_of_instances_is_named_in_any_order(self) -> None:
         hosts = [answer("a"), answer("alias", "ext4:a:8:1:/_base", nova_name="a", options={"records_digest": "1"})]
@@ -553,11 +566,20 @@ class TestNeighbours:
         (reason,) = reasons(registering("a", "a", "b", options={"ignores_orphans": True}), neighbour)
         assert reason.startswith("No source lists the instances of b, and orphans is ignore")
 
-    def test_neighbour_that_sees_the_instances_at_another_path_is_refused(self) -> None:
-        other = answer("b", NEIGHBOUR, use=registered("a", "b", sample_ids=[7]), cache_path="/elsewhere/_base_b")
+    @pytest.mark.parametrize("path", ["/elsewhere", "/somewhere"])
+    def test_neighbour_that_sees_the_instances_at_another_path_is_refused(self, path: str) -> None:
+        other = answer("b", NEIGHBOUR, use=registered("a", "b", sample_ids=[7]), cache_path=f"{path}/_base_b")
         assert reasons(registering("a", "a", "b"), other) == [
-            "b has the instances of this storage at /elsewhere and a at /nova. nova needs one instances_path on all "
+            f"b has the instances of this storage at {path} and a at /nova. nova needs one instances_path on all "
             "hosts that share it. Mount it at one path, and set image_cache_instances_path to that."
+        ]
+
+    def test_neighbour_at_another_path_is_compared_with_the_first_member(self) -> None:
+        use = registered("a", "b", "c", sample_ids=[7])
+        other = answer("b", NEIGHBOUR, use=use, cache_path="/elsewhere/_base_b")
+        said = reasons(registering("a", "a", "b", "c"), answer("c", NFS, use=registered("a", "b", "c")), other)
+        assert [reason.partition(". ")[0] for reason in said] == [
+            "b has the instances of this storage at /elsewhere and a at /nova"
         ]
 
     def test_neighbour_that_was_looked_at_without_its_group_is_named_on_both(self) -> None:
