@@ -398,6 +398,11 @@ class TestCloud:
         assert handed_off[2] == {}
         assert handed_off[0]["instances_complete_for"] == ["a"]
 
+    def test_servers_that_the_api_has_under_the_inventory_name_of_a_host_are_handed_off(self) -> None:
+        clouds = {self.KEY: cloud(a=["1"], b=["2"])}
+        options = handed(answer("a", nova_name="nova-a", options={"asks_api": True}), clouds=clouds)
+        assert uuids(options) == ["1"]
+
     def test_images_of_glance_are_handed_off_by_their_ids_as_the_module_takes_them(self) -> None:
         options = handed(answer("a", options={"asks_api": True}), clouds={self.KEY: cloud(images=["i", "j"])})
         assert options["glance_images"] == ["i", "j"]
