@@ -42,7 +42,7 @@ class ActionModule(ActionBase):
         if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
         decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.id)
-        previous = play.find_registered(variables, play.REPORT, lambda result: result.get("play") == walk.play)
+        previous = play.newest_report(variables, walk)
         storages = (
             [StorageDecision.from_plain(storage) for storage in decision["storages"]]
             if decision

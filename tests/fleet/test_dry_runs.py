@@ -133,3 +133,18 @@ def test_first_checksum_alone_is_a_change_of_a_host(fleet: ComputeFleet) -> None
         run = fleet.prune(argument, **variables)
         assert (run.status, run.changed) == (0, {"a"}), run.output
     assert fleet.prune(**variables).changed == set()
+
+
+def test_prune_that_is_refused_is_not_shown_as_a_dry_run(fleet: ComputeFleet, shared: CacheTree) -> None:
+    run = fleet.prune(image_cache_fleet_max_removal_percent=0)
+    assert (run.failed, cached(shared)) == ({"a", "c"}, ALL), run.output
+    assert "REMOVED: 0 files, 0 B." in run.text
+    assert "dry run" not in run.text
+    assert "without --check" not in run.text
+
+
+def test_dry_run_counts_no_file_of_a_storage_that_the_prune_refuses(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["b"]["image_cache_remove_unused_base_images"] = False
+    dry, run = fleet.prune("--check"), fleet.prune()
+    assert (dry.failed, run.failed, cached(shared)) == ({"a"}, {"a"}, ALL), run.output
+    assert dry.reported["fleet"]["summary"]["removed"] == run.reported["fleet"]["summary"]["removed"] == 1

@@ -140,6 +140,6 @@ def test_any_errors_fatal_still_shows_those_that_answered(fleet: ComputeFleet, s
     fleet.hosts["c"].update(FAILING)
     run = fleet.play({"any_errors_fatal": True, "tasks": [role("prune")]})
     assert run.status != 0
-    assert run.shown == {"a (and 1 more)"}, run.output
+    assert run.shown == {"a (+1)"}, run.output
     assert cached(shared) == ALL
     assert run.reported["fleet"]["summary"]["hosts_without_answer"] == 1

@@ -30,7 +30,7 @@ def machine(fleet: ComputeFleet) -> ComputeFleet:
 def test_machine_is_pruned_once(machine: ComputeFleet) -> None:
     run = machine.prune()
     assert (run.status, run.changed, machine.cached("a")) == (0, {"a"}, names("image-a")), run.output
-    assert run.shown == {"a (and 2 more)"}
+    assert run.shown == {"a (+2)"}
     assert run.reported["fleet"]["summary"]["removed"] == 3
 
 

@@ -17,7 +17,7 @@ def test_fleet_is_shown_on_one_screen_in_which_its_numbers_come_first(fleet: Com
     fleet.add("dead", **UNREACHABLE)
     run = fleet.audit()
     assert run.text.startswith("IMAGE CACHES  4 hosts, 1 without an answer, 2 storages")
-    assert run.shown == {"a (and 1 more)", "c"}
+    assert run.shown == {"a (+1)", "c"}
     assert "- dead: " in run.text
     assert run.text in run.output
 
@@ -32,7 +32,7 @@ def test_view_shows_what_it_names(fleet: ComputeFleet, view: str) -> None:
     run = fleet.audit(image_cache_report_view=view)
     pages = [line for line in run.text.splitlines() if line.startswith("IMAGE CACHE  ")]
     (used,) = names("image-c")
-    assert run.shown == {"fleet": {"a (and 1 more)", "c"}, "hosts": {"a", "b", "c"}}.get(view, set())
+    assert run.shown == {"fleet": {"a (+1)", "c"}, "hosts": {"a", "b", "c"}}.get(view, set())
     assert len(pages) == (2 if view in ("storages", "files") else 0)
     assert (used in run.text) is (view == "files")
 
@@ -42,6 +42,11 @@ def test_file_of_any_number_is_listed_where_the_view_is_of_files(fleet: ComputeF
     many = {tree.base(f"{number:040x}", age=86400.0, content=b"unused").name for number in range(30)}
     run = fleet.prune("--check", image_cache_report_view="files")
     assert {name for name in many if name in run.text} == many
+
+
+def test_unknown_view_of_a_host_without_an_answer_changes_nothing(fleet: ComputeFleet) -> None:
+    fleet.add("dead", image_cache_report_view="pages", **UNREACHABLE)
+    assert fleet.audit().shown == {"a (+1)", "c"}
 
 
 def test_unknown_view_is_refused_with_those_that_there_are(fleet: ComputeFleet) -> None:

@@ -55,7 +55,7 @@ def test_storage_is_shown_once_without_warnings_of_what_another_member_knows(
 ) -> None:
     shared.compute_nodes({f"nova-{name}": shared.now for name in "ab"})
     for run in (fleet.audit(), fleet.prune("--check")):
-        assert run.shown == {"a (and 1 more)", "c"}, run.output
+        assert run.shown == {"a (+1)", "c"}, run.output
         assert "Nothing may be removed" not in run.output
     assert {len(found["removed"]) for found in run.reported["fleet"]["storages"]} == {1, 2}
 
@@ -122,7 +122,7 @@ def test_condition_that_leaves_out_the_first_host_of_the_play_changes_nothing_el
     run = fleet.play({"tasks": [role("prune", when="inventory_hostname != 'c'")]})
     assert (run.status, run.changed, cached(shared)) == (0, {"a"}, USED), run.output
     assert len(fleet.cached("c")) == 2
-    assert run.shown == {"a (and 1 more)"}
+    assert run.shown == {"a (+1)"}
 
 
 def test_condition_that_leaves_out_a_member_refuses_its_storage(fleet: ComputeFleet, shared: CacheTree) -> None:

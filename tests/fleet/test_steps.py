@@ -55,7 +55,7 @@ def test_nothing_is_pruned_without_the_look_or_the_decision(
 def test_refused_prune_removes_nothing_and_shows_all(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = run_in_steps(fleet, refused=PRUNE)
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
-    assert run.shown == {"a (and 1 more)", "c"}
+    assert run.shown == {"a (+1)", "c"}
 
 
 def test_refused_report_prunes_all_the_same(fleet: ComputeFleet, shared: CacheTree) -> None:

@@ -21,6 +21,7 @@ from .answers import (
 from .cloud import CloudAnswer
 from .options import (
     PREFIX,
+    REPORT_VIEWS,
     RESULT,
     FleetOptions,
     OptionsError,
@@ -29,7 +30,7 @@ from .options import (
     read_percent,
 )
 from .storages import Fleet
-from .summary import HostOutcome
+from .summary import DONE, HostOutcome
 
 LOOK = "__image_cache_look"
 DECISION = "__image_cache_decision"
@@ -183,28 +184,52 @@ def _host_answers(task_vars: Mapping[str, Any], walk: Walk, unreadable: list[str
 
 
 def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]:
-    """Read what all hosts of the play answered last in this walk, for the report.
+    """Read what the hosts of the play answered last in this walk, for the report.
 
     :param task_vars: what an action plugin gets.
     :param walk: this run of the role.
-    :return: one outcome for each host, in the order of the play.
+    :return: one outcome for each host, in the order of the play, without those of the batches that are yet to come.
     """
+    coming = _hosts_to_come(task_vars)
     return [
         _outcome(looked, registered(task_vars, looked.name, RESULT), walk)
         for looked in _host_answers(task_vars, walk, [])
+        if looked.name not in coming
     ]
+
+
+def _hosts_to_come(task_vars: Mapping[str, Any]) -> Sequence[str]:
+    """Return the hosts behind those of this batch: with ``serial``, each batch is the next part of the play's hosts."""
+    names = list(task_vars["ansible_play_hosts_all"])
+    present = set(task_vars["ansible_play_batch"])
+    last = max((index for index, name in enumerate(names) if name in present), default=len(names))
+    alive = set(task_vars.get("ansible_play_hosts") or ())
+    return [name for name in names[last + 1 :] if name in alive]
 
 
 def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostOutcome:
     was_pruned = looked.options.prune
     if looked.image_cache is None:
         return HostOutcome(looked, was_pruned)  # what it said first is why
-    if not is_of(result, walk) or (result.get("state") in ("audited", "refused") and "image_cache" not in result):
+    is_of_walk = is_of(result, walk)
+    if is_of_walk and result.get("state") == "pruned" and "image_cache" not in result:
+        # The look was the dry run that the play asked for.
+        known = {**result, "image_cache": looked.image_cache}
+        return HostOutcome(parse_answer(looked.name, known, looked.options, looked.in_batch), was_pruned)
+    # The look of a prune is a dry run. What it lists is not removed where nothing, or something else, came of it.
+    found = {key: value for key, value in looked.image_cache.items() if key not in DONE}
+    looked = replace(looked, image_cache=found)
+    if not is_of_walk or (result.get("state") in ("audited", "refused") and "image_cache" not in result):
         return HostOutcome(looked, was_pruned)
-    if "image_cache" not in result and not result.get("failed") and not result.get("unreachable"):
-        return HostOutcome(looked, was_pruned)  # a dry run that the look had done already
     acted = parse_answer(looked.name, result, looked.options, looked.in_batch)
     return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned)
+
+
+def newest_report(task_vars: Mapping[str, Any], walk: Walk) -> Mapping[str, Any]:
+    """Return the last report of this play, of another batch or an earlier run of the role; empty if there is none."""
+    reports = [registered(task_vars, host, REPORT) for host in task_vars["ansible_play_hosts_all"]]
+    of_play = [report for report in reports if report.get("play") == walk.play]
+    return max(of_play, key=lambda report: float(report["fleet"]["generated"]), default={})
 
 
 def current_batch(task_vars: Mapping[str, Any]) -> frozenset[str]:
@@ -266,7 +291,7 @@ def report_wishes(hosts: Sequence[HostAnswer]) -> tuple[str, str]:
 
 def report_view(hosts: Sequence[HostAnswer]) -> str:
     """Return what of the report the screen shows: the view of the first host that has one. Empty for none."""
-    return next((host.options.report_view for host in hosts if host.options.report_view), "")
+    return next((host.options.report_view for host in hosts if host.options.report_view in REPORT_VIEWS), "")
 
 
 def report_folder(path: str, loader: Any) -> str:

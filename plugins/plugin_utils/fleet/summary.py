@@ -13,12 +13,13 @@ from typing import Any
 from .answers import AnswerState, HostAnswer
 from .decision import StorageDecision
 
-__all__ = ["HostOutcome", "summarise"]
+__all__ = ["DONE", "HostOutcome", "summarise"]
 
 _STATES = ("active", "removable", "too_young", "other")
 _BYTES = (*_STATES, "corrupt")
 _OMITTED = ("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded")
-_DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode", "files")
+DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode")
+"""What a prune, or a dry run, says of itself."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,7 @@ def _without_dry_run(image_cache: Mapping[str, Any]) -> dict[str, Any]:
     """Return only what is so now, for a report that says of other hosts what was removed."""
     if not image_cache.get("check_mode"):
         return dict(image_cache)
-    return {key: value for key, value in image_cache.items() if key not in _DONE}
+    return {key: value for key, value in image_cache.items() if key not in (*DONE, "files")}
 
 
 def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ __all__ = ["Alarm", "AlarmKind", "Item", "Level", "fleet_alarms", "grouped", "me
 
 Storage = Mapping[str, Any]
 
+_NUMBERS = re.compile(r"\d+")
 _TEMPLATES = (Kind.SWAP, Kind.EPHEMERAL)
 
 
@@ -207,20 +209,28 @@ def grouped(items: Sequence[Item]) -> list[tuple[Item, int]]:
     """
     groups: dict[tuple[str, str], list[Item]] = {}
     for item in items:
-        groups.setdefault((item.what, item.error), []).append(item)
+        groups.setdefault((item.what, _without_names(item)), []).append(item)
     merged = [
         (
             Item(
                 tuple(dict.fromkeys(host for item in group for host in item.hosts)),
-                what,
+                group[0].what,
                 tuple(dict.fromkeys(instance for item in group for instance in item.instances)),
-                error,
+                group[0].error,
             ),
             len(group),
         )
-        for (what, error), group in groups.items()
+        for group in groups.values()
     ]
     return sorted(merged, key=lambda one: -len(one[0].hosts))
+
+
+def _without_names(item: Item) -> str:
+    """Return what went wrong without what differs by host: its name, and numbers such as addresses and times."""
+    error = item.error
+    for host in item.hosts:
+        error = error.replace(host, "") if host else error
+    return _NUMBERS.sub("", error)
 
 
 def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:

@@ -28,7 +28,7 @@ _FEWEST_ROWS = 5
 _MOST_ROWS = 20
 _MOST_ITEMS = 5
 _ITEM_LINES = 6
-_NAME_WIDTH = 38
+_NAME_WIDTH = 38  # what the other columns leave
 _LABEL = f"!! {'':<11}"
 _COLUMNS = "{free:<16}{cached:>10}  {freed:>10}  {name}"
 
@@ -48,12 +48,9 @@ def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
     room = _LINES - len(head) - len(advice) - 4
     alarms = _alarms(fleet, room - min(len(rows), _FEWEST_ROWS))
     shown = rows if every_host else rows[: min(_MOST_ROWS, room - len(alarms))]
-    table = (
-        ["", _COLUMNS.format(free=" FREE", cached="CACHED", freed=_freed_label(fleet), name="HOST")]
-        + [row.line() for row in shown]
-        if shown
-        else []
-    )
+    table = ["", _table_head(fleet)] if shown else []
+    for row in shown:
+        table += row.lines(may_wrap=every_host)
     if len(shown) < len(rows):
         rest = sum(row.freed for row in rows[len(shown) :])
         table.append(f"  and {count_text(len(rows) - len(shown), 'more storage')}: {size_text(rest)}")
@@ -69,11 +66,15 @@ def _head(fleet: Mapping[str, Any]) -> list[str]:
     if summary["storages_refused"]:
         parts.append(f"{summary['storages_refused']} refused")
     space = summary["bytes"]
+    were = "were " if _is_done(fleet) else ""
     cached = (
-        f"{size_text(summary['cached_bytes'])} cached: {size_text(space['active'])} in use, "
+        f"{size_text(summary['cached_bytes'])} {were}cached: {size_text(space['active'])} in use, "
         f"{size_text(space['too_young'])} too young, {size_text(space['removable'])} removable"
     )
-    lines = [*wrap(", ".join(parts), _WIDTH, "IMAGE CACHES  "), *wrap(cached, _WIDTH, "  ")]
+    lines = wrap(", ".join(parts), _WIDTH, "IMAGE CACHES  ")
+    if not fleet["storages"]:
+        return lines
+    lines += wrap(cached, _WIDTH, "  ")
     if fleet["pruned"]:
         done = f"{count_text(summary['removed'], 'file')}, {size_text(summary['reclaimed_bytes'])}"
         text = f"WOULD BE REMOVED: {done}. Nothing was removed: this was a dry run."
@@ -83,10 +84,16 @@ def _head(fleet: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def _freed_label(fleet: Mapping[str, Any]) -> str:
-    if not fleet["pruned"]:
-        return "REMOVABLE"
-    return "WOULD FREE" if fleet["check_mode"] else "FREED"
+def _is_done(fleet: Mapping[str, Any]) -> bool:
+    """Return whether files were removed, or were to be: what the caches had is from before that."""
+    return bool(fleet["pruned"]) and not fleet["check_mode"]
+
+
+def _table_head(fleet: Mapping[str, Any]) -> str:
+    free, freed = " FREE", "REMOVABLE"
+    if fleet["pruned"]:
+        free, freed = (" FREE BEFORE", "FREED") if _is_done(fleet) else (free, "WOULD FREE")
+    return _COLUMNS.format(free=free, cached="CACHED", freed=freed, name="HOST")
 
 
 @dataclass(frozen=True)
@@ -109,16 +116,17 @@ class _Row:
         """Sort the fullest first, among them those where most can be freed, and last what has no numbers."""
         return (self.cached is None, 100 if self.free is None else _percent(*self.free), -self.freed, self.name)
 
-    def line(self) -> str:
-        """Return it in columns. The name is the last one because it may be long."""
+    def lines(self, may_wrap: bool) -> list[str]:
+        """Return it in columns. The name is the last one because it may be long: it is cut if it must not wrap."""
         free = ""
         if self.free:
             free = f"{_percent(*self.free):>3} % {size_text(self.free[0]):>10}"
         cached = "" if self.cached is None else size_text(self.cached)
         freed = "" if self.cached is None else size_text(self.freed)
         note = f" ({self.note})" if self.note else ""
-        name = cut(self.name, max(_NAME_WIDTH - len(note), 12))
-        return _COLUMNS.format(free=free, cached=cached, freed=freed, name=name + note)
+        numbers = _COLUMNS.format(free=free, cached=cached, freed=freed, name="")
+        name = self.name if may_wrap else cut(self.name, _NAME_WIDTH - len(note))
+        return wrap(name + note, _WIDTH, numbers)
 
 
 def _percent(free: int, total: int) -> int:
@@ -128,7 +136,7 @@ def _percent(free: int, total: int) -> int:
 def _rows_of_storages(fleet: Mapping[str, Any]) -> Iterator[_Row]:
     for storage in fleet["storages"]:
         others = len(storage["hosts"]) - 1
-        notes = [f"and {others} more"] if others > 0 else []
+        notes = [f"+{others}"] if others > 0 else []
         notes += ["refused"] if storage["state"] == "refused" else []
         notes += ["no cache"] if storage["id"] is None else []
         yield _row(str(storage["pruner"]), storage, fleet, ", ".join(notes))
@@ -174,9 +182,10 @@ def _alarms(fleet: Mapping[str, Any], room: int) -> list[str]:
     used = len(blocks)
     whole: list[_Block] = []
     for block in blocks:
-        if used - 1 + block.height(1) <= room:
-            used += block.height(1) - 1
-            whole.append(block)
+        if used - 1 + block.height(1) > room:
+            break  # no alarm takes the room of a worse one
+        used += block.height(1) - 1
+        whole.append(block)
     shown = [1 if block in whole else 0 for block in blocks]
     for number in range(2, _MOST_ITEMS + 1):
         for index, block in enumerate(blocks):
@@ -212,7 +221,8 @@ class _Block:
         label = f"!! {alarm.kind.value.upper():<11}"
         groups = grouped(alarm.items)
         hosts = tuple(dict.fromkeys(host for item in alarm.items for host in item.hosts if host))
-        where = f", on {some_names([cut(host, 12) for host in hosts])}" if hosts else ""
+        others = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
+        where = f", on {cut(hosts[0], _NAME_WIDTH)}{others}" if hosts else ""
         caches = {storage["cache_path"] for storage in fleet["storages"]}
         return cls(
             brief=cut(f"{label}{alarm.count}{where}", _WIDTH),
@@ -260,11 +270,13 @@ def _advice(fleet: Mapping[str, Any], has_more: bool) -> list[str]:
     summary = fleet["summary"]
     if not fleet["pruned"] and summary["reclaimable_bytes"]:
         texts.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
-    elif fleet["pruned"] and fleet["check_mode"] and summary["removed"]:
+    elif fleet["pruned"] and fleet["check_mode"] and summary["removed"] and not fleet["problems"]:
         texts.append("To remove these files: the same command without --check")
-    texts.append("To see one host in full: --limit HOST")
+    # With the command of a prune, they would prune again.
+    audit = "ansible-playbook stackops.nova.audit " if _is_done(fleet) else ""
+    texts.append(f"To see one host in full: {audit}--limit HOST")
     if has_more:
-        texts.append("To see every host, a line each: -e image_cache_report_view=hosts")
+        texts.append(f"To see every host, a line each: {audit}-e image_cache_report_view=hosts")
     if len(fleet["storages"]) > 1:
-        texts.append("To see every storage in full: -e image_cache_report_view=storages")
-    return ["", *texts]
+        texts.append(f"To see every storage in full: {audit}-e image_cache_report_view=storages")
+    return ["", *(line for text in texts for line in wrap(text, _WIDTH))]

@@ -103,7 +103,7 @@ def test_screen_of_a_fleet_in_trouble() -> None:
         "",
         " FREE               CACHED   REMOVABLE  HOST",
         "  4 %     20 GiB    90 GiB      30 GiB  cmp-1",
-        "  6 %     30 GiB    90 GiB         0 B  cmp-2 (and 2 more, refused)",
+        "  6 %     30 GiB    90 GiB         0 B  cmp-2 (+2, refused)",
         "",
         "To free space: ansible-playbook stackops.nova.prune, first with --check",
         "To see one host in full: --limit HOST",
@@ -118,7 +118,12 @@ def test_readme_shows_the_screen_of_a_fleet() -> None:
 @pytest.mark.parametrize(
     ("check_mode", "numbers", "column", "advice"),
     [
-        (False, "  REMOVED: 3 files, 30 GiB.", "FREED", "To see one host in full: --limit HOST"),
+        (
+            False,
+            "  REMOVED: 3 files, 30 GiB.",
+            "FREED",
+            "To see one host in full: ansible-playbook stackops.nova.audit --limit HOST",
+        ),
         (
             True,
             "  WOULD BE REMOVED: 3 files, 30 GiB. Nothing was removed: this was a dry run.",
@@ -172,6 +177,33 @@ def test_same_missing_file_on_forty_hosts_is_one_item_with_forty_hosts() -> None
     assert screen.count(BASE) == 1
     assert "- 40 hosts (cmp-0, cmp-1, cmp-2 and 37 more):" in screen
     assert "instance-0, instance-1, instance-2 and 37 more" in " ".join(screen.replace("!!", "").split())
+
+
+def test_hosts_that_failed_alike_are_one_item() -> None:
+    error = "ssh: connect to host {} port 22: Connection timed out at 12:00:0{}"
+    dead = [silent(f"cmp-{number}", error=error.format(f"cmp-{number}", number)) for number in range(9)]
+    screen = fleet_screen(fleet(silent=dead))
+    assert "- 9 hosts (cmp-0, cmp-1, cmp-2 and 6 more): ssh: connect to host" in screen
+    assert screen.count("Connection timed out") == 1
+
+
+def test_fleet_without_any_answer_has_no_numbers() -> None:
+    assert fleet_screen(fleet(silent=[silent("a"), silent("b")])).split("\n") == [
+        "IMAGE CACHES  2 hosts, 2 without an answer, 0 storages",
+        "",
+        "!! NEEDS A PERSON",
+        "!! UNANSWERED These hosts failed or could not be reached. Correct the cause,",
+        "!!            and run again.",
+        "!!            - a and b: ssh: No route to host",
+        "",
+        "To see one host in full: --limit HOST",
+    ]
+
+
+def test_view_of_hosts_shows_the_whole_name() -> None:
+    name = "compute-rack-with-a-long-name-17.region-one.example.org"
+    screen = fleet_screen(fleet(host(name)), every_host=True)
+    assert name in "".join(screen.split())
 
 
 def test_things_that_have_no_line_are_counted() -> None:
