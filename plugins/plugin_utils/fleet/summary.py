@@ -153,7 +153,12 @@ def _merged_hosts(
 
 def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     summaries = [storage["summary"] for storage in storages]
-    without_answer = {host["name"] for host in hosts if host["state"] in ("failed", "unreachable")}
+    # One that failed over what it found has answered.
+    without_answer = {
+        host["name"]
+        for host in hosts
+        if host["state"] == "unreachable" or (host["state"] == "failed" and host["summary"] is None)
+    }
     return {
         "hosts": len({host["name"] for host in hosts}),
         "hosts_without_answer": len(without_answer),

@@ -187,10 +187,18 @@ def fleet_alarms(fleet: Mapping[str, Any]) -> list[Alarm]:
 
     :param fleet: the fleet as ``report.json`` has it.
     """
+    # A host that failed over what it found has an alarm for that.
+    in_trouble = {
+        (name, storage["cache_path"])
+        for storage in fleet["storages"]
+        if storage["corrupt"] or storage["failed"] or storage["refused"]
+        for name in storage["hosts"]
+    }
     unanswered = [
         Item((host["name"],), host["state"], error=host["error"] or "")
         for host in fleet["hosts"]
-        if host["state"] in ("failed", "unreachable")
+        if host["state"] == "unreachable"
+        or (host["state"] == "failed" and (host["name"], host["cache_path"]) not in in_trouble)
     ]
     alarms = [
         _alarm(AlarmKind.PROBLEM, [Item((), sentence) for sentence in fleet["problems"]]),

@@ -107,7 +107,7 @@ class TestHosts:
         fleet = report(answer("a", state=state, cached=5))
         assert states(fleet) == {"a": state.value}
         assert fleet["summary"]["cached_bytes"] == 5
-        assert fleet["summary"]["hosts_without_answer"] == 1
+        assert fleet["summary"]["hosts_without_answer"] == (state is AnswerState.UNREACHABLE)
 
     @pytest.mark.parametrize("key", ["unknown_use", "limit_exceeded"])
     def test_refusal_of_the_module_is_shown_with_its_reasons(self, key: str) -> None:

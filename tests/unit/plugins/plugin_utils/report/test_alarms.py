@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -109,6 +110,23 @@ def test_item_of_a_shared_storage_counts_the_other_hosts() -> None:
 def test_host_without_an_answer_names_its_state_and_error() -> None:
     (alarm,) = fleet_alarms(fleet(silent=[silent("a", "failed", None)]))
     assert alarm == Alarm(AlarmKind.UNANSWERED, [Item(("a",), "failed")], 1)
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "is_unanswered"),
+    [
+        ({"corrupt": [{"name": "a", "used_by": []}]}, "failed", False),
+        ({"unknown_use": ["why"]}, "failed", False),
+        ({}, "failed", True),
+        ({"corrupt": [{"name": "a", "used_by": []}]}, "unreachable", True),
+    ],
+)
+def test_host_that_failed_over_what_it_found_has_no_second_alarm(
+    found: dict[str, Any], state: str, is_unanswered: bool
+) -> None:
+    made = fleet(storage(answer(**found), "h"))
+    made["hosts"][0].update(state=state, error="It failed.")
+    assert (AlarmKind.UNANSWERED in [alarm.kind for alarm in fleet_alarms(made)]) is is_unanswered
 
 
 def test_problem_of_the_fleet_comes_first_and_has_no_host() -> None:
