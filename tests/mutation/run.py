@@ -29,6 +29,9 @@ FOLDERS = {
     **dict.fromkeys(("plan", "backing_chain", "apply"), CORE),
     **dict.fromkeys(("decision", "limit", "refusals", "storages"), FLEET),
 }
+# What public reports showed of hosts is tested on whole trees, and not file by file.
+STATES_OF_HOSTS = ("test_kept_overlays.py", "test_obstacles.py", "test_public_reports.py")
+ALSO_TESTED_BY = dict.fromkeys(("plan", "apply"), STATES_OF_HOSTS)
 OPTIONS = "-qx -p no:cacheprovider -p _hypothesis_pytestplugin -m 'not hypothesis'"
 LONGEST_SECONDS = 60
 TIMEOUT = "timeout"  # cosmic-ray's output of tests that took longer, which it calls killed as well
@@ -51,7 +54,8 @@ def examine(name: str, equivalent: list[Known]) -> int:
     """Test all mutants of a file, and return how many survived unexpectedly, or were expected and not made."""
     folder = FOLDERS[name]
     path = folder / f"{name}.py"
-    command = f"{sys.executable} -m pytest {OPTIONS} tests/unit/{folder}/test_{name}.py"
+    tests = [f"tests/unit/{folder}/test_{name}.py", *(f"tests/unit/{file}" for file in ALSO_TESTED_BY.get(name, ()))]
+    command = f"{sys.executable} -m pytest {OPTIONS} {' '.join(tests)}"
     for cached in path.parent.glob(f"__pycache__/{name}.*.pyc"):
         cached.unlink()  # a mutant may have the size of the file, and be made in the same second
     outcome, output = run_tests(command, LONGEST_SECONDS)

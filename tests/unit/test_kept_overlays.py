@@ -112,6 +112,20 @@ class TestKeptOverlay:
         self.expect_kept(chain, result)
         assert kept(result) == {TOP: "locked", MIDDLE: "overlay", BOTTOM: "overlay"}
 
+    @pytest.mark.parametrize(("locked", "removed"), [(TOP, MIDDLE), (MIDDLE, TOP)])
+    def test_one_of_two_overlays_locked_by_nova_protects_the_base_of_both(
+        self, host: Host, locked: str, removed: str
+    ) -> None:
+        host.base(BOTTOM, age=OLD + 3 * HOUR)
+        overlay(host, MIDDLE, BOTTOM, age=OLD + 2 * HOUR)
+        overlay(host, TOP, BOTTOM)
+        with nova_compute() as nova:
+            nova.take(locked, host.locks_path)
+            result = pruned(host)
+        assert result.done["removed"] == [removed]
+        assert kept(result) == {locked: "locked", BOTTOM: "overlay"}
+        assert opens(host.cache_path / locked)
+
     def test_overlay_open_in_qemu_protects_its_chain(self, chain: Host) -> None:
         with guest(chain.cache_path / TOP):
             self.expect_kept(chain, pruned(chain))

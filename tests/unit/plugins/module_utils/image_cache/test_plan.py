@@ -178,6 +178,13 @@ class TestBackingFiles:
         plan = decide(found(missing={"/b": ["uuid-1", "lost"], "/a": ["uuid-1", "instance-1"]}), known(GUEST))
         assert plan.missing == (Missing("/a", ("instance-1",)), Missing("/b", ("instance-1", "lost")))
 
+    def test_missing_file_has_both_paths_where_nova_names_it_by_another_one(self) -> None:
+        snapshot = found(missing={"/b": ["uuid-1"], "/y": ["uuid-1"]}, paths_on_host={"/b": "/a", "/y": "/z"})
+        assert decide(snapshot, known(GUEST)).missing == (
+            Missing("/a", ("instance-1",), "/b"),
+            Missing("/z", ("instance-1",), "/y"),
+        )
+
 
 class TestOrphans:
     """A directory with disks that belongs to no instance of the instances."""
@@ -286,7 +293,7 @@ class TestAge:
         assert plan.verdicts[0].removable_in == 2 * DAY
 
     def test_unused_file_from_the_future_is_reported_with_its_name(self) -> None:
-        files = [cached(BASE, age=-DAY), cached("swap_64", age=-60), cached(OTHER_BASE, age=-61)]
+        files = [cached(BASE, age=-DAY), cached("swap_64", age=-60), cached(OTHER_BASE, age=-60.5)]
         (warning,) = decide(found(*files)).warnings
         assert warning.startswith("Unused files have modification times in the future (")
         assert BASE in warning

@@ -387,7 +387,7 @@ class TestOneMachine:
         ]
 
     def test_one_machine_that_was_given_the_same_instances_twice_is_one(self) -> None:
-        one, other = ("".join(["ab", "cd"]) for _ in range(2))
+        one, other = ("".join(parts) for parts in (["ab", "cd"], ["a", "bcd"]))
         hosts = [
             answer("a", options={"records_digest": one}),
             answer("alias", "ext4:a:8:1:/_base", nova_name="a", options={"records_digest": other}),
