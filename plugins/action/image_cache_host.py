@@ -86,7 +86,7 @@ class ActionModule(ActionBase):
             raise OptionsError(_NOT_LOOKED_AT)
         if "image_cache" not in look:
             raise OptionsError(_LOOK_FAILED)
-        found = play.find_registered(task_vars, play.DECISION, lambda result: result.get("walk") == walk.id)
+        found = play.find_registered(task_vars, play.DECISION, lambda result: play.is_of(result, walk))
         if not found:
             raise OptionsError(_NOT_LOOKED_AT)
         plain = found["hosts"].get(task_vars["inventory_hostname"])

@@ -39,14 +39,15 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         walk = play.Walk.of(self._task)
         outcomes = play.read_outcomes(variables, walk)
-        if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
+        answers = [outcome.answer for outcome in outcomes]
+        if all(answer.state is AnswerState.NOT_LOOKED_AT for answer in answers):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
-        decision = play.find_registered(variables, play.DECISION, lambda result: result.get("walk") == walk.id)
+        decision = play.find_registered(variables, play.DECISION, lambda result: play.is_of(result, walk))
         previous = play.newest_report(variables, walk)
         storages = (
             [StorageDecision.from_plain(storage) for storage in decision["storages"]]
             if decision
-            else undecided(Fleet(tuple(outcome.answer for outcome in outcomes), variables["groups"], {}))
+            else undecided(Fleet(tuple(answers), variables["groups"], {}))
         )
         fleet = summarise(
             outcomes,
@@ -56,13 +57,13 @@ class ActionModule(ActionBase):
             check_mode=self._task.check_mode,
             now=time.time(),
         )
-        text = _screen(play.report_view([outcome.answer for outcome in outcomes]), fleet, storages, outcomes)
+        text = _screen(play.report_view(answers), fleet, storages, outcomes)
         if (
             str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
             not in _CALLBACKS_FOR_PROGRAMS
         ):
             Display().display(text)
-        path, query = play.report_wishes([outcome.answer for outcome in outcomes])
+        path, query = play.report_wishes(answers)
         result = {
             "changed": False,
             "play": walk.play,

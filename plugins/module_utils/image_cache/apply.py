@@ -89,7 +89,8 @@ def _remove_planned(
     try:
         locks = open_locks_directory(settings.instances_path, LOCKS_DIRECTORY)
     except OSError as exc:
-        return _nothing_removed(plan, f"{_lock_directory(settings)} cannot be used: {reason_and_remedy(exc)}")
+        path = printable(settings.locks_path)
+        return _nothing_removed(plan, f"nova's lock directory {path} cannot be used: {reason_and_remedy(exc)}")
     try:
         return _remove_all(plan, RemovalContext(plan, cache, locks, settings, shared, read_disks))
     finally:
@@ -113,10 +114,6 @@ class RemovalContext(NamedTuple):
     settings: Settings
     shared: bool
     read_disks: Callable[[], DiskUse]
-
-
-def _lock_directory(settings: Settings) -> str:
-    return f"nova's lock directory {printable(settings.locks_path)}"
 
 
 def _nothing_removed(plan: Plan, reason: str) -> Outcome:

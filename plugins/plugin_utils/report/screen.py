@@ -180,13 +180,12 @@ def _alarms(fleet: Mapping[str, Any], room: int) -> list[str]:
         return ["", *wrap(_ALL_IS_WELL, _WIDTH)]
     room -= 2
     used = len(blocks)
-    whole: list[_Block] = []
-    for block in blocks:
+    shown = [0] * len(blocks)
+    for index, block in enumerate(blocks):
         if used - 1 + block.height(1) > room:
             break  # no alarm takes the room of a worse one
         used += block.height(1) - 1
-        whole.append(block)
-    shown = [1 if block in whole else 0 for block in blocks]
+        shown[index] = 1
     for number in range(2, _MOST_ITEMS + 1):
         for index, block in enumerate(blocks):
             growth = block.height(number) - block.height(number - 1)
@@ -206,7 +205,7 @@ class _Block:
     :param brief: it in one line.
     :param advice: what is so, and what to do.
     :param items: the lines of each thing that is wrong, those on most hosts first.
-    :param hosts: on how many hosts each of them is.
+    :param merged: for how many things each of those stands.
     :param count: how many things are wrong in all.
     """
 
