@@ -55,6 +55,8 @@ class ActionModule(ActionBase):
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
             fleet_options = replace(fleet_options, instances=None)
+            if not options.fleet.shows_files and len(task_vars["ansible_play_hosts_all"]) > 1:
+                _forget_files(result)
         # What it found may be a reason to fail for the task that acts. Until then it stays in the play.
         if result.get("failed") and "image_cache" in result:
             result.update(failed=False, failure=str(result.pop("msg", "")))
@@ -145,6 +147,13 @@ _LOOK_FAILED = (
 def _is_shared(result: Mapping[str, Any]) -> bool:
     image_cache = result.get("image_cache")
     return isinstance(image_cache, Mapping) and image_cache.get("for_members") is not None
+
+
+def _forget_files(result: Mapping[str, Any]) -> None:
+    """Leave out what of a local cache only a report or a page reads: the controller keeps results until it ends."""
+    image_cache = result.get("image_cache")
+    if isinstance(image_cache, dict):
+        image_cache.pop("files", None)
 
 
 def _failure(reasons: Sequence[str]) -> dict[str, Any]:

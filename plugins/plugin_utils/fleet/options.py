@@ -116,6 +116,11 @@ class FleetOptions:
     records_digest: str = ""
     instances: tuple[Mapping[str, Any], ...] | None = None
 
+    @property
+    def shows_files(self) -> bool:
+        """Whether the report, or a page on the screen, has an entry for each file that a prune removes."""
+        return bool(self.report_path) or self.report_view in ("storages", "files")
+
     def to_plain(self) -> dict[str, Any]:
         """Return what differs from the defaults, for an answer that stays small."""
         return {name: value for name, value in asdict(self).items() if value != getattr(NOTHING_SET, name)}

@@ -125,6 +125,25 @@ class TestLook:
         assert ("instances" in result["options"]) is is_kept
         assert result["options"]["records_digest"]
 
+    @pytest.mark.parametrize(
+        ("variables", "image_cache", "hosts", "is_kept"),
+        [
+            ({}, CACHE, ("a", "b"), False),
+            ({"image_cache_report_view": "fleet"}, CACHE, ("a", "b"), False),
+            ({"image_cache_report_view": "storages"}, CACHE, ("a", "b"), True),
+            ({"image_cache_report_view": "files"}, CACHE, ("a", "b"), True),
+            ({"image_cache_report_path": "r"}, CACHE, ("a", "b"), True),
+            ({}, CACHE, ("a",), True),
+            ({}, found("a", NFS), ("a", "b"), True),
+        ],
+    )
+    def test_entries_of_files_are_kept_only_where_something_reads_them(
+        self, variables: dict[str, Any], image_cache: dict[str, Any], hosts: tuple[str, ...], is_kept: bool
+    ) -> None:
+        host = Host({"image_cache": {**image_cache, "files": [{"name": "x"}]}})
+        result = host.run({"image_cache_prune": True, **variables}, hosts=hosts)
+        assert ("files" in result["image_cache"]) is is_kept
+
     def test_differences_are_kept_where_they_were_asked_for(self) -> None:
         for diff in (True, False):
             result = Host({"image_cache": CACHE, "diff": ["x"]}, diff=diff).run({})
