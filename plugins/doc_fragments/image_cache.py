@@ -245,10 +245,11 @@ options:
     description:
       - How much to return. V(summary) takes less than 4 KiB for a cache of any size, except for what a prune removes or
         cannot remove, which is always listed.
-      - V(names) adds the names of the files by state, and the images in use.
+      - V(images) adds an entry for each image that is cached or used on this host, of about 300 bytes.
+      - V(names) adds the names of the files by state, and the images in use. It shortens no list.
       - V(files) adds an entry for each file as well.
     type: str
-    choices: [summary, names, files]
+    choices: [summary, images, names, files]
     default: summary
 requirements:
   - C(qemu-img), C(timeout) and C(prlimit) on the host, only where a disk is in another format than raw or qcow2 or

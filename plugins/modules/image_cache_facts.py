@@ -369,37 +369,86 @@ ansible_facts:
               elements: str
         omitted:
           description: How many entries were left out of a list to keep the result small.
-          returned: if O(details=summary)
+          returned: if O(details=summary) or O(details=images)
           type: dict
           contains:
             users:
               description: How many of C(storage.users).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             missing:
               description: How many of C(missing).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             orphans:
               description: How many of C(orphans).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             unknown_use:
               description: How many of C(unknown_use).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             limit_exceeded:
               description: How many of C(limit_exceeded).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             unremovable:
               description: How many of C(unremovable).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             corrupt:
               description: How many of C(corrupt).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
+        images:
+          description: One entry for each image that has a file in the cache, or an instance on this host. The one that
+            takes the most space is first.
+          returned: if O(details=images) or O(details=names) or O(details=files)
+          type: list
+          elements: dict
+          contains:
+            fingerprint:
+              description: The SHA-1 of its id, which is the beginning of the names of its files.
+              returned: success
+              type: str
+              sample: 8c01e6eaac9d52a96a0a7e70fbe0a2345e430f85
+            image_id:
+              description: Its id, V(none) if no source names it.
+              returned: success
+              type: str
+            image_name:
+              description: What Glance calls it, V(none) if O(glance_images) has no name for it. What cannot be shown is
+                escaped, and a name of more than 100 characters is cut.
+              returned: success
+              type: str
+            in_glance:
+              description: Whether Glance still has it, V(none) if O(glance_images) was not given.
+              returned: success
+              type: bool
+            files:
+              description: How many files of the cache come from it, V(0) if it is only used. Resized copies,
+                interrupted downloads and kernels are among them.
+              returned: success
+              type: int
+            allocated_bytes:
+              description: How much space these files take.
+              returned: success
+              type: int
+            reclaimable_bytes:
+              description: How much of that a prune with the same options would free now.
+              returned: success
+              type: int
+            instances:
+              description:
+                - How many instances of this host use it, because a source says so or because their disks need one of
+                  its files. Orphans do not count.
+                - Without a source of instances, each directory with disks counts as an instance.
+              returned: success
+              type: int
+            newest_mtime:
+              description: The time of the last known use of its files, V(none) if it has no file.
+              returned: success
+              type: float
         active:
           description: The files that are in use.
           returned: if O(details=names) or O(details=files)

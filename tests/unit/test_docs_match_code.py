@@ -96,14 +96,14 @@ class TestReturnValues:
         assert len(result.done["removed"]) == 2
         assert len(result.done["failed"]) == 1
 
-    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     def test_facts_are_what_is_documented(self, documented: dict[str, Any], busy: Host, details: str) -> None:
         busy.domain_xml(UUID, "instance-0000000a", IMAGE)
         facts = busy.audit(**self.options(details=details, libvirt=True, shared_storage=True)).facts
         assert facts["for_members"]["instances"] != []
         compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
 
-    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     def test_facts_of_a_host_without_a_cache_are_too(
         self, documented: dict[str, Any], host: Host, details: str
     ) -> None:
@@ -111,7 +111,7 @@ class TestReturnValues:
         facts = host.audit(details=details).facts
         compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
 
-    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     @pytest.mark.parametrize("limits", [{}, {"max_used_space": 1 << 40}, {"max_removals": 0}])
     def test_a_prunes_result_is_what_is_documented(
         self, documented: dict[str, Any], busy: Host, details: str, limits: dict[str, int]

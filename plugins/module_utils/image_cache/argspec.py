@@ -10,7 +10,7 @@ import socket
 from typing import TYPE_CHECKING, Any, Mapping
 
 from .instances import Instances, merge_instances
-from .settings import Settings, make_settings
+from .settings import DETAILS, Settings, make_settings
 from .text import some_names
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "checksum_max_rate": {"type": "bytes"},
         "known_checksums": {"type": "dict"},
         "fail_on_corrupt": {"type": "bool", "default": False},
-        "details": {"type": "str", "choices": ["summary", "names", "files"], "default": "summary"},
+        "details": {"type": "str", "choices": list(DETAILS), "default": "summary"},
     }
 
 

@@ -26,10 +26,12 @@ class GlanceImages(NamedTuple):
 
     :param ids: their ids.
     :param by_name: the ids of those that have a name, by it.
+    :param names: the names of these, by their ids.
     """
 
     ids: frozenset[str]
     by_name: Mapping[str, frozenset[str]]
+    names: Mapping[str, str]
 
 
 def read_glance_images(records: Iterable[object]) -> GlanceImages:
@@ -40,6 +42,7 @@ def read_glance_images(records: Iterable[object]) -> GlanceImages:
     :raises ImageCacheError: one is neither.
     """
     by_name: dict[str, set[str]] = {}
+    names: dict[str, str] = {}
     ids = set()
     for record in records:
         image_id = _id("glance_images", record)
@@ -47,7 +50,8 @@ def read_glance_images(records: Iterable[object]) -> GlanceImages:
         name = record.get("name") if isinstance(record, Mapping) else None
         if isinstance(name, str) and name:
             by_name.setdefault(name, set()).add(image_id)
-    return GlanceImages(frozenset(ids), {name: frozenset(found) for name, found in by_name.items()})
+            names[image_id] = name
+    return GlanceImages(frozenset(ids), {name: frozenset(found) for name, found in by_name.items()}, names)
 
 
 def find_images(wanted: Iterable[object], glance_images: GlanceImages | None) -> tuple[list[str], list[str]]:

@@ -48,7 +48,8 @@ def describe(inspection: Inspection) -> dict[str, Any]:
     """Return the ``image_cache`` structure that both modules give back.
 
     :param inspection: the pass. Of its details, ``summary`` keeps the structure under 4 KiB for a cache of any size,
-        ``names`` adds the names by state and the images in use, ``files`` one entry a file as well.
+        ``images`` adds an entry for each image, ``names`` shortens nothing and adds the names by state and the images
+        in use, ``files`` adds one entry a file as well.
     :return: plain data: file names bare, sizes in bytes, times in unix seconds, lists sorted.
     """
     settings, snapshot, plan, now, verification = inspection
@@ -104,8 +105,15 @@ def describe(inspection: Inspection) -> dict[str, Any]:
         },
         "for_members": _for_members(snapshot, plan, settings) if _is_shared(snapshot) else None,
     }
-    if settings.details == "summary":
-        return _shortened(facts)
+    if not settings.shows("names"):
+        facts = _shortened(facts)
+    if settings.shows("images"):
+        # Here, so that a pass without them does not pay for it.
+        from .images_result import describe_images
+
+        facts["images"] = describe_images(inspection)
+    if not settings.shows("names"):
+        return facts
     for state, verdicts in by_state.items():
         facts[state.value] = _names([verdict.file.name for verdict in verdicts])
     facts["used_images"] = {
@@ -115,7 +123,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
     facts["image_popularity"] = {
         printable(image_id): use.local + use.remote for image_id, use in plan.usage.images.items()
     }
-    if settings.details == "files":
+    if settings.shows("files"):
         facts["files"] = describe_files(plan.verdicts, inspection)
     return facts
 

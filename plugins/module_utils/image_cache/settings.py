@@ -20,14 +20,18 @@ from typing import (
 from .errors import ImageCacheError
 from .names import LOCKS_DIRECTORY, Kind, fingerprint, parse_name
 from .nova_paths import path_on_host
-from .text import printable
+from .text import printable, shortened
 
 if TYPE_CHECKING:
     from .images import GlanceImages
 
-__all__ = ["OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
+__all__ = ["DETAILS", "OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
+
+DETAILS = ("summary", "images", "names", "files")
+"""How much a result has: each of these adds something to the one before it."""
 
 _LARGEST = 2**63 - 1
+_IMAGE_NAME_LENGTH = 100  # Glance takes 255 characters
 _TIMEOUT = 30
 _LONGEST_TIMEOUT = 86400
 _DEFAULT_INSTANCES_PATH = "/var/lib/nova/instances"
@@ -65,8 +69,9 @@ class Settings(NamedTuple):
     Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
     ``instances_path_source`` says who set that path, ``warnings`` are sentences about options.
-    ``details`` is how much the result has (``summary``, ``names`` or ``files``).
+    ``details`` is how much the result has (one of :data:`DETAILS`).
     ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
+    ``image_names`` is what Glance calls the images that have a name, by their ids.
     """
 
     instances_path: str
@@ -92,6 +97,16 @@ class Settings(NamedTuple):
     nova_instances_paths: tuple[str, ...] = ()
     storage_timeout_seconds: int = _TIMEOUT
     details: str = "summary"
+    image_names: Mapping[str, str] = MappingProxyType({})
+
+    def shows(self, details: str) -> bool:
+        """Tell whether the result has what these details add."""
+        return DETAILS.index(self.details) >= DETAILS.index(details)
+
+    def image_name(self, image_id: str | None) -> str | None:
+        """Return what Glance calls an image, as it can be shown; None where that is not known."""
+        name = self.image_names.get(image_id or "")
+        return None if name is None else shortened(printable(name), _IMAGE_NAME_LENGTH)
 
     def on_host(self, path: str) -> str:
         """Find where a path that nova wrote leads on this host; see :func:`nova_paths.path_on_host`."""
@@ -189,6 +204,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         nova_instances_paths=() if nova_path == instances_path else (nova_path,),
         storage_timeout_seconds=_timeout(given.get("storage_timeout_seconds")),
         details=given.get("details") or "summary",
+        image_names={} if glance_images is None else glance_images.names,
     )
     return settings._replace(warnings=tuple(ignored))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Sequence
 
-__all__ = ["printable", "some_names"]
+__all__ = ["printable", "shortened", "some_names"]
 
 _NAMES_SHOWN = 5
 
@@ -29,6 +29,11 @@ def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def shortened(text: str, length: int) -> str:
+    """Return a text with no more characters than these: what is left out is shown as one."""
+    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def some_names(names: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ LISTED = read_glance_images([{"id": ONE, "name": "Ubuntu 24.04", "status": "acti
 class TestGlanceImages:
     def test_list_may_be_of_ids_and_of_records(self) -> None:
         images = read_glance_images([ONE.upper(), {"id": TWO, "name": "a"}, {"id": "3", "name": None}])
-        assert images == GlanceImages(frozenset({ONE, TWO, "3"}), {"a": frozenset({TWO})})
+        assert images == GlanceImages(frozenset({ONE, TWO, "3"}), {"a": frozenset({TWO})}, {TWO: "a"})
 
     @pytest.mark.parametrize("record", [{}, {"name": "a"}, {"id": None}, {"id": 7}, 7, None, ""])
     def test_record_without_an_id_is_refused(self, record: Any) -> None:

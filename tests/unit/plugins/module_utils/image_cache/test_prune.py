@@ -94,7 +94,7 @@ class TestAWholeCache:
         assert rehearsal.diff == performance.diff
         assert rehearsal.facts["files"] == performance.facts["files"]
 
-    @pytest.mark.parametrize("details", ["summary", "names"])
+    @pytest.mark.parametrize("details", ["summary", "images", "names"])
     def test_each_file_that_goes_is_told_with_its_size_and_the_reason_without_details_too(
         self, cache: Host, details: str
     ) -> None:

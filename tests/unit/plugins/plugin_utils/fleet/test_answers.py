@@ -149,7 +149,7 @@ class TestNames:
 
 
 class TestModules:
-    @pytest.mark.parametrize("details", ["summary", "names", "files"])
+    @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     @pytest.mark.parametrize("shared", [True, False])
     def test_what_the_modules_return_is_understood(self, host: Host, details: str, shared: bool) -> None:
         host.base(BASE, age=3 * DAY)
