@@ -27,16 +27,18 @@ if TYPE_CHECKING:
 
 __all__ = ["describe", "describe_files", "reasons_of", "reclaimable_bytes", "warnings"]
 
-# How much of each list a summary shows, in bytes of JSON: together with the rest, under 4 KiB.
-_SUMMARY_BYTES = {
-    "users": 400,
-    "missing": 700,
-    "orphans": 400,
+# A summary is under 4 KiB of JSON. How much of it each list may take, what is more important first.
+_SUMMARY_BYTES = 4000
+_LIST_BYTES = {
     "unknown_use": 900,
+    "missing": 700,
+    "corrupt": 500,
     "limit_exceeded": 400,
     "unremovable": 400,
-    "corrupt": 500,
+    "orphans": 400,
+    "users": 400,
 }
+_LEAST_LIST_BYTES = 300
 _PROBLEMS_BYTES = 900
 _SAMPLED_FILES = 3
 _WARNINGS = 10
@@ -300,12 +302,17 @@ def _names(names: Iterable[str]) -> list[str]:
 
 def _shortened(facts: dict[str, Any]) -> dict[str, Any]:
     """Cut the lists so that the whole stays small, and say how much is left out of each."""
+    lists = {name: facts["storage"][name] if name == "users" else facts[name] for name in _LIST_BYTES}
+    shown = {**facts, **dict.fromkeys(lists, ()), "storage": {**facts["storage"], "users": ()}, "for_members": None}
+    shown["omitted"] = dict.fromkeys(lists, 0)
+    spare = _SUMMARY_BYTES - _json_bytes(shown) - _LEAST_LIST_BYTES * sum(map(bool, lists.values()))
     facts["omitted"] = {}
-    for name, limit in _SUMMARY_BYTES.items():
-        holder = facts["storage"] if name == "users" else facts
-        whole = holder[name]
-        holder[name] = _first(whole, limit)
-        facts["omitted"][name] = len(whole) - len(holder[name])
+    for name, items in lists.items():
+        limit = min(_LIST_BYTES[name], _LEAST_LIST_BYTES + max(spare, 0))
+        first = _first(items, limit)
+        (facts["storage"] if name == "users" else facts)[name] = first
+        facts["omitted"][name] = len(items) - len(first)
+        spare -= max(0, _json_bytes(first) - _LEAST_LIST_BYTES)
     return facts
 
 
@@ -325,7 +332,13 @@ def _brief(item: Any, limit: int) -> Any:
     if _json_bytes(item) <= limit:
         return item
     if isinstance(item, dict):
-        return {key: _brief(value, limit // len(item) - _json_bytes(key)) for key, value in item.items()}
+        # The short values first: what they leave is for the long ones.
+        spare = limit - sum(_json_bytes(key) for key in item)
+        shown = {}
+        for number, key in enumerate(sorted(item, key=lambda key: _json_bytes(item[key]))):
+            shown[key] = _brief(item[key], spare // (len(item) - number))
+            spare -= _json_bytes(shown[key])
+        return {key: shown[key] for key in item}
     if isinstance(item, list):
         return _first(item, limit)
     while _json_bytes(item) > limit:

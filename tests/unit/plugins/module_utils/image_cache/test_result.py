@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspection import Inspection
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.obstacles import Obstacles
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.result import (
     describe,
@@ -146,13 +147,13 @@ class TestSummary:
             },
             "for_members": None,
             "omitted": {
-                "users": 0,
-                "missing": 0,
-                "orphans": 0,
                 "unknown_use": 0,
+                "missing": 0,
+                "corrupt": 0,
                 "limit_exceeded": 0,
                 "unremovable": 0,
-                "corrupt": 0,
+                "orphans": 0,
+                "users": 0,
             },
         }
 
@@ -197,13 +198,13 @@ class TestSummary:
             },
             "for_members": None,
             "omitted": {
-                "users": 0,
-                "missing": 0,
-                "orphans": 0,
                 "unknown_use": 0,
+                "missing": 0,
+                "corrupt": 0,
                 "limit_exceeded": 0,
                 "unremovable": 0,
-                "corrupt": 0,
+                "orphans": 0,
+                "users": 0,
             },
         }
 
@@ -399,7 +400,10 @@ snapshots = st.builds(
     hosts=repeated(hostile),
     instance_directories=repeated(hostile).map(tuple),
     problems=repeated(st.lists(paths, max_size=4).map(" ".join)).map(tuple),
-    files=st.lists(hostile, max_size=5, unique=True).map(lambda names: tuple(cached(name, hours=9) for name in names)),
+    files=st.lists(hostile, max_size=5, unique=True).map(
+        lambda names: tuple(cached(name, hours=99) for name in dict.fromkeys(["swap_64", *names]))
+    ),
+    obstacles=st.builds(lambda text, count: Obstacles(everything=text * count), hostile, many),
 )
 
 
@@ -430,12 +434,12 @@ def test_a_summary_stays_under_four_kibibytes(
 ) -> None:
     verification, backing = corrupt
     snapshot = snapshot._replace(backing=backing)
-    facts = report(snapshot, verification=verification)
+    facts = report(snapshot, verification=verification, max_removals=0)
     assert len(json.dumps(facts)) < 4096
     on_shared_storage = snapshot._replace(storage=STORE._replace(shared=True))
     handed_on = report(on_shared_storage, verification=verification).pop("for_members")
     assert len(json.dumps(handed_on["problems"])) < 1024
-    whole = report(snapshot, details="names", verification=verification)
+    whole = report(snapshot, details="names", verification=verification, max_removals=0)
     for name, left_out in facts["omitted"].items():
         shown, all_of_it = (
             (facts["storage"][name], whole["storage"][name]) if name == "users" else (facts[name], whole[name])
