@@ -142,7 +142,8 @@ options:
     description:
       - The images that Glance still has, by their ids or as Glance's records with C(id) and C(name).
       - With it, RV(ignore:files[].in_glance) distinguishes a cached image that was deleted there from one that can be
-        downloaded again, and unused images are known by their id.
+        downloaded again, and unused images are known by their id. Records with names have the results and messages
+        show these beside the ids.
     type: list
     elements: raw
   shared_storage:

@@ -213,6 +213,14 @@ ansible_facts:
               description: Its path as the disk names it. The path is another one if nova runs in a container.
               returned: success
               type: str
+            image_id:
+              description: The image that it comes from, V(none) if no source names it, or if the file is no image.
+              returned: success
+              type: str
+            image_name:
+              description: What Glance calls that image, V(none) if O(glance_images) has no name for it.
+              returned: success
+              type: str
             instances:
               description: The instances that cannot start without it, or that run on the former file.
               returned: success
@@ -470,8 +478,8 @@ ansible_facts:
           type: list
           elements: str
         used_images:
-          description: The images that instances use, by image id, with the number of instances on this host
-            (C(local)) and on others (C(remote)), and their names (C(instances)).
+          description: The images that instances use, by image id, with what Glance calls each (C(image_name)), the
+            number of instances on this host (C(local)) and on others (C(remote)), and their names (C(instances)).
           returned: if O(details=names) or O(details=files)
           type: dict
         image_popularity:
@@ -496,6 +504,10 @@ ansible_facts:
               type: str
             image_id:
               description: The image that it comes from, V(none) if no source names it.
+              returned: success
+              type: str
+            image_name:
+              description: What Glance calls that image, V(none) if O(glance_images) has no name for it.
               returned: success
               type: str
             in_glance:

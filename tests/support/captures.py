@@ -52,7 +52,7 @@ class Scene:
     libvirt_path: Path
     servers: list[dict[str, Any]]
     servers_deleted: list[dict[str, Any]]
-    images: list[str]
+    images: list[dict[str, Any]]
     captured_at: float
 
 
@@ -93,7 +93,7 @@ def build(name: str, root: Path) -> Scene:
         libvirt_path=libvirt_path,
         servers=_servers(capture / "api" / "servers-detail.json"),
         servers_deleted=_servers(capture / "api" / "servers-detail-deleted-true.json"),
-        images=[image["id"] for image in json.loads((capture / "api" / "images.json").read_text())["images"]],
+        images=json.loads((capture / "api" / "images.json").read_text())["images"],
         captured_at=_captured_at(capture / "captured-at.txt"),
     )
 

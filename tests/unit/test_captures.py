@@ -368,18 +368,28 @@ class TestAudit:
     def test_images_are_counted_by_their_users(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("steady"), API)
         assert facts["used_images"] == {
-            IMAGE[LAB_RAW]: {"local": 2, "remote": 0, "instances": [PLAIN, EPH]},
-            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
-            IMAGE[LAB_SPARSE]: {"local": 1, "remote": 0, "instances": [DISK1]},
+            IMAGE[LAB_RAW]: {"image_name": "lab-raw", "local": 2, "remote": 0, "instances": [PLAIN, EPH]},
+            IMAGE[LAB_QCOW2]: {"image_name": "lab-qcow2", "local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"image_name": "lab-sparse", "local": 1, "remote": 0, "instances": [DISK1]},
         }
         assert facts["image_popularity"] == {IMAGE[LAB_RAW]: 2, IMAGE[LAB_QCOW2]: 1, IMAGE[LAB_SPARSE]: 1}
 
     def test_an_offloaded_server_uses_nothing(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("shelved"), API)
         assert facts["used_images"] == {
-            IMAGE[LAB_RAW]: {"local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
-            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
-            IMAGE[LAB_SPARSE]: {"local": 1, "remote": 0, "instances": [LINEPH]},
+            IMAGE[LAB_RAW]: {"image_name": "lab-raw", "local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
+            IMAGE[LAB_QCOW2]: {"image_name": "lab-qcow2", "local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"image_name": "lab-sparse", "local": 1, "remote": 0, "instances": [LINEPH]},
+        }
+
+    def test_images_are_listed_with_the_names_that_glance_has(self, look_at: LookAt) -> None:
+        facts = facts_of(look_at("steady"), API)
+        listed = {image["fingerprint"]: (image["image_name"], image["instances"]) for image in facts["images"]}
+        assert listed == {
+            LAB_RAW: ("lab-raw", 2),
+            LAB_QCOW2: ("lab-qcow2", 1),
+            LAB_SPARSE: ("lab-sparse", 1),
+            LAB_GONE: ("lab-gone", 0),
         }
 
     def test_glance_tells_which_images_are_gone(self, look_at: LookAt) -> None:
@@ -424,10 +434,10 @@ class TestSoftDeleted:
         scene = look_at("soft-deleted")
         facts = facts_of(scene, API, instances=scene.servers + scene.servers_deleted)
         assert facts["used_images"] == {
-            IMAGE[LAB_RAW]: {"local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
-            IMAGE[LAB_QCOW2]: {"local": 1, "remote": 0, "instances": [SWAP]},
-            IMAGE[LAB_SPARSE]: {"local": 2, "remote": 0, "instances": [DISK1, LINEPH]},
-            IMAGE[LAB_GONE]: {"local": 1, "remote": 0, "instances": [SOFT]},
+            IMAGE[LAB_RAW]: {"image_name": "lab-raw", "local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
+            IMAGE[LAB_QCOW2]: {"image_name": "lab-qcow2", "local": 1, "remote": 0, "instances": [SWAP]},
+            IMAGE[LAB_SPARSE]: {"image_name": "lab-sparse", "local": 2, "remote": 0, "instances": [DISK1, LINEPH]},
+            IMAGE[LAB_GONE]: {"image_name": "lab-gone", "local": 1, "remote": 0, "instances": [SOFT]},
         }
 
     def test_only_who_ignores_orphans_loses_their_files(self, look_at: LookAt) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from .names import parse_name
 from .plan import Plan
 from .settings import Settings
 from .snapshot import Snapshot
+from .text import printable
 
 if TYPE_CHECKING:
     from .verification_result import Verification
@@ -33,3 +35,15 @@ class Inspection(NamedTuple):
     plan: Plan
     now: float
     verification: Verification | None = None
+
+    def image_of(self, name: str) -> str | None:
+        """Return the id of the image that a cache file comes from, by its name; None where no source names it."""
+        return self.plan.usage.image_ids.get(parse_name(name).key)
+
+    def of_image(self, name: str) -> str:
+        """Return which image a cache file comes from, as part of a sentence; empty where that is not known."""
+        image_id = self.image_of(name)
+        if image_id is None:
+            return ""
+        image_name = self.settings.image_name(image_id)
+        return f" of image {printable(image_id)}" + (f" ({image_name})" if image_name else "")

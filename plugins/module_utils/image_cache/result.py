@@ -84,6 +84,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
             {
                 "backing_file": printable(lost.backing_file),
                 "named": printable(lost.named or lost.backing_file),
+                **_image(inspection.image_of(os.path.basename(lost.backing_file)), settings),
                 "instances": _names(lost.instances),
                 "replaced": lost.replaced,
             }
@@ -119,7 +120,12 @@ def describe(inspection: Inspection) -> dict[str, Any]:
     for state, verdicts in by_state.items():
         facts[state.value] = _names([verdict.file.name for verdict in verdicts])
     facts["used_images"] = {
-        printable(image_id): {"local": use.local, "remote": use.remote, "instances": _names(use.instances)}
+        printable(image_id): {
+            "image_name": settings.image_name(image_id),
+            "local": use.local,
+            "remote": use.remote,
+            "instances": _names(use.instances),
+        }
         for image_id, use in plan.usage.images.items()
     }
     facts["image_popularity"] = {
@@ -145,7 +151,7 @@ def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[
 def warnings(inspection: Inspection) -> list[str]:
     """Return what an operator must know, worst first."""
     _settings, snapshot, plan, _now, verification = inspection
-    sentences = [_replaced_warning(lost) if lost.replaced else _missing_warning(lost) for lost in plan.missing]
+    sentences = [_missing_warning(lost, inspection) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
     is_shared = snapshot.storage is not None and snapshot.storage.shared
@@ -161,9 +167,13 @@ def warnings(inspection: Inspection) -> list[str]:
     return sentences
 
 
-def _missing_warning(lost: Missing) -> str:
+def _missing_warning(lost: Missing, inspection: Inspection) -> str:
+    name = os.path.basename(lost.backing_file)
+    image = inspection.of_image(name)
+    if lost.replaced:
+        return _replaced_warning(lost, image)
     both = f" ({printable(lost.named)} to nova)" if lost.named else ""
-    if parse_name(os.path.basename(lost.backing_file)).kind in (Kind.SWAP, Kind.EPHEMERAL):
+    if parse_name(name).kind in (Kind.SWAP, Kind.EPHEMERAL):
         # Each host makes its own: another host's is another file system under the guest's changes.
         return (
             f"The template {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
@@ -171,17 +181,17 @@ def _missing_warning(lost: Missing) -> str:
             f"still runs, copy the file from /proc/PID/fd of its QEMU. Otherwise restore it from a backup."
         )
     return (
-        f"The backing file {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
-        f"start without it. Restore {printable(lost.backing_file)} from another host's cache or from Glance, before "
-        f"anything else."
+        f"The backing file {printable(lost.backing_file)}{both}{image} does not exist: {some_names(lost.instances)} "
+        f"cannot start without it. Restore {printable(lost.backing_file)} from another host's cache or from Glance, "
+        f"before anything else."
     )
 
 
-def _replaced_warning(lost: Missing) -> str:
+def _replaced_warning(lost: Missing, image: str) -> str:
     return (
-        f"The base file {printable(lost.backing_file)} was replaced while {some_names(lost.instances)} run on the "
-        f"former one. Their QEMU still has the former one open, and a hard reboot would give them the new one. If its "
-        f"bytes differ, this destroys their file systems. Do not stop, reboot or migrate them until the two are "
+        f"The base file {printable(lost.backing_file)}{image} was replaced while {some_names(lost.instances)} run on "
+        f"the former one. Their QEMU still has the former one open, and a hard reboot would give them the new one. If "
+        f"its bytes differ, this destroys their file systems. Do not stop, reboot or migrate them until the two are "
         f"compared (cmp). Copy the former file from /proc/PID/fd of their QEMU, or make their disks independent of it "
         f"with virsh blockpull."
     )
@@ -269,7 +279,7 @@ def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float
     return {
         "name": printable(file.name),
         "kind": file.kind.value,
-        "image_id": None if verdict.image_id is None else printable(verdict.image_id),
+        **_image(verdict.image_id, settings),
         "in_glance": _in_glance(file, settings, verdict.image_id),
         "state": verdict.state.value,
         "reasons": reasons_of(verdict),
@@ -279,6 +289,13 @@ def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float
         "age_seconds": age_seconds(file, now),
         "removable_in_seconds": verdict.removable_in,
         "used_by": _names(users),
+    }
+
+
+def _image(image_id: str | None, settings: Settings) -> dict[str, str | None]:
+    return {
+        "image_id": None if image_id is None else printable(image_id),
+        "image_name": settings.image_name(image_id),
     }
 
 

@@ -132,10 +132,11 @@ def sum_up(
 
 
 def _alarm(result: FileVerification, inspection: Inspection) -> str:
+    name = result.file.name
     users = used_by(result.file, inspection.snapshot, inspection.plan.usage)
     source = "known_checksums says" if result.reason is ChecksumReason.KNOWN else "was saved"
     return (
-        f"The base file {printable(result.file.name)} is corrupt: {result.detail}, as {source}. "
+        f"The base file {printable(name)}{inspection.of_image(name)} is corrupt: {result.detail}, as {source}. "
         f"{f'It is used by {some_names(users)}' if users else 'No known instance uses it'}. "
         f"Nothing was done about it. Compare it with another host's (cmp). Restore it from there or from Glance before "
         f"an instance that uses it starts again."

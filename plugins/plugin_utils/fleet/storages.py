@@ -300,7 +300,7 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
             *_instances_of_neighbours(storage, fleet),
         ]
     if storage.clouds:
-        options["glance_images"] = [image["id"] for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
+        options["glance_images"] = [image for key in sorted(storage.clouds) for image in fleet.clouds[key].images]
     return options
 
 

@@ -304,7 +304,7 @@ def _what(file: File) -> str:
     if file["kind"] in _TEMPLATES:
         return kind
     if file["image_id"]:
-        text = f"{kind} {file['image_id']}"
+        text = f"{kind} {file['image_id']}" + (f" ({file['image_name']})" if file["image_name"] else "")
     else:
         text = f"{kind} an unknown image" if kind.endswith(" of") else f"unknown {kind}"
     if file["in_glance"] is False:

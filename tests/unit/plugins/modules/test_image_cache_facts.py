@@ -28,7 +28,9 @@ def test_options_go_in_and_facts_come_out(host: Host) -> None:
     assert run.result["changed"] is False
     facts = run.result["ansible_facts"]["image_cache"]
     assert (facts["active"], facts["removable"]) == ([BASE], ["swap_64"])
-    assert facts["used_images"] == {IMAGE: {"local": 1, "remote": 0, "instances": ["instance-0000000a"]}}
+    assert facts["used_images"] == {
+        IMAGE: {"image_name": None, "local": 1, "remote": 0, "instances": ["instance-0000000a"]}
+    }
     assert picture(host.root) == before
 
 

@@ -171,13 +171,6 @@ class TestDetails:
     def test_images_are_there_from_their_level_on(self, host: Host, details: str, is_listed: bool) -> None:
         assert ("images" in host.audit(details=details).facts) is is_listed
 
-    def test_images_add_nothing_else_to_a_summary(self, host: Host) -> None:
-        host.base(BASE, age=OLD)
-        summary = host.audit(details="summary").facts
-        listed = host.audit(details="images").facts
-        assert len(listed.pop("images")) == 1
-        assert listed == summary
-
     def test_images_of_a_host_without_a_cache_are_those_that_it_uses(self, host: Host) -> None:
         host.cache_path.rmdir()
         (image,) = images_of(host, guest())

@@ -128,6 +128,8 @@ class TestSummary:
                 {
                     "backing_file": "/instances/_base/swap_32",
                     "named": "/instances/_base/swap_32",
+                    "image_id": None,
+                    "image_name": None,
                     "instances": ["instance-1"],
                     "replaced": False,
                 }
@@ -229,6 +231,11 @@ class TestSummary:
 
 
 class TestDetails:
+    def test_images_add_one_list_to_the_summary(self) -> None:
+        listed = report(details="images")
+        assert [image["fingerprint"] for image in listed.pop("images")] == [BASE, UNKNOWN_BASE]
+        assert listed == report()
+
     def test_names_add_the_names_by_state_and_the_images_in_use(self) -> None:
         whole = report(details="names")
         listed = report(details="images")
@@ -238,7 +245,9 @@ class TestDetails:
             "removable": ["swap_64"],
             "too_young": [UNKNOWN_BASE],
             "other": ["README", "a\\nb\\xff"],
-            "used_images": {IMAGE: {"local": 1, "remote": 1, "instances": ["instance-1", "instance-2"]}},
+            "used_images": {
+                IMAGE: {"image_name": None, "local": 1, "remote": 1, "instances": ["instance-1", "instance-2"]},
+            },
             "image_popularity": {IMAGE: 2},
         }
         assert whole.keys() - added.keys() == listed.keys() - {"omitted"}
@@ -260,6 +269,7 @@ class TestDetails:
             "name": BASE,
             "kind": "original",
             "image_id": IMAGE,
+            "image_name": None,
             "in_glance": None,
             "state": "active",
             "reasons": ["backing", "instance", "orphan"],
@@ -278,6 +288,7 @@ class TestDetails:
             "name": UNKNOWN_BASE,
             "kind": "original",
             "image_id": None,
+            "image_name": None,
             "in_glance": None,
             "state": "too_young",
             "reasons": ["unknown"],
@@ -456,10 +467,41 @@ def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str,
     assert json.dumps(facts, ensure_ascii=False).encode()
 
 
+class TestNamesOfImages:
+    """Where an id is shown, so is the name, if Glance's records have it."""
+
+    LISTED = ({"id": IMAGE, "name": "Ubuntu 24.04"},)
+
+    def test_files_and_used_images_have_the_name_beside_the_id(self) -> None:
+        facts = report(details="files", glance_images=self.LISTED)
+        names = {entry["name"]: entry["image_name"] for entry in facts["files"] if entry["image_name"]}
+        assert names == {BASE: "Ubuntu 24.04", f"{BASE}_10": "Ubuntu 24.04"}
+        assert facts["used_images"][IMAGE]["image_name"] == "Ubuntu 24.04"
+
+    def test_missing_file_has_its_image(self) -> None:
+        (lost,) = report(HOST._replace(missing={f"/a/{BASE}_10": ["uuid-1"]}), glance_images=self.LISTED)["missing"]
+        assert (lost["image_id"], lost["image_name"]) == (IMAGE, "Ubuntu 24.04")
+
+    def test_missing_file_of_an_image_that_no_source_names_has_none(self) -> None:
+        (lost,) = report(HOST._replace(missing={f"/a/{UNKNOWN_BASE}": ["uuid-1"]}))["missing"]
+        assert (lost["image_id"], lost["image_name"]) == (None, None)
+
+    def test_name_is_on_one_line_and_of_a_bounded_length(self) -> None:
+        listed = [{"id": IMAGE, "name": "\x1b[31m\n\u202e" + "y" * 10_000}]
+        facts = report(details="files", glance_images=listed)
+        for name in (file_in(facts, BASE)["image_name"], facts["used_images"][IMAGE]["image_name"]):
+            assert name.startswith("\\x1b[31m\\n\\u202eyyy")
+            assert (len(name), name[-1]) == (100, "…")
+
+    def test_record_without_a_name_is_an_image_without_one(self) -> None:
+        entry = file_in(report(details="files", glance_images=[{"id": IMAGE, "name": ""}]), BASE)
+        assert (entry["image_id"], entry["image_name"], entry["in_glance"]) == (IMAGE, None, True)
+
+
 class TestWarnings:
-    def warn(self, snapshot: Snapshot, problems: tuple[str, ...] = ()) -> list[str]:
+    def warn(self, snapshot: Snapshot, problems: tuple[str, ...] = (), **options: Any) -> list[str]:
         instances = Instances(True, (GUEST,), frozenset({"here", "there"}), problems)
-        settings = make_settings({}, {}, "here")
+        settings = make_settings(options, {}, "here")
         return warnings(Inspection(settings, snapshot, make_plan(snapshot, instances, settings, NOW), NOW))
 
     def test_a_quiet_host_has_none(self) -> None:
@@ -475,6 +517,19 @@ class TestWarnings:
             "Nothing may be removed: A record.",
             "A note.",
         ]
+
+    @pytest.mark.parametrize(
+        ("listed", "image"),
+        [(None, IMAGE), ([{"id": IMAGE, "name": "Ubuntu\n24.04"}], f"{IMAGE} (Ubuntu\\n24.04)")],
+        ids=["without a name", "with a name"],
+    )
+    def test_missing_and_replaced_files_are_named_with_their_image(
+        self, listed: list[dict[str, str]] | None, image: str
+    ) -> None:
+        missing = {f"/a/{BASE}": ["uuid-1"]}
+        sentences = self.warn(HOST._replace(missing=missing, replaced={BASE: ["uuid-1"]}), glance_images=listed)
+        assert sentences[0].startswith(f"The backing file /a/{BASE} of image {image} does not exist: instance-1 cannot")
+        assert f"/_base/{BASE} of image {image} was replaced while instance-1 run" in sentences[1]
 
     def test_hostile_names_are_escaped(self) -> None:
         (sentence,) = self.warn(HOST._replace(missing={"/a\nb": ["\udcff"]}))

@@ -30,7 +30,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification import state_without_reading
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import VerificationState
-from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, picture, warnings
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
@@ -91,6 +91,12 @@ class TestWhatAPruneSays:
         assert UUID in warning
         assert result.error is None
         assert checksum(prune(used)) == "corrupt saved"
+
+    def test_warning_of_rot_names_the_image(self, used: Host) -> None:
+        write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR)
+        listed = [{"id": IMAGE, "name": "Ubuntu 24.04"}]
+        result = used.audit(checksum_base_images=True, glance_images=listed)
+        assert warnings(result)[0].startswith(f"The base file {BASE} of image {IMAGE} (Ubuntu 24.04) is corrupt: ")
 
     def test_rot_fails_the_task_if_it_is_to(self, used: Host) -> None:
         write_info(used, sha1=digest(used))

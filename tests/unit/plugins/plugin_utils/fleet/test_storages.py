@@ -57,6 +57,11 @@ def uuids(options: dict[str, Any]) -> list[str]:
     return [record["uuid"] for record in options["instances"]]
 
 
+def images(*ids: str) -> list[dict[str, str]]:
+    """These images as the API lists them."""
+    return [{"id": image_id, "name": f"name of {image_id}"} for image_id in ids]
+
+
 def file(name: str, size: int, state: str = "removable") -> dict[str, Any]:
     return {"name": name, "state": state, "reasons": [], "allocated_bytes": size}
 
@@ -403,9 +408,9 @@ class TestCloud:
         options = handed(answer("a", nova_name="nova-a", options={"asks_api": True}), clouds=clouds)
         assert uuids(options) == ["1"]
 
-    def test_images_of_glance_are_handed_off_by_their_ids_as_the_module_takes_them(self) -> None:
+    def test_images_of_glance_are_handed_off_with_their_names(self) -> None:
         options = handed(answer("a", options={"asks_api": True}), clouds={self.KEY: cloud(images=["i", "j"])})
-        assert options["glance_images"] == ["i", "j"]
+        assert options["glance_images"] == images("i", "j")
 
     def test_hosts_of_two_clouds_have_the_servers_and_images_of_their_own(self) -> None:
         hosts = [
@@ -418,14 +423,14 @@ class TestCloud:
         }
         whole = fleet(*hosts, clouds=clouds)
         first, second = (hand_off(storage, whole) for storage in group_into_storages(whole))
-        assert (uuids(first), first["glance_images"]) == (["1"], ["i"])
-        assert (uuids(second), second["glance_images"]) == (["2"], ["j"])
+        assert (uuids(first), first["glance_images"]) == (["1"], images("i"))
+        assert (uuids(second), second["glance_images"]) == (["2"], images("j"))
 
     def test_storage_of_two_clouds_has_the_servers_and_images_of_both(self) -> None:
         hosts = [answer(name, NFS, options={"asks_api": True, "cloud": name}) for name in "ab"]
         clouds = {("a", ""): cloud(a=["1"], images=["i"]), ("b", ""): cloud(b=["2"], images=["j"])}
         options = handed(*hosts, clouds=clouds)
-        assert (uuids(options), options["glance_images"]) == (["uuid-b", "1", "2"], ["i", "j"])
+        assert (uuids(options), options["glance_images"]) == (["uuid-b", "1", "2"], images("i", "j"))
 
     def test_servers_of_hosts_that_share_the_storage_without_being_members_are_handed_off(self) -> None:
         options = handed(
@@ -455,7 +460,8 @@ class TestText:
         ]
         clouds = {("", ""): CloudAnswer({"a": (record,)}, ({"id": text, "name": text},), "")}
         options = handed(*hosts, clouds=clouds)
-        assert options["keep_files"] == options["glance_images"] == [text]
+        assert options["keep_files"] == [text]
+        assert options["glance_images"] == [{"id": text, "name": text}]
         assert options["keep_images"] == [{"id": text}]
         assert options["instances"] == [record, record]
 

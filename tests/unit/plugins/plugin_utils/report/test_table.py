@@ -35,6 +35,7 @@ def file(name: str, state: str, *reasons: str, **more: Any) -> dict[str, Any]:
         "name": name,
         "kind": "original",
         "image_id": None,
+        "image_name": None,
         "in_glance": None,
         "state": state,
         "reasons": list(reasons),
@@ -277,12 +278,13 @@ IN USE: 1 file, 1.0 GiB
     ON DISK  LAST USED  FILE
     1.0 GiB    40d ago  4f0a5f2a9a1f3f2f9d1c0b8e7a6d5c4b3a291807
                         a process has it open; keep_images names its image;
-                        image 0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01
+                        image 0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01 (Ubuntu
+                        24.04), not in Glance
 
 A PRUNE WOULD FREE: 1.0 GiB of 2.0 GiB."""
     image_cache = audit(
         file(FEDORA, "removable", "unused", image_id=FEDORA_ID),
-        file(UNKNOWN, "active", "keep_images", "open", image_id=UBUNTU_ID),
+        file(UNKNOWN, "active", "keep_images", "open", image_id=UBUNTU_ID, image_name="Ubuntu 24.04", in_glance=False),
     )
     storage = {**image_cache["storage"], "filesystem": "nfs4", "shared": True, "users": ["compute-1", "compute-2"]}
     assert storage_page({**image_cache, "storage": storage}) == table
@@ -607,7 +609,7 @@ def width_of(line: str) -> int:
 def hostile_page(name: str, **more: Any) -> str:
     """The page of a storage on which all that has a name has this one."""
     files = [
-        file(name, "removable", "unused", image_id=name, in_glance=True),
+        file(name, "removable", "unused", image_id=name, image_name=name, in_glance=True),
         file(f"2{name}", "active", "backing", "instance", kind=name, used_by=[name] * 3),
         file(f"3{name}", "too_young", "unused", removable_in_seconds=5, used_by=[name]),
     ]
