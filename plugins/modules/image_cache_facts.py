@@ -198,6 +198,19 @@ ansible_facts:
                   description: Those of RV(ignore:corrupt), which have one of the states above as well.
                   returned: success
                   type: int
+            orphans:
+              description: All orphans, also those that are left out of RV(ignore:orphans).
+              returned: success
+              type: dict
+              contains:
+                directories:
+                  description: How many there are.
+                  returned: success
+                  type: int
+                allocated_bytes:
+                  description: How much space they take, as far as that is known.
+                  returned: success
+                  type: int
         missing:
           description: The files that disks need and that do not exist, or that were replaced while a guest runs on the
             former one. Look at these first.
@@ -233,11 +246,41 @@ ansible_facts:
               returned: success
               type: bool
         orphans:
-          description: The directories that hold disks and belong to no known instance. Empty if there is no source of
-            instances.
+          description: The directories that hold disks and belong to no known instance. The one that takes the most
+            space is first. They are never removed. Empty if there is no source of instances.
           returned: success
           type: list
-          elements: str
+          elements: dict
+          contains:
+            directory:
+              description: The name of the directory in O(instances_path).
+              returned: success
+              type: str
+            allocated_bytes:
+              description:
+                - How much space its files take, with those of folders in it, three levels down. No more than a thousand
+                  of its entries are counted, and nothing that a link leads to.
+                - V(none) if the directory is a link or cannot be read, and after the first thousand orphans by name.
+              returned: success
+              type: int
+            newest_mtime:
+              description: When one of these files was last written, V(none) as above or if there is no file.
+              returned: success
+              type: float
+            disks:
+              description: How many disks it holds, V(none) as above.
+              returned: success
+              type: int
+            backed_by:
+              description: The cache files that its disks need. With O(orphans=protect) these are kept.
+              returned: success
+              type: list
+              elements: str
+            why:
+              description: Why it counts as an orphan, a sentence or two.
+              returned: success
+              type: str
+              sample: No source lists an instance of this UUID.
         unknown_use:
           description: Why it is not certain which files are in use, a sentence each. Nothing is removed then. Empty if
             all use is known.

@@ -63,6 +63,7 @@ def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> d
             "total": {"files": 1 if cached else 0, "allocated_bytes": cached},
             "reclaimable_bytes": removable,
             "bytes": {"active": 0, "removable": removable, "too_young": 0, "other": 0, "corrupt": 0},
+            "orphans": {"directories": 0, "allocated_bytes": 0},
         },
         "missing": [],
         "corrupt": [],

@@ -36,6 +36,24 @@ HOSTILE = [
 ]
 
 
+def orphan(directory: str, **more: Any) -> dict[str, Any]:
+    """A directory that belongs to no known instance."""
+    return {
+        "directory": directory,
+        "allocated_bytes": 3 * GIB,
+        "newest_mtime": NOW - 86400,
+        "disks": 2,
+        "backed_by": [BASE],
+        "why": "No source lists an instance of this UUID.",
+        **more,
+    }
+
+
+def sum_of_orphans(orphans: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """What a summary has of these."""
+    return {"directories": len(orphans), "allocated_bytes": sum(one["allocated_bytes"] or 0 for one in orphans)}
+
+
 def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
     """What an audit returns for a host with files in each state."""
     return {
@@ -61,6 +79,7 @@ def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
             "bytes": {
                 "active": 40 * GIB, "removable": 30 * GIB, "too_young": 20 * GIB, "other": 4096, "corrupt": GIB,
             },
+            "orphans": sum_of_orphans(more.get("orphans", ())),
         },
         "missing": [],
         "orphans": [],
@@ -187,7 +206,7 @@ def troubled_answer(name: str) -> dict[str, Any]:
             {"backing_file": name, "instances": [name], "replaced": True},
         ],
         corrupt=[{"name": name, "used_by": [name]}],
-        orphans=[name],
+        orphans=[orphan(name, why=name)],
         **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),
     )
     found["storage"]["id"] = name

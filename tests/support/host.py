@@ -154,6 +154,11 @@ def users(result: AuditResult | PruneResult) -> dict[str, list[str]]:
     return {file["name"]: file["used_by"] for file in result.facts["files"]}
 
 
+def orphans(result: AuditResult | PruneResult) -> list[str]:
+    """The directories that count as orphans, by name."""
+    return sorted(orphan["directory"] for orphan in result.facts["orphans"])
+
+
 def warnings(result: AuditResult | PruneResult) -> list[str]:
     """What the operator is warned of, without what those are told each time who may not see into every process."""
     return [warning for warning in result.warnings if not warning.startswith("The open files of")]

@@ -29,6 +29,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     create_image,
     domain,
     opens,
+    orphans,
     picture,
     states,
     warnings,
@@ -279,7 +280,7 @@ class TestDirectoryThatADomainNames:
         path = host.instance(UUID, {"disk": BASE}) / "disk"
         host.instance(f"{UUID}_del", {"disk": BASE})
         domain(host, UUID, {path: "qcow2"})
-        assert served(host, libvirt=True).facts["orphans"] == [f"{UUID}_del"]
+        assert orphans(served(host, libvirt=True)) == [f"{UUID}_del"]
 
 
 class TestBaseFileThatWasReplacedUnderAGuest:
@@ -296,7 +297,14 @@ class TestBaseFileThatWasReplacedUnderAGuest:
             result = served(host)
         path = str(base)
         assert result.facts["missing"] == [
-            {"backing_file": path, "named": path, "instances": [UUID], "replaced": True},
+            {
+                "backing_file": path,
+                "named": path,
+                "image_id": None,
+                "image_name": None,
+                "instances": [UUID],
+                "replaced": True,
+            },
         ]
         [warning] = warnings(result)
         assert f"{path} was replaced while {UUID} run" in warning

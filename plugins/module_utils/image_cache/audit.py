@@ -74,7 +74,13 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
         ]
         snapshot = take_snapshot(settings, external_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
-        return Inspection(settings, snapshot, make_plan(snapshot, instances, settings, now), now)
+        plan = make_plan(snapshot, instances, settings, now)
+        if not plan.usage.orphans:
+            return Inspection(settings, snapshot, plan, now)
+        # Here, so that a host without orphans does not pay for it.
+        from .orphans import inspect_orphans
+
+        return Inspection(settings, snapshot, plan, now, orphans=inspect_orphans(snapshot, plan, settings))
 
 
 def _on_host(settings: Settings, instances: Instances) -> tuple[Settings, Instances]:

@@ -40,6 +40,7 @@ __all__ = [
     "ExternalDisk",
     "backing_file_resolver",
     "find_disk_use",
+    "is_disk_name",
     "make_open",
     "merge_disk_use",
     "split_disks",
@@ -131,6 +132,11 @@ def find_disk_use(
     for instance, path, image_format in external_disks:
         elsewhere.read_disk(path, image_format or None, instance)
     return merge_disk_use([*parts, elsewhere.found])
+
+
+def is_disk_name(name: str) -> bool:
+    """Tell whether a file of an instance directory is a disk, as far as its name says it."""
+    return name.startswith(_DISK_PREFIX) and not name.startswith(_DISK_INFO) and not name.endswith(_NOT_DISK_SUFFIXES)
 
 
 def split_disks(disks: Iterable[ExternalDisk], instances_path: str) -> tuple[dict[str, str], list[ExternalDisk]]:
@@ -268,7 +274,7 @@ class _Reader:
         for entry in entries:
             file = f"{path}/{entry}"
             image_format = self._sources.formats.get(file) or recorded.get(entry)
-            if image_format is None and (entry.startswith(_DISK_INFO) or entry.endswith(_NOT_DISK_SUFFIXES)):
+            if image_format is None and not is_disk_name(entry):
                 self._read_other_file(file, name)
                 continue
             holds_disks = True

@@ -15,6 +15,7 @@ from .snapshot import Snapshot
 from .text import printable
 
 if TYPE_CHECKING:
+    from .orphans import Orphan
     from .verification_result import Verification
 
 __all__ = ["Inspection"]
@@ -28,6 +29,7 @@ class Inspection(NamedTuple):
     :param plan: what was decided about it.
     :param now: the time of the pass, in unix seconds.
     :param verification: what was found out about checksums; None where nothing was verified, or not yet.
+    :param orphans: what the orphans of the plan hold, the largest first.
     """
 
     settings: Settings
@@ -35,6 +37,7 @@ class Inspection(NamedTuple):
     plan: Plan
     now: float
     verification: Verification | None = None
+    orphans: tuple[Orphan, ...] = ()
 
     def image_of(self, name: str) -> str | None:
         """Return the id of the image that a cache file comes from, by its name; None where no source names it."""

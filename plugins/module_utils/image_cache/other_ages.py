@@ -28,7 +28,7 @@ def reclaimable_by_age(inspection: Inspection) -> dict[int, int]:
     :param inspection: the pass. The ages that its settings have are among those that are answered for.
     :return: bytes by the age in seconds, lowest age first.
     """
-    settings, snapshot, plan, now, _verification = inspection
+    settings, snapshot, plan, now = inspection.settings, inspection.snapshot, inspection.plan, inspection.now
     ages = sorted(
         {
             *_AGES,

@@ -50,7 +50,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
     The other parameters are those of :func:`audit.audit`.
     """
     inspection = inspect_and_plan(params, now, run_command)
-    settings, snapshot, plan, _now, _verification = inspection
+    settings, snapshot, plan = inspection.settings, inspection.snapshot, inspection.plan
     if check_mode or not snapshot.exists:
         outcome = dry_run(plan)
     else:

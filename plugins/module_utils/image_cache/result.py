@@ -54,7 +54,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
         in use, ``files`` adds one entry a file as well.
     :return: plain data: file names bare, sizes in bytes, times in unix seconds, lists sorted.
     """
-    settings, snapshot, plan, now, verification = inspection
+    settings, snapshot, plan, now, verification, orphans = inspection
     by_state: dict[State, list[Verdict]] = {state: [] for state in State}
     for verdict in plan.verdicts:
         by_state[verdict.state].append(verdict)
@@ -79,6 +79,10 @@ def describe(inspection: Inspection) -> dict[str, Any]:
                 },
                 "corrupt": reclaimable_bytes(verification.corrupt if verification else ()),
             },
+            "orphans": {
+                "directories": len(orphans),
+                "allocated_bytes": sum(orphan.allocated_bytes or 0 for orphan in orphans),
+            },
         },
         "missing": [
             {
@@ -90,7 +94,14 @@ def describe(inspection: Inspection) -> dict[str, Any]:
             }
             for lost in plan.missing
         ],
-        "orphans": _names(plan.usage.orphans),
+        "orphans": [
+            {
+                **orphan._asdict(),
+                "directory": printable(orphan.directory),
+                "backed_by": _names(orphan.backed_by),
+            }
+            for orphan in orphans
+        ],
         "unknown_use": list(plan.unknown_use),
         "limit_exceeded": list(plan.limit_exceeded),
         "unremovable": list(plan.unremovable),
@@ -138,11 +149,10 @@ def describe(inspection: Inspection) -> dict[str, Any]:
 
 def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[dict[str, Any]]:
     """Return one entry for each of these verdicts of the plan, as ``details: files`` has them."""
-    settings, snapshot, plan, now, verification = inspection
     return [
         {
-            **_file(verdict, used_by(verdict.file, snapshot, plan.usage), settings, now),
-            **_checksum(verdict.file, verification),
+            **_file(verdict, used_by(verdict.file, inspection.snapshot, inspection.plan.usage), inspection),
+            **_checksum(verdict.file, inspection.verification),
         }
         for verdict in sorted(verdicts, key=lambda verdict: verdict.file.name)
     ]
@@ -150,7 +160,7 @@ def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[
 
 def warnings(inspection: Inspection) -> list[str]:
     """Return what an operator must know, worst first."""
-    _settings, snapshot, plan, _now, verification = inspection
+    snapshot, plan, verification = inspection.snapshot, inspection.plan, inspection.verification
     sentences = [_missing_warning(lost, inspection) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
@@ -274,8 +284,8 @@ def _sample_ids(snapshot: Snapshot) -> list[int]:
     return sorted(zlib.crc32(f"{file.inode} {file.name}".encode()) for file in sample)
 
 
-def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float) -> dict[str, Any]:
-    file = verdict.file
+def _file(verdict: Verdict, users: Sequence[str], inspection: Inspection) -> dict[str, Any]:
+    file, settings = verdict.file, inspection.settings
     return {
         "name": printable(file.name),
         "kind": file.kind.value,
@@ -286,7 +296,7 @@ def _file(verdict: Verdict, users: Sequence[str], settings: Settings, now: float
         "size_bytes": file.size_bytes,
         "allocated_bytes": file.allocated_bytes,
         "mtime": file.mtime_ns / 1_000_000_000,
-        "age_seconds": age_seconds(file, now),
+        "age_seconds": age_seconds(file, inspection.now),
         "removable_in_seconds": verdict.removable_in,
         "used_by": _names(users),
     }

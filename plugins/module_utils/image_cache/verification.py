@@ -95,7 +95,7 @@ def verify_files(
     :return: what was found out.
     :raises ImageCacheError: the cache cannot be opened.
     """
-    settings, snapshot, plan, now, _verification = inspection
+    settings, snapshot, plan, now = inspection.settings, inspection.snapshot, inspection.plan, inspection.now
     files = _in_scope(plan, settings.checksums, removed)
     cache = open_cache(settings)
     if cache is None:

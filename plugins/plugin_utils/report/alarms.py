@@ -17,6 +17,7 @@ from typing import Any
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, parse_name
 
 from .text import some_names
+from .units import count_text, size_text
 
 __all__ = ["Alarm", "AlarmKind", "Item", "Level", "fleet_alarms", "grouped", "meaning_of", "storage_alarms"]
 
@@ -306,10 +307,16 @@ def _failed(hosts: tuple[str, ...], failure: Mapping[str, Any]) -> Item:
     return Item(hosts, failure["name"], error=failure["error"])
 
 
+def _orphan(hosts: tuple[str, ...], orphan: Mapping[str, Any]) -> Item:
+    size, disks = orphan["allocated_bytes"], orphan["disks"]
+    held = "" if size is None or disks is None else f"{size_text(size)}, {count_text(disks, 'disk')}. "
+    return Item(hosts, orphan["directory"], error=held + orphan["why"])
+
+
 # Each other kind that a storage has, under which key the storage says how many it leaves out, and how an item is read.
 _OF_STORAGES: tuple[tuple[AlarmKind, str, Callable[[tuple[str, ...], Any], Item]], ...] = (
     (AlarmKind.CORRUPT, "corrupt", _corrupt),
     (AlarmKind.FAILED, "failed", _failed),
     (AlarmKind.REFUSED, "unknown_use", Item),
-    (AlarmKind.ORPHANS, "orphans", Item),
+    (AlarmKind.ORPHANS, "orphans", _orphan),
 )

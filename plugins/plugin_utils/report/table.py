@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-from .alarms import Alarm, AlarmKind, Item, storage_alarms
+from .alarms import Alarm, Item, storage_alarms
 from .text import columns, some_names, wrap
 from .units import age_text, duration_text, size_text
 
@@ -179,8 +179,6 @@ def _alarms(page: _Page) -> list[str]:
 
 def _items(alarm: Alarm, cache_path: str) -> list[str]:
     """Name what an alarm is about, and count what is not shown."""
-    if alarm.kind is AlarmKind.ORPHANS:
-        return [some_names([item.what for item in alarm.items], alarm.count)]
     more = alarm.count - len(alarm.items[:_ROWS])
     return [_item(item, cache_path) for item in alarm.items[:_ROWS]] + ([f"and {more} more"] if more else [])
 
@@ -209,6 +207,9 @@ def _numbers(page: _Page) -> list[str]:
             rows.append(("unused, kept", kept, space["removable"] - reclaimed))
     rows.append(("all", summary["total"]["files"], summary["total"]["allocated_bytes"]))
     rows.append(("other, never removed", summary["other"], None))
+    orphans = summary["orphans"]
+    if orphans["directories"]:
+        rows.append(("orphans (directories)", orphans["directories"], orphans["allocated_bytes"]))
     lines = ["", f"{'FOUND':<{_LABEL}}{'FILES':>8}{'ON DISK':>12}"]
     for label, count, size in rows:
         lines.append(f"{f'  {label}':<{_LABEL}}{count:>8}{'' if size is None else size_text(size):>12}")

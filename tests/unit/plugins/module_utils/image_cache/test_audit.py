@@ -32,6 +32,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     OLD,
     Host,
     create_image,
+    orphans,
     picture,
     states,
     users,
@@ -65,7 +66,7 @@ class TestWhoUsesAFile:
         result = host.audit(libvirt=True)
         assert states(result) == {BASE: "active: backing, instance, orphan"}
         assert users(result) == {BASE: [OTHER_UUID, "instance-0000000a"]}
-        assert result.facts["orphans"] == [OTHER_UUID]
+        assert orphans(result) == [OTHER_UUID]
 
     def test_a_cache_that_a_container_sees_elsewhere_is_the_same_cache(self, host: Host) -> None:
         host.base(BASE, age=OLD)
@@ -102,6 +103,8 @@ class TestAMissingBackingFile:
             {
                 "backing_file": lost,
                 "named": lost,
+                "image_id": IMAGE,
+                "image_name": None,
                 "instances": [OTHER_UUID, "instance-0000000a"],
                 "replaced": False,
             }
@@ -316,7 +319,7 @@ class TestStrangeNames:
         assert json.loads(text) == result.facts
         shown = ["new\\nline", "not UTF-8 \\xff\\xfe", "снимок", "\\x1b[31mred", "tab\\t", "{{ lookup('pipe', 'id') }}"]
         assert result.facts["other"] == sorted(shown)
-        assert result.facts["orphans"] == sorted(shown)
+        assert orphans(result) == sorted(shown)
         assert len(result.facts["missing"]) == len(self.NAMES)
         assert all(warning.isprintable() for warning in warnings(result))
 

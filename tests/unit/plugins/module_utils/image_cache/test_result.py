@@ -18,6 +18,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspecti
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.obstacles import Obstacles
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.orphans import Orphan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Reason, make_plan
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.result import (
     describe,
@@ -79,7 +80,9 @@ def report(
     instances = Instances(True, guests or (GUEST, REMOTE), frozenset(hosts), problems)
     settings = make_settings({"instances_path": "/instances", "details": details, **options}, {}, hostname="here")
     plan = make_plan(snapshot, instances, settings, NOW)
-    return describe(Inspection(settings, snapshot, plan, NOW, verification))
+    needed = tuple(sorted(snapshot.backing))
+    orphans = tuple(Orphan(name, 3000, NOW - HOUR, 1, needed, "Why.") for name in sorted(plan.usage.orphans))
+    return describe(Inspection(settings, snapshot, plan, NOW, verification, orphans))
 
 
 def file_in(facts: dict[str, Any], name: str) -> dict[str, Any]:
@@ -123,6 +126,7 @@ class TestSummary:
                 "reclaimable_bytes": 64,
                 "reclaimable_by_age": {"3600": 1064, "86400": 64, "604800": 0, "2419200": 0},
                 "bytes": {"active": 1008, "removable": 64, "too_young": 1000, "other": 2000, "corrupt": 0},
+                "orphans": {"directories": 1, "allocated_bytes": 3000},
             },
             "missing": [
                 {
@@ -134,7 +138,16 @@ class TestSummary:
                     "replaced": False,
                 }
             ],
-            "orphans": ["lost"],
+            "orphans": [
+                {
+                    "directory": "lost",
+                    "allocated_bytes": 3000,
+                    "newest_mtime": NOW - HOUR,
+                    "disks": 1,
+                    "backed_by": [BASE],
+                    "why": "Why.",
+                }
+            ],
             "unknown_use": [],
             "limit_exceeded": [],
             "unremovable": [],
@@ -183,6 +196,7 @@ class TestSummary:
                 "reclaimable_bytes": 0,
                 "reclaimable_by_age": {"3600": 0, "86400": 0, "604800": 0, "2419200": 0},
                 "bytes": {"active": 0, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0},
+                "orphans": {"directories": 0, "allocated_bytes": 0},
             },
             "missing": [],
             "orphans": [],
@@ -363,15 +377,17 @@ class TestShortening:
     """Of each list a summary shows as much as fits, the first entry at least, and counts the rest."""
 
     def test_of_many_orphans_the_first_are_named(self) -> None:
-        names = tuple(f"orphan-{number:04}" for number in range(1000))
+        names = tuple(f"{number:036}" for number in range(1000))
         facts = report(HOST._replace(instance_directories=names))
-        assert len(facts["orphans"]) > 10
-        assert facts["orphans"] == list(names[: len(facts["orphans"])])
-        assert facts["omitted"]["orphans"] == 1000 - len(facts["orphans"])
+        shown = [orphan["directory"] for orphan in facts["orphans"]]
+        assert shown == list(names[: len(shown)]) != []
+        assert facts["omitted"]["orphans"] == 1000 - len(shown)
+        assert facts["summary"]["orphans"] == {"directories": 1000, "allocated_bytes": 3_000_000}
 
     def test_with_details_all_are(self) -> None:
-        names = tuple(f"orphan-{number:04}" for number in range(1000))
-        assert report(HOST._replace(instance_directories=names), details="names")["orphans"] == list(names)
+        names = tuple(f"{number:036}" for number in range(1000))
+        facts = report(HOST._replace(instance_directories=names), details="names")
+        assert [orphan["directory"] for orphan in facts["orphans"]] == list(names)
 
     def test_of_a_long_sentence_the_beginning_is_there(self) -> None:
         (sentence,) = report(problems=("A disk. " * 1000,))["unknown_use"]

@@ -29,6 +29,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     json_values,
     silent,
 )
+from ansible_collections.stackops.nova.tests.support.fleets import orphan
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 
 BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
@@ -216,6 +217,9 @@ class TestShape:
             ("storage users", {"a": 1}, "image_cache.storage.users is not a list"),
             ("storage free_bytes", "5", "image_cache.storage.free_bytes is not a count"),
             ("orphans", "name", "image_cache.orphans is not a list"),
+            ("orphans", ["name"], "image_cache.orphans[] is not a dictionary"),
+            ("orphans", [{"directory": 1}], "image_cache.orphans[].directory is not of the type str"),
+            ("summary orphans", None, "image_cache.summary.orphans is not a dictionary"),
             ("missing", ["name"], "image_cache.missing[] is not a dictionary"),
             ("missing", [{"backing_file": "x"}], "image_cache.missing[].instances is not a list"),
             ("corrupt", [{"name": "x", "used_by": [1]}], "image_cache.corrupt[].used_by[] is not of the type str"),
@@ -291,7 +295,7 @@ class TestAnyValue:
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_text_of_a_host_is_neither_templated_nor_changed(self, text: str) -> None:
-        image_cache = found(text, NFS, orphans=[text], use={"held": [text], "instances": [{"uuid": text}]})
+        image_cache = found(text, NFS, orphans=[orphan(text)], use={"held": [text], "instances": [{"uuid": text}]})
         parsed = parse({"image_cache": copy.deepcopy(image_cache)})
         assert parsed.image_cache == image_cache
         assert parsed.nova_name == text

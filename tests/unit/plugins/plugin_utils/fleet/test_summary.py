@@ -26,6 +26,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     found,
     silent,
 )
+from ansible_collections.stackops.nova.tests.support.fleets import orphan
 
 FILE = {"name": "x", "state": "removable", "reasons": [], "allocated_bytes": 1}
 
@@ -136,7 +137,10 @@ class TestStorages:
         assert report(host, storages=decided)["storages"][0]["refused"] == ["First.", "Both.", "Second.", "Third."]
 
     def test_storage_has_all_that_its_pruner_found(self) -> None:
-        lists = {name: [f"one of {name}"] for name in ("orphans", "unknown_use", "limit_exceeded")}
+        lists = {
+            **{name: [f"one of {name}"] for name in ("unknown_use", "limit_exceeded")},
+            "orphans": [orphan("lost")],
+        }
         missing, corrupt = [{"backing_file": "m", "instances": []}], [{"name": "c", "used_by": []}]
         done = {"kept": [{"name": "k", "reason": "young"}], "failed": [{"name": "f", "error": "No."}]}
         [storage] = report(pruned(missing=missing, corrupt=corrupt, files=[FILE], **lists, **done))["storages"]
@@ -175,7 +179,7 @@ class TestStorages:
 
     def test_what_was_left_out_is_counted(self) -> None:
         omitted = {"missing": 5, "corrupt": 6, "orphans": 7, "unknown_use": 8, "limit_exceeded": 9}
-        fleet = report(audited(orphans=["one"], omitted=omitted))
+        fleet = report(audited(orphans=[orphan("one")], omitted=omitted))
         assert fleet["storages"][0]["omitted"] == omitted
         assert {name: fleet["summary"][name] for name in ("missing", "corrupt", "orphans")} == {
             "missing": 5,
@@ -268,10 +272,11 @@ class TestEarlierRuns:
 class TestText:
     @pytest.mark.parametrize("text", HOSTILE)
     def test_text_of_hosts_is_shown_unchanged(self, text: str) -> None:
-        host = pruned(nova_name=text, removed=[text], orphans=[text], unknown_use=[text])
+        host = pruned(nova_name=text, removed=[text], orphans=[orphan(text)], unknown_use=[text])
         fleet = json.loads(json.dumps(report(host, problems=[text])))
         [storage] = fleet["storages"]
-        assert storage["removed"] == storage["orphans"] == storage["refused"] == fleet["problems"] == [text]
+        assert storage["removed"] == storage["refused"] == fleet["problems"] == [text]
+        assert storage["orphans"] == [orphan(text)]
         assert fleet["hosts"][0]["host"] == text
 
 

@@ -25,9 +25,11 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus im
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
+    GIB,
     answer,
     done,
     fleet,
+    orphan,
     silent,
     storage,
     troubled,
@@ -51,7 +53,12 @@ def test_fleet_without_trouble_has_no_alarms() -> None:
         ("missing", {"backing_file": "/a", "instances": ["b", "c"]}, Item(("h",), "/a", ("b", "c"))),
         ("corrupt", {"name": "a", "used_by": ["b"]}, Item(("h",), "a", ("b",))),
         ("corrupt", {"name": "a", "used_by": []}, Item(("h",), "a", (), "no known instance")),
-        ("orphans", "a", Item(("h",), "a")),
+        (
+            "orphans",
+            orphan("a", allocated_bytes=3 * GIB, disks=1, why="Why."),
+            Item(("h",), "a", error="3.0 GiB, 1 disk. Why."),
+        ),
+        ("orphans", orphan("a", allocated_bytes=None, disks=None, why="Why."), Item(("h",), "a", error="Why.")),
     ],
 )
 def test_item_names_its_host_its_file_and_the_instances(key: str, found: object, item: Item) -> None:
@@ -103,7 +110,7 @@ def test_failed_removal_names_its_error() -> None:
 
 
 def test_item_of_a_shared_storage_counts_the_other_hosts() -> None:
-    (alarm,) = storage_alarms([storage(answer(orphans=["a"]), "h", "i", "j")])
+    (alarm,) = storage_alarms([storage(answer(orphans=[orphan("a")]), "h", "i", "j")])
     assert alarm.items[0].where == "h and 2 more"
 
 
@@ -137,7 +144,7 @@ def test_problem_of_the_fleet_comes_first_and_has_no_host() -> None:
 @given(st.lists(st.tuples(COUNTS, COUNTS, COUNTS), max_size=5))
 def test_alarm_counts_every_item_and_every_omitted_one(storages: list[tuple[int, int, int]]) -> None:
     made = [
-        storage(answer(orphans=["o"] * orphans, unknown_use=["u"] * refused), "h", omitted={"orphans": more})
+        storage(answer(orphans=[orphan("o")] * orphans, unknown_use=["u"] * refused), "h", omitted={"orphans": more})
         for orphans, refused, more in storages
     ]
     counts = {alarm.kind: (len(alarm.items), alarm.count) for alarm in storage_alarms(made)}

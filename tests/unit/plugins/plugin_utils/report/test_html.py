@@ -23,6 +23,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
     fleet,
+    orphan,
     silent,
     storage,
     troubled,
@@ -216,7 +217,7 @@ class TestContents:
         assert f"{BASE} 3.0 GiB, unknown" in page.words
 
     def test_items_that_are_not_shown_are_counted(self) -> None:
-        orphans = [f"orphan-{number}" for number in range(60)]
+        orphans = [orphan(f"orphan-{number}") for number in range(60)]
         words = Page(render_html(fleet(storage(answer(orphans=orphans), "a")))).words
         assert "Orphans 60" in words
         assert "44 more a orphan-6" in words

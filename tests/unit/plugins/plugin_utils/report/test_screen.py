@@ -22,6 +22,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
     fleet,
+    orphan,
     shown_in_readme,
     silent,
     storage,
@@ -207,7 +208,7 @@ def test_view_of_hosts_shows_the_whole_name() -> None:
 
 
 def test_things_that_have_no_line_are_counted() -> None:
-    screen = fleet_screen(fleet(host("a", orphans=[f"orphan-{number}" for number in range(9)]), host("b")))
+    screen = fleet_screen(fleet(host("a", orphans=[orphan(f"orphan-{number}") for number in range(9)]), host("b")))
     assert screen.count("orphan-") == 5
     assert "!!            and 4 more" in screen
 

@@ -17,7 +17,9 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     HOSTILE,
     answer,
     done,
+    orphan,
     storage,
+    sum_of_orphans,
     troubled_answer,
 )
 
@@ -77,6 +79,7 @@ def audit(*files: dict[str, Any], details: str = "files", **more: Any) -> dict[s
             "bytes": {
                 state: sum(each["allocated_bytes"] for each in files if each["state"] == state) for state in by_state
             },
+            "orphans": sum_of_orphans(more.get("orphans", ())),
         },
         "missing": [],
         "orphans": [],
@@ -136,7 +139,7 @@ def test_dry_run_lists_what_would_be_removed_and_what_is_kept() -> None:
     image_cache = audit(
         *FILES,
         missing=[{"backing_file": "/var/lib/nova/instances/_base/" + "9" * 40, "instances": ["instance-00000009"]}],
-        orphans=["0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9"],
+        orphans=[orphan("0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9")],
     )
     result = pruned(
         removable("swap_1024"),
@@ -154,7 +157,8 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! ORPHANS  These directories hold disks and belong to no known instance.
 !!          Check whether they can be deleted, or whether the list of
 !!          instances is incomplete.
-!!          - 0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9
+!!          - 0d4c7fd2-3c52-4a3e-b0f1-8f0a55a1e0c9: 3.0 GiB, 2 disks. No
+!!            source lists an instance of this UUID.
 
 FOUND                        FILES     ON DISK
   in use                         4     6.2 GiB
@@ -163,6 +167,7 @@ FOUND                        FILES     ON DISK
   unused, kept                   1     8.0 KiB
   all                           12      15 GiB
   other, never removed           1
+  orphans (directories)          1     3.0 GiB
   20 GiB of 500 GiB are free there (ext4)
 
 WOULD BE REMOVED: 5 files, 7.1 GiB
@@ -402,7 +407,8 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! ORPHANS  These directories hold disks and belong to no known instance.
 !!          Check whether they can be deleted, or whether the list of
 !!          instances is incomplete.
-!!          - 0d4c7fd2 and 1e5d80e3
+!!          - 0d4c7fd2: 3.0 GiB, 2 disks. Why.
+!!          - 1e5d80e3: 3.0 GiB, 2 disks. Why.
 
 FOUND                        FILES     ON DISK
   in use                         2     2.0 GiB
@@ -410,6 +416,7 @@ FOUND                        FILES     ON DISK
   unused, removable              1     1.0 GiB
   all                            3     3.0 GiB
   other, never removed           0
+  orphans (directories)          2     6.0 GiB
   20 GiB of 500 GiB are free there (ext4)
 
 REMOVABLE: 1 file, 1.0 GiB
@@ -432,7 +439,7 @@ A PRUNE WOULD FREE: 1.0 GiB of 3.0 GiB."""
         file(UBUNTU, "removable", "unused", used_by=["0d4c7fd2"], image_id=UBUNTU_ID),
         file(FEDORA, "active", "backing", "orphan", used_by=["0d4c7fd2", "instance-00000001"]),
         file("swap_512", "active", "orphan", used_by=["0d4c7fd2", "1e5d80e3"], kind="swap"),
-        orphans=["0d4c7fd2", "1e5d80e3"],
+        orphans=[orphan("0d4c7fd2", why="Why."), orphan("1e5d80e3", why="Why.")],
     )
     assert storage_page(image_cache) == table
 
@@ -490,7 +497,8 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! ORPHANS  These directories hold disks and belong to no known instance.
 !!          Check whether they can be deleted, or whether the list of
 !!          instances is incomplete.
-!!          - a, b and 300 more
+!!          - a: Why.
+!!          - and 300 more
 
 FOUND                        FILES     ON DISK
   in use                         4     6.2 GiB
@@ -498,6 +506,7 @@ FOUND                        FILES     ON DISK
   unused, removable              6     7.1 GiB
   all                           12      15 GiB
   other, never removed           1
+  orphans (directories)        301      90 GiB
   20 GiB of 500 GiB are free there (ext4)
 
 To list each file: details: files, or with the role -e
@@ -508,9 +517,10 @@ A PRUNE WOULD FREE: 7.1 GiB of 15 GiB."""
         *FILES,
         details="summary",
         missing=[{"backing_file": "/srv/a", "instances": ["one", "two"]}],
-        orphans=["a", "b"],
+        orphans=[orphan("a", allocated_bytes=None, disks=None, why="Why.")],
         omitted={"missing": 7, "orphans": 300, "unknown_use": 0, "users": 0},
     )
+    image_cache["summary"]["orphans"] = {"directories": 301, "allocated_bytes": 90 * GIB}
     assert storage_page(image_cache) == table
 
 
@@ -660,7 +670,7 @@ def test_long_names_fill_78_columns() -> None:
         file("1" * 40 + "_" + "1" * 200, "active", "backing", "instance", kind="resized", used_by=[long] * 3),
         file("2" * 40, "removable", "unused", image_id=long),
         missing=[{"backing_file": "/" + long * 4, "instances": [long]}],
-        orphans=[long] * 30,
+        orphans=[orphan(long)] * 30,
         unknown_use=[long],
     )
     result = pruned([], 0, kept=[{"name": "2" * 40, "reason": "unknown_use"}])
