@@ -277,10 +277,10 @@ ansible_facts:
               type: list
               elements: str
             why:
-              description: Why it counts as an orphan, a sentence or two.
+              description: Why it counts as an orphan, and where to look.
               returned: success
               type: str
-              sample: No source lists an instance of this UUID.
+              sample: No source lists an instance of this UUID. Look for the server (openstack server show).
         unknown_use:
           description: Why it is not certain which files are in use, a sentence each. Nothing is removed then. Empty if
             all use is known.

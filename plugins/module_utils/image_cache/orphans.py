@@ -27,6 +27,7 @@ _MOST_LEVELS = 3
 # nova renames a directory so before it resizes, or migrates, or deletes (``nova/virt/libvirt/driver.py``).
 _RESIZE = "_resize"
 _DELETE = "_del"
+_LOOK_FOR_SERVER = "Look for the server (openstack server show)."
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -37,7 +38,7 @@ class Orphan(NamedTuple):
     :param newest_mtime: when one of them was last written, in unix seconds; None where that is not known.
     :param disks: how many disks it holds; None where that is not known.
     :param backed_by: the cache files that the disks need, sorted.
-    :param why: why it counts as an orphan, a sentence or two.
+    :param why: why it counts as an orphan, and where to look.
     """
 
     directory: str
@@ -124,10 +125,14 @@ class _Tally:
 
 def _why(directory: str, usage: Usage) -> str:
     if directory.endswith(_DELETE):
-        return "nova renamed this directory to delete it, and has not finished."
-    is_resize = directory.endswith(_RESIZE)
-    stem = directory[: -len(_RESIZE)] if is_resize else directory
-    if stem in usage.owners:
-        return "A resize or a migration left this directory behind: the instance is known, and not being resized."
-    sentence = f"No source lists an instance of this {'UUID' if _UUID.fullmatch(stem) else 'name'}."
-    return f"{sentence} A resize or a migration made this directory." if is_resize else sentence
+        return f"nova renamed this directory to delete it, and has not finished. {_LOOK_FOR_SERVER}"
+    if directory.endswith(_RESIZE):
+        if directory[: -len(_RESIZE)] in usage.owners:
+            return (
+                "A resize or a migration left this directory behind: the instance is known, and not being resized. See "
+                "the server's events (openstack server event list)."
+            )
+        return f"A resize or a migration made this directory, and no source lists the instance. {_LOOK_FOR_SERVER}"
+    if _UUID.fullmatch(directory):
+        return f"No source lists an instance of this UUID. {_LOOK_FOR_SERVER}"
+    return "No source lists an instance of this name. Look for the domain (virsh list --all)."

@@ -21,7 +21,8 @@ from ansible_collections.stackops.nova.tests.support.host import HOUR, NAME, OLD
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 KIB = 1024
-NO_UUID = "No source lists an instance of this UUID."
+LOOK_FOR_SERVER = "Look for the server (openstack server show)."
+NO_UUID = f"No source lists an instance of this UUID. {LOOK_FOR_SERVER}"
 
 
 def listed(host: Host, *records: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
@@ -179,14 +180,18 @@ class TestWhy:
         ("directory", "why"),
         [
             (OTHER_UUID, NO_UUID),
-            ("instance-0000000b", "No source lists an instance of this name."),
-            (f"{OTHER_UUID}_resize", f"{NO_UUID} A resize or a migration made this directory."),
+            ("instance-0000000b", "No source lists an instance of this name. Look for the domain (virsh list --all)."),
+            (
+                f"{OTHER_UUID}_resize",
+                f"A resize or a migration made this directory, and no source lists the instance. {LOOK_FOR_SERVER}",
+            ),
             (
                 f"{UUID}_resize",
-                "A resize or a migration left this directory behind: the instance is known, and not being resized.",
+                "A resize or a migration left this directory behind: the instance is known, and not being resized. "
+                "See the server's events (openstack server event list).",
             ),
-            (f"{UUID}_del", "nova renamed this directory to delete it, and has not finished."),
-            (f"{OTHER_UUID}_del", "nova renamed this directory to delete it, and has not finished."),
+            (f"{UUID}_del", f"nova renamed this directory to delete it, and has not finished. {LOOK_FOR_SERVER}"),
+            (f"{OTHER_UUID}_del", f"nova renamed this directory to delete it, and has not finished. {LOOK_FOR_SERVER}"),
         ],
     )
     def test_orphan_says_why_it_counts_as_one(self, host: Host, directory: str, why: str) -> None:
