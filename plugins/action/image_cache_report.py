@@ -19,7 +19,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision, undecided
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import LISTS, HostOutcome, summarise
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.screen import fleet_screen
@@ -67,7 +67,7 @@ class ActionModule(ActionBase):
         result = {
             "changed": False,
             "play": walk.play,
-            "fleet": fleet if path else _without_files(fleet),
+            "fleet": fleet if path else _without_lists(fleet),
             "text": text.splitlines(),
         }
         if not path:
@@ -78,10 +78,10 @@ class ActionModule(ActionBase):
             return {**result, "failed": True, "msg": str(exc)}
 
 
-def _without_files(fleet: Mapping[str, Any]) -> dict[str, Any]:
+def _without_lists(fleet: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the controller keeps for each host until the play ends, without what only a written report shows."""
-    storages = [{key: value for key, value in storage.items() if key != "files"} for storage in fleet["storages"]]
-    return {**fleet, "storages": storages}
+    storages = [{key: value for key, value in storage.items() if key not in LISTS} for storage in fleet["storages"]]
+    return {**fleet, "images": [], "storages": storages}
 
 
 _NOTHING_TO_REPORT = (

@@ -62,6 +62,7 @@ def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> d
             "other": 0,
             "total": {"files": 1 if cached else 0, "allocated_bytes": cached},
             "reclaimable_bytes": removable,
+            "reclaimable_by_age": {"3600": removable, "86400": removable, "604800": 0, "2419200": 0},
             "bytes": {"active": 0, "removable": removable, "too_young": 0, "other": 0, "corrupt": 0},
             "orphans": {"directories": 0, "allocated_bytes": 0},
         },

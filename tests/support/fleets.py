@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.images import total_images
 
 GIB = 1 << 30
 NOW = 1_800_000_000.0
@@ -76,6 +80,7 @@ def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
             "other": 1,
             "total": {"files": 9, "allocated_bytes": 90 * GIB},
             "reclaimable_bytes": 30 * GIB,
+            "reclaimable_by_age": {"3600": 30 * GIB, "86400": 30 * GIB, "604800": 12 * GIB, "2419200": 0},
             "bytes": {
                 "active": 40 * GIB, "removable": 30 * GIB, "too_young": 20 * GIB, "other": 4096, "corrupt": GIB,
             },
@@ -86,8 +91,31 @@ def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
         "unknown_use": [],
         "corrupt": [],
         "checksums": None,
+        "policy": {
+            "remove_unused_base_images": True,
+            "remove_unused_original_minimum_age_seconds": 86400,
+            "remove_unused_resized_minimum_age_seconds": 3600,
+            "remove_unused_kernels": False,
+            "orphans": "protect",
+        },
         **more,
     }  # fmt: skip
+
+
+def image(number: int | str, gib: int = 10, instances: int = 0, removable_gib: int = 0, **more: Any) -> dict[str, Any]:
+    """An image of a host, as the modules return it; the same number is the same image on another host."""
+    return {
+        "fingerprint": hashlib.sha1(str(number).encode()).hexdigest(),
+        "image_id": str(uuid.uuid5(uuid.NAMESPACE_OID, str(number))),
+        "image_name": f"image-{number}",
+        "in_glance": True,
+        "files": 1,
+        "allocated_bytes": gib * GIB,
+        "reclaimable_bytes": removable_gib * GIB,
+        "instances": instances,
+        "newest_mtime": NOW - 86400,
+        **more,
+    }
 
 
 def done(*removed: str, **more: Any) -> dict[str, Any]:
@@ -116,6 +144,7 @@ def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[st
         "orphans": image_cache["orphans"],
         "unknown_use": image_cache["unknown_use"],
         "checksums": image_cache["checksums"],
+        "policy": image_cache["policy"],
         "omitted": {"missing": 0, "corrupt": 0, "orphans": 0, "unknown_use": 0},
         "removed": image_cache["removed"] if pruned else [],
         "kept": image_cache["kept"] if pruned else [],
@@ -123,7 +152,7 @@ def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[st
         "reclaimed_bytes": image_cache["reclaimed_bytes"] if pruned else 0,
         **more,
     }
-    return {**made, "files": image_cache["files"]} if "files" in image_cache else made
+    return {**made, **{name: image_cache[name] for name in ("files", "images") if name in image_cache}}
 
 
 def silent(name: str, state: str = "unreachable", error: str | None = "ssh: No route to host") -> dict[str, Any]:
@@ -184,6 +213,11 @@ def fleet(
             },
             "cached_bytes": sum(summary["total"]["allocated_bytes"] for summary in summaries),
             "reclaimable_bytes": sum(summary["reclaimable_bytes"] for summary in summaries),
+            "reclaimable_by_age": {
+                age: sum(summary["reclaimable_by_age"][age] for summary in summaries)
+                for age in (summaries[0]["reclaimable_by_age"] if summaries else ())
+            },
+            "minimum_age_seconds": {"original": [86400], "resized": [3600]},
             "removed": sum(len(each["removed"]) for each in storages),
             "reclaimed_bytes": sum(each["reclaimed_bytes"] for each in storages),
             "failed": sum(len(each["failed"]) for each in storages),
@@ -191,6 +225,7 @@ def fleet(
             "corrupt": sum(len(each["corrupt"]) for each in storages),
             "orphans": sum(len(each["orphans"]) for each in storages),
         },
+        "images": total_images(storages),
         "storages": list(storages),
         "hosts": [*hosts, *silent],
     }

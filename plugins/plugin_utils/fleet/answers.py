@@ -23,6 +23,7 @@ NOT_LOOKED_AT = (
 )
 
 _LARGEST_COUNT = (1 << 63) - 1  # no file system counts further, and a sum of larger numbers fits no float
+_LONGEST_COUNT = len(str(_LARGEST_COUNT))  # of many more digits, Python refuses to make a number
 _STATES = ("active", "removable", "too_young", "other")
 _MAYBE_TEXT = (str, None)
 _MAYBE_COUNT = (int, None)
@@ -66,6 +67,7 @@ _FOUND = {
         **dict.fromkeys(_STATES, int),
         "total": {"files": int, "allocated_bytes": int},
         "reclaimable_bytes": int,
+        "reclaimable_by_age": {int: int},
         "bytes": dict.fromkeys((*_STATES, "corrupt"), int),
         "orphans": {"directories": int, "allocated_bytes": int},
     },
@@ -81,6 +83,16 @@ _FOUND = {
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
     "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded"), int),
+    "images": [
+        {
+            "fingerprint": str,
+            "image_id": _MAYBE_TEXT,
+            "image_name": _MAYBE_TEXT,
+            "in_glance": _MAYBE_BOOL,
+            **dict.fromkeys(("files", "allocated_bytes", "reclaimable_bytes", "instances"), int),
+            "newest_mtime": (float, int, None),
+        }
+    ],
     "files": [{"name": str, "state": str, "reasons": [str], "allocated_bytes": int}],
     "removed": [str],
     "kept": [{"name": str, "reason": str}],
@@ -201,6 +213,10 @@ def _mismatch(value: Any, shape: Any, path: str) -> str | None:
     if isinstance(shape, dict):
         if not isinstance(value, Mapping):
             return f"{path} is not a dictionary"
+        if int in shape:
+            if not all(isinstance(key, str) and key.isdecimal() and len(key) <= _LONGEST_COUNT for key in value):
+                return f"{path} has a key that is not a count"
+            shape = dict.fromkeys(value, shape[int])
         parts = ((value.get(key), inner, f"{path}.{key}") for key, inner in shape.items())
     elif isinstance(shape, list):
         if not isinstance(value, Sequence) or isinstance(value, str):

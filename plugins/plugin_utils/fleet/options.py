@@ -198,8 +198,11 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
             f"image_cache_report_view is {view!r}, which the role does not know. Set it to one of "
             f"{', '.join(REPORT_VIEWS)}."
         )
+    report_path = _text(values, "image_cache_report_path")
     if view == "files":
         module["details"] = "files"
+    elif report_path:
+        module.setdefault("details", "images")
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True
@@ -220,7 +223,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         keep_images=kept_ids,
         keep_image_names=kept_names,
         keep_files=_names(values, "image_cache_keep_files"),
-        report_path=_text(values, "image_cache_report_path"),
+        report_path=report_path,
         report_query=_text(values, "image_cache_report_query"),
         report_view=view,
         records_digest=_digest(instances),

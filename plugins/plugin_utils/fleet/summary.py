@@ -12,14 +12,17 @@ from typing import Any
 
 from .answers import AnswerState, HostAnswer
 from .decision import StorageDecision
+from .images import total_images
 
-__all__ = ["DONE", "HostOutcome", "summarise"]
+__all__ = ["DONE", "LISTS", "HostOutcome", "summarise"]
 
 _STATES = ("active", "removable", "too_young", "other")
 _BYTES = (*_STATES, "corrupt")
 _OMITTED = ("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded")
 DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode")
 """What a prune, or a dry run, says of itself."""
+LISTS = ("files", "images")
+"""What a storage has with some details only."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,7 @@ def summarise(
         "pruned": bool(previous.get("pruned")) or any(outcome.was_pruned for outcome in hosts),
         "problems": list(dict.fromkeys([*previous.get("problems", ()), *problems])),
         "summary": _summary(entries, described),
+        "images": total_images(described),
         "storages": described,
         "hosts": entries,
     }
@@ -100,15 +104,13 @@ def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
         "pruner": storage.pruner,
         "state": "refused" if refused else "pruned" if "removed" in image_cache else "audited",
         "refused": refused,
-        **{name: image_cache[name] for name in ("cache_path", "summary", *_OMITTED)},
+        **{name: image_cache[name] for name in ("cache_path", "summary", "policy", *_OMITTED)},
         "checksums": image_cache.get("checksums"),
         "omitted": {name: image_cache.get("omitted", {}).get(name, 0) for name in _OMITTED},
         **{name: image_cache.get(name, []) for name in ("removed", "kept", "failed")},
         "reclaimed_bytes": image_cache.get("reclaimed_bytes", 0),
     }
-    if "files" in image_cache:
-        described["files"] = image_cache["files"]
-    return described
+    return {**described, **{name: image_cache[name] for name in LISTS if name in image_cache}}
 
 
 def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -168,6 +170,8 @@ def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str,
         "bytes": {state: sum(summary["bytes"][state] for summary in summaries) for state in _BYTES},
         "cached_bytes": sum(summary["total"]["allocated_bytes"] for summary in summaries),
         "reclaimable_bytes": sum(summary["reclaimable_bytes"] for summary in summaries),
+        "reclaimable_by_age": _summed_by_age(summaries),
+        "minimum_age_seconds": _minimum_ages(storages),
         "removed": sum(len(storage["removed"]) for storage in storages),
         "reclaimed_bytes": sum(storage["reclaimed_bytes"] for storage in storages),
         "failed": sum(len(storage["failed"]) for storage in storages),
@@ -175,4 +179,19 @@ def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str,
             name: sum(len(storage[name]) + storage["omitted"][name] for storage in storages)
             for name in ("missing", "corrupt", "orphans")
         },
+    }
+
+
+def _summed_by_age(summaries: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return what a prune of the fleet would free by minimum age, for the ages that every storage answers for."""
+    answers = [summary["reclaimable_by_age"] for summary in summaries]
+    common = set.intersection(*(set(answer) for answer in answers)) if answers else set()
+    return {age: sum(answer[age] for answer in answers) for age in sorted(common, key=int)}
+
+
+def _minimum_ages(storages: Sequence[Mapping[str, Any]]) -> dict[str, list[int]]:
+    """Return the minimum ages that are set, of files as they were downloaded and of resized ones."""
+    return {
+        kind: sorted({storage["policy"][f"remove_unused_{kind}_minimum_age_seconds"] for storage in storages})
+        for kind in ("original", "resized")
     }

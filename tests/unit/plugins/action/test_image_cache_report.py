@@ -18,6 +18,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import DECISION, LOOK, REPORT, Walk
 from ansible_collections.stackops.nova.tests.support.actions import action, task_vars
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import found, silent
+from ansible_collections.stackops.nova.tests.support.fleets import image
 
 
 class Run:
@@ -124,12 +125,13 @@ def test_callback_for_programs_gets_the_report_as_a_value_alone(
 
 
 @pytest.mark.parametrize("is_written", [True, False])
-def test_files_of_a_storage_are_kept_where_a_report_is_written(tmp_path: Path, is_written: bool) -> None:
+def test_files_and_images_are_kept_where_a_report_is_written(tmp_path: Path, is_written: bool) -> None:
     run = Run()
     looked = run.looked("a", **({"report_path": str(tmp_path)} if is_written else {}))
-    looked[LOOK]["image_cache"]["files"] = []
-    (storage,) = run.report(a=looked)["fleet"]["storages"]
-    assert ("files" in storage) is is_written
+    looked[LOOK]["image_cache"].update(files=[], images=[image(1)])
+    fleet = run.report(a=looked)["fleet"]
+    assert ({"files", "images"} <= set(fleet["storages"][0])) is is_written
+    assert bool(fleet["images"]) is is_written
 
 
 def test_report_is_written_where_a_host_wants_it(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     json_values,
     silent,
 )
-from ansible_collections.stackops.nova.tests.support.fleets import orphan
+from ansible_collections.stackops.nova.tests.support.fleets import image, orphan
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 
 BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
@@ -248,6 +248,28 @@ class TestShape:
             ("reclaimed_bytes", None, "image_cache.reclaimed_bytes is not a count"),
             ("check_mode", 0, "image_cache.check_mode is not of the type bool"),
             ("omitted", {}, "image_cache.omitted.missing is not a count"),
+            (
+                "summary reclaimable_by_age",
+                {"1d": 1},
+                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+            ),
+            (
+                "summary reclaimable_by_age",
+                {1: 1},
+                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+            ),
+            (
+                "summary reclaimable_by_age",
+                {"9" * 20: 1},
+                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+            ),
+            ("summary reclaimable_by_age", {"60": -1}, "image_cache.summary.reclaimable_by_age.60 is not a count"),
+            ("summary reclaimable_by_age", None, "image_cache.summary.reclaimable_by_age is not a dictionary"),
+            ("images", [{}], "image_cache.images[].fingerprint is not of the type str"),
+            ("images", [image(1, image_name=5)], "image_cache.images[].image_name is not of the type str"),
+            ("images", [image(1, in_glance="yes")], "image_cache.images[].in_glance is not of the type bool"),
+            ("images", [image(1, instances=True)], "image_cache.images[].instances is not a count"),
+            ("images", [image(1, newest_mtime=math.inf)], "image_cache.images[].newest_mtime is not a number"),
             ("files", [{}], "image_cache.files[].name is not of the type str"),
             (
                 "files",

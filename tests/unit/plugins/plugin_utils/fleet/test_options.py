@@ -163,6 +163,19 @@ class TestFleet:
     @pytest.mark.parametrize(
         ("variables", "details"),
         [
+            ({"report_path": "/report"}, "images"),
+            ({"report_path": "/report", "details": "files"}, "files"),
+            ({"report_path": "/report", "details": "summary"}, "summary"),
+            ({"report_path": "/report", "report_view": "files"}, "files"),
+            ({"report_path": ""}, None),
+        ],
+    )
+    def test_report_that_is_written_asks_for_images(self, variables: dict[str, str], details: str | None) -> None:
+        assert read(**variables).module.get("details") == details
+
+    @pytest.mark.parametrize(
+        ("variables", "details"),
+        [
             ({}, None),
             ({"report_view": "hosts"}, None),
             ({"report_view": "files"}, "files"),

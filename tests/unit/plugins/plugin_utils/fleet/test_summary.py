@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     found,
     silent,
 )
-from ansible_collections.stackops.nova.tests.support.fleets import orphan
+from ansible_collections.stackops.nova.tests.support.fleets import image, orphan
 
 FILE = {"name": "x", "state": "removable", "reasons": [], "allocated_bytes": 1}
 
@@ -143,7 +143,8 @@ class TestStorages:
         }
         missing, corrupt = [{"backing_file": "m", "instances": []}], [{"name": "c", "used_by": []}]
         done = {"kept": [{"name": "k", "reason": "young"}], "failed": [{"name": "f", "error": "No."}]}
-        [storage] = report(pruned(missing=missing, corrupt=corrupt, files=[FILE], **lists, **done))["storages"]
+        listed = {"files": [FILE], "images": [image(1)]}
+        [storage] = report(pruned(missing=missing, corrupt=corrupt, **listed, **lists, **done))["storages"]
         assert storage == {
             "id": "ext4:a:8:1:/_base",
             "filesystem": "ext4",
@@ -156,6 +157,7 @@ class TestStorages:
             "refused": ["one of unknown_use", "one of limit_exceeded"],
             "cache_path": "/nova/_base",
             "summary": found()["summary"],
+            "policy": found()["policy"],
             "missing": missing,
             "corrupt": corrupt,
             **lists,
@@ -164,7 +166,7 @@ class TestStorages:
             "removed": ["x"],
             **done,
             "reclaimed_bytes": GIB,
-            "files": [FILE],
+            **listed,
         }
 
     def test_storage_that_was_looked_at_has_nothing_removed(self) -> None:
@@ -175,7 +177,7 @@ class TestStorages:
             "failed": [],
             "reclaimed_bytes": 0,
         }
-        assert "files" not in storage
+        assert not {"files", "images"} & set(storage)
 
     def test_what_was_left_out_is_counted(self) -> None:
         omitted = {"missing": 5, "corrupt": 6, "orphans": 7, "unknown_use": 8, "limit_exceeded": 9}
@@ -187,6 +189,29 @@ class TestStorages:
             "orphans": 8,
         }
 
+    def test_space_by_age_is_summed_for_the_ages_that_each_storage_answers_for(self) -> None:
+        hosts = [
+            audited(name, policy={"remove_unused_original_minimum_age_seconds": age}, storage=f"ext4:{name}/_base")
+            for name, age in (("a", 90000), ("b", 9))
+        ]
+        for host, age in zip(hosts, ("90000", "9"), strict=True):
+            host.image_cache["summary"]["reclaimable_by_age"] = {age: 1, "86400": 20, "3600": 300}  # type: ignore[index]
+        summary = report(*hosts)["summary"]
+        assert list(summary["reclaimable_by_age"].items()) == [("3600", 600), ("86400", 40)]
+        assert summary["minimum_age_seconds"] == {"original": [9, 90000], "resized": [3600]}
+
+    def test_fleet_without_an_answer_has_no_ages(self) -> None:
+        summary = report(silent("a"))["summary"]
+        assert summary["reclaimable_by_age"] == {}
+        assert summary["minimum_age_seconds"] == {"original": [], "resized": []}
+
+    def test_images_of_a_shared_storage_count_once(self) -> None:
+        decided = [StorageDecision("x", ("a", "b"), "b", ()), StorageDecision("y", ("c",), "c", ())]
+        hosts = [audited(name, images=[image(1, gib=3, instances=2)]) for name in "abc"]
+        [total] = report(*hosts, storages=decided)["images"]
+        assert (total["hosts"], total["storages"], total["instances"]) == (3, 2, 4)
+        assert total["allocated_bytes"] == 6 * GIB
+
     def test_figures_of_the_fleet_are_sums(self) -> None:
         failed = [{"name": "f", "error": "No."}]
         hosts = [pruned(name, cached=5, removable=3, failed=failed) for name in "ab"]
@@ -197,6 +222,8 @@ class TestStorages:
             "storages_refused": 0,
             "files": {"active": 0, "removable": 2, "too_young": 0, "other": 0},
             "bytes": {"active": 0, "removable": 6, "too_young": 0, "other": 0, "corrupt": 0},
+            "reclaimable_by_age": {"3600": 6, "86400": 6, "604800": 0, "2419200": 0},
+            "minimum_age_seconds": {"original": [86400], "resized": [3600]},
             "cached_bytes": 10,
             "reclaimable_bytes": 6,
             "removed": 2,
