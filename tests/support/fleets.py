@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -242,6 +243,7 @@ def troubled_answer(name: str) -> dict[str, Any]:
         ],
         corrupt=[{"name": name, "used_by": [name]}],
         orphans=[orphan(name, why=name)],
+        images=[image(1, fingerprint=name, image_id=name, image_name=name), image(2, fingerprint=f"{name}2")],
         **done(name, name, failed=[{"name": name, "error": name}], kept=[{"name": name, "reason": "locked"}]),
     )
     found["storage"]["id"] = name
@@ -294,3 +296,34 @@ def shown_in_readme() -> dict[str, Any]:
         ),
         silent=[silent("cmp-105", error="ssh: connect to host cmp-105 port 22: No route to host")],
     )
+
+
+def of_images(hosts: int, images: int) -> dict[str, Any]:
+    """A fleet of so many hosts, each of which has most of so many images: some are hot, others are used nowhere."""
+    chance = random.Random(hosts)
+    known = [image(number, in_glance=number % 7 > 0) for number in range(images)]
+    storages = []
+    for host in range(hosts):
+        cached = []
+        for number, each in enumerate(known):
+            if number > images // 5 and not chance.randrange(5):
+                continue
+            size = (1 + number * 7 % 40) * GIB + chance.randrange(GIB)
+            instances = chance.randrange(3 * images) // (4 * number + 1)
+            freed = size if not instances and chance.randrange(3) else 0
+            mtime = NOW - 86400 * (0 if instances else 1 + chance.randrange(40))
+            use = {"instances": instances, "reclaimable_bytes": freed, "newest_mtime": mtime}
+            cached.append({**each, "allocated_bytes": size, **use})
+        size = sum(each["allocated_bytes"] for each in cached)
+        freed = sum(each["reclaimable_bytes"] for each in cached)
+        used = sum(each["allocated_bytes"] for each in cached if each["instances"])
+        found = answer(f"compute-{host:04}", images=cached)
+        found["storage"].update(total_bytes=2 * size, free_bytes=(host * 37 % hosts + 1) * size // (hosts + 1))
+        found["summary"].update(
+            total={"files": len(cached), "allocated_bytes": size},
+            reclaimable_bytes=freed,
+            reclaimable_by_age={"3600": freed, "86400": freed, "604800": freed // 2, "2419200": freed // 9},
+            bytes={"active": used, "removable": freed, "too_young": size - used - freed, "other": 0, "corrupt": 0},
+        )
+        storages.append(storage(found, f"compute-{host:04}"))
+    return fleet(*storages)

@@ -23,8 +23,8 @@ def total_images(storages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     :param storages: the storages of the fleet, those that were asked for it with ``images`` as the modules return
         them. What hosts share is one storage, so it counts once.
     :return: of each image what the modules return, summed, and the number of ``hosts`` and of ``storages`` that have
-        it. ``image_id``, ``image_name`` and ``in_glance`` are None where no host knows them. An image is ``in_glance``
-        if any of the clouds has it.
+        files of it. ``image_id``, ``image_name`` and ``in_glance`` are None where no host knows them. An image is
+        ``in_glance`` if any of the clouds has it.
     """
     totals: dict[str, dict[str, Any]] = {}
     hosts: dict[str, set[str]] = {}
@@ -41,10 +41,11 @@ def total_images(storages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 total[key] = max((one[key] for one in (total, image) if one[key] is not None), default=None)
             for key in _SUMS:
                 total[key] += image[key]
-            total["storages"] += 1
-            hosts.setdefault(fingerprint, set()).update(storage["hosts"])
+            if image["files"]:
+                total["storages"] += 1
+                hosts.setdefault(fingerprint, set()).update(storage["hosts"])
     for fingerprint, total in totals.items():
-        total["hosts"] = len(hosts[fingerprint])
+        total["hosts"] = len(hosts.get(fingerprint, ()))
     return sorted(totals.values(), key=_popularity)
 
 

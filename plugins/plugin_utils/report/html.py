@@ -5,7 +5,8 @@
 """A fleet as one HTML page that needs nothing else: no network, and no script to be read.
 
 Names come from guests and tenants. Nothing in the template can be shown unescaped: autoescape is on, and each value
-goes through :func:`_shown` first. The two assets of ours are the only Markup, and the page's policy allows no others.
+goes through :func:`_shown` first. The only Markup are the two assets of ours, the block of JSON, and what the drawings'
+modules compute; the page's policy lets no other style or script work.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import base64
 import functools
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,8 +26,12 @@ from markupsafe import Markup
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .alarms import fleet_alarms
-from .bars import Part, divide
-from .units import count_text, size_text
+from .bars import divide
+from .curve import curve_of
+from .data import page_data
+from .rows import COLUMNS, make_tables
+from .strips import HEIGHT, draw_strip, draw_used
+from .units import age_text, count_text, duration_text, size_text
 
 __all__ = ["render_html"]
 
@@ -37,9 +42,10 @@ _ITEMS = 50
 _ITEMS_OPEN = 6
 _NAMES = 200
 _ROWS = 1000
-
-# What needs a person comes first in the table as well.
-_ORDER = {state: place for place, state in enumerate(["failed", "unreachable", "refused", "pruned", "audited"])}
+# Of the tables, without the script; it draws more of them, as many at a time.
+_HOST_ROWS = 100
+_IMAGE_ROWS = 50
+_CELLS = 8
 
 
 def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = None) -> str:
@@ -50,7 +56,7 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
     """
     style, script = (_asset(name) for name in ("report.css", "report.js"))
     storages = fleet["storages"]
-    widest = max((storage["summary"]["total"]["allocated_bytes"] for storage in storages), default=0)
+    tables = make_tables(fleet)
     return _template().render(
         style=style,
         style_hash=_hash(style),
@@ -62,7 +68,14 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         generated=datetime.fromtimestamp(fleet["generated"], tz=UTC),
         alarms=fleet_alarms(fleet),
         fleet_parts=divide(fleet["summary"]["bytes"], fleet["summary"]["cached_bytes"]),
-        rows=sorted(_rows(fleet, widest), key=lambda row: (row.place, row.name)),
+        tables=tables,
+        columns=tables.storages[:COLUMNS],
+        hosts=[(host, tables.images_on(host)) for host in tables.hosts[:_HOST_ROWS]],
+        images=[(image, tables.storages_with(image)) for image in tables.images[:_IMAGE_ROWS]],
+        cells_shown=_CELLS,
+        unasked=sum(storage.images is None for storage in tables.storages),
+        curve=curve_of(fleet["summary"]),
+        data=Markup(page_data(tables, _shown)),
         shared=[storage for storage in storages if len(storage["hosts"]) > 1],
         removals=[_Removal.of(storage) for storage in storages if storage["removed"]],
         selection=None if selection is None else _Selection.of(selection),
@@ -82,7 +95,16 @@ def _template() -> Template:
         trim_blocks=True,
         undefined=StrictUndefined,
     )
-    environment.filters.update(size=size_text, count=count_text)
+    environment.filters.update(
+        age=age_text,
+        count=count_text,
+        drawn=Markup,
+        duration=duration_text,
+        size=size_text,
+        strip=draw_strip,
+        used=draw_used,
+    )
+    environment.globals.update(strip_height=HEIGHT)
     return environment.get_template("report.html.j2")
 
 
@@ -93,52 +115,38 @@ class _Mode:
     name: str
     sentence: str
     freed: str
+    planned: str
+    verb: str
     removed: str
 
 
 def _mode(fleet: Mapping[str, Any]) -> _Mode:
     if not fleet["pruned"]:
-        return _Mode("Audit", "Nothing was removed: this run only looked.", "A prune would free", "")
-    if fleet["check_mode"]:
-        return _Mode("Dry run", "Nothing was removed: this was a dry run.", "Would be freed", "Would be removed")
-    return _Mode("Prune", "The figures are those found before anything was removed.", "Freed", "Removed")
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One host in the table."""
-
-    place: int
-    name: str
-    state: str
-    label: str
-    others: int
-    size: Mapping[str, int] | None
-    cached: int
-    freed: int
-    free: int | None
-    parts: Sequence[Part]
-
-
-def _rows(fleet: Mapping[str, Any], widest: int) -> Iterator[_Row]:
-    storage_of = {name: storage for storage in fleet["storages"] for name in storage["hosts"]}
-    key = "reclaimed_bytes" if fleet["pruned"] else "reclaimable_bytes"
-    for host in fleet["hosts"]:
-        storage = storage_of.get(host["name"])
-        size = None if storage is None else storage["summary"]["bytes"]
-        needs_a_person = storage is not None and (storage["missing"] or storage["corrupt"])
-        yield _Row(
-            place=min(_ORDER[host["state"]], _ORDER["refused"] if needs_a_person else len(_ORDER)),
-            name=host["name"],
-            state=host["state"],
-            label="Dry run" if host["state"] == "pruned" and fleet["check_mode"] else host["state"].capitalize(),
-            others=len(storage["hosts"]) - 1 if storage else 0,
-            size=size,
-            cached=storage["summary"]["total"]["allocated_bytes"] if storage else 0,
-            freed=(storage if fleet["pruned"] else storage["summary"])[key] if storage else 0,
-            free=host["free_bytes"],
-            parts=divide(size, widest) if size else (),
+        return _Mode(
+            "Audit",
+            "Nothing was removed: this run only looked.",
+            "A prune would free",
+            "A prune would free",
+            "removable",
+            "",
         )
+    if fleet["check_mode"]:
+        return _Mode(
+            "Dry run",
+            "Nothing was removed: this was a dry run.",
+            "Would be freed",
+            "Would be freed",
+            "to be freed",
+            "Would be removed",
+        )
+    return _Mode(
+        "Prune",
+        "The figures are those found before anything was removed.",
+        "Freed",
+        "Was to be freed",
+        "freed",
+        "Removed",
+    )
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,11 @@ def test_host_with_two_caches_is_one_host() -> None:
     assert (total["hosts"], total["storages"]) == (1, 2)
 
 
+def test_image_that_is_used_where_it_is_not_cached_counts_with_its_instances() -> None:
+    [total] = total_images([storage("a", images=[image(1, gib=0, files=0, instances=3)])])
+    assert (total["hosts"], total["storages"], total["instances"]) == (0, 0, 3)
+
+
 def test_most_popular_image_comes_first() -> None:
     storages = [
         storage("a", images=[image("large", gib=9), image("everywhere", gib=1), image("used", gib=1, instances=1)]),

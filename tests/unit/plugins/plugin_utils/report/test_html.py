@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import re
 from collections import Counter
 from html.parser import HTMLParser
@@ -23,6 +24,8 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
     fleet,
+    image,
+    of_images,
     orphan,
     silent,
     storage,
@@ -38,13 +41,14 @@ class Page(HTMLParser):
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.text: list[str] = []
         self.inside: dict[str, str] = {}
+        self.data: dict[str, Any] = {}
         self._tag = ""
         self.feed(text)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
-        self._tag = tag
+        self._tag = "json" if dict(attrs).get("type") == "application/json" else tag
 
     def handle_endtag(self, _tag: str) -> None:
         self._tag = ""
@@ -52,6 +56,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         if self._tag in ("style", "script"):
             self.inside[self._tag] = data
+        elif self._tag == "json":
+            self.data = json.loads(data)
         else:
             self.text.append(data)
 
@@ -66,6 +72,15 @@ class Page(HTMLParser):
         return Counter((tag, frozenset(attributes.items())) for tag, attributes in self.tags)
 
 
+def shape(data: Any) -> Any:
+    """What a block of JSON has in the place of each text: names, and nothing that comes from one."""
+    if isinstance(data, dict):
+        return {key: shape(value) for key, value in data.items()}
+    if isinstance(data, list):
+        return [shape(value) for value in data]
+    return type(data)
+
+
 def selection_of(name: str) -> dict[str, Any]:
     return {"expression": name, "result": [{name: name, "list": [name], "none": None}], "error": name}
 
@@ -78,6 +93,7 @@ def test_hostile_name_does_not_change_the_tags_of_the_page(name: str, check_mode
     hostile = Page(render_html(troubled(name, check_mode=check_mode), selection_of(name)))
     assert hostile.structure() == harmless.structure()
     assert hostile.inside == harmless.inside
+    assert shape(hostile.data) == shape(harmless.data)
 
 
 @settings(max_examples=50)
@@ -127,9 +143,11 @@ class TestPolicy:
     def digest(self, tag: str) -> str:
         return "sha256-" + base64.b64encode(hashlib.sha256(self.page.inside[tag].encode()).digest()).decode()
 
-    def test_page_has_one_style_and_one_script(self) -> None:
+    def test_page_has_one_style_one_script_and_a_block_of_data(self) -> None:
         names = [name for name, _attributes in self.page.tags]
-        assert (names.count("style"), names.count("script")) == (1, 1)
+        scripts = [attributes for name, attributes in self.page.tags if name == "script"]
+        assert names.count("style") == 1
+        assert scripts == [{"type": "application/json"}, {}]
 
     def test_page_refers_to_no_other_resource(self) -> None:
         assert not {"link", "img", "iframe", "object", "embed", "form", "base"} & {
@@ -163,7 +181,7 @@ class TestContents:
                 "Warning Hosts without an answer 2",
                 "Note Orphans 1",
                 "The fleet Freed",
-                "Disk space by host",
+                "The fullest disks first.",
             )
         ]
         assert places == sorted(places)
@@ -197,19 +215,22 @@ class TestContents:
 
     def test_numbers_of_a_bar_are_in_the_page_as_text(self) -> None:
         words = Page(render_html(fleet(storage(answer(), "a")))).words
-        assert "a Audited 90 GiB 40 GiB 20 GiB 30 GiB 1.0 GiB 30 GiB 20 GiB" in words
+        assert "a Audited 96 % full 20 GiB 30 GiB 90 GiB 40 GiB 20 GiB 30 GiB" in words
 
-    def test_host_without_an_answer_is_first_in_the_table(self) -> None:
-        page = Page(render_html(fleet(storage(answer(), "a"), silent=[silent("b")])))
-        table = page.words.partition("Disk free")[2]
-        assert table.index("b Unreachable not known") < table.index("a Audited")
+    def test_fullest_host_is_first_in_the_table_and_one_without_an_answer_last(self) -> None:
+        storages = [storage(answer("a"), "a", free_bytes=9 * GIB), storage(answer("b"), "b", free_bytes=GIB)]
+        table = Page(render_html(fleet(*storages, silent=[silent("c")]))).words.partition("The fullest disks first.")[2]
+        assert (
+            table.index("b Audited 100 % full") < table.index("a Audited 98 % full") < table.index("c Unreachable not")
+        )
 
-    @pytest.mark.parametrize("trouble", ["missing", "corrupt"])
-    def test_host_with_missing_or_corrupt_files_is_before_the_others_in_the_table(self, trouble: str) -> None:
-        lost = {"missing": [{"backing_file": BASE, "instances": ["c"]}], "corrupt": [{"name": BASE, "used_by": ["c"]}]}
-        storages = [storage(answer("a"), "a"), storage(answer("b", **{trouble: lost[trouble]}), "b")]
-        table = Page(render_html(fleet(*storages))).words.partition("Disk free")[2]
-        assert table.index("b Audited") < table.index("a Audited")
+    def test_fullest_disk_is_shown_with_what_a_prune_would_free_of_it(self) -> None:
+        words = Page(render_html(fleet(storage(answer("a"), "a"), silent=[silent("c")]))).words
+        assert "Fullest disk 96 % a: 20 GiB free, 30 GiB removable" in words
+
+    def test_fleet_without_an_answer_has_a_page(self) -> None:
+        words = Page(render_html(fleet(silent=[silent("a")]))).words
+        assert "a Unreachable not known" in words
 
     def test_removed_file_is_shown_with_its_size_and_reason(self) -> None:
         file = {"name": BASE, "state": "removable", "reasons": ["unknown"], "allocated_bytes": 3 * GIB}
@@ -240,16 +261,20 @@ def bars(seen: dict[str, Any]) -> list[list[tuple[str, float, float]]]:
 
 
 class TestBars:
-    def test_bars_of_hosts_have_one_scale_and_draw_no_byte_twice(self) -> None:
-        small = answer("b")
-        small["summary"]["bytes"] = {"active": 9 * GIB, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0}
-        small["summary"]["total"]["allocated_bytes"] = 9 * GIB
-        whole, large_bar, small_bar = bars(fleet(storage(answer("a"), "a"), storage(small, "b")))
-        assert [(state, round(width)) for state, _start, width in large_bar] == [
+    def test_bar_of_a_host_is_its_disk_and_draws_no_byte_twice(self) -> None:
+        whole, disk = bars(fleet(storage(answer("a"), "a")))
+        # Of 500 GiB, 390 are outside of the cache and 20 free.
+        assert [(state, round(width)) for state, _start, width in disk] == [
+            ("elsewhere", 78), ("corrupt", 1), ("active", 8), ("too_young", 4), ("removable", 6),
+        ]  # fmt: skip
+        assert [(state, round(width)) for state, _start, width in whole] == [
             ("corrupt", 1), ("active", 43), ("too_young", 22), ("removable", 33),
         ]  # fmt: skip
-        assert small_bar == [("active", 0.0, 10.0)]
-        assert len(whole) == 4
+
+    def test_host_with_a_file_system_without_size_has_the_bar_of_its_cache(self) -> None:
+        _whole, bar = bars(fleet(storage(answer("a"), "a", free_bytes=None, total_bytes=None)))
+        assert bar[0][0] == "corrupt"
+        assert round(bar[-1][1] + bar[-1][2]) == 100
 
     @settings(max_examples=50)
     @given(st.dictionaries(st.sampled_from(["active", "removable", "too_young", "corrupt"]), st.integers(0, 1 << 62)))
@@ -265,9 +290,60 @@ class TestBars:
                 assert start + width <= 100.05
 
 
-def test_page_of_a_thousand_hosts_is_smaller_than_two_mebibytes() -> None:
-    storages = [storage(answer(str(number), **done(BASE)), f"compute-{number}") for number in range(1000)]
-    assert len(render_html(fleet(*storages)).encode()) < 2 << 20
+class TestImages:
+    used = image(1, gib=4, instances=3)
+    unused = image("old", gib=8, removable_gib=8, in_glance=False)
+
+    def test_images_are_shown_with_where_they_are_and_what_uses_them(self) -> None:
+        storages = [
+            storage(answer("a", images=[self.used, self.unused]), "a"),
+            storage(answer("b", images=[self.used]), "b", free_bytes=GIB),
+        ]
+        words = Page(render_html(fleet(*storages))).words
+        images = words.partition("The most popular images first.")[2]
+        assert (
+            f"image-1 b 4.0 GiB, 3 instances a 4.0 GiB, 3 instances {self.used['image_id']} 6 2 8.0 GiB 0 B 1d ago"
+            in images
+        )
+        assert (
+            f"image-old a 8.0 GiB, 8.0 GiB removable {self.unused['image_id']}, not in Glance 0 1 8.0 GiB 8.0 GiB"
+            in images
+        )
+        assert "b image-1 4.0 GiB, 3 instances Audited" in words
+
+    def test_image_without_a_name_is_shown_by_what_is_known(self) -> None:
+        images = [image(1, image_name=None), image(2, image_name=None, image_id=None, newest_mtime=None)]
+        words = Page(render_html(fleet(storage(answer("a", images=images), "a")))).words
+        assert f"{images[0]['image_id']} a 10 GiB {images[0]['fingerprint']} 0 1" in words
+        assert f"{images[1]['fingerprint']} a 10 GiB unknown image 0 1 10 GiB 0 B \u2013" in words
+
+    def test_storages_that_gave_no_list_of_images_are_counted(self) -> None:
+        storages = [storage(answer("a", images=[self.used]), "a"), storage(answer("b"), "b")]
+        assert "1 storage of 2 gave no list of images" in Page(render_html(fleet(*storages))).words
+        assert "gave no list" not in Page(render_html(fleet(storages[0]))).words
+
+    def test_rows_beyond_the_first_are_in_the_data_of_the_page(self) -> None:
+        page = Page(render_html(of_images(120, 60)))
+        rows = [attributes for name, attributes in page.tags if name == "tr" and attributes]
+        assert len(rows) == 100 + 50 + 2
+        assert (len(page.data["hosts"]), len(page.data["images"])) == (120, 60)
+        assert "The first 100 of 120 hosts." in page.words
+        assert "The first 50 of 60 images." in page.words
+
+
+class TestAges:
+    def test_what_other_ages_would_free_is_in_a_table(self) -> None:
+        words = Page(render_html(fleet(storage(answer("a"), "a")))).words
+        assert (
+            "Minimum age A prune would free Set for 1h 30 GiB resized files 1d 30 GiB original files 7d 12 GiB" in words
+        )
+
+    def test_fleet_without_an_answer_has_no_curve(self) -> None:
+        assert "Minimum age" not in Page(render_html(fleet(silent=[silent("a")]))).words
+
+
+def test_page_of_2000_hosts_with_200_images_is_smaller_than_5_megabytes() -> None:
+    assert len(render_html(of_images(2000, 200)).encode()) < 5_000_000
 
 
 def test_problem_of_the_fleet_is_shown_as_a_sentence_above_all_else() -> None:
