@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
+    LOOK,
     UNREACHABLE,
     ComputeFleet,
     cached,
@@ -75,3 +76,21 @@ def test_cache_with_a_corrupt_file_is_shown_although_the_host_fails(fleet: Compu
     assert run.status != 0
     assert "IMAGE CACHE  nova-a:" in run.text, run.output
     assert run.reported["fleet"]["summary"]["corrupt"] == 1
+
+
+def test_report_has_the_images_of_all_hosts_and_a_play_without_one_keeps_none(fleet: ComputeFleet) -> None:
+    for name in "ab":
+        fleet.add(name)
+    report = fleet.root / "report"
+    run = fleet.audit(image_cache_report_path=str(report))
+    assert run.status == 0, run.output
+    images = json.loads((report / "report.json").read_text())["images"]
+    assert sorted((image["hosts"], image["instances"], bool(image["reclaimable_bytes"])) for image in images) == [
+        *[(1, 0, True)] * 2,
+        *[(1, 1, False)] * 2,
+    ]
+    page = (report / "report.html").read_text()
+    assert all((image["image_id"] or image["fingerprint"]) in page for image in images)
+    run = fleet.audit()
+    assert run.reported["fleet"]["images"] == []
+    assert not any("images" in result.get("image_cache", {}) for result in run.of(LOOK).values())

@@ -201,8 +201,8 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     report_path = _text(values, "image_cache_report_path")
     if view == "files":
         module["details"] = "files"
-    elif report_path:
-        module.setdefault("details", "images")
+    elif report_path and module.get("details", "summary") == "summary":
+        module["details"] = "images"
     members = groups.get(group, ())
     if host in members and len(members) > 1:
         module["shared_storage"] = True

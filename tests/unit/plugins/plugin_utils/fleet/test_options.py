@@ -165,7 +165,7 @@ class TestFleet:
         [
             ({"report_path": "/report"}, "images"),
             ({"report_path": "/report", "details": "files"}, "files"),
-            ({"report_path": "/report", "details": "summary"}, "summary"),
+            ({"report_path": "/report", "details": "summary"}, "images"),
             ({"report_path": "/report", "report_view": "files"}, "files"),
             ({"report_path": ""}, None),
         ],
