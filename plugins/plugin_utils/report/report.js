@@ -4,6 +4,7 @@
 "use strict";
 (() => {
   const PAGE = 100;
+  const ITEMS = 25;
   const FIRST = {hosts: 15, images: 50};  // what the page has more of is for readers without a script
   const COLUMNS = 200;
   const MIB = 1 << 20;
@@ -97,7 +98,7 @@
     return listed(data().storages.map(([name], storage) => ({name, at: at(storage, image)})), instances, size);
   };
   const nameCell = (name, note, isOpenable) => [
-    isOpenable ? element("details", {}, element("summary", {}, name), element("ul", {tabindex: 0})) : name,
+    isOpenable ? element("details", {}, element("summary", {}, name), element("ul", {})) : name,
     ...(note ? [element("small", {}, note)] : []),
   ];
 
@@ -126,13 +127,13 @@
     word: "image",
     rows: () => data().images,
     texts: ([name, note]) => [name, note],
-    keys: ([name, , instances, hosts, size, freed, age]) => [name, null, instances, hosts, size, freed, age],
+    keys: ([name, , instances, hosts, size, freed, age]) => [name, null, size, instances, hosts, freed, age],
     cells: ([name, note, instances, hosts, size, freed, , age, text, parts]) => [
       nameCell(name, note, true),
       [strip(text)],
+      [bar(parts), value(size, sizeText)],
       [value(instances, plain)],
       [value(hosts, plain)],
-      [bar(parts), value(size, sizeText)],
       [value(freed, sizeText)],
       [age || "–"],
     ],
@@ -216,7 +217,16 @@
     });
     table.addEventListener("toggle", ({target}) => {
       if (!target.open) return;
-      target.querySelector("ul").replaceChildren(...open(rowOf(target.closest("tr"), rows)));
+      const list = target.querySelector("ul");
+      const items = open(rowOf(target.closest("tr"), rows));
+      list.replaceChildren(...items.slice(0, ITEMS));
+      if (items.length <= ITEMS) return;
+      const more = element("button", {type: "button"}, `Show ${items.length - ITEMS} more`);
+      more.addEventListener("click", () => {
+        list.lastChild.remove();
+        list.append(...items.slice(ITEMS));
+      });
+      list.append(element("li", {}, more));
     }, true);
     [...body.rows].slice(shown).forEach((row) => row.remove());
     offer(Number(table.dataset.count));

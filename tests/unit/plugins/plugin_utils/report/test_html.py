@@ -302,11 +302,11 @@ class TestImages:
         words = Page(render_html(fleet(*storages))).words
         images = words.partition("The most popular images first.")[2]
         assert (
-            f"image-1 b 4.0 GiB, 3 instances a 4.0 GiB, 3 instances {self.used['image_id']} 6 2 8.0 GiB 0 B 1d ago"
+            f"image-1 b 4.0 GiB, 3 instances a 4.0 GiB, 3 instances {self.used['image_id']} 8.0 GiB 6 2 0 B 1d ago"
             in images
         )
         assert (
-            f"image-old a 8.0 GiB, 8.0 GiB removable {self.unused['image_id']}, not in Glance 0 1 8.0 GiB 8.0 GiB"
+            f"image-old a 8.0 GiB, 8.0 GiB removable {self.unused['image_id']}, not in Glance 8.0 GiB 0 1 8.0 GiB"
             in images
         )
         assert "b image-1 4.0 GiB, 3 instances Audited" in words
@@ -314,8 +314,8 @@ class TestImages:
     def test_image_without_a_name_is_shown_by_what_is_known(self) -> None:
         images = [image(1, image_name=None), image(2, image_name=None, image_id=None, newest_mtime=None)]
         words = Page(render_html(fleet(storage(answer("a", images=images), "a")))).words
-        assert f"{images[0]['image_id']} a 10 GiB {images[0]['fingerprint']} 0 1" in words
-        assert f"{images[1]['fingerprint']} a 10 GiB unknown image 0 1 10 GiB 0 B \u2013" in words
+        assert f"{images[0]['image_id']} a 10 GiB {images[0]['fingerprint']} 10 GiB 0 1" in words
+        assert f"{images[1]['fingerprint']} a 10 GiB unknown image 10 GiB 0 1 0 B \u2013" in words
 
     def test_storages_that_gave_no_list_of_images_are_counted(self) -> None:
         storages = [storage(answer("a", images=[self.used]), "a"), storage(answer("b"), "b")]
