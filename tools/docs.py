@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layouts import LAYOUTS, options_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import OPTION_LOCATIONS
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 
@@ -125,9 +126,22 @@ def _more_options() -> str:
     return _table(rows)
 
 
+def _layouts() -> str:
+    """What to set for each way to deploy nova."""
+    rows = [("Deployment", "Set")]
+    for layout in LAYOUTS:
+        options = [f"``{_variable(option)}: {path}``" for option, path in options_of(layout).items()]
+        rows.append((layout.name, _lines(*options) if options else "nothing"))
+    return _table(rows)
+
+
+def _variable(option: str) -> str:
+    """The role's variable for an option of the modules."""
+    return "image_cache_" + option.removeprefix("image_").removeprefix("cache_")
+
+
 def _names(option: str) -> str:
-    variable = "image_cache_" + option.removeprefix("image_").removeprefix("cache_")
-    return _lines(f":ansopt:`stackops.nova.image_cache_prune#module:{option}`", f"``{variable}``")
+    return _lines(f":ansopt:`stackops.nova.image_cache_prune#module:{option}`", f"``{_variable(option)}``")
 
 
 def _lines(*lines: str) -> str:
@@ -161,7 +175,7 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TABLES = {"nova-options": _nova_options, "more-options": _more_options}
+_TABLES = {"nova-options": _nova_options, "more-options": _more_options, "layouts": _layouts}
 
 if __name__ == "__main__":
     for path in sorted(PAGES.glob("*.rst")):

@@ -43,6 +43,7 @@ HOLDING_MESSAGES = {
     "Checksums were compared without nova's locks, and not saved: ….": "why the lock directory cannot be used",
     "What verification found of … could not be saved, and they are read again next time; ….": "why the first cannot",
     "… could not be read and verified; ….": "why the first cannot",
+    "instances_path … does not exist on this host, or is not a directory: …. …": "what layouts.py says of this host",
     "image_cache_keep_images or image_cache_glance_images: …": "what images.py says of the entry",
 }
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")

@@ -41,7 +41,7 @@ from .obstacles import (
 from .open_files import FormerFileUser, Inode, find_open_files, qemu_holds
 from .overlays import SMALLEST_OVERLAY, read_overlay_backing_name, resolve_overlays
 from .settings import Settings
-from .storage import Storage, find_storage, read_storage_users
+from .storage import Storage, find_storage, may_hang, read_storage_users
 from .text import printable
 
 __all__ = [
@@ -143,9 +143,17 @@ def open_cache(settings: Settings) -> int | None:
 
 
 def _no_instances_path(settings: Settings) -> ImageCacheError:
+    # Here, so that a pass that finds its directory does not pay for it. Those of other layouts may not answer, either.
+    from .layouts import LAYOUTS, remedy_by_layout
+
+    if may_hang():
+        from .storage_probe import require_answer
+
+        require_answer([layout.instances_path for layout in LAYOUTS], settings.storage_timeout_seconds)
+    remedy = remedy_by_layout() or "Set instances_path to the path that this directory has on the host."
     return ImageCacheError(
         f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory: "
-        f"{settings.instances_path_source}. Set instances_path to the path that this directory has on the host."
+        f"{settings.instances_path_source}. {remedy}"
     )
 
 
