@@ -23,7 +23,10 @@ __all__ = ["Alarm", "AlarmKind", "Item", "Level", "fleet_alarms", "grouped", "me
 
 Storage = Mapping[str, Any]
 
-_NUMBERS = re.compile(r"\d+")
+# What the same cause has otherwise on each host: addresses and times; counts, and names of files in the cache. A number
+# in a name is another thing there: a refusal names the host to care for.
+_NUMBERS = r"\d+"
+_COUNTS = r"\b[0-9a-f]{40}(?:_\w+)?\b|(?<![\w.-])\d+(?![\w.-])"
 _TEMPLATES = (Kind.SWAP, Kind.EPHEMERAL)
 
 
@@ -210,36 +213,47 @@ def fleet_alarms(fleet: Mapping[str, Any]) -> list[Alarm]:
     return sorted((alarm for alarm in alarms if alarm.count), key=lambda alarm: order.index(alarm.kind))
 
 
-def grouped(items: Sequence[Item]) -> list[tuple[Item, int]]:
+def grouped(alarm: Alarm) -> list[tuple[Item, int]]:
     """Merge the items that are about the same thing on different hosts.
 
     :return: each thing with all of its hosts and instances, and how many items it stands for. What most hosts have
-        comes first.
+        comes first. An ellipsis stands for what differs from host to host in a reason.
     """
-    groups: dict[tuple[str, str], list[Item]] = {}
-    for item in items:
-        groups.setdefault((item.what, _without_names(item)), []).append(item)
-    merged = [
-        (
-            Item(
-                tuple(dict.fromkeys(host for item in group for host in item.hosts)),
-                group[0].what,
-                tuple(dict.fromkeys(instance for item in group for instance in item.instances)),
-                group[0].error,
-            ),
-            len(group),
+    groups: dict[tuple[str, ...], list[tuple[Item, list[str]]]] = {}
+    for item in alarm.items:
+        name, reason, varying = _parts(item, alarm.kind)
+        hosts = [re.escape(host) for host in sorted(item.hosts, key=len, reverse=True) if host]
+        # Every second piece is one that may vary.
+        pieces = re.split(f"({'|'.join([*hosts, varying])})", reason)
+        groups.setdefault((name, *pieces[::2]), []).append((item, pieces))
+    merged = []
+    for group in groups.values():
+        items = [item for item, _pieces in group]
+        reason = "".join(
+            found[0] if len(set(found)) == 1 else "…"
+            for found in zip(*(pieces for _item, pieces in group), strict=True)
         )
-        for group in groups.values()
-    ]
+        merged.append(
+            (
+                Item(
+                    tuple(dict.fromkeys(host for item in items for host in item.hosts)),
+                    reason if alarm.kind is AlarmKind.REFUSED else items[0].what,
+                    tuple(dict.fromkeys(instance for item in items for instance in item.instances)),
+                    "" if alarm.kind is AlarmKind.REFUSED else reason,
+                ),
+                len(group),
+            )
+        )
     return sorted(merged, key=lambda one: -len(one[0].hosts))
 
 
-def _without_names(item: Item) -> str:
-    """Return what went wrong without what differs by host: its name, and numbers such as addresses and times."""
-    error = item.error
-    for host in item.hosts:
-        error = error.replace(host, "") if host else error
-    return _NUMBERS.sub("", error)
+def _parts(item: Item, kind: AlarmKind) -> tuple[str, str, str]:
+    """Return the name of what an item is about, its reason, and a pattern of what may vary in that by host."""
+    if kind is AlarmKind.REFUSED:
+        return "", item.what, _COUNTS
+    name = os.path.basename(item.what)
+    # Each host may have the same file in a cache of another path.
+    return item.what if parse_name(name).kind is Kind.OTHER else name, item.error, _NUMBERS
 
 
 def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:

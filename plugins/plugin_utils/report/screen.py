@@ -77,7 +77,7 @@ def _head(fleet: Mapping[str, Any]) -> list[str]:
     lines += wrap(cached, _WIDTH, "  ")
     if fleet["pruned"]:
         done = f"{count_text(summary['removed'], 'file')}, {size_text(summary['reclaimed_bytes'])}"
-        text = f"WOULD BE REMOVED: {done}. Nothing was removed: this was a dry run."
+        text = f"WOULD BE REMOVED: {done}. Dry run: nothing was removed."
         lines += wrap(text if fleet["check_mode"] else f"REMOVED: {done}.", _WIDTH, "  ")
     else:
         lines += wrap(f"A PRUNE WOULD FREE: {size_text(summary['reclaimable_bytes'])}.", _WIDTH, "  ")
@@ -205,6 +205,7 @@ class _Block:
     :param brief: it in one line.
     :param advice: what is so, and what to do.
     :param items: the lines of each thing that is wrong, those on most hosts first.
+    :param hosts: where each of those is.
     :param merged: for how many things each of those stands.
     :param count: how many things are wrong in all.
     """
@@ -212,13 +213,14 @@ class _Block:
     brief: str
     advice: Sequence[str]
     items: Sequence[Sequence[str]]
+    hosts: Sequence[Sequence[str]]
     merged: Sequence[int]
     count: int
 
     @classmethod
     def of(cls, alarm: Alarm, fleet: Mapping[str, Any]) -> _Block:
         label = f"!! {alarm.kind.value.upper():<11}"
-        groups = grouped(alarm.items)
+        groups = grouped(alarm)
         hosts = tuple(dict.fromkeys(host for item in alarm.items for host in item.hosts if host))
         others = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         where = f", on {cut(hosts[0], _NAME_WIDTH)}{others}" if hosts else ""
@@ -227,6 +229,7 @@ class _Block:
             brief=cut(f"{label}{alarm.count}{where}", _WIDTH),
             advice=wrap(alarm.advice, _WIDTH, label, _LABEL),
             items=[_item_lines(alarm.kind, item, caches) for item, _number in groups],
+            hosts=[item.hosts for item, _number in groups],
             merged=[number for _item, number in groups],
             count=alarm.count,
         )
@@ -244,7 +247,11 @@ class _Block:
         if number == 0:
             return [self.brief]
         lines = [*self.advice, *(line for item in self.items[:number] for line in item)]
-        return [*lines, f"{_LABEL}and {self.more(number)} more"] if self.more(number) else lines
+        if not self.more(number):
+            return lines
+        hosts = tuple(dict.fromkeys(host for hosts in self.hosts[number:] for host in hosts if host))
+        where = f", on {some_names(hosts)}" if hosts else ""
+        return [*lines, cut(f"{_LABEL}and {self.more(number)} more{where}", _WIDTH)]
 
 
 def _item_lines(kind: AlarmKind, item: Item, caches: set[str]) -> list[str]:
@@ -265,17 +272,18 @@ def _item_lines(kind: AlarmKind, item: Item, caches: set[str]) -> list[str]:
 
 def _advice(fleet: Mapping[str, Any], has_more: bool) -> list[str]:
     """Say what to type next."""
-    texts = []
+    lines = [""]
     summary = fleet["summary"]
     if not fleet["pruned"] and summary["reclaimable_bytes"]:
-        texts.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
+        lines.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
     elif fleet["pruned"] and fleet["check_mode"] and summary["removed"] and not fleet["problems"]:
-        texts.append("To remove these files: the same command without --check")
+        lines.append("To remove these files: the same command without --check")
     # With the command of a prune, they would prune again.
-    audit = "ansible-playbook stackops.nova.audit " if _is_done(fleet) else ""
-    texts.append(f"To see one host in full: {audit}--limit HOST")
+    command = "ansible-playbook stackops.nova.audit" if _is_done(fleet) else "the same command"
+    arguments = {"--limit HOST": "one host in full"}
     if has_more:
-        texts.append(f"To see every host, a line each: {audit}-e image_cache_report_view=hosts")
+        arguments["-e image_cache_report_view=hosts"] = "every host, a line each"
     if len(fleet["storages"]) > 1:
-        texts.append(f"To see every storage in full: {audit}-e image_cache_report_view=storages")
-    return ["", *(line for text in texts for line in wrap(text, _WIDTH))]
+        arguments["-e image_cache_report_view=storages"] = "every storage in full"
+    lines.append(f"To see more: {command} with")
+    return [*lines, *(f"  {argument:<38}{shown}" for argument, shown in arguments.items())]

@@ -56,6 +56,10 @@ def names_in_table(screen: str) -> list[str]:
     return [line[40:] for line in rows[: rows.index("")] if not line.startswith("  and ")]
 
 
+def unwrapped(screen: str) -> str:
+    return " ".join(screen.replace("!!", "").split())
+
+
 def test_screen_of_a_healthy_fleet() -> None:
     assert fleet_screen(fleet(host("cmp-1", 20), host("cmp-2", 100, 10), host("cmp-3", 400, 0))).split("\n") == [
         "IMAGE CACHES  3 hosts, 3 storages",
@@ -71,8 +75,9 @@ def test_screen_of_a_healthy_fleet() -> None:
         " 80 %    400 GiB    90 GiB         0 B  cmp-3",
         "",
         "To free space: ansible-playbook stackops.nova.prune, first with --check",
-        "To see one host in full: --limit HOST",
-        "To see every storage in full: -e image_cache_report_view=storages",
+        "To see more: the same command with",
+        "  --limit HOST                          one host in full",
+        "  -e image_cache_report_view=storages   every storage in full",
     ]
 
 
@@ -107,8 +112,9 @@ def test_screen_of_a_fleet_in_trouble() -> None:
         "  6 %     30 GiB    90 GiB         0 B  cmp-2 (+2, refused)",
         "",
         "To free space: ansible-playbook stackops.nova.prune, first with --check",
-        "To see one host in full: --limit HOST",
-        "To see every storage in full: -e image_cache_report_view=storages",
+        "To see more: the same command with",
+        "  --limit HOST                          one host in full",
+        "  -e image_cache_report_view=storages   every storage in full",
     ]
 
 
@@ -123,11 +129,11 @@ def test_readme_shows_the_screen_of_a_fleet() -> None:
             False,
             "  REMOVED: 3 files, 30 GiB.",
             "FREED",
-            "To see one host in full: ansible-playbook stackops.nova.audit --limit HOST",
+            "To see more: ansible-playbook stackops.nova.audit with",
         ),
         (
             True,
-            "  WOULD BE REMOVED: 3 files, 30 GiB. Nothing was removed: this was a dry run.",
+            "  WOULD BE REMOVED: 3 files, 30 GiB. Dry run: nothing was removed.",
             "WOULD FREE",
             "To remove these files: the same command without --check",
         ),
@@ -157,7 +163,7 @@ def test_storages_that_have_no_line_are_counted_with_what_a_prune_would_free() -
     screen = fleet_screen(fleet(*(host(f"cmp-{number:03}", number) for number in range(500))))
     assert names_in_table(screen) == [f"cmp-{number:03}" for number in range(20)]
     assert "\n  and 480 more storages: 14 TiB\n" in screen
-    assert "To see every host, a line each: -e image_cache_report_view=hosts" in screen
+    assert "\n  -e image_cache_report_view=hosts      every host, a line each\n" in screen
 
 
 def test_view_of_hosts_has_a_line_for_each_host() -> None:
@@ -177,15 +183,45 @@ def test_same_missing_file_on_forty_hosts_is_one_item_with_forty_hosts() -> None
     screen = fleet_screen(fleet(*made))
     assert screen.count(BASE) == 1
     assert "- 40 hosts (cmp-0, cmp-1, cmp-2 and 37 more):" in screen
-    assert "instance-0, instance-1, instance-2 and 37 more" in " ".join(screen.replace("!!", "").split())
+    assert "instance-0, instance-1, instance-2 and 37 more" in unwrapped(screen)
 
 
-def test_hosts_that_failed_alike_are_one_item() -> None:
+def test_hosts_that_failed_alike_are_one_item_without_what_differs() -> None:
     error = "ssh: connect to host {} port 22: Connection timed out at 12:00:0{}"
     dead = [silent(f"cmp-{number}", error=error.format(f"cmp-{number}", number)) for number in range(9)]
-    screen = fleet_screen(fleet(silent=dead))
-    assert "- 9 hosts (cmp-0, cmp-1, cmp-2 and 6 more): ssh: connect to host" in screen
-    assert screen.count("Connection timed out") == 1
+    assert (
+        "- 9 hosts (cmp-0, cmp-1, cmp-2 and 6 more): ssh: connect to host … port 22: Connection timed out at 12:00:…"
+    ) in unwrapped(fleet_screen(fleet(silent=dead)))
+
+
+def test_hosts_that_exceed_the_same_limit_are_one_item() -> None:
+    sentence = "{} of 9 files would be removed ({}), which is more than max_removals (1) allows. Raise max_removals."
+    names = [BASE, f"{BASE}_2147483648"]
+    made = [host(f"cmp-{number}", unknown_use=[sentence.format(number, names[number % 2])]) for number in range(2, 9)]
+    assert (
+        "- 7 hosts (cmp-2, cmp-3, cmp-4 and 4 more): … of 9 files would be removed (…), which is more than "
+        "max_removals (1) allows. Raise max_removals."
+    ) in unwrapped(fleet_screen(fleet(*made)))
+
+
+def test_refusals_that_name_other_hosts_stay_apart() -> None:
+    made = [host(f"nfs-{number}1", unknown_use=[f"nfs-{number}2 did not answer."]) for number in range(3)]
+    screen = fleet_screen(fleet(*made))
+    assert [f"- nfs-{number}1: nfs-{number}2 did not answer." in screen for number in range(3)] == [True] * 3
+
+
+def test_same_missing_file_of_caches_with_other_paths_is_one_item() -> None:
+    made = []
+    for number in range(4):
+        cache = f"/var/lib/nova/instances/_base_10.0.0.{number}"
+        lost = {"backing_file": f"{cache}/{BASE}", "instances": [f"i-{number}"], "replaced": False}
+        made.append({**host(f"cmp-{number}", missing=[lost]), "cache_path": cache})
+    assert f"- 4 hosts (cmp-0, cmp-1, cmp-2 and 1 more): {BASE}: i-0, i-1," in unwrapped(fleet_screen(fleet(*made)))
+
+
+def test_things_without_a_line_are_counted_with_their_hosts() -> None:
+    made = [host(f"cmp-{number}", orphans=[f"orphan-{number}"]) for number in range(9)]
+    assert "!!            and 4 more, on cmp-5, cmp-6, cmp-7 and 1 more\n" in fleet_screen(fleet(*made))
 
 
 def test_fleet_without_any_answer_has_no_numbers() -> None:
@@ -197,7 +233,8 @@ def test_fleet_without_any_answer_has_no_numbers() -> None:
         "!!            and run again.",
         "!!            - a and b: ssh: No route to host",
         "",
-        "To see one host in full: --limit HOST",
+        "To see more: the same command with",
+        "  --limit HOST                          one host in full",
     ]
 
 
@@ -210,7 +247,7 @@ def test_view_of_hosts_shows_the_whole_name() -> None:
 def test_things_that_have_no_line_are_counted() -> None:
     screen = fleet_screen(fleet(host("a", orphans=[orphan(f"orphan-{number}") for number in range(9)]), host("b")))
     assert screen.count("orphan-") == 5
-    assert "!!            and 4 more" in screen
+    assert "!!            and 4 more, on a\n" in screen
 
 
 @given(NAMES, st.integers(0, 30), st.booleans())
