@@ -362,6 +362,19 @@ ansible_facts:
                   counts as verification. V(none) if some file was never verified, or if there is no file to verify.
               returned: success
               type: float
+        seconds:
+          description: How long each part took, in seconds.
+          returned: success
+          type: dict
+          contains:
+            inspection:
+              description: How long it took to look at the host and to decide.
+              returned: success
+              type: float
+            verification:
+              description: How long it took to verify base files. Next to nothing without O(checksum_base_images).
+              returned: success
+              type: float
         policy:
           description: The options about which hosts with the same cache must agree, as they are in force on this host.
           returned: success

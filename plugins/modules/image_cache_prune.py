@@ -163,6 +163,26 @@ image_cache:
       description: How much space the removed files took.
       returned: success
       type: int
+    seconds:
+      description:
+        - How long each part took, in seconds. A removal or a verification that takes more than a minute also logs how
+          far it is, once a minute, in the host's journal (C(ansible-stackops.nova.image_cache_prune)); check mode logs
+          nothing of its own.
+      returned: success
+      type: dict
+      contains:
+        inspection:
+          description: How long it took to look at the host and to decide.
+          returned: success
+          type: float
+        removal:
+          description: How long it took to remove files, and to mark those in use as used now.
+          returned: success
+          type: float
+        verification:
+          description: How long it took to verify base files. Next to nothing without O(checksum_base_images).
+          returned: success
+          type: float
 """
 
 import time
@@ -187,6 +207,7 @@ def main() -> None:
             time.time(),
             lambda command: module.run_command(command, handle_exceptions=False),
             module.check_mode,
+            module.log,
         )
     except ImageCacheError as exc:
         module.fail_json(msg=str(exc))

@@ -46,6 +46,8 @@ HOLDING_MESSAGES = {
     "instances_path … does not exist on this host, or is not a directory: …. …": "what layouts.py says of this host",
     "image_cache_keep_images or image_cache_glance_images: …": "what images.py says of the entry",
 }
+# A line of the host's journal about how far a pass is asks for nothing.
+LOGGED = "…: … of … files are done, … % of their bytes."
 IN_JINJA = re.compile(r"'([A-Z][^'{}]{30,})'")
 
 
@@ -130,6 +132,7 @@ def messages() -> dict[str, str]:
             found[re.sub(r"{{.*?}}", VARYING, text, flags=re.DOTALL)] = path.name
     for path in sorted((ROOT / "roles").glob("*/vars/*.yml")):
         found.update(dict.fromkeys(IN_JINJA.findall(path.read_text()), path.name))
+    del found[LOGGED]
     return {text: name for text, name in found.items() if text.count(" ") > 1 and len(words(text)) >= FEWEST_WORDS}
 
 

@@ -20,6 +20,7 @@ from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .open_files import is_open_elsewhere, qemu_holds
 from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, State
+from .progress import Log, ProgressLog, silent
 from .settings import Settings
 from .snapshot import CacheFile, names_by_inode, open_cache
 from .text import printable
@@ -59,13 +60,16 @@ def dry_run(plan: Plan) -> Outcome:
     return Outcome(plan.removals, plan.kept, (), ())
 
 
-def apply_plan(plan: Plan, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse]) -> Outcome:
+def apply_plan(
+    plan: Plan, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse], log: Log = silent
+) -> Outcome:
     """Mark the files that are in use as used now, and remove those that the plan says.
 
     :param plan: what to do.
     :param settings: the options that it was made from.
     :param shared: whether other hosts may have the same files: then this host's kernel cannot say who has one open.
     :param read_disks: looks at all disks again; it may raise ImageCacheError.
+    :param log: where a line is written each minute.
     :return: what was done. An error on one file is recorded against it, and the rest goes on.
     :raises ImageCacheError: the cache cannot be opened any more; nothing was done.
     """
@@ -73,7 +77,7 @@ def apply_plan(plan: Plan, settings: Settings, shared: bool, read_disks: Callabl
     if cache is None:
         return Outcome((), tuple(Kept(file.name, KeptReason.GONE) for file in plan.removals), (), ())
     try:
-        outcome = _remove_planned(plan, cache, settings, shared, read_disks)
+        outcome = _remove_planned(plan, cache, settings, shared, read_disks, log)
         # Afterwards: a hard link of a file in use has its mtime as well, and may go.
         active = [verdict.file.name for verdict in plan.verdicts if verdict.state is State.ACTIVE]
         return outcome._replace(warnings=_mark_used(cache, active))
@@ -82,7 +86,7 @@ def apply_plan(plan: Plan, settings: Settings, shared: bool, read_disks: Callabl
 
 
 def _remove_planned(
-    plan: Plan, cache: int, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse]
+    plan: Plan, cache: int, settings: Settings, shared: bool, read_disks: Callable[[], DiskUse], log: Log
 ) -> Outcome:
     if not plan.removals:
         return Outcome((), plan.kept, (), ())
@@ -92,7 +96,8 @@ def _remove_planned(
         path = printable(settings.locks_path)
         return _nothing_removed(plan, f"nova's lock directory {path} cannot be used: {reason_and_remedy(exc)}")
     try:
-        return _remove_all(plan, RemovalContext(plan, cache, locks, settings, shared, read_disks))
+        progress_log = ProgressLog(log, f"Prune of {printable(settings.cache_path)}", plan.removals)
+        return _remove_all(plan, RemovalContext(plan, cache, locks, settings, shared, read_disks, progress_log))
     finally:
         os.close(locks)
 
@@ -114,6 +119,7 @@ class RemovalContext(NamedTuple):
     settings: Settings
     shared: bool
     read_disks: Callable[[], DiskUse]
+    progress_log: ProgressLog
 
 
 def _nothing_removed(plan: Plan, reason: str) -> Outcome:
@@ -177,6 +183,7 @@ def _remove_batch(files: Sequence[CacheFile], context: RemovalContext, progress:
                 progress.kept.append(Kept(file.name, reason))
                 continue
             progress.removed.append(file)
+            context.progress_log.note(progress.removed)
             try:
                 _remove_info(file, context)
             except OSError as exc:

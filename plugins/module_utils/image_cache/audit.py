@@ -16,6 +16,7 @@ from .inspection import Inspection
 from .instances import Instance, Instances
 from .nova_paths import instances_path_of
 from .plan import make_plan
+from .progress import Log, Stopwatch, silent
 from .result import describe, warnings
 from .settings import Settings
 from .snapshot import instance_directory_names, take_snapshot
@@ -47,8 +48,16 @@ def audit(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Aud
     :return: what was found, and what a prune with these options would do.
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at at all.
     """
-    inspection = verify(inspect_and_plan(params, now, run_command), run_command)
-    return AuditResult(facts=describe(inspection), warnings=warnings(inspection), error=corruption_error(inspection))
+    stopwatch = Stopwatch()
+    inspection = inspect_and_plan(params, now, run_command)
+    seconds = {"inspection": stopwatch.lap()}
+    inspection = verify(inspection, run_command)
+    seconds["verification"] = stopwatch.lap()
+    return AuditResult(
+        facts={**describe(inspection), "seconds": seconds},
+        warnings=warnings(inspection),
+        error=corruption_error(inspection),
+    )
 
 
 def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunCommand) -> Inspection:
@@ -121,6 +130,7 @@ def verify(
     removed: frozenset[str] = frozenset(),
     may_save: bool = False,
     is_dry_run: bool = False,
+    log: Log = silent,
 ) -> Inspection:
     """Verify base files, if the options say so.
 
@@ -133,7 +143,9 @@ def verify(
     # Here, so that a pass without verification does not pay for hashes and threads.
     from .verification import verify_files
 
-    verification = verify_files(inspection, run_command, removed=removed, may_save=may_save, is_dry_run=is_dry_run)
+    verification = verify_files(
+        inspection, run_command, removed=removed, may_save=may_save, is_dry_run=is_dry_run, log=log
+    )
     return inspection._replace(verification=verification)
 
 

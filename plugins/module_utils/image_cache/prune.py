@@ -13,6 +13,7 @@ from .audit import corruption_error, inspect_and_plan, verify
 from .backing_chain import RunCommand
 from .errors import ImageCacheError
 from .plan import Plan, State
+from .progress import Log, Stopwatch, silent
 from .result import describe, describe_files, reasons_of, reclaimable_bytes, warnings
 from .settings import Settings
 from .snapshot import names_by_inode, read_disks
@@ -40,16 +41,21 @@ class PruneResult(NamedTuple):
     error: str | None
 
 
-def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_mode: bool) -> PruneResult:
+def prune(
+    params: Mapping[str, Any], now: float, run_command: RunCommand, check_mode: bool, log: Log = silent
+) -> PruneResult:
     """Remove what nobody needs from a host's image cache.
 
     :param check_mode: stop after the plan: nothing is written, and what is returned is what would be done.
+    :param log: where a prune that takes long writes a line each minute; in check mode it writes none.
     :return: what was found and done.
     :raises ImageCacheError: as for :func:`audit.audit`; nothing was removed.
 
     The other parameters are those of :func:`audit.audit`.
     """
+    stopwatch = Stopwatch()
     inspection = inspect_and_plan(params, now, run_command)
+    seconds = {"inspection": stopwatch.lap()}
     settings, snapshot, plan = inspection.settings, inspection.snapshot, inspection.plan
     if check_mode or not snapshot.exists:
         outcome = dry_run(plan)
@@ -61,7 +67,9 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             read_disks=lambda: read_disks(
                 settings, names_by_inode(snapshot.files), snapshot.external_disks, run_command
             ),
+            log=log,
         )
+    seconds["removal"] = stopwatch.lap()
     failure = None
     try:
         # Last, for it may take long, and what was looked at before must not grow old meanwhile.
@@ -71,9 +79,11 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
             removed=frozenset(file.name for file in outcome.removed),
             may_save=not check_mode,
             is_dry_run=check_mode,
+            log=silent if check_mode else log,
         )
     except ImageCacheError as exc:
         failure = f"The files could not be verified: {exc}"  # what was removed is to be told all the same
+    seconds["verification"] = stopwatch.lap()
     errors = [_error(plan, outcome, settings), failure, corruption_error(inspection)]
     saved = [file.name for file in inspection.verification.saved] if inspection.verification else []
     done = _describe_outcome(outcome)
@@ -83,7 +93,7 @@ def prune(params: Mapping[str, Any], now: float, run_command: RunCommand, check_
         removable = [verdict for verdict in plan.verdicts if verdict.state is State.REMOVABLE]
         done["files"] = describe_files(removable, inspection)
     return PruneResult(
-        facts=describe(inspection),
+        facts={**describe(inspection), "seconds": seconds},
         done=done,
         changed=bool(outcome.removed or saved),
         diff=_listing_diff(plan, outcome, settings, saved),

@@ -37,6 +37,7 @@ from .locks import acquire, is_locked, look_at_lock, open_locks_directory, relea
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
 from .plan import Plan, State
+from .progress import Log, ProgressLog, silent
 from .saved_checksums import ATTEMPT, SavedChecksums, is_recent, least_recently_verified_first, read_saved_checksums
 from .settings import ChecksumSettings, Settings
 from .snapshot import CacheFile, Snapshot, open_cache
@@ -83,6 +84,7 @@ def verify_files(
     removed: frozenset[str] = frozenset(),
     may_save: bool = False,
     is_dry_run: bool = False,
+    log: Log = silent,
 ) -> Verification:
     """Verify the files in scope, those first that were verified longest ago, as far as the time allows.
 
@@ -92,6 +94,7 @@ def verify_files(
     :param may_save: save missing checksums and stamp good ones, under nova's locks. Without it
         nothing is written, not even a lock file.
     :param is_dry_run: say what a pass that may save would save. Exclusive with ``may_save``.
+    :param log: where a line is written each minute.
     :return: what was found out.
     :raises ImageCacheError: the cache cannot be opened.
     """
@@ -136,9 +139,16 @@ def verify_files(
                 first=frozenset(file.name for file in due[: thread_count(len(due))]),
                 existing_locks=_existing_locks(snapshot, plan, removed),
             )
-            checked += run_at_idle_priority(
-                lambda: map_in_threads(lambda file: _verify(file, records[file.name], context), due), run_command
-            )
+            progress_log = ProgressLog(log, f"Verification of {printable(settings.cache_path)}", due)
+            done: list[CacheFile] = []
+
+            def verify_one(file: CacheFile) -> FileVerification:
+                result = _verify(file, records[file.name], context)
+                done.append(file)
+                progress_log.note(done)
+                return result
+
+            checked += run_at_idle_priority(lambda: map_in_threads(verify_one, due), run_command)
     return sum_up(checked, records, inspection, problem, is_dry_run)
 
 
