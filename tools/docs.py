@@ -6,7 +6,8 @@
 
 * After `.. shown: PART`, the console block's commands are run on the host of `compute_host.sh`, all of a page one after
   the other on the same host, and PART of what they print is put below them: `report`, `report from TEXT until TEXT`, or
-  `diff`. A YAML block with a caption is there under that name from then on, and an inventory from the beginning.
+  `diff`. A YAML block with a caption is there under that name from then on. From the beginning there are an `inventory`
+  of that host, and a `fleet` of it, of two hosts that share a storage, and of one whose directory does not exist.
 * Between `.. table: NAME` and `.. end of table`, a table made from the code.
 
 It needs ansible-playbook in PATH, with the collection where it finds it.
@@ -15,6 +16,7 @@ It needs ansible-playbook in PATH, with the collection where it finds it.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import tempfile
@@ -32,6 +34,27 @@ PAGES = ROOT / "docs/docsite/rst"
 INVENTORY = """\
 [compute]
 compute-1 ansible_connection=local ansible_python_interpreter="{{ ansible_playbook_python }}"
+"""
+FLEET = """\
+[compute]
+compute-1
+compute-2 image_cache_libvirt_config_path=/var/lib/rack/compute-2/libvirt
+compute-3 image_cache_libvirt_config_path=/var/lib/rack/compute-3/libvirt
+compute-4 image_cache_instances_path=/srv/nova/instances
+[compute:vars]
+ansible_connection=local
+ansible_python_interpreter="{{ ansible_playbook_python }}"
+image_cache_host="{{ inventory_hostname }}"
+[rack]
+compute-2
+compute-3
+[rack:vars]
+image_cache_instances_path=/var/lib/rack/instances
+image_cache_storage_group=rack
+"""
+MAKE_FLEET = f"""\
+(cd {ROOT} && python -c 'from tools.sample_cache import lay_out_rack as lay_out
+lay_out("/var/lib/rack", "compute-2", "compute-3")')
 """
 
 _INDENTED = r"(?:(?:   .*)?\n)+?(?=\S|\Z)"
@@ -62,9 +85,10 @@ def _commands(block: str) -> list[str]:
 
 def _run(page: str) -> list[str]:
     """Do what a page shows, in its order, and return what each console block prints."""
-    script = []
+    script = [MAKE_FLEET]
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "inventory").write_text(INVENTORY)
+        Path(folder, "fleet").write_text(FLEET)
         for number, match in enumerate(_STEP.finditer(page)):
             if match["name"]:
                 Path(folder, f".{number}").write_text(textwrap.dedent(match["file"]))
@@ -77,6 +101,8 @@ def _run(page: str) -> list[str]:
         done = subprocess.run(
             [ROOT / "tools/compute_host.sh", "sh", "-euc", "\n".join(script)],
             cwd=folder,
+            # One at a time: its hosts are one machine, and would see which files the other's look has open.
+            env={**os.environ, "ANSIBLE_FORKS": "1"},
             check=True,
             capture_output=True,
             text=True,

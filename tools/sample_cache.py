@@ -92,6 +92,23 @@ def lay_out(root: Path | str, *, now: float | None = None) -> CacheTree:
     return tree
 
 
+def lay_out_rack(root: Path | str, *hosts: str) -> CacheTree:
+    """Make a storage that several compute hosts share, each with a libvirt of its own in a directory of its name."""
+    tree = CacheTree(root)
+    for number, host in enumerate(hosts, 16):
+        uuid = f"{number:08x}-aaaa-4bbb-8ccc-0000000000{number:02x}"
+        name = fingerprint(GLANCE_IMAGES[number % 2])
+        tree.base(name, size=GIB, age=4 * DAY, content=random.Random(name).randbytes(512 << 10))
+        tree.instance(uuid, {"disk": name})
+        own = CacheTree(Path(root) / host)
+        own.instances_path = tree.instances_path
+        own.domain_xml(uuid, f"instance-{number:08x}", GLANCE_IMAGES[number % 2])
+    tree.base(fingerprint(ROCKY), size=GIB, age=21 * DAY, content=random.Random(ROCKY).randbytes(2 << 20))
+    tree.base("swap_2048", size=2 * GIB, age=9 * DAY, content=random.Random("swap").randbytes(4 << 10))
+    tree.compute_nodes(dict.fromkeys(hosts, tree.now - 10 * MINUTE))
+    return tree
+
+
 def options(tree: CacheTree) -> dict[str, str]:
     """The modules' options for the sample."""
     return {
