@@ -183,6 +183,7 @@ def _type(option: str, spec: dict[str, Any]) -> str:
         return " or ".join(f"``{choice}``" for choice in spec["choices"])
     names = {"int": "whole number", "bytes": "bytes, or with a unit as in ``100G``", "bool": "``true`` or ``false``"}
     names |= {"str": "text", "dict": "dictionary", "list": "list", "path": "path"}
+    names["raw"] = "bytes, with a unit as in ``100G``, or percent as in ``15%``"
     return names[spec["type"]]
 
 

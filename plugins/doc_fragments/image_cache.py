@@ -164,15 +164,16 @@ options:
   max_used_space:
     description:
       - Remove only until the files of the cache take no more disk space than this, least recently used first.
-        A number of bytes, or one with a unit such as V(100G).
+        A number of bytes, one with a unit such as V(100G), or a percentage of the file system's size such as V(15%).
       - Together with O(min_free_space), until both hold. With neither, every removable file is removed.
-    type: bytes
+      - A percentage is ignored with a warning if the file system reports no size.
+    type: raw
   min_free_space:
     description:
       - Remove only until this much space is free on the cache's file system, least recently used first.
-        A number of bytes, or one with a unit such as V(100G).
+        A number of bytes, one with a unit such as V(100G), or a percentage of the file system's size such as V(15%).
       - Ignored with a warning if the file system reports no size, because it is unknown then how much is free.
-    type: bytes
+    type: raw
   max_removals:
     description:
       - A limit. If more files than this would be removed, nothing is, and the task fails. No limit if it is not given.

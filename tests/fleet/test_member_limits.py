@@ -54,6 +54,27 @@ def test_space_targets_of_different_kinds_are_refused(fleet: ComputeFleet, share
     assert "space targets of different kinds" in run.messages["a"]
 
 
+@pytest.mark.parametrize(
+    ("of_a", "of_b", "is_pruned"),
+    [("0%", "100%", False), ("0%", "0%", True), ("0%", "1T", False), ("100%", "1K", False), ("0%", 0, True)],
+)
+def test_percentage_of_one_member_is_compared_with_bytes_of_another(
+    fleet: ComputeFleet, shared: CacheTree, of_a: str, of_b: str | int, is_pruned: bool
+) -> None:
+    fleet.hosts["a"]["image_cache_max_used_space"] = of_a
+    fleet.hosts["b"]["image_cache_max_used_space"] = of_b
+    run = fleet.prune()
+    assert (run.status, cached(shared)) == (0, USED if is_pruned else ALL), run.output
+
+
+def test_value_that_is_no_space_target_is_refused(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["a"]["image_cache_min_free_space"] = "15 percent"
+    run = fleet.prune()
+    assert "a" in run.failed
+    assert cached(shared) == ALL
+    assert "which is neither a number of bytes nor a percentage of the file system" in run.messages["a"]
+
+
 def test_more_than_the_limit_of_the_fleet_is_not_removed(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.prune(image_cache_fleet_max_removal_percent=49)
     assert run.failed == {"a", "c"}, run.output

@@ -159,8 +159,14 @@ json_values = st.recursive(
 )
 NAMES = ("a", "b", "c", "d", "e")
 names = st.sampled_from(NAMES)
-limits = st.dictionaries(
-    st.sampled_from(["max_removals", "max_removal_percent", "max_used_space", "min_free_space"]), st.integers(0, 100)
+numbers = st.integers(0, 100)
+space_targets = st.one_of(numbers.map(lambda number: number * GIB), numbers.map(lambda number: f"{number}%"))
+limits = st.fixed_dictionaries(
+    {},
+    optional={
+        **dict.fromkeys(["max_removals", "max_removal_percent"], numbers),
+        **dict.fromkeys(["max_used_space", "min_free_space"], space_targets),
+    },
 )
 texts = st.sampled_from(["x", "y", *HOSTILE])
 uses = st.fixed_dictionaries(

@@ -424,13 +424,17 @@ def _of_times_in_future(verdicts: Sequence[Verdict], now: float) -> tuple[str, .
 
 
 def _of_unknown_size(snapshot: Snapshot, settings: Settings) -> tuple[str, ...]:
-    """Say that a space target is ignored."""
+    """Say which space targets are ignored."""
     storage = snapshot.storage
-    if settings.min_free_space is None or storage is None or storage.free_bytes is not None:
+    if storage is None or storage.total_bytes is not None:
         return ()
-    return (
-        f"min_free_space is ignored for {printable(settings.cache_path)}: its file system "
-        f"({printable(storage.filesystem)}) reports no size. Set max_used_space instead.",
+    ignored = ["min_free_space"] if settings.min_free_space is not None else []
+    if not isinstance(settings.max_used_space, (int, type(None))):
+        ignored.append("max_used_space")
+    return tuple(
+        f"{name} is ignored for {printable(settings.cache_path)}: its file system ({printable(storage.filesystem)}) "
+        f"reports no size. Set max_used_space to bytes instead."
+        for name in ignored
     )
 
 
@@ -532,14 +536,23 @@ def select_removals(
 def _bytes_to_free(recognised: Sequence[CacheFile], snapshot: Snapshot, settings: Settings) -> float:
     """Return how many bytes removals must free until the space targets are met; infinity where there is none.
 
-    How much is free is unknown where the file system reports no size: there, it is no target.
+    Where the file system reports no size, it is unknown how much is free and what a share of it is: these are no
+    targets there.
     """
+    if settings.max_used_space is None and settings.min_free_space is None:
+        return math.inf
+    # Here, so that a pass without a target does not pay for it.
+    from .space import target_bytes
+
+    storage = snapshot.storage
+    total_bytes, free_bytes = (storage.total_bytes, storage.free_bytes) if storage else (None, None)
     wanted = []
-    if settings.max_used_space is not None:
-        wanted.append(sum(file.allocated_bytes for file in recognised) - settings.max_used_space)
-    free_bytes = snapshot.storage.free_bytes if snapshot.storage else None
-    if settings.min_free_space is not None and free_bytes is not None:
-        wanted.append(settings.min_free_space - free_bytes)
+    most = target_bytes(settings.max_used_space, total_bytes)
+    if most is not None:
+        wanted.append(sum(file.allocated_bytes for file in recognised) - most)
+    least = target_bytes(settings.min_free_space, total_bytes)
+    if least is not None and free_bytes is not None:
+        wanted.append(least - free_bytes)
     return max(wanted, default=math.inf)
 
 

@@ -24,6 +24,7 @@ from .text import printable, shortened
 
 if TYPE_CHECKING:
     from .images import GlanceImages
+    from .space import SpaceTarget
 
 __all__ = ["DETAILS", "OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
 
@@ -66,7 +67,7 @@ class ChecksumSettings(NamedTuple):
 class Settings(NamedTuple):
     """The options of one pass, checked and complete.
 
-    Paths are absolute, ages in seconds, spaces in bytes. ``glance_images`` is None where Glance
+    Paths are absolute, ages in seconds, spaces in bytes or a share. ``glance_images`` is None where Glance
     was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
     ``instances_path_source`` says who set that path, ``warnings`` are sentences about options.
     ``details`` is how much the result has (one of :data:`DETAILS`).
@@ -85,8 +86,8 @@ class Settings(NamedTuple):
     protect_orphans: bool
     keep_images: frozenset[str]
     glance_images: frozenset[str] | None
-    max_used_space: int | None
-    min_free_space: int | None
+    max_used_space: SpaceTarget | None
+    min_free_space: SpaceTarget | None
     max_removals: int | None
     max_removal_percent: int | None
     checksums: ChecksumSettings = ChecksumSettings()
@@ -190,8 +191,8 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         protect_orphans=given.get("orphans") != "ignore",
         keep_images=_kept_images(given.get("keep_images") or (), glance_images),
         glance_images=None if glance_images is None else glance_images.ids,
-        max_used_space=_limit(given, "max_used_space"),
-        min_free_space=_limit(given, "min_free_space"),
+        max_used_space=_space_target(given, "max_used_space"),
+        min_free_space=_space_target(given, "min_free_space"),
         max_removals=_limit(given, "max_removals"),
         max_removal_percent=_limit(given, "max_removal_percent"),
         checksums=_checksum_settings(
@@ -329,6 +330,17 @@ def _timeout(seconds: int | None) -> int:
             f"storage_timeout_seconds to a number of seconds in these limits."
         )
     return seconds
+
+
+def _space_target(given: Mapping[str, Any], name: str) -> SpaceTarget | None:
+    value = given.get(name)
+    if value is None:
+        return None
+    # Here, so that a pass without one does not pay for it.
+    from .space import read_space_target
+
+    target = read_space_target(name, value)
+    return _not_negative(name, target) if isinstance(target, int) else target
 
 
 def _limit(given: Mapping[str, int | None], name: str) -> int | None:

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
-from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
@@ -24,6 +23,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images i
     unknown_image,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, to_records
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target
 
 PREFIX = "image_cache_"
 RESULT = "image_cache_result"
@@ -81,7 +81,7 @@ class FleetOptions:
     :param exempt_storage_users: hosts that need nothing of any storage any more.
     :param instances_complete_for: hosts whose instances are all among those given.
     :param fleet_max_removal_percent: the fleet's limit, in percent of the bytes.
-    :param limits: the module's limits and space targets that are set: numbers, and bytes.
+    :param limits: the module's limits and space targets that are set: numbers, bytes, and percentages as text.
     :param keep_images: the ids of images whose files are kept.
     :param keep_image_names: names of such images, to be found in the list of the host's Image API.
     :param keep_files: files that are kept.
@@ -106,7 +106,7 @@ class FleetOptions:
     exempt_storage_users: tuple[str, ...] = ()
     instances_complete_for: tuple[str, ...] = ()
     fleet_max_removal_percent: float | None = None
-    limits: Mapping[str, int] = field(default_factory=dict)
+    limits: Mapping[str, int | str] = field(default_factory=dict)
     keep_images: tuple[str, ...] = ()
     keep_image_names: tuple[str, ...] = ()
     keep_files: tuple[str, ...] = ()
@@ -359,16 +359,25 @@ def _kept_images(module: Mapping[str, Any], asks_api: bool) -> tuple[tuple[str, 
     return tuple(ids), tuple(names)
 
 
-def _limits(values: Mapping[str, Any]) -> dict[str, int]:
-    limits = {}
-    for option in (*LIMITS, *SPACE_TARGETS):
+def _limits(values: Mapping[str, Any]) -> dict[str, int | str]:
+    limits: dict[str, int | str] = {}
+    for option in LIMITS:
         name = PREFIX + option
         if name in values:
-            value = values[name]
             try:
-                limits[option] = int(value) if option in LIMITS else human_to_bytes(value)
+                limits[option] = int(values[name])
             except (TypeError, ValueError, OverflowError) as exc:
-                raise OptionsError(f"{name} is {value!r}, which is not a number. Set {name} to a number.") from exc
+                raise OptionsError(
+                    f"{name} is {values[name]!r}, which is not a number. Set {name} to a number."
+                ) from exc
+    for option in SPACE_TARGETS:
+        name = PREFIX + option
+        if name in values:
+            try:
+                target = read_space_target(name, values[name])
+            except ImageCacheError as exc:
+                raise OptionsError(str(exc)) from exc
+            limits[option] = target if isinstance(target, int) else str(values[name])
     return limits
 
 

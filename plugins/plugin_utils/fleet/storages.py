@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import find_images, read_glance_images
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target, target_bytes
 
 from .answers import AnswerState, HostAnswer
 from .cloud import CloudAnswer
@@ -170,6 +171,12 @@ class Storage:
         return sum(size for name, size in removable[0].items() if all(name in of_one for of_one in removable))
 
     @property
+    def total_bytes(self) -> int | None:
+        """How large its file system is; None if it reports no size."""
+        size: int | None = self._shown["storage"]["total_bytes"]
+        return size
+
+    @property
     def _shown(self) -> Mapping[str, Any]:
         return self.pruner.image_cache or {}
 
@@ -285,7 +292,7 @@ def hand_off(storage: Storage, fleet: Fleet) -> dict[str, Any]:
                 + [host.for_members.get("keep_images", ()) for host in others]
             )
         ),
-        **_strictest_limits(storage.members),
+        **_strictest_limits(storage),
     }
     # One machine sees all its own instances by any of its names; an empty list would make orphans of them.
     if not storage.is_one_machine or storage.clouds:
@@ -360,19 +367,34 @@ def _united(lists: Iterable[Iterable[Any]]) -> list[Any]:
     return items
 
 
-def _strictest_limits(members: Sequence[HostAnswer]) -> dict[str, int]:
+def _strictest_limits(storage: Storage) -> dict[str, int | str]:
     """Return the limits of all members: the smallest ones, and of the space targets those that remove least.
 
     A prune goes on until all its targets are met, so a target that not all members with targets have would remove more.
     """
-    limits = [host.options.limits for host in members]
-    strictest = {
-        name: min(own[name] for own in limits if name in own) for name in LIMITS if any(name in own for own in limits)
+    limits = [host.options.limits for host in storage.members]
+    strictest: dict[str, int | str] = {
+        name: min(int(own[name]) for own in limits if name in own)
+        for name in LIMITS
+        if any(name in own for own in limits)
     }
-    for name in space_targets(members):
-        values = [own[name] for own in limits if name in own]
-        strictest[name] = max(values) if name == "max_used_space" else min(values)
+    for name in space_targets(storage.members):
+        strictest[name] = _loosest(name, [own[name] for own in limits if name in own], storage.total_bytes)
     return strictest
+
+
+def _loosest(name: str, targets: Sequence[int | str], total_bytes: int | None) -> int | str:
+    """Return the one of several space targets of a kind that removes least.
+
+    Percentages are compared with bytes by the size of the file system. Where it reports none, the modules ignore them,
+    and the bytes count.
+    """
+    sizes = {target: target_bytes(read_space_target(name, target), total_bytes) for target in targets}
+    known = {target: size for target, size in sizes.items() if size is not None}
+    if not known:
+        return targets[0]
+    choose = max if name == "max_used_space" else min
+    return choose(known, key=lambda target: known[target])
 
 
 def space_targets(members: Sequence[HostAnswer]) -> list[str]:

@@ -544,20 +544,47 @@ class TestSpace:
     @pytest.mark.parametrize(
         ("target", "goes"),
         [
-            ({"min_free_space": 0}, ["swap_2", "swap_3", "swap_1"]),
-            ({"min_free_space": 51, "max_used_space": 800}, ["swap_2"]),
+            ({"max_used_space": "10%"}, []),
+            ({"max_used_space": "9.99%"}, ["swap_2"]),
+            ({"max_used_space": "0 %"}, ["swap_2", "swap_3", "swap_1"]),
+            ({"min_free_space": "0.5%"}, []),
+            ({"min_free_space": "0.51%"}, ["swap_2"]),
+            ({"min_free_space": "100%"}, ["swap_2", "swap_3", "swap_1"]),
+            ({"max_used_space": "10%", "min_free_space": 251}, ["swap_2", "swap_3"]),
         ],
         ids=str,
     )
-    def test_target_of_free_space_is_ignored_without_a_size(self, target: dict[str, int], goes: list[str]) -> None:
+    def test_percentage_is_of_the_whole_file_system(self, target: dict[str, Any], goes: list[str]) -> None:
+        snapshot = found(*self.FILES)._replace(storage=Storage("id", "ext4", False, 50, 10_000))
+        assert (removed(decide(snapshot, **target)), decide(snapshot, **target).warnings) == (goes, ())
+
+    @pytest.mark.parametrize(
+        ("target", "ignored", "goes"),
+        [
+            ({"min_free_space": 0}, ["min_free_space"], ["swap_2", "swap_3", "swap_1"]),
+            ({"min_free_space": "0%"}, ["min_free_space"], ["swap_2", "swap_3", "swap_1"]),
+            ({"max_used_space": "100%"}, ["max_used_space"], ["swap_2", "swap_3", "swap_1"]),
+            ({"min_free_space": 51, "max_used_space": 800}, ["min_free_space"], ["swap_2"]),
+            (
+                {"min_free_space": 51, "max_used_space": "1%"},
+                ["min_free_space", "max_used_space"],
+                ["swap_2", "swap_3", "swap_1"],
+            ),
+            ({"max_used_space": 800}, [], ["swap_2"]),
+        ],
+        ids=str,
+    )
+    def test_target_that_needs_a_size_is_ignored_with_a_warning_where_none_is_reported(
+        self, target: dict[str, Any], ignored: list[str], goes: list[str]
+    ) -> None:
         snapshot = found(*self.FILES)._replace(storage=Storage("id", "tmpfs", False, None, None))
         plan = decide(snapshot, **target)
         assert removed(plan) == goes
-        assert plan.warnings == (
-            "min_free_space is ignored for /instances/_base: its file system (tmpfs) reports no size. "
-            "Set max_used_space instead.",
-        )
-        assert decide(snapshot, max_used_space=800).warnings == ()
+        assert list(plan.warnings) == [
+            f"{name} is ignored for /instances/_base: its file system (tmpfs) reports no size. Set max_used_space to "
+            "bytes instead."
+            for name in ignored
+        ]
 
     def test_of_two_of_an_age_the_name_decides(self) -> None:
         assert removed(decide(found(cached("swap_2"), cached("swap_1")))) == ["swap_1", "swap_2"]

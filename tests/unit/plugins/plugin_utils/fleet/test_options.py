@@ -130,7 +130,7 @@ class TestFleet:
             max_removals="4",
             max_removal_percent=5,
             max_used_space="1K",
-            min_free_space=2048,
+            min_free_space="15 %",
             keep_images=[{"id": "x"}, "y"],
             keep_files="one,two",
             report_path="report",
@@ -146,7 +146,7 @@ class TestFleet:
             ignores_orphans=True,
             storage_members=3,
             fleet_max_removal_percent=12.5,
-            limits={"max_removals": 4, "max_removal_percent": 5, "max_used_space": 1024, "min_free_space": 2048},
+            limits={"max_removals": 4, "max_removal_percent": 5, "max_used_space": 1024, "min_free_space": "15 %"},
             keep_images=("x",),
             keep_image_names=("y",),
             keep_files=("one", "two"),
@@ -322,8 +322,13 @@ class TestRefusals:
                 "image_cache_max_removals is 'many', which is not a number. Set image_cache_max_removals to a number.",
             ),
             ({"max_removals": float("inf")}, "image_cache_max_removals is inf, which is not a number."),
-            ({"max_used_space": "much"}, "image_cache_max_used_space is 'much', which is not a number."),
-            ({"min_free_space": []}, "image_cache_min_free_space is [], which is not a number."),
+            (
+                {"max_used_space": "much"},
+                "image_cache_max_used_space is 'much', which is neither a number of bytes nor a percentage of the file "
+                "system. Set image_cache_max_used_space to bytes, with or without a unit (100G), or to at most 100 "
+                "percent (15%).",
+            ),
+            ({"min_free_space": []}, "image_cache_min_free_space is '[]', which is neither a number of bytes nor"),
             ({"min_free_space": "9" * 400}, "image_cache_min_free_space is '999"),
             ({"fleet_max_removal_percent": 101}, "image_cache_fleet_max_removal_percent is 101, which is not a number"),
             ({"exempt_storage_users": 5}, "image_cache_exempt_storage_users is 5 and must be a list."),

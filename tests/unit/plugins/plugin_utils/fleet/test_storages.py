@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target, target_bytes
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import LIMITS, SPACE_TARGETS
@@ -24,6 +25,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages impor
     storage_id,
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
+    GIB,
     HOSTILE,
     NEIGHBOUR,
     NFS,
@@ -371,15 +373,38 @@ class TestLimits:
             ({"max_used_space": 4}, {}, {"max_used_space": 4}),
             ({"max_used_space": 4}, {"min_free_space": 5}, {}),
             ({"max_used_space": 4, "min_free_space": 6}, {"min_free_space": 5}, {"min_free_space": 5}),
+            # The storage of these hosts has 500 GiB.
+            ({"max_used_space": "10%"}, {"max_used_space": "9%"}, {"max_used_space": "10%"}),
+            ({"max_used_space": "10%"}, {"max_used_space": 50 * GIB + 1}, {"max_used_space": 50 * GIB + 1}),
+            ({"max_used_space": "10%"}, {"max_used_space": 50 * GIB - 1}, {"max_used_space": "10%"}),
+            ({"min_free_space": "10%"}, {"min_free_space": "9%"}, {"min_free_space": "9%"}),
+            ({"min_free_space": "10%"}, {"min_free_space": 50 * GIB + 1}, {"min_free_space": "10%"}),
+            ({"min_free_space": "10%"}, {"min_free_space": 50 * GIB - 1}, {"min_free_space": 50 * GIB - 1}),
+            ({"max_used_space": "10%"}, {"min_free_space": "10%"}, {}),
         ],
     )
     def test_limit_of_a_storage_is_the_strictest_of_any_member(
-        self, of_a: dict[str, int], of_b: dict[str, int], strictest: dict[str, int]
+        self, of_a: dict[str, Any], of_b: dict[str, Any], strictest: dict[str, Any]
     ) -> None:
         hosts = [answer(name, NFS, options={"limits": own}) for name, own in {"a": of_a, "b": of_b}.items()]
         for order in (hosts, hosts[::-1]):
             options = handed(*order)
             assert {name: options[name] for name in (*LIMITS, *SPACE_TARGETS) if name in options} == strictest
+
+    @pytest.mark.parametrize(
+        ("targets", "loosest"), [(["99%", 4, 5], 5), ([4, "99%"], 4), (["99%", "98%"], "99%"), (["98%"], "98%")]
+    )
+    def test_percentage_of_an_unknown_size_is_no_target_beside_bytes(
+        self, targets: list[int | str], loosest: int | str
+    ) -> None:
+        hosts = [
+            answer(f"host-{number}", NFS, options={"limits": {"max_used_space": target}})
+            for number, target in enumerate(targets)
+        ]
+        for host in hosts:
+            assert host.image_cache is not None
+            host.image_cache["storage"].update(free_bytes=None, total_bytes=None)
+        assert handed(*hosts, answer("other", NFS))["max_used_space"] == loosest
 
     def test_space_targets_of_members_are_those_that_all_with_any_have(self) -> None:
         both, one, none = (
@@ -466,6 +491,12 @@ class TestText:
         assert options["instances"] == [record, record]
 
 
+def in_bytes(target: int | str, storage: Storage) -> float:
+    size = target_bytes(read_space_target("", target), storage.total_bytes)
+    assert size is not None
+    return size
+
+
 @hypothesis_settings(max_examples=300)
 @given(fleets())
 def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet) -> None:
@@ -486,10 +517,11 @@ def test_every_member_is_in_one_storage_and_its_use_in_the_hand_off(whole: Fleet
             assert {*host.options.keep_images, *whole.images_kept_by_name(host)[0]} <= kept
             for name in LIMITS:
                 assert name not in host.options.limits or options[name] <= host.options.limits[name]
-            if "max_used_space" in options:
-                assert options["max_used_space"] >= host.options.limits.get("max_used_space", 0)
-            if "min_free_space" in options:
-                assert options["min_free_space"] <= host.options.limits.get("min_free_space", 100)
+            own = host.options.limits
+            if "max_used_space" in options and "max_used_space" in own:
+                assert in_bytes(options["max_used_space"], storage) >= in_bytes(own["max_used_space"], storage)
+            if "min_free_space" in options and "min_free_space" in own:
+                assert in_bytes(options["min_free_space"], storage) <= in_bytes(own["min_free_space"], storage)
             if host.options.asks_api:
                 servers = whole.clouds[host.options.cloud, host.options.region].instances
                 assert all(record in options["instances"] for name in host.names for record in servers.get(name, ()))
