@@ -220,7 +220,7 @@ def test_same_missing_file_of_caches_with_other_paths_is_one_item() -> None:
 
 
 def test_things_without_a_line_are_counted_with_their_hosts() -> None:
-    made = [host(f"cmp-{number}", orphans=[f"orphan-{number}"]) for number in range(9)]
+    made = [host(f"cmp-{number}", orphans=[orphan(f"orphan-{number}")]) for number in range(9)]
     assert "!!            and 4 more, on cmp-5, cmp-6, cmp-7 and 1 more\n" in fleet_screen(fleet(*made))
 
 
