@@ -260,7 +260,8 @@ ansible_facts:
               description:
                 - How much space its files take, with those of folders in it, three levels down. No more than a thousand
                   of its entries are counted, and nothing that a link leads to.
-                - V(none) if the directory is a link or cannot be read, and after the first thousand orphans by name.
+                - V(none) if the directory is a link or cannot be read, after the first thousand orphans by name, and
+                  while instances of hosts that share the storage are unknown (RV(ignore:unknown_use)).
               returned: success
               type: int
             newest_mtime:

@@ -20,7 +20,6 @@ from .snapshot import Snapshot
 
 __all__ = ["Orphan", "inspect_orphans"]
 
-# On shared storage of which one host knows a few instances, there may be thousands.
 _MOST_DIRECTORIES = 1000
 _MOST_ENTRIES = 1000
 _MOST_LEVELS = 3
@@ -58,11 +57,14 @@ class _Contents(NamedTuple):
 def inspect_orphans(snapshot: Snapshot, plan: Plan, settings: Settings) -> tuple[Orphan, ...]:
     """Look at what the orphans of a plan hold.
 
-    A directory that is a link, one that cannot be read, and those after the first thousand are not looked into.
+    A directory that is a link, one that cannot be read, and those after the first thousand are not looked into. Where
+    instances of hosts that share the storage are unknown, most orphans are theirs, and none is looked into.
 
     :return: the orphans: the one that takes the most space first, else by name.
     """
     orphans = plan.usage.orphans
+    is_shared = snapshot.storage is not None and snapshot.storage.shared
+    most = 0 if is_shared and not plan.instances.hosts.issuperset(plan.users) else _MOST_DIRECTORIES
     backed_by: dict[str, list[str]] = {}
     for name, directories in sorted(snapshot.backing.items()):
         for directory in orphans.intersection(directories):
@@ -70,7 +72,7 @@ def inspect_orphans(snapshot: Snapshot, plan: Plan, settings: Settings) -> tuple
     found = []
     for number, directory in enumerate(sorted(orphans)):
         contents = _Contents()
-        if number < _MOST_DIRECTORIES:
+        if number < most:
             with suppress(OSError):
                 contents = _look_into(f"{settings.instances_path}/{directory}")
         found.append(Orphan(directory, *contents, tuple(backed_by.get(directory, ())), _why(directory, plan.usage)))
@@ -83,8 +85,7 @@ def _look_into(path: str) -> _Contents:
         tally = _Tally(os.fstat(directory).st_dev)
         tally.add(directory)
         newest_mtime = None if tally.newest_ns is None else tally.newest_ns / 1_000_000_000
-        disks = sum(map(is_disk_name, os.listdir(directory)))
-        return _Contents(tally.allocated_bytes, newest_mtime, disks)
+        return _Contents(tally.allocated_bytes, newest_mtime, tally.disks)
     finally:
         os.close(directory)
 
@@ -95,6 +96,7 @@ class _Tally:
     def __init__(self, device: int) -> None:
         self.allocated_bytes = 0
         self.newest_ns: int | None = None
+        self.disks = 0
         self._device = device
         self._entries_left = _MOST_ENTRIES
 
@@ -108,6 +110,8 @@ class _Tally:
                     self._add_entry(entry, directory, levels)
 
     def _add_entry(self, entry: os.DirEntry[str], directory: int, levels: int) -> None:
+        if levels == _MOST_LEVELS and is_disk_name(entry.name):
+            self.disks += 1
         status = entry.stat(follow_symlinks=False)
         if status.st_dev != self._device:
             return

@@ -137,6 +137,13 @@ class TestContents:
         assert [orphan["directory"] for orphan in found] == names
         assert [orphan["allocated_bytes"] is None for orphan in found] == [False, False, False, True]
 
+    @pytest.mark.parametrize("complete", [[], ["other"]], ids=["other host is unknown", "other host is known"])
+    def test_directories_that_may_be_of_another_host_are_not_looked_into(self, host: Host, complete: list[str]) -> None:
+        lost(host)
+        host.compute_nodes({"other": host.now})
+        (orphan,) = listed(host, shared_storage=True, instances_complete_for=complete)
+        assert (orphan["allocated_bytes"] is not None) is bool(complete)
+
     def test_file_and_folder_that_vanish_meanwhile_do_not_stop_it(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
