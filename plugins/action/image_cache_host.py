@@ -16,6 +16,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import REFUSALS
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import Action, HostDecision
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError, read_options
 
@@ -60,6 +61,7 @@ class ActionModule(ActionBase):
         # What it found may be a reason to fail for the task that acts. Until then it stays in the play.
         if result.get("failed") and "image_cache" in result:
             result.update(failed=False, failure=str(result.pop("msg", "")))
+            result.pop("exception", None)  # ansible-core shows it as an error
         would_change = bool(result.get("changed"))
         return {**result, "changed": False, "would_change": would_change, "options": fleet_options.to_plain()}
 
@@ -190,7 +192,7 @@ def _done(result: Mapping[str, Any], state: str) -> dict[str, Any]:
     """Return what was done, for ``image_cache_result``."""
     image_cache = result.get("image_cache")
     found = image_cache if isinstance(image_cache, Mapping) else {}
-    reasons = [*found.get("unknown_use", ()), *found.get("limit_exceeded", ())]
+    reasons = [sentence for name in REFUSALS for sentence in found.get(name, ())]
     refused = reasons if state == "pruned" else []
     return {
         "state": "refused" if refused else state,

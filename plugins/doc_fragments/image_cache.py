@@ -56,6 +56,26 @@ options:
         too. With V(false) they are RV(ignore:other) and never touched.
       - V(false), unless O(config_file) sets another value.
     type: bool
+  remove_only_deleted_images:
+    description:
+      - Whether to remove only files whose image Glance no longer has. An unused file whose image Glance has is kept as
+        RV(ignore:active), with the reason V(not_deleted), whatever its age. So are swap and ephemeral templates, which
+        come from no image.
+      - A file that is removed this way cannot be downloaded again. No instance uses it, and a disk that was copied
+        away from this host may still need it.
+      - Needs O(glance_images). Nothing is removed, and a prune fails, if that is not given, is empty, or has fewer than
+        half of the images in the cache, those in use included.
+    type: bool
+    default: false
+  remove_deleted_images_minimum_age_seconds:
+    description:
+      - The minimum age of files whose image Glance no longer has, originals and resized copies alike, with
+        O(remove_only_deleted_images) or without. The usual ages if it is not given.
+      - Counted like them, from the last use. A much smaller value than nova's day takes away the time in which an
+        instance that is being built holds nothing but its base file, and that of an image that was uploaded after
+        O(glance_images) was listed.
+      - Needs O(glance_images), as O(remove_only_deleted_images) does.
+    type: int
   host:
     description:
       - The name by which nova knows this host (C(host) in C(nova.conf)). It distinguishes local from remote use, and
@@ -144,6 +164,10 @@ options:
       - With it, RV(ignore:files[].in_glance) distinguishes a cached image that was deleted there from one that can be
         downloaded again, and unused images are known by their id. Records with names have the results and messages
         show these beside the ids.
+      - For O(remove_only_deleted_images) and O(remove_deleted_images_minimum_age_seconds), it must have all images of
+        this host's own cloud and region, those of all projects and the hidden ones included. The Image API leaves
+        hidden images out unless it is asked for them (C(os_hidden=true)), and other projects' without
+        C(visibility=all) and administrator's rights.
     type: list
     elements: raw
   shared_storage:

@@ -129,7 +129,7 @@ ansible_facts:
           type: dict
           contains:
             active:
-              description: How many files are in use.
+              description: How many files are in use, or kept because an option says so.
               returned: success
               type: int
             removable:
@@ -169,7 +169,8 @@ ansible_facts:
                   are an hour, a day, a week, four weeks, and the two ages that are set.
                 - Each key stands for both O(remove_unused_original_minimum_age_seconds) and
                   O(remove_unused_resized_minimum_age_seconds). All other options are as they are, so it is V(0) if it
-                  is not certain which files are in use, or if a limit would be exceeded at that age.
+                  is not certain which files are in use, or if a limit would be exceeded at that age. With
+                  O(remove_deleted_images_minimum_age_seconds), deleted images count at that age alone.
               returned: success
               type: dict
               sample: {"3600": 96636764160, "86400": 64424509440, "604800": 21474836480, "2419200": 0}
@@ -285,6 +286,12 @@ ansible_facts:
         unknown_use:
           description: Why it is not certain which files are in use, a sentence each. Nothing is removed then. Empty if
             all use is known.
+          returned: success
+          type: list
+          elements: str
+        unknown_deletions:
+          description: Why it is not certain which images Glance no longer has, a sentence. Nothing is removed then.
+            Empty if it is, or without O(remove_only_deleted_images) and O(remove_deleted_images_minimum_age_seconds).
           returned: success
           type: list
           elements: str
@@ -453,6 +460,10 @@ ansible_facts:
               description: How many of C(unknown_use).
               returned: if O(details=summary) or O(details=images)
               type: int
+            unknown_deletions:
+              description: How many of C(unknown_deletions).
+              returned: if O(details=summary)
+              type: int
             limit_exceeded:
               description: How many of C(limit_exceeded).
               returned: if O(details=summary) or O(details=images)
@@ -515,7 +526,7 @@ ansible_facts:
               returned: success
               type: float
         active:
-          description: The files that are in use.
+          description: The files that are in use, or kept because an option says so.
           returned: if O(details=names) or O(details=files)
           type: list
           elements: str
@@ -580,9 +591,10 @@ ansible_facts:
               description:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
                   it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
-                  it open), V(keep_images), V(keep_files), or V(overlay) (another file of the cache is built on it and
-                  is kept).
-                - An unused file has V(unused), or V(unknown) if no source names its image.
+                  it open), V(keep_images), V(keep_files), V(overlay) (another file of the cache is built on it and is
+                  kept), or V(not_deleted) (it is unused, and O(remove_only_deleted_images) keeps it).
+                - An unused file has V(unused), V(deleted) if Glance no longer has its image and that matters for its
+                  removal, or V(unknown) if no source names its image.
               returned: success
               type: list
               elements: str

@@ -43,6 +43,12 @@ EXAMPLES = r"""
   stackops.nova.image_cache_prune:
     min_free_space: 50G
 
+- name: Remove what Glance no longer has after an hour, and nothing else
+  stackops.nova.image_cache_prune:
+    glance_images: "{{ all_images_hidden_ones_included }}"
+    remove_only_deleted_images: true
+    remove_deleted_images_minimum_age_seconds: 3600
+
 - name: Begin to verify base files, and save the checksums of those that have none
   stackops.nova.image_cache_prune:
     remove_unused_base_images: false
@@ -117,9 +123,10 @@ image_cache:
           type: str
         reason:
           description:
-            - Why it was kept. V(unknown_use) if it is not certain which files are in use, V(limit_exceeded) if more
-              would be removed than O(max_removals) or O(max_removal_percent) allows, V(unremovable) if its removal
-              would fail (C(unremovable) says why), V(removal_disabled) if O(remove_unused_base_images) is off,
+            - Why it was kept. V(unknown_use) if it is not certain which files are in use, V(unknown_deletions) if it is
+              not certain which images Glance no longer has, V(limit_exceeded) if more would be removed than
+              O(max_removals) or O(max_removal_percent) allows, V(unremovable) if its removal would fail
+              (C(unremovable) says why), V(removal_disabled) if O(remove_unused_base_images) is off,
               V(space_target_met) if enough space is free without it, V(locked) if another process holds nova's lock on
               it, V(overlay) if another file of the cache is built on it and is kept.
             - Or what was seen just before its removal, V(in_use) (a disk has come to need it), V(held) by QEMU,

@@ -35,6 +35,7 @@ SENTENCE_WORDS = 8
 HOLDING_MESSAGES = {
     "Nothing may be removed: …": "a reason of unknown_use or limit_exceeded",
     "Nothing was removed from …: it is not certain which files are in use. ………": "the reasons of unknown_use",
+    "Nothing was removed from …: it is not certain which images Glance no longer has.…": "that of unknown_deletions",
     "Nothing was removed from …: a limit was exceeded. …": "the reasons of limit_exceeded",
     "Nothing was removed from …: no file in it can be removed. …": "what obstacles.py says of the directories",
     "… … in … cannot be removed (…). …": "what obstacles.py says of the files",

@@ -70,6 +70,7 @@ def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> d
         "corrupt": [],
         "orphans": [],
         "unknown_use": [],
+        "unknown_deletions": [],
         "limit_exceeded": [],
         "checksums": None,
         "policy": {
@@ -77,6 +78,8 @@ def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> d
             "remove_unused_original_minimum_age_seconds": 86400,
             "remove_unused_resized_minimum_age_seconds": 3600,
             "remove_unused_kernels": False,
+            "remove_only_deleted_images": False,
+            "remove_deleted_images_minimum_age_seconds": None,
             "orphans": "protect",
             **policy,
         },
@@ -199,6 +202,7 @@ fleet_options = st.builds(
     keep_image_names=st.lists(st.sampled_from(["a name", "another name"]), max_size=1).map(tuple),
     keep_files=st.lists(texts, max_size=2).map(tuple),
     report_path=texts,
+    images_digest=st.sampled_from(["", "1", "2"]),
     records_digest=st.sampled_from(["", "1", "2"]),
     instances=st.one_of(st.none(), st.lists(texts.map(lambda uuid: {"uuid": uuid}), max_size=1).map(tuple)),
 ).map(lambda options: options if options.asks_api else replace(options, keep_image_names=()))

@@ -18,6 +18,8 @@ DEFAULTS: dict[str, Any] = {
     "remove_unused_original_minimum_age_seconds": None,
     "remove_unused_resized_minimum_age_seconds": None,
     "remove_unused_kernels": None,
+    "remove_only_deleted_images": False,
+    "remove_deleted_images_minimum_age_seconds": None,
     "host": None,
     "config_file": None,
     "config_dir": None,

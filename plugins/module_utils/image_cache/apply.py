@@ -19,7 +19,7 @@ from .locks import Lock, acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .open_files import is_open_elsewhere, qemu_holds
 from .overlays import overlays_now
-from .plan import Kept, KeptReason, Plan, State
+from .plan import Kept, KeptReason, Plan, Reason, State
 from .progress import Log, ProgressLog, silent
 from .settings import Settings
 from .snapshot import CacheFile, names_by_inode, open_cache
@@ -79,7 +79,11 @@ def apply_plan(
     try:
         outcome = _remove_planned(plan, cache, settings, shared, read_disks, log)
         # Afterwards: a hard link of a file in use has its mtime as well, and may go.
-        active = [verdict.file.name for verdict in plan.verdicts if verdict.state is State.ACTIVE]
+        active = [
+            verdict.file.name
+            for verdict in plan.verdicts
+            if verdict.state is State.ACTIVE and Reason.NOT_DELETED not in verdict.reasons
+        ]
         return outcome._replace(warnings=_mark_used(cache, active))
     finally:
         os.close(cache)

@@ -29,6 +29,8 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "remove_unused_original_minimum_age_seconds": {"type": "int"},
         "remove_unused_resized_minimum_age_seconds": {"type": "int"},
         "remove_unused_kernels": {"type": "bool"},
+        "remove_only_deleted_images": {"type": "bool", "default": False},
+        "remove_deleted_images_minimum_age_seconds": {"type": "int"},
         "host": {"type": "str"},
         "config_file": {"type": "list", "elements": "path"},
         "config_dir": {"type": "list", "elements": "path"},

@@ -11,14 +11,18 @@ made from it. A name says nothing without Glance's list, and several images may 
 from __future__ import annotations
 
 import re
-from typing import Iterable, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Iterable, Mapping, NamedTuple
 
 from .errors import ImageCacheError
 from .text import printable
 
-__all__ = ["GlanceImages", "find_images", "read_glance_images", "unknown_image"]
+if TYPE_CHECKING:
+    from .settings import Settings
+
+__all__ = ["GlanceImages", "find_images", "read_glance_images", "unknown_image", "why_deletions_are_unknown"]
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_WHOLE_LIST = "Set glance_images to all images of this host's cloud and region, hidden ones included"
 
 
 class GlanceImages(NamedTuple):
@@ -91,6 +95,39 @@ def unknown_image(name: str, is_listed: bool) -> str:
     return (
         f"keep_images has {printable(name)!r}, which is no image's id, and {why}: it would keep nothing. Give the id, "
         f"or Glance's records, with their names, as glance_images."
+    )
+
+
+def why_deletions_are_unknown(cached: Mapping[str, str | None], settings: Settings) -> str:
+    """Say why it cannot be relied on that Glance no longer has the images that its list lacks.
+
+    A list of another cloud or region knows hardly any of the cached images, and one that lacks those that are hidden or
+    of other projects knows too few. Images in use count like the others: a list without them is as incomplete.
+
+    :param cached: the images that have a file in the cache, by their key; the id is None where no source names it.
+    :param settings: options of which one at least needs the list.
+    :return: what is wrong, why, and what to do; empty if nothing is.
+    """
+    names = ["remove_only_deleted_images"] if settings.remove_only_deleted_images else []
+    if settings.remove_deleted_images_minimum_age_seconds is not None:
+        names.append("remove_deleted_images_minimum_age_seconds")
+    options = " and ".join(names)
+    if settings.glance_images is None:
+        return f"{options} cannot be used: glance_images is not given. {_WHOLE_LIST}, or remove {options}."
+    if not settings.glance_images:
+        return (
+            f"{options} cannot be used: glance_images is empty, so every cached image would count as deleted. "
+            f"{_WHOLE_LIST}, or remove {options}."
+        )
+    unknown = sorted(key for key, image_id in cached.items() if image_id not in settings.glance_images)
+    known = len(cached) - len(unknown)
+    if known * 2 >= len(cached):
+        return ""
+    return (
+        f"{options} cannot be used: glance_images has {known} of the {len(cached)} cached images, fewer than half "
+        f"(not that of {unknown[0]}). It is probably the list of another cloud or region, or lacks hidden images or "
+        f"those of other projects. {_WHOLE_LIST}. If the list is right, remove {options} for one prune, and add the "
+        f"same list to keep_images."
     )
 
 

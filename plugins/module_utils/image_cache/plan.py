@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _DAY_SECONDS = 24 * 3600
+_TEMPLATES = (Kind.SWAP, Kind.EPHEMERAL)  # of no image: nova makes them
 _CLOCK_TOLERANCE_SECONDS = 60  # by how much the clocks of hosts and storage may differ without a word
 _USER_SECONDS = _DAY_SECONDS  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
 
@@ -64,7 +65,9 @@ class Reason(str, Enum):
     KEEP_IMAGES = "keep_images"
     KEEP_FILES = "keep_files"
     OVERLAY = "overlay"
+    NOT_DELETED = "not_deleted"
     UNUSED = "unused"
+    DELETED = "deleted"
     UNKNOWN = "unknown"
 
 
@@ -72,6 +75,7 @@ class KeptReason(str, Enum):
     """Why a removable file stays."""
 
     UNKNOWN_USE = "unknown_use"
+    UNKNOWN_DELETIONS = "unknown_deletions"
     LIMIT_EXCEEDED = "limit_exceeded"
     UNREMOVABLE = "unremovable"
     REMOVAL_DISABLED = "removal_disabled"
@@ -155,7 +159,9 @@ class Plan(NamedTuple):
         They are in the order in which their removal is wanted: least recently used first.
     :param removals: the files to remove: an overlay before the file that it is built on, else in that order.
     :param kept: the removable files that stay.
+    :param deleted: the names of those whose image Glance no longer has, where that matters for their removal.
     :param unknown_use: sentences; while there is one, nothing is removed.
+    :param unknown_deletions: likewise, where it matters and is not certain which images Glance no longer has.
     :param limit_exceeded: likewise, where more would be removed than the limits allow.
     :param unremovable: sentences about the files that are kept because they cannot be removed.
     :param blocked_by: why none of them can be; empty where some can, or none is to be removed.
@@ -181,6 +187,8 @@ class Plan(NamedTuple):
     instances: Instances
     overlays: Mapping[str, tuple[str, ...]]
     ignored_orphans: Mapping[str, frozenset[str]]
+    deleted: frozenset[str] = frozenset()
+    unknown_deletions: tuple[str, ...] = ()
     limit_exceeded: tuple[str, ...] = ()
     unremovable: tuple[str, ...] = ()
     blocked_by: str = ""
@@ -213,9 +221,11 @@ def make_plan(snapshot: Snapshot, instances: Instances, settings: Settings, now:
         *instances.problems,
         *unlisted_instances,
     )
-    limit_exceeded = _limit_sentences(removals, recognised, settings)
-    if unknown_use:
-        removals, kept, causes = [], [Kept(file.name, KeptReason.UNKNOWN_USE) for file in removable], {}
+    unknown_deletions = _unknown_deletions(judged, settings) if snapshot.exists else ()
+    limit_exceeded = () if unknown_deletions else _limit_sentences(removals, recognised, settings)
+    if unknown_use or unknown_deletions:
+        reason = KeptReason.UNKNOWN_USE if unknown_use else KeptReason.UNKNOWN_DELETIONS
+        removals, kept, causes = [], [Kept(file.name, reason) for file in removable], {}
     elif limit_exceeded:
         kept.extend(Kept(file.name, KeptReason.LIMIT_EXCEEDED) for file in removals)
         removals = []
@@ -237,6 +247,8 @@ def make_plan(snapshot: Snapshot, instances: Instances, settings: Settings, now:
             for file in removals
             if file.name in snapshot.backing
         },
+        deleted=frozenset(verdict.file.name for verdict in judged if Reason.DELETED in verdict.reasons),
+        unknown_deletions=unknown_deletions,
         limit_exceeded=limit_exceeded,
         unremovable=tuple(unremovable_sentence(names, settings.cache_path, why) for why, names in causes.items()),
         blocked_by=obstacles.everything if causes else "",
@@ -333,15 +345,48 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
     reasons = _reasons_for_use(file, image_id, snapshot, usage, settings)
     if reasons:
         return Verdict(file, State.ACTIVE, tuple(reasons), image_id, None)
-    if kind is Kind.RESIZED or kind is Kind.SMALL:
-        limit = settings.remove_unused_resized_minimum_age_seconds
-    else:
-        limit = settings.remove_unused_original_minimum_age_seconds
-    seconds_left = limit - age_seconds(file, now)
+    is_deleted = settings.needs_glance_images and _is_deleted(kind, image_id, settings)
+    if settings.remove_only_deleted_images and not is_deleted:
+        return Verdict(file, State.ACTIVE, (Reason.NOT_DELETED,), image_id, None)
+    seconds_left = _minimum_age(kind, is_deleted, settings) - age_seconds(file, now)
     state = State.TOO_YOUNG if seconds_left > 0 else State.REMOVABLE
-    is_known = image_id is not None or kind is Kind.SWAP or kind is Kind.EPHEMERAL
-    reason = Reason.UNUSED if is_known else Reason.UNKNOWN
+    if is_deleted and settings.glance_images is not None:
+        reason = Reason.DELETED
+    else:
+        reason = Reason.UNUSED if image_id is not None or kind in _TEMPLATES else Reason.UNKNOWN
     return Verdict(file, state, (reason,), image_id, max(0, math.ceil(seconds_left)))
+
+
+def _is_deleted(kind: Kind, image_id: str | None, settings: Settings) -> bool:
+    """Tell whether Glance no longer has the image of a file. While its list is not known, any image may be such."""
+    return kind not in _TEMPLATES and (settings.glance_images is None or image_id not in settings.glance_images)
+
+
+def _minimum_age(kind: Kind, is_deleted: bool, settings: Settings) -> int:
+    if kind is Kind.RESIZED or kind is Kind.SMALL:
+        usual = settings.remove_unused_resized_minimum_age_seconds
+    else:
+        usual = settings.remove_unused_original_minimum_age_seconds
+    own = settings.remove_deleted_images_minimum_age_seconds
+    if own is None or not is_deleted:
+        return usual
+    # Without the list nothing is removed. What counts as removable then is what may be with any list.
+    return own if settings.glance_images is not None else min(own, usual)
+
+
+def _unknown_deletions(judged: Sequence[Verdict], settings: Settings) -> tuple[str, ...]:
+    if not settings.needs_glance_images:
+        return ()
+    # Here, so that a pass without these options does not pay for it.
+    from .images import why_deletions_are_unknown
+
+    cached = {
+        verdict.file.key: verdict.image_id
+        for verdict in judged
+        if verdict.state is not State.OTHER and verdict.file.kind not in _TEMPLATES
+    }
+    problem = why_deletions_are_unknown(cached, settings)
+    return (problem,) if problem else ()
 
 
 def age_seconds(file: CacheFile, now: float) -> float:

@@ -137,11 +137,15 @@ def _listing_diff(plan: Plan, outcome: Outcome, settings: Settings, saved: Seque
 
 def _error(plan: Plan, outcome: Outcome, settings: Settings) -> str | None:
     path = printable(settings.cache_path)
-    limit = f" A limit was exceeded, too. {' '.join(plan.limit_exceeded)}" if plan.limit_exceeded else ""
+    also = "".join(f" {sentence}" for sentence in plan.unknown_deletions)
+    if plan.limit_exceeded:
+        also = f" A limit was exceeded, too. {' '.join(plan.limit_exceeded)}"
     if plan.unknown_use:
         reasons = " ".join(f"({number}) {sentence}" for number, sentence in enumerate(plan.unknown_use[:5], 1))
         more = f" And {len(plan.unknown_use) - 5} more." if len(plan.unknown_use) > 5 else ""
-        return f"Nothing was removed from {path}: it is not certain which files are in use. {reasons}{more}{limit}"
+        return f"Nothing was removed from {path}: it is not certain which files are in use. {reasons}{more}{also}"
+    if plan.unknown_deletions:
+        return f"Nothing was removed from {path}: it is not certain which images Glance no longer has.{also}"
     if plan.limit_exceeded:
         return f"Nothing was removed from {path}: a limit was exceeded. {' '.join(plan.limit_exceeded)}"
     if plan.blocked_by:

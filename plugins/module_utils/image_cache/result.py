@@ -32,6 +32,7 @@ _SUMMARY_BYTES = 4000
 _LIST_BYTES = {
     "unknown_use": 900,
     "missing": 700,
+    "unknown_deletions": 600,
     "corrupt": 500,
     "limit_exceeded": 400,
     "unremovable": 400,
@@ -103,6 +104,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
             for orphan in orphans
         ],
         "unknown_use": list(plan.unknown_use),
+        "unknown_deletions": list(plan.unknown_deletions),
         "limit_exceeded": list(plan.limit_exceeded),
         "unremovable": list(plan.unremovable),
         "corrupt": [
@@ -115,6 +117,8 @@ def describe(inspection: Inspection) -> dict[str, Any]:
             "remove_unused_original_minimum_age_seconds": settings.remove_unused_original_minimum_age_seconds,
             "remove_unused_resized_minimum_age_seconds": settings.remove_unused_resized_minimum_age_seconds,
             "remove_unused_kernels": settings.remove_unused_kernels,
+            "remove_only_deleted_images": settings.remove_only_deleted_images,
+            "remove_deleted_images_minimum_age_seconds": settings.remove_deleted_images_minimum_age_seconds,
             "orphans": "protect" if settings.protect_orphans else "ignore",
         },
         "for_members": _for_members(snapshot, plan, settings) if _is_shared(snapshot) else None,
@@ -160,14 +164,16 @@ def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[
 
 def warnings(inspection: Inspection) -> list[str]:
     """Return what an operator must know, worst first."""
-    snapshot, plan, verification = inspection.snapshot, inspection.plan, inspection.verification
+    settings, snapshot, plan, _now, verification, _orphans = inspection
     sentences = [_missing_warning(lost, inspection) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
     is_shared = snapshot.storage is not None and snapshot.storage.shared
     untold = plan.unlisted_instances if is_shared else ()
     sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.unknown_use if sentence not in untold]
-    sentences += [f"Nothing may be removed: {sentence}" for sentence in plan.limit_exceeded]
+    # The role asks for Glance's list after its first look, and the result says so.
+    unreliable = plan.unknown_deletions if settings.glance_images is not None else ()
+    sentences += [f"Nothing may be removed: {sentence}" for sentence in (*unreliable, *plan.limit_exceeded)]
     sentences += plan.unremovable
     sentences += plan.warnings
     sentences += snapshot.warnings

@@ -68,7 +68,8 @@ class Settings(NamedTuple):
     """The options of one pass, checked and complete.
 
     Paths are absolute, ages in seconds, spaces in bytes or a share. ``glance_images`` is None where Glance
-    was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set.
+    was not asked, ``shared_storage`` where the file system says it; a limit is None where none was set, and
+    ``remove_deleted_images_minimum_age_seconds`` where the usual ages count.
     ``instances_path_source`` says who set that path, ``warnings`` are sentences about options.
     ``details`` is how much the result has (one of :data:`DETAILS`).
     ``nova_instances_paths`` are the paths by which nova, in a container perhaps, names ``instances_path``.
@@ -99,6 +100,8 @@ class Settings(NamedTuple):
     storage_timeout_seconds: int = _TIMEOUT
     details: str = "summary"
     image_names: Mapping[str, str] = MappingProxyType({})
+    remove_only_deleted_images: bool = False
+    remove_deleted_images_minimum_age_seconds: int | None = None
 
     def shows(self, details: str) -> bool:
         """Tell whether the result has what these details add."""
@@ -122,6 +125,11 @@ class Settings(NamedTuple):
     def locks_path(self) -> str:
         """The directory of nova's external locks (``lock_path`` in ``imagebackend.py``)."""
         return os.path.join(self.instances_path, LOCKS_DIRECTORY)
+
+    @property
+    def needs_glance_images(self) -> bool:
+        """Whether it matters for a removal which images Glance no longer has."""
+        return self.remove_only_deleted_images or self.remove_deleted_images_minimum_age_seconds is not None
 
 
 def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostname: str) -> Settings:
@@ -206,6 +214,8 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         storage_timeout_seconds=_timeout(given.get("storage_timeout_seconds")),
         details=given.get("details") or "summary",
         image_names={} if glance_images is None else glance_images.names,
+        remove_only_deleted_images=bool(given.get("remove_only_deleted_images")),
+        remove_deleted_images_minimum_age_seconds=_limit(given, "remove_deleted_images_minimum_age_seconds"),
     )
     return settings._replace(warnings=tuple(ignored))
 

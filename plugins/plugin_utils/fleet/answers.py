@@ -15,12 +15,15 @@ from typing import Any
 
 from .options import NOTHING_SET, FleetOptions
 
-__all__ = ["NOT_LOOKED_AT", "AnswerState", "HostAnswer", "parse_answer", "parse_image_cache"]
+__all__ = ["NOT_LOOKED_AT", "REFUSALS", "AnswerState", "HostAnswer", "parse_answer", "parse_image_cache"]
 
 NOT_LOOKED_AT = (
     "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out. "
     "See the first failure of this host, and run the play again without --tags."
 )
+
+# The parts of an answer that say why nothing may be removed there.
+REFUSALS = ("unknown_use", "unknown_deletions", "limit_exceeded")
 
 _LARGEST_COUNT = (1 << 63) - 1  # no file system counts further, and a sum of larger numbers fits no float
 _LONGEST_COUNT = len(str(_LARGEST_COUNT))  # of many more digits, Python refuses to make a number
@@ -33,6 +36,8 @@ _POLICY = {
     "remove_unused_original_minimum_age_seconds": int,
     "remove_unused_resized_minimum_age_seconds": int,
     "remove_unused_kernels": bool,
+    "remove_only_deleted_images": bool,
+    "remove_deleted_images_minimum_age_seconds": _MAYBE_COUNT,
     "orphans": str,
 }
 _SHARED_USE = {
@@ -74,15 +79,14 @@ _FOUND = {
     "missing": [{"backing_file": str, "instances": [str]}],
     "corrupt": [{"name": str, "used_by": [str]}],
     "orphans": [{"directory": str, "allocated_bytes": _MAYBE_COUNT, "disks": _MAYBE_COUNT, "why": str}],
-    "unknown_use": [str],
-    "limit_exceeded": [str],
+    **{name: [str] for name in REFUSALS},
     "checksums": (_CHECKSUMS, None),
     "policy": _POLICY,
     "for_members": (_SHARED_USE, None),
 }
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
-    "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded"), int),
+    "omitted": dict.fromkeys(("missing", "corrupt", "orphans", *REFUSALS), int),
     "images": [
         {
             "fingerprint": str,

@@ -88,6 +88,7 @@ class FleetOptions:
     :param report_path: where the report is written.
     :param report_query: what is selected for it.
     :param report_view: what of it the screen shows; empty where it is not set.
+    :param images_digest: tells whether two hosts were given the same list of Glance's images; empty for none.
     :param records_digest: tells whether two hosts were given the same instances; empty for none.
     :param instances: the instances that were given, as plain records; None where they were left out because the host
         shares no storage.
@@ -113,6 +114,7 @@ class FleetOptions:
     report_path: str = ""
     report_query: str = ""
     report_view: str = ""
+    images_digest: str = ""
     records_digest: str = ""
     instances: tuple[Mapping[str, Any], ...] | None = None
 
@@ -226,6 +228,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         report_path=report_path,
         report_query=_text(values, "image_cache_report_query"),
         report_view=view,
+        images_digest=_images_digest(module),
         records_digest=_digest(instances),
         instances=instances,
     )
@@ -357,6 +360,10 @@ def _kept_images(module: Mapping[str, Any], asks_api: bool) -> tuple[tuple[str, 
     except ImageCacheError as exc:
         raise OptionsError(f"image_cache_keep_images or image_cache_glance_images: {exc}") from exc
     return tuple(ids), tuple(names)
+
+
+def _images_digest(module: Mapping[str, Any]) -> str:
+    return _digest(as_records(read_glance_images(module.get("glance_images", ())).ids))
 
 
 def _limits(values: Mapping[str, Any]) -> dict[str, int | str]:

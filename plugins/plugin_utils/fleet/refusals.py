@@ -39,6 +39,7 @@ def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> lis
     if len(storage.members) > 1:
         reasons += _contradictions(storage)
         reasons += _of_members_limits(storage)
+        reasons += _different_image_lists(storage)
     if len(storage.members) > 1 or storage.neighbours:
         reasons += _of_neighbours(storage)
         reasons += _unlisted_instances(storage)
@@ -336,6 +337,29 @@ def _of_members_limits(storage: Storage) -> Iterator[str]:
             f"{_names(having)} share this storage and have space targets of different kinds, so none holds for "
             "all. Set image_cache_max_used_space or image_cache_min_free_space for all of them."
         )
+
+
+def _different_image_lists(storage: Storage) -> Iterator[str]:
+    """Yield that members have different lists of Glance's images, where it matters which images were deleted."""
+    policies = [found["policy"] for found in storage.found]
+    if not any(
+        policy["remove_only_deleted_images"] or policy["remove_deleted_images_minimum_age_seconds"] is not None
+        for policy in policies
+    ):
+        return
+    first = storage.members[0]
+    for host in storage.members:
+        if _image_list(host) != _image_list(first):
+            yield (
+                f"{host.name} and {first.name} share this storage and have different lists of Glance's images, so "
+                "other images count as deleted. Set image_cache_glance_images to the same list for both, or "
+                "image_cache_instance_source to openstack."
+            )
+
+
+def _image_list(host: HostAnswer) -> tuple[bool, str]:
+    """Return what tells the list of a host from others. That of the Image API takes precedence over a given one."""
+    return (True, "") if host.options.asks_api else (False, host.options.images_digest)
 
 
 def _unlisted_instances(storage: Storage) -> Iterator[str]:

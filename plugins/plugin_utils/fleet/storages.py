@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import find_images, read_glance_images
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint, parse_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target, target_bytes
 
 from .answers import AnswerState, HostAnswer
@@ -86,12 +87,15 @@ class Storage:
     :param members: the hosts of the batch that use it and answered, in the order of the play.
     :param group: the hosts that share it by the operator's word; empty without such a word.
     :param neighbours: the hosts of the batch that answered with another cache directory on the same instances.
+    :param listed: the names of what an API's images are cached under, where its members, who looked without that list,
+        remove only what the API no longer has; None elsewhere.
     """
 
     id: str | None
     members: tuple[HostAnswer, ...]
     group: tuple[str, ...] = ()
     neighbours: tuple[HostAnswer, ...] = ()
+    listed: frozenset[str] | None = None
 
     @property
     def found(self) -> tuple[Mapping[str, Any], ...]:
@@ -165,10 +169,19 @@ class Storage:
         if not all("files" in found for found in self.found):
             return int(self._shown["summary"]["bytes"]["removable"])
         removable = [
-            {file["name"]: file["allocated_bytes"] for file in found["files"] if file["state"] == "removable"}
+            {
+                file["name"]: file["allocated_bytes"]
+                for file in found["files"]
+                if file["state"] == "removable" and self._may_be_removed(file["name"])
+            }
             for found in self.found
         ]
         return sum(size for name, size in removable[0].items() if all(name in of_one for of_one in removable))
+
+    def _may_be_removed(self, name: str) -> bool:
+        """Return whether a removable file stays so once the host has the API's list of images."""
+        kind, key = parse_name(name)
+        return self.listed is None or (kind not in (Kind.SWAP, Kind.EPHEMERAL) and key not in self.listed)
 
     @property
     def total_bytes(self) -> int | None:
@@ -232,9 +245,18 @@ def group_into_storages(fleet: Fleet) -> list[Storage]:
             members=tuple(hosts),
             group=tuple(fleet.groups.get(group_of.get(hosts[0].name, ""), ())),
             neighbours=_neighbours(hosts, sharing, group_of) if kind == "storage" else (),
+            listed=_listed(hosts, fleet),
         )
         for (kind, identity), hosts in members.items()
     ]
+
+
+def _listed(members: Sequence[HostAnswer], fleet: Fleet) -> frozenset[str] | None:
+    clouds = _clouds_of(members)
+    if not clouds or not all((host.image_cache or {})["policy"]["remove_only_deleted_images"] for host in members):
+        return None
+    ids = frozenset[str]().union(*(read_glance_images(fleet.clouds[key].images).ids for key in clouds))
+    return ids.union(map(fingerprint, ids))
 
 
 def _instances_of(host: HostAnswer, group_of: Mapping[str, str]) -> list[tuple[str, str]]:

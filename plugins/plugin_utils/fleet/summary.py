@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
-from .answers import AnswerState, HostAnswer
+from .answers import REFUSALS, AnswerState, HostAnswer
 from .decision import StorageDecision
 from .images import total_images
 
@@ -18,7 +18,7 @@ __all__ = ["DONE", "LISTS", "HostOutcome", "summarise"]
 
 _STATES = ("active", "removable", "too_young", "other")
 _BYTES = (*_STATES, "corrupt")
-_OMITTED = ("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded")
+_OMITTED = ("missing", "corrupt", "orphans", *REFUSALS)
 DONE = ("removed", "kept", "failed", "reclaimed_bytes", "check_mode")
 """What a prune, or a dry run, says of itself."""
 LISTS = ("files", "images")
@@ -96,7 +96,8 @@ def _without_dry_run(image_cache: Mapping[str, Any]) -> dict[str, Any]:
 
 def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     image_cache = found[storage.pruner]
-    refused = list(dict.fromkeys([*storage.refused, *image_cache["unknown_use"], *image_cache["limit_exceeded"]]))
+    own = [sentence for name in REFUSALS for sentence in image_cache[name]]
+    refused = list(dict.fromkeys([*storage.refused, *own]))
     described = {
         "id": storage.id,
         **{name: image_cache["storage"][name] for name in ("filesystem", "shared", "free_bytes", "total_bytes")},

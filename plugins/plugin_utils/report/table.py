@@ -36,9 +36,11 @@ _KINDS = {
     "partial": "interrupted download of",
 }
 _TEMPLATES = ("swap", "ephemeral")
+_REFUSALS = ("unknown_use", "unknown_deletions", "limit_exceeded")
 
 _KEPT = {
     "unknown_use": "removal is refused",
+    "unknown_deletions": "removal is refused",
     "limit_exceeded": "a limit was exceeded",
     "unremovable": "it cannot be removed",
     "overlay": "a file that is kept is built on it",
@@ -91,7 +93,7 @@ def storage_page(
         image_cache,
         {file["name"]: file for file in image_cache.get("files", ())},
         [image_cache["host"]] if storage is None else storage["hosts"],
-        [*image_cache["unknown_use"], *image_cache.get("limit_exceeded", ())]
+        [sentence for name in _REFUSALS for sentence in image_cache.get(name, ())]
         if storage is None
         else storage["refused"],
         None if every_file else _ROWS,
@@ -343,6 +345,8 @@ def _reasons(file: File) -> list[str]:
         words.append("keep_images names its image")
     if "keep_files" in reasons:
         words.append("keep_files names it")
+    if "not_deleted" in reasons:
+        words.append("remove_only_deleted_images keeps it")
     return words
 
 

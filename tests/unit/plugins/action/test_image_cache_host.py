@@ -210,9 +210,9 @@ class TestAct:
         assert "image_cache" not in result
 
     def test_prune_that_the_module_refuses_is_refused_with_all_reasons(self) -> None:
-        refused = {**CACHE, "unknown_use": ["u"], "limit_exceeded": ["l"]}
+        refused = {**CACHE, "unknown_use": ["u"], "unknown_deletions": ["d"], "limit_exceeded": ["l"]}
         result = Host({"failed": True, "image_cache": refused}).act(HostDecision(Action.PRUNE))
-        assert (result["state"], result["refused"], result["removed"]) == ("refused", ["u", "l"], [])
+        assert (result["state"], result["refused"], result["removed"]) == ("refused", ["u", "d", "l"], [])
 
     def test_pruner_of_an_audit_looks_again_with_its_hand_off(self) -> None:
         host = Host({"ansible_facts": {"image_cache": {**CACHE, "unknown_use": ["u"]}}})

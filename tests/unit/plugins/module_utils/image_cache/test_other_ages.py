@@ -40,6 +40,8 @@ NAMES = [
     f"{BASE}_10",
     f"{BASE}_sm",
     f"{BASE}.part",
+    fingerprint("listed"),
+    f"{fingerprint('listed')}_10",
     "README",
 ]
 
@@ -84,6 +86,9 @@ policies = st.fixed_dictionaries(
         "remove_unused_base_images": st.sampled_from([True, True, False]),
         "remove_unused_original_minimum_age_seconds": st.sampled_from([0, HOUR, 2 * DAY, 40 * WEEK]),
         "remove_unused_resized_minimum_age_seconds": st.sampled_from([0, HOUR, 2 * DAY, 40 * WEEK]),
+        "glance_images": st.sampled_from([["listed"], ["listed"], ["listed", "another"], []]),
+        "remove_only_deleted_images": st.booleans(),
+        "remove_deleted_images_minimum_age_seconds": st.sampled_from([0, HOUR, 2 * DAY, 40 * WEEK]),
     },
 )
 space_targets = st.fixed_dictionaries(
@@ -171,6 +176,16 @@ def test_ages_are_the_usual_ones_and_those_set(original: int, resized: int, expe
     assert by_age == dict.fromkeys(expected, 0)
 
 
+def test_files_with_an_age_of_their_own_are_removable_at_that_one() -> None:
+    listed = fingerprint("listed")
+    files = (cached(BASE, 2 * HOUR, 7), cached(f"{BASE}_10", HOUR - 1, 1), cached(listed, 2 * DAY, 5))
+    options = {"glance_images": ["listed"], "remove_deleted_images_minimum_age_seconds": HOUR}
+    by_age = answers(Snapshot(exists=True, files=files), **options)
+    assert by_age == {HOUR: 12, DAY: 12, WEEK: 7, 4 * WEEK: 7}
+    only = answers(Snapshot(exists=True, files=files), **options, remove_only_deleted_images=True)
+    assert only == dict.fromkeys(USUAL_AGES, 7)
+
+
 def test_limit_makes_only_the_ages_zero_at_which_it_is_exceeded() -> None:
     snapshot = Snapshot(exists=True, files=(cached("swap_1", 8 * DAY, 7), cached("swap_2", 2 * DAY, 5)))
     assert answers(snapshot, max_removals=1) == {HOUR: 0, DAY: 0, WEEK: 7, 4 * WEEK: 0}
@@ -217,6 +232,19 @@ class TestRealCache:
         for number, days in enumerate((0.1, 3, 10, 50)):
             host.base(fingerprint(f"image {number}"), age=days * DAY, content=os.urandom(65536))
         self.expect_freed(host, age, max_used_space=2 * 65536)
+
+    @pytest.mark.parametrize("only", [True, False])
+    def test_deleted_images_with_an_age_of_their_own(self, host: Host, age: int, only: bool) -> None:
+        for number, hours in enumerate((0.5, 2, 36, 100, 400, 1000)):
+            host.base(fingerprint(f"image {number}"), age=hours * HOUR, content=os.urandom(4096 << number))
+        listed = [f"image {number}" for number in (0, 2, 4)]
+        self.expect_freed(
+            host,
+            age,
+            glance_images=listed,
+            remove_only_deleted_images=only,
+            remove_deleted_images_minimum_age_seconds=HOUR,
+        )
 
 
 def taken(directory: Path) -> int:

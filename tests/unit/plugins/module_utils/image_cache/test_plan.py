@@ -332,6 +332,158 @@ class TestReasonForRemoval:
         assert plan.verdicts[0].image_id == IMAGE
 
 
+class TestDeletedImages:
+    """What Glance no longer has, where the options ask for it; the list must be one to rely on."""
+
+    NAMES = (BASE, f"{BASE}_10", f"{BASE}_sm", f"{BASE}.part", IMAGE)
+    LISTED = cached(fingerprint("listed"))
+
+    def decide(self, *files: CacheFile, instances: Instances = NOBODY_ASKED, **given: Any) -> Plan:
+        """Of two images in the cache, Glance has one at least."""
+        listed = {"glance_images": ["listed"], "remove_unused_kernels": True, **given}
+        return decide(found(self.LISTED, *files), instances, **listed)
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_file_of_an_image_that_glance_has_is_kept(self, name: str) -> None:
+        plan = self.decide(cached(name), glance_images=["listed", IMAGE], remove_only_deleted_images=True)
+        assert said(plan)[name] == "active: not_deleted"
+        assert {verdict.removable_in for verdict in plan.verdicts} == {None}
+        assert (removed(plan), plan.unused) == ([], [])
+
+    @pytest.mark.parametrize("name", NAMES)
+    def test_file_of_an_image_that_glance_no_longer_has_is_removed(self, name: str) -> None:
+        plan = self.decide(cached(name), remove_only_deleted_images=True)
+        assert said(plan)[name] == "removable: deleted"
+        assert removed(plan) == [name]
+
+    @pytest.mark.parametrize("name", ["swap_64", "ephemeral_1_0706d66"])
+    def test_template_comes_from_no_image_and_is_kept(self, name: str) -> None:
+        plan = self.decide(cached(name), remove_only_deleted_images=True)
+        assert said(plan)[name] == "active: not_deleted"
+        assert name in removed(self.decide(cached(name), remove_deleted_images_minimum_age_seconds=0))
+
+    def test_kernel_is_left_alone_unless_asked_for(self) -> None:
+        plan = self.decide(cached(IMAGE), remove_only_deleted_images=True, remove_unused_kernels=False)
+        assert said(plan)[IMAGE] == "other"
+
+    @pytest.mark.parametrize("options", [{}, {"remove_deleted_images_minimum_age_seconds": 0}], ids=str)
+    def test_file_in_use_is_kept_whatever_glance_has(self, options: dict[str, Any]) -> None:
+        options = {"remove_only_deleted_images": True, **options}
+        uses: list[tuple[dict[str, Any], str]] = [
+            ({"instances": known(GUEST)}, "instance"),
+            ({"keep_images": [IMAGE]}, "keep_images"),
+            ({"keep_files": [BASE]}, "keep_files"),
+        ]
+        for use, reason in uses:
+            plan = self.decide(cached(BASE), **options, **use)
+            assert (said(plan)[BASE], removed(plan)) == (f"active: {reason}", [])
+        snapshot = found(self.LISTED, cached(BASE), backing={BASE: ["uuid-1"]})
+        assert removed(decide(snapshot, glance_images=["listed"], **options)) == []
+
+    def test_file_is_kept_with_the_file_of_a_listed_image_that_is_built_on_it(self) -> None:
+        snapshot = found(self.LISTED, cached(BASE), overlays={self.LISTED.name: (BASE,)})
+        plan = decide(snapshot, glance_images=["listed"], remove_only_deleted_images=True)
+        assert (said(plan)[BASE], removed(plan)) == ("active: overlay", [])
+
+    @pytest.mark.parametrize("only", [True, False])
+    @pytest.mark.parametrize("name", NAMES)
+    @pytest.mark.parametrize("own", [10, 40 * DAY])
+    def test_age_of_deleted_images_is_counted_from_the_last_use(self, name: str, own: int, only: bool) -> None:
+        ages = {"remove_deleted_images_minimum_age_seconds": own, "remove_only_deleted_images": only}
+        (young,) = self.decide(cached(name, age=own - 0.5), **ages).verdicts[1:]
+        assert (young.state.value, young.reasons[0].value, young.removable_in) == ("too_young", "deleted", 1)
+        assert name in removed(self.decide(cached(name, age=own), **ages))
+
+    def test_age_of_deleted_images_is_not_that_of_others(self) -> None:
+        files = [cached("swap_64", age=DAY - 1), cached(f"{self.LISTED.name}_10", age=HOUR - 1)]
+        assert removed(self.decide(*files, remove_deleted_images_minimum_age_seconds=0)) == [self.LISTED.name]
+
+    def test_unused_file_is_as_ever_without_these_options(self) -> None:
+        plan = self.decide(cached(BASE))
+        assert said(plan) == {self.LISTED.name: "removable: unused", BASE: "removable: unknown"}
+        assert (plan.deleted, plan.unknown_deletions) == (frozenset(), ())
+
+
+BOTH = "remove_only_deleted_images and remove_deleted_images_minimum_age_seconds"
+WHOLE_LIST = "Set glance_images to all images of this host's cloud and region, hidden ones included"
+
+
+class TestGlanceImages:
+    """Without a list to rely on, nothing is removed by what it lacks, nor anything else."""
+
+    @pytest.mark.parametrize(
+        ("given", "names"),
+        [
+            ({"remove_only_deleted_images": True}, "remove_only_deleted_images"),
+            ({"remove_deleted_images_minimum_age_seconds": 0}, "remove_deleted_images_minimum_age_seconds"),
+            ({"remove_only_deleted_images": True, "remove_deleted_images_minimum_age_seconds": DAY}, BOTH),
+        ],
+        ids=str,
+    )
+    @pytest.mark.parametrize(
+        ("listed", "why"),
+        [
+            (None, "glance_images is not given"),
+            ([], "glance_images is empty, so every cached image would count as deleted"),
+        ],
+    )
+    def test_list_is_needed(self, given: dict[str, Any], names: str, listed: list[str] | None, why: str) -> None:
+        plan = decide(found(cached(BASE), cached("swap_64")), glance_images=listed, **given)
+        assert plan.unknown_deletions == (f"{names} cannot be used: {why}. {WHOLE_LIST}, or remove {names}.",)
+        assert removed(plan) == []
+        assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_DELETIONS}
+
+    @pytest.mark.parametrize(
+        ("files", "knows"),
+        [
+            ([fingerprint("1"), fingerprint("2")], True),
+            ([fingerprint("1"), fingerprint("3")], True),
+            ([fingerprint("3")], False),
+            ([fingerprint("1"), fingerprint("3"), fingerprint("4")], False),
+            ([fingerprint("1"), fingerprint("2"), fingerprint("3"), fingerprint("4")], True),
+            ([fingerprint("1"), fingerprint("3"), f"{fingerprint('3')}_10", f"{fingerprint('3')}.part"], True),
+            ([fingerprint("1"), f"{fingerprint('3')}_10", f"{fingerprint('4')}_sm"], False),
+            ([fingerprint("1"), fingerprint("3"), "swap_1", "swap_2", "README", IMAGE], True),
+            (["swap_1"], True),
+        ],
+    )
+    @pytest.mark.parametrize("is_used", [False, True])
+    def test_list_must_have_half_of_the_cached_images_used_ones_included(
+        self, files: list[str], knows: bool, is_used: bool
+    ) -> None:
+        guests = [GUEST._replace(image_ids=("3", "4"))] if is_used else []
+        plan = decide(
+            found(*map(cached, files)), known(*guests), glance_images=["1", "2"], remove_only_deleted_images=True
+        )
+        assert bool(plan.unknown_deletions) is not knows
+
+    def test_list_of_another_cloud_is_refused_with_its_numbers_and_the_ways_out(self) -> None:
+        files = [cached(fingerprint(image)) for image in ("1", "3", "4")]
+        plan = decide(found(*files), glance_images=["1"], remove_only_deleted_images=True)
+        assert plan.unknown_deletions == (
+            "remove_only_deleted_images cannot be used: glance_images has 1 of the 3 cached images, fewer than half "
+            f"(not that of {min(map(fingerprint, '34'))}). It is probably the list of another cloud or region, or "
+            "lacks hidden images or those of other projects. "
+            f"{WHOLE_LIST}. If the list is right, remove remove_only_deleted_images for one prune, and add the same "
+            "list to keep_images.",
+        )
+        assert removed(plan) == []
+        way_out = decide(found(*files), glance_images=["1"], keep_images=["1"])
+        assert sorted(removed(way_out)) == sorted(map(fingerprint, "34"))
+
+    def test_unknown_use_is_the_first_reason(self) -> None:
+        plan = decide(found(cached(BASE), problems=("A disk.",)), remove_only_deleted_images=True)
+        assert plan.kept == (Kept(BASE, KeptReason.UNKNOWN_USE),)
+        assert plan.unknown_deletions != ()
+
+    def test_removals_that_nobody_knows_exceed_no_limit(self) -> None:
+        plan = decide(found(cached(BASE)), remove_only_deleted_images=True, max_removals=0)
+        assert (plan.unknown_deletions != (), plan.limit_exceeded) == (True, ())
+
+    def test_host_without_a_cache_needs_no_list(self) -> None:
+        assert decide(Snapshot(exists=False), remove_only_deleted_images=True).unknown_deletions == ()
+
+
 class TestOther:
     @pytest.mark.parametrize("name", ["README", f"{BASE}.info", f"{BASE}.sha1", BASE.upper(), f"{BASE}_x", "swap_"])
     def test_what_nova_does_not_make_is_left_alone(self, name: str) -> None:
@@ -680,6 +832,8 @@ policies = st.fixed_dictionaries(
         "remove_unused_base_images": st.sampled_from([True, True, False]),
         "remove_unused_original_minimum_age_seconds": st.sampled_from([0, HOUR, DAY]),
         "remove_unused_resized_minimum_age_seconds": st.sampled_from([0, HOUR, DAY]),
+        "remove_only_deleted_images": st.booleans(),
+        "remove_deleted_images_minimum_age_seconds": st.sampled_from([0, HOUR, DAY]),
     },
 )
 space_targets = st.fixed_dictionaries(
@@ -715,6 +869,20 @@ def is_candidate(name: str, policy: Settings) -> bool:
     return name != "README" and (policy.remove_unused_kernels or name not in IMAGES)
 
 
+IMAGE_OF = {name: image for image in IMAGES for name in (image, fingerprint(image))}
+
+
+def is_deleted(name: str, policy: Settings) -> bool:
+    """Whether Glance has not the image that a file comes from, or may not have it."""
+    image = IMAGE_OF.get(name) or IMAGE_OF.get(name[:40])
+    return image is not None and (policy.glance_images is None or image not in policy.glance_images)
+
+
+def may_be_removed(name: str, policy: Settings) -> bool:
+    """Whether the options allow it for an image such as that of a file."""
+    return is_candidate(name, policy) and (not policy.remove_only_deleted_images or is_deleted(name, policy))
+
+
 def is_old(file: CacheFile, policy: Settings) -> bool:
     resized = file.name.endswith(("_10", "_sm"))
     limit = (
@@ -722,6 +890,9 @@ def is_old(file: CacheFile, policy: Settings) -> bool:
         if resized
         else policy.remove_unused_original_minimum_age_seconds
     )
+    own = policy.remove_deleted_images_minimum_age_seconds
+    if own is not None and is_deleted(file.name, policy):
+        limit = own if policy.glance_images is not None else min(own, limit)
     return NOW - file.mtime_ns / 1e9 >= limit
 
 
@@ -741,7 +912,7 @@ def test_what_goes_is_old_and_needed_by_nobody(
     plan = decide(snapshot, instances, **policy, **space, **removal_limit)
     policy_settings = options(**policy)
     for file in plan.removals:
-        assert is_candidate(file.name, policy_settings)
+        assert may_be_removed(file.name, policy_settings)
         assert is_old(file, policy_settings)
         assert file.name not in snapshot.locked
         assert not is_needed(file.name, snapshot, instances, policy_settings)
@@ -756,7 +927,7 @@ def test_whatever_is_old_and_needed_by_nobody_is_removable(
     assert removable(decide(snapshot, instances, **policy)) == {
         file.name
         for file in snapshot.files
-        if is_candidate(file.name, policy_settings)
+        if may_be_removed(file.name, policy_settings)
         and is_old(file, policy_settings)
         and not is_needed(file.name, snapshot, instances, policy_settings)
     }
@@ -777,6 +948,9 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
     if plan.unknown_use:
         assert plan.removals == ()
         assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_USE}
+    elif plan.unknown_deletions:
+        assert plan.removals == ()
+        assert {kept.reason for kept in plan.kept} <= {KeptReason.UNKNOWN_DELETIONS}
     if snapshot.problems or instances.problems:
         assert plan.unknown_use
     if removal_limit:
@@ -790,6 +964,7 @@ def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
 ) -> None:
     snapshot = snapshot._replace(problems=(), storage_users={})
     plan = decide(snapshot, **{**policy, "remove_unused_base_images": True}, **space)
+    assume(not plan.unknown_deletions)
     candidates = [file for file in snapshot.files if file.name in removable(plan) - snapshot.locked]
     candidates.sort(key=lambda file: (file.mtime_ns, file.name))
     count = len(plan.removals)
@@ -828,6 +1003,37 @@ def test_one_more_user_never_costs_a_file(
     if not before.unknown_use:
         assert set(removed(decide(snapshot, more_instances, **policy))) <= set(removed(before))
         assert set(removed(decide(more_disks, instances, **policy))) <= set(removed(before))
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, inventories, policies, some_images)
+def test_images_that_glance_has_never_cost_a_file_where_only_deleted_ones_are_removed(
+    snapshot: Snapshot, instances: Instances, policy: dict[str, Any], more: list[str]
+) -> None:
+    usual = {name: value for name, value in policy.items() if name != "remove_deleted_images_minimum_age_seconds"}
+    before = decide(snapshot, instances, **{**policy, "remove_only_deleted_images": True})
+    if usual == policy:
+        every = decide(snapshot, instances, **{**policy, "remove_only_deleted_images": False})
+        assert set(removed(before)) <= set(removed(every))
+    if removed(before):
+        listed = [*policy["glance_images"], *more]
+        after = decide(snapshot, instances, **{**policy, "glance_images": listed, "remove_only_deleted_images": True})
+        assert set(removed(after)) <= set(removed(before))
+
+
+@hypothesis_settings(max_examples=300)
+@given(snapshots, inventories, policies)
+def test_file_goes_by_a_list_that_has_half_of_the_cached_images_alone(
+    snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
+) -> None:
+    policy = {"remove_only_deleted_images": True, **policy}
+    assume(options(**policy).needs_glance_images)
+    plan = decide(snapshot, instances, **policy)
+    of_images = {file.key for file in snapshot.files if is_candidate(file.name, options(**policy))} & IMAGE_OF.keys()
+    known_keys = {key for key in of_images if IMAGE_OF[key] in policy.get("glance_images", ())}
+    is_reliable = bool(policy.get("glance_images")) and 2 * len(known_keys) >= len(of_images)
+    assert bool(plan.unknown_deletions) is not is_reliable
+    assert is_reliable or plan.removals == ()
 
 
 overlays = st.dictionaries(

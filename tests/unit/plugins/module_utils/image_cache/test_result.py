@@ -149,6 +149,7 @@ class TestSummary:
                 }
             ],
             "unknown_use": [],
+            "unknown_deletions": [],
             "limit_exceeded": [],
             "unremovable": [],
             "corrupt": [],
@@ -158,6 +159,8 @@ class TestSummary:
                 "remove_unused_original_minimum_age_seconds": 86400,
                 "remove_unused_resized_minimum_age_seconds": 3600,
                 "remove_unused_kernels": False,
+                "remove_only_deleted_images": False,
+                "remove_deleted_images_minimum_age_seconds": None,
                 "orphans": "protect",
             },
             "for_members": None,
@@ -165,6 +168,7 @@ class TestSummary:
                 "unknown_use": 0,
                 "missing": 0,
                 "corrupt": 0,
+                "unknown_deletions": 0,
                 "limit_exceeded": 0,
                 "unremovable": 0,
                 "orphans": 0,
@@ -201,6 +205,7 @@ class TestSummary:
             "missing": [],
             "orphans": [],
             "unknown_use": [],
+            "unknown_deletions": [],
             "limit_exceeded": [],
             "unremovable": [],
             "corrupt": [],
@@ -210,6 +215,8 @@ class TestSummary:
                 "remove_unused_original_minimum_age_seconds": 86400,
                 "remove_unused_resized_minimum_age_seconds": 3600,
                 "remove_unused_kernels": False,
+                "remove_only_deleted_images": False,
+                "remove_deleted_images_minimum_age_seconds": None,
                 "orphans": "protect",
             },
             "for_members": None,
@@ -217,6 +224,7 @@ class TestSummary:
                 "unknown_use": 0,
                 "missing": 0,
                 "corrupt": 0,
+                "unknown_deletions": 0,
                 "limit_exceeded": 0,
                 "unremovable": 0,
                 "orphans": 0,
@@ -461,12 +469,14 @@ def test_a_summary_stays_under_four_kibibytes(
 ) -> None:
     verification, backing = corrupt
     snapshot = snapshot._replace(backing=backing)
-    facts = report(snapshot, verification=verification, max_removals=0)
+    listless = {"remove_only_deleted_images": True, "remove_deleted_images_minimum_age_seconds": 10**9}
+    facts = report(snapshot, verification=verification, max_removals=0, **listless)
+    assert facts["unknown_deletions"] != []
     assert len(json.dumps(facts)) < 4096
     on_shared_storage = snapshot._replace(storage=STORE._replace(shared=True))
     handed_on = report(on_shared_storage, verification=verification).pop("for_members")
     assert len(json.dumps(handed_on["problems"])) < 1024
-    whole = report(snapshot, details="names", verification=verification, max_removals=0)
+    whole = report(snapshot, details="names", verification=verification, max_removals=0, **listless)
     for name, left_out in facts["omitted"].items():
         shown, all_of_it = (
             (facts["storage"][name], whole["storage"][name]) if name == "users" else (facts[name], whole[name])

@@ -116,6 +116,14 @@ class TestModule:
 
 
 class TestFleet:
+    def test_lists_of_images_are_told_apart_by_their_ids(self) -> None:
+        def digest(*listed: Any) -> str:
+            return read(glance_images=listed).fleet.images_digest
+
+        assert read().fleet.images_digest == digest() == ""
+        assert digest("one", "two") == digest({"id": "two", "name": "x"}, "one")
+        assert len({digest("one"), digest("two"), digest("one", "two"), ""}) == 4
+
     def test_each_variable_reaches_the_fleet(self) -> None:
         assert read(
             prune="yes",

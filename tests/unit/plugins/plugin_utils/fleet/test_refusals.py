@@ -306,7 +306,7 @@ class TestContradictions:
     @pytest.mark.parametrize("option", sorted(found()["policy"]))
     def test_hosts_with_different_policies_are_named(self, option: str) -> None:
         value = found()["policy"][option]
-        other = "ignore" if option == "orphans" else not value if isinstance(value, bool) else value + 1
+        other = "ignore" if option == "orphans" else not value if isinstance(value, bool) else (value or 0) + 1
         hosts = [registering("a", "a", "b"), answer("b", NFS, use=registered("a", "b"), policy={option: other})]
         assert reasons(*hosts) == [
             f"b and a share this storage and disagree about {variable_of(option)} ({other} and {value}). Set "
@@ -445,6 +445,42 @@ class TestDisagreements:
             "image_cache_max_used_space or image_cache_min_free_space for all of them."
         ]
         assert reasons(registering("a", "a", "c", options={"limits": limits["a"]}), registering("c", "a", "c")) == []
+
+    @pytest.mark.parametrize(
+        "policy", [{"remove_only_deleted_images": True}, {"remove_deleted_images_minimum_age_seconds": 0}], ids=str
+    )
+    @pytest.mark.parametrize(
+        ("lists", "is_refused"),
+        [
+            (({}, {}), False),
+            (({"images_digest": "1"}, {"images_digest": "1"}), False),
+            (({"images_digest": "1"}, {"images_digest": "2"}), True),
+            (({"images_digest": "1"}, {}), True),
+            (({"asks_api": True}, {}), True),
+            (({"asks_api": True}, {"images_digest": "1"}), True),
+            (({"asks_api": True, "images_digest": "1"}, {"asks_api": True, "images_digest": "2"}), False),
+        ],
+        ids=str,
+    )
+    def test_members_with_different_lists_of_images_are_named_where_deleted_images_matter(
+        self, policy: dict[str, Any], lists: tuple[dict[str, Any], ...], is_refused: bool
+    ) -> None:
+        def members(policy: dict[str, Any]) -> list[HostAnswer]:
+            use = registered("a", "b")
+            return [
+                answer(name, NFS, use=use, policy=policy, options=own) for name, own in zip("ab", lists, strict=True)
+            ]
+
+        clouds = {("", ""): cloud(a=["1"], b=["2"], images=["image"])}
+        assert reasons(*members({}), clouds=clouds) == []
+        said = reasons(*members(policy), clouds=clouds)
+        assert bool(said) is is_refused
+        for reason in said:
+            assert reason == (
+                "b and a share this storage and have different lists of Glance's images, so other images count as "
+                "deleted. Set image_cache_glance_images to the same list for both, or image_cache_instance_source to "
+                "openstack."
+            )
 
     @pytest.mark.parametrize("source", [{"libvirt": True}, {"asks_api": True}, {"records_digest": "1"}])
     def test_member_with_a_source_of_instances_may_ignore_orphans(self, source: dict[str, Any]) -> None:

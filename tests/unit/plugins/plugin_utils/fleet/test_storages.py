@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import fingerprint
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target, target_bytes
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
@@ -265,6 +266,15 @@ class TestStorage:
         assert only(fleet(answer("a", summary=summary))).reclaimable_bytes == 1
         shared = [answer(name, NFS, summary=summary) for name in "ab"]
         assert only(fleet(*shared)).reclaimable_bytes == 5
+
+    def test_reclaimable_bytes_are_of_deleted_images_alone_where_no_others_are_removed(self) -> None:
+        sizes = {fingerprint("listed"): 1, f"{fingerprint('listed')}_10": 2, fingerprint("deleted"): 4, "swap_1": 8}
+        files = [{"name": name, "state": "removable", "reasons": [], "allocated_bytes": n} for name, n in sizes.items()]
+        clouds = {("", ""): cloud(a=["1"], images=["listed"])}
+        for only_deleted, reclaimable in ((False, 15), (True, 4)):
+            policy = {"remove_only_deleted_images": only_deleted}
+            asking = answer("a", files=files, policy=policy, options={"asks_api": True})
+            assert only(fleet(asking, clouds=clouds)).reclaimable_bytes == reclaimable
 
     def test_reclaimable_bytes_are_those_that_all_members_count_as_removable(self) -> None:
         young = file("w", 7, "too_young")

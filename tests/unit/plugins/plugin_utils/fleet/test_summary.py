@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import REFUSALS, AnswerState, HostAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import StorageDecision, decide, undecided
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.storages import Fleet
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.summary import HostOutcome, summarise
@@ -110,7 +110,7 @@ class TestHosts:
         assert fleet["summary"]["cached_bytes"] == 5
         assert fleet["summary"]["hosts_without_answer"] == (state is AnswerState.UNREACHABLE)
 
-    @pytest.mark.parametrize("key", ["unknown_use", "limit_exceeded"])
+    @pytest.mark.parametrize("key", ["unknown_use", "unknown_deletions", "limit_exceeded"])
     def test_refusal_of_the_module_is_shown_with_its_reasons(self, key: str) -> None:
         fleet = report(pruned(removed=[], state=AnswerState.FAILED, **{key: ["A disk cannot be read."]}))
         assert states(fleet) == {"a": "refused"}
@@ -138,7 +138,7 @@ class TestStorages:
 
     def test_storage_has_all_that_its_pruner_found(self) -> None:
         lists = {
-            **{name: [f"one of {name}"] for name in ("unknown_use", "limit_exceeded")},
+            **{name: [f"one of {name}"] for name in REFUSALS},
             "orphans": [orphan("lost")],
         }
         missing, corrupt = [{"backing_file": "m", "instances": []}], [{"name": "c", "used_by": []}]
@@ -154,7 +154,7 @@ class TestStorages:
             "hosts": ["a"],
             "pruner": "a",
             "state": "refused",
-            "refused": ["one of unknown_use", "one of limit_exceeded"],
+            "refused": ["one of unknown_use", "one of unknown_deletions", "one of limit_exceeded"],
             "cache_path": "/nova/_base",
             "summary": found()["summary"],
             "policy": found()["policy"],
@@ -162,7 +162,7 @@ class TestStorages:
             "corrupt": corrupt,
             **lists,
             "checksums": None,
-            "omitted": dict.fromkeys(("missing", "corrupt", "orphans", "unknown_use", "limit_exceeded"), 0),
+            "omitted": dict.fromkeys(("missing", "corrupt", "orphans", *REFUSALS), 0),
             "removed": ["x"],
             **done,
             "reclaimed_bytes": GIB,
@@ -180,7 +180,7 @@ class TestStorages:
         assert not {"files", "images"} & set(storage)
 
     def test_what_was_left_out_is_counted(self) -> None:
-        omitted = {"missing": 5, "corrupt": 6, "orphans": 7, "unknown_use": 8, "limit_exceeded": 9}
+        omitted = {"missing": 5, "corrupt": 6, "orphans": 7, **dict.fromkeys(REFUSALS, 8)}
         fleet = report(audited(orphans=[orphan("one")], omitted=omitted))
         assert fleet["storages"][0]["omitted"] == omitted
         assert {name: fleet["summary"][name] for name in ("missing", "corrupt", "orphans")} == {
