@@ -100,5 +100,4 @@ def _screen(
     found = {outcome.answer.name: outcome.answer.image_cache or {} for outcome in outcomes}
     described = {storage["pruner"]: storage for storage in fleet["storages"]}
     shown = ((found[storage.pruner], described[storage.pruner]) for storage in storages)
-    pages = fleet_pages(fleet["problems"], shown, every_file=view == "files")
-    return pages or "There is no image cache to show: no host answered."
+    return fleet_pages(fleet, shown, every_file=view == "files")

@@ -37,6 +37,11 @@ def test_view_shows_what_it_names(fleet: ComputeFleet, view: str) -> None:
     assert (used in run.text) is (view == "files")
 
 
+def test_pages_of_storages_begin_with_the_hosts_without_an_answer(fleet: ComputeFleet) -> None:
+    fleet.add("dead", **UNREACHABLE)
+    assert fleet.audit(image_cache_report_view="storages").text.startswith("!! HOSTS WITHOUT AN ANSWER\n!! - dead: ")
+
+
 def test_file_of_any_number_is_listed_where_the_view_is_of_files(fleet: ComputeFleet) -> None:
     tree = fleet.add("d")
     many = {tree.base(f"{number:040x}", age=86400.0, content=b"unused").name for number in range(30)}

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-from .alarms import Alarm, Item, storage_alarms
+from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, storage_alarms
 from .text import columns, some_names, wrap
 from .units import age_text, duration_text, size_text
 
@@ -37,6 +37,7 @@ _KINDS = {
 }
 _TEMPLATES = ("swap", "ephemeral")
 _REFUSALS = ("unknown_use", "unknown_deletions", "limit_exceeded")
+_OF_THE_FLEET = (AlarmKind.PROBLEM, AlarmKind.UNANSWERED)
 
 _KEPT = {
     "unknown_use": "removal is refused",
@@ -59,23 +60,28 @@ File = Mapping[str, Any]
 
 
 def fleet_pages(
-    problems: Sequence[str],
+    fleet: Mapping[str, Any],
     storages: Iterable[tuple[Mapping[str, Any], Mapping[str, Any]]],
     every_file: bool = False,
 ) -> str:
-    """Return the problems of a fleet, and then the page of each storage.
+    """Return what no storage's page has, the problems of a fleet and its hosts without an answer, and then each page.
 
-    :param problems: the fleet's ``problems``, a sentence each.
+    :param fleet: the fleet as ``report.json`` has it.
     :param storages: for each storage, what the modules returned as ``image_cache`` on its pruner, and its entry of the
         fleet's ``storages``.
     :param every_file: whether each file has a line, and not only the largest ones of each state.
     :return: lines of at most 78 columns, without a line break after the last one. Empty if there is nothing to show.
     """
-    lines = ["!! PROBLEMS OF THE FLEET"] if problems else []
-    for problem in problems:
-        lines += wrap(problem, _WIDTH, "!! - ", "!!   ")
-    pages = [_joined(lines)] if lines else []
+    pages = [_fleet_alarm(alarm) for alarm in fleet_alarms(fleet) if alarm.kind in _OF_THE_FLEET]
     return "\n\n".join([*pages, *(storage_page(image_cache, storage, every_file) for image_cache, storage in storages)])
+
+
+def _fleet_alarm(alarm: Alarm) -> str:
+    lines = [f"!! {alarm.title.upper()}"]
+    for item, _number in grouped(alarm):
+        text = f"{', '.join(item.hosts)}: {item.error or item.what}" if item.hosts else item.what
+        lines += wrap(text, _WIDTH, "!! - ", "!!   ")
+    return _joined(lines)
 
 
 def storage_page(

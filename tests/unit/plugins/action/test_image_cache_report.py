@@ -17,7 +17,7 @@ from ansible_collections.stackops.nova.plugins.action.image_cache_report import 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import FleetOptions
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import DECISION, LOOK, REPORT, Walk
 from ansible_collections.stackops.nova.tests.support.actions import action, task_vars
-from ansible_collections.stackops.nova.tests.support.fleet_strategies import found, silent
+from ansible_collections.stackops.nova.tests.support.fleet_strategies import found
 from ansible_collections.stackops.nova.tests.support.fleets import image
 
 
@@ -60,10 +60,10 @@ def test_hosts_that_did_not_answer_are_reported(capsys: pytest.CaptureFixture[st
     assert "\n".join(result["text"]) in capsys.readouterr().out
 
 
-def test_run_in_which_no_host_answered_says_that() -> None:
+def test_host_alone_without_an_answer_says_why() -> None:
     run = Run()
-    result = run.report(a={LOOK: {"walk": run.walk.id, "failed": True, "msg": silent("a").error}})
-    assert result["text"] == ["There is no image cache to show: no host answered."]
+    result = run.report(a={LOOK: {"walk": run.walk.id, "failed": True, "msg": "No route."}})
+    assert result["text"] == ["!! HOSTS WITHOUT AN ANSWER", "!! - a: No route."]
 
 
 def test_fleet_in_which_no_host_answered_says_why() -> None:

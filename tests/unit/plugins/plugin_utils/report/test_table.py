@@ -17,7 +17,9 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     HOSTILE,
     answer,
     done,
+    fleet,
     orphan,
+    silent,
     storage,
     sum_of_orphans,
     troubled_answer,
@@ -680,10 +682,11 @@ def test_long_names_fill_78_columns() -> None:
 
 def test_fleet_shows_its_problems_and_then_each_storage() -> None:
     first, second = answer("a"), answer("b", **done(BASE))
-    text = fleet_pages(
-        ["The Image API did not answer. It timed out after 10 seconds. Try again, or set image_cache_glance: false."],
-        [(first, storage(first, "a")), (second, storage(second, "b"))],
+    problem = (
+        "The Image API did not answer. It timed out after 10 seconds. Try again, or set image_cache_glance: false."
     )
+    storages = [storage(first, "a"), storage(second, "b")]
+    text = fleet_pages(fleet(*storages, problems=[problem]), zip((first, second), storages, strict=True))
     assert text.startswith(
         "!! PROBLEMS OF THE FLEET\n"
         "!! - The Image API did not answer. It timed out after 10 seconds. Try again,\n"
@@ -694,5 +697,22 @@ def test_fleet_shows_its_problems_and_then_each_storage() -> None:
     assert "\n\nIMAGE CACHE  b:/var/lib/nova/instances/_base\n" in text
 
 
+def test_pages_of_a_fleet_begin_with_the_hosts_that_have_none() -> None:
+    found = answer("a")
+    dead = [
+        silent("b", error="ssh: No route to host"),
+        silent("c", error="ssh: No route to host"),
+        silent("d", "failed"),
+    ]
+    text = fleet_pages(fleet(storage(found, "a"), silent=dead), [(found, storage(found, "a"))])
+    assert text.startswith(
+        "!! HOSTS WITHOUT AN ANSWER\n"
+        "!! - b, c: ssh: No route to host\n"
+        "!! - d: ssh: No route to host\n"
+        "\n"
+        "IMAGE CACHE  a:/var/lib/nova/instances/_base\n"
+    )
+
+
 def test_fleet_without_storages_and_problems_shows_nothing() -> None:
-    assert fleet_pages([], []) == ""
+    assert fleet_pages(fleet(), []) == ""
