@@ -126,6 +126,8 @@ def _part(output: str, part: str) -> list[str]:
     lines = found[1].splitlines()
     first = next(number for number, line in enumerate(lines) if (asked["first"] or "") in line)
     last = next((number for number, line in enumerate(lines) if asked["last"] and asked["last"] in line), len(lines))
+    if first >= last:
+        raise ValueError(f"{asked['last']!r} is not below {asked['first']!r} in what was printed:\n{output}")
     return [line.rstrip() for line in lines[first:last]]
 
 

@@ -111,7 +111,7 @@ _WORDINGS = {
         Level.WARNING,
         "Refused",
         "Nothing may be removed here.",
-        "Each reason says what to do.",
+        "Each reason says what to do. The role's variables begin with image_cache_.",
     ),
     AlarmKind.UNANSWERED: _Wording(
         Level.WARNING,

@@ -302,7 +302,8 @@ def test_refused_prune_shows_its_reasons_first() -> None:
 IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
 !! NEEDS A PERSON
-!! REFUSED  Nothing may be removed here. Each reason says what to do.
+!! REFUSED  Nothing may be removed here. Each reason says what to do. The
+!!          role's variables begin with image_cache_.
 !!          - libvirt_config_path /etc/libvirt/qemu cannot be read, so the
 !!            instances are unknown: Permission denied. Set
 !!            libvirt_config_path to the directory where libvirt keeps its
@@ -566,8 +567,9 @@ def test_shared_storage_names_its_hosts_and_refusals() -> None:
     storage = {"hosts": ["a", "b"], "refused": refused}
     lines = storage_page(audit(*FILES), storage=storage).splitlines()
     assert lines[1] == "SHARED BY    a, b"
-    assert lines[4:6] == [
-        "!! REFUSED  Nothing may be removed here. Each reason says what to do.",
+    assert lines[4:7] == [
+        "!! REFUSED  Nothing may be removed here. Each reason says what to do. The",
+        "!!          role's variables begin with image_cache_.",
         f"!!          - {refused[0]}",
     ]
     assert lines[-2:] == ["A PRUNE WOULD FREE: 7.1 GiB of 15 GiB. Removal is refused: the reasons are at", "the top."]
