@@ -283,7 +283,8 @@ class TestSharedStorage:
     def test_what_would_be_removed_by_other_rules_is_said(self, host: Host) -> None:
         nova = {"remove_unused_original_minimum_age_seconds": 86400, "remove_unused_resized_minimum_age_seconds": 3600}
         other = {"remove_unused_base_images": True, "remove_unused_kernels": False, "orphans": "protect"}
-        policy = {**nova, **other}
+        deleted = {"remove_only_deleted_images": False, "remove_deleted_images_minimum_age_seconds": None}
+        policy = {**nova, **deleted, **other}
         assert host.audit(shared_storage=True).facts["policy"] == policy
         changed = {option: not value if isinstance(value, bool) else 5 for option, value in policy.items()}
         changed["orphans"] = "ignore"
