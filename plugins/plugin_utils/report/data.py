@@ -18,9 +18,9 @@ from .bars import Part
 from .rows import ImageRow, StorageRow, Tables
 from .units import age_text
 
-__all__ = ["STATES", "page_data"]
+__all__ = ["page_data"]
 
-STATES = ("elsewhere", "corrupt", "active", "too_young", "removable")
+_STATES = ("elsewhere", "corrupt", "active", "too_young", "removable")
 _MIB = 1 << 20
 _KINDS = 3
 
@@ -35,7 +35,7 @@ def page_data(tables: Tables, shown: Any) -> str:
     labels = list(dict.fromkeys((host.state, host.label) for host in tables.hosts))
     fingerprints = [image.fingerprint for image in tables.images]
     block = {
-        "parts": STATES,
+        "parts": _STATES,
         "states": labels,
         "storages": [[shown(storage.name), *_storage(storage)] for storage in tables.storages],
         "hosts": [
@@ -68,7 +68,7 @@ def _image(image: ImageRow) -> list[Any]:
 
 
 def _parts(parts: Sequence[Part]) -> list[list[float]]:
-    return [[STATES.index(part.state), part.start, part.width] for part in parts]
+    return [[_STATES.index(part.state), part.start, part.width] for part in parts]
 
 
 def _cells(storage: StorageRow, fingerprints: Sequence[str]) -> list[int] | None:

@@ -6,7 +6,6 @@
   const PAGE = 100;
   const ITEMS = 25;
   const FIRST = {hosts: 15, images: 50};  // what the page has more of is for readers without a script
-  const COLUMNS = 200;
   const MIB = 1 << 20;
   const status = document.querySelector("[role=status]");
   const compareText = new Intl.Collator(undefined, {numeric: true}).compare;
@@ -70,6 +69,7 @@
   const bar = (parts) => drawing("svg", {class: "bar", "aria-hidden": "true", height: 14}, ...parts.map(
     ([part, x, width]) => drawing("rect", {class: data().parts[part], x: `${x}%`, width: `${width}%`, height: 14}),
   ));
+  // As plugin_utils/report/strips.py draws them.
   const strip = (text) => {
     const paths = {kept: "", active: "", removable: ""};
     for (const {0: run, index} of text.matchAll(/(\d)\1*/g)) {
@@ -240,9 +240,10 @@
     tip.hidden = !picture;
     if (!picture) return;
     const {left, width} = picture.getBoundingClientRect();
-    const columns = Math.min(COLUMNS, data().storages.length);
+    const row = rowOf(picture.closest("tr"), () => data().images);
+    const columns = row[8].length;
     const storage = Math.max(0, Math.min(columns - 1, Math.floor((clientX - left) / width * columns)));
-    const at = cells().at(storage, data().images.indexOf(rowOf(picture.closest("tr"), () => data().images)));
+    const at = cells().at(storage, data().images.indexOf(row));
     tip.textContent = `${data().storages[storage][0]}: ${cells().has[at] ? cellText(at) : "not here"}`;
     tip.style.left = `${Math.min(clientX + 12, innerWidth - tip.offsetWidth - 8)}px`;
     tip.style.top = `${clientY + 16}px`;

@@ -13,7 +13,7 @@ from typing import Any
 from .bars import Part, divide
 from .strips import strip_of
 
-__all__ = ["Cell", "HostRow", "ImageRow", "StorageRow", "Tables", "make_tables"]
+__all__ = ["COLUMNS", "Cell", "HostRow", "ImageRow", "StorageRow", "Tables", "make_tables"]
 
 COLUMNS = 200
 """How many storages a strip has at most."""
