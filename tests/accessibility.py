@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Have axe look at a report in Chromium, as a phone and as a screen show it, light and dark: `./test accessibility`."""
+"""Have axe look at a report in Chromium, as a phone and as a screen show it, light and dark: `./test accessibility`.
+
+The rows that the page's script draws are compared with those that the page came with.
+"""
 
 from __future__ import annotations
 
@@ -23,14 +26,23 @@ AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')
 WIDTHS = (390, 1280)
 SCHEMES = {"dark": 0, "light": 1}  # as Blink numbers them
-# What a person does before they read: sort, and open the first row of each table.
+# What a person does before they read: search, sort, and open the first row of each table.
 USE = """
+const drawn = () => [...document.querySelectorAll(".rows tbody")].flatMap((body) => [...body.rows].slice(0, 15)).map(
+    (row) => [...row.querySelectorAll("summary, small, span, data, path[d^=M]")]
+        .filter((part) => !part.closest("ul"))
+        .map((part) => part.getAttribute("d") ?? part.textContent).join("|"));
+const before = drawn();
+document.querySelectorAll("input").forEach((input) => input.dispatchEvent(new Event("input")));
+const after = drawn();
+const different = before.filter((row, index) => row !== after[index]);
 document.querySelectorAll("thead tr > :nth-child(5) button").forEach((button) => button.click());
 document.querySelectorAll("tbody tr:first-child details").forEach((each) => { each.open = true; });
 """
 RUN = """
 axe.run().then(({violations, incomplete, passes}) => {
     const found = [...violations, ...incomplete].map(({help, nodes}) => `${help}: ${nodes.map(({html}) => html)}`);
+    found.push(...different.map((row) => `The script draws this row in another way: ${row}`));
     const answer = document.createElement("pre");
     answer.id = "axe";
     answer.textContent = JSON.stringify({found, passes: passes.length});
