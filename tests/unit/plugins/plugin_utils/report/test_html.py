@@ -231,6 +231,7 @@ class TestContents:
     def test_fleet_without_an_answer_has_a_page(self) -> None:
         words = Page(render_html(fleet(silent=[silent("a")]))).words
         assert "a Unreachable not known" in words
+        assert "Images There are none." in words
 
     def test_removed_file_is_shown_with_its_size_and_reason(self) -> None:
         file = {"name": BASE, "state": "removable", "reasons": ["unknown"], "allocated_bytes": 3 * GIB}
