@@ -462,7 +462,7 @@ ansible_facts:
               type: int
             unknown_deletions:
               description: How many of C(unknown_deletions).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             limit_exceeded:
               description: How many of C(limit_exceeded).

@@ -219,7 +219,7 @@ def _mismatch(value: Any, shape: Any, path: str) -> str | None:
             return f"{path} is not a dictionary"
         if int in shape:
             if not all(isinstance(key, str) and key.isdecimal() and len(key) <= _LONGEST_COUNT for key in value):
-                return f"{path} has a key that is not a count"
+                return f"a key of {path} is not a count"
             shape = dict.fromkeys(value, shape[int])
         parts = ((value.get(key), inner, f"{path}.{key}") for key, inner in shape.items())
     elif isinstance(shape, list):

@@ -251,17 +251,17 @@ class TestShape:
             (
                 "summary reclaimable_by_age",
                 {"1d": 1},
-                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+                "a key of image_cache.summary.reclaimable_by_age is not a count",
             ),
             (
                 "summary reclaimable_by_age",
                 {1: 1},
-                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+                "a key of image_cache.summary.reclaimable_by_age is not a count",
             ),
             (
                 "summary reclaimable_by_age",
                 {"9" * 20: 1},
-                "image_cache.summary.reclaimable_by_age has a key that is not a count",
+                "a key of image_cache.summary.reclaimable_by_age is not a count",
             ),
             ("summary reclaimable_by_age", {"60": -1}, "image_cache.summary.reclaimable_by_age.60 is not a count"),
             ("summary reclaimable_by_age", None, "image_cache.summary.reclaimable_by_age is not a dictionary"),
