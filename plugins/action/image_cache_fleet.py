@@ -32,10 +32,10 @@ class ActionModule(ActionBase):
             task_vars or {}, walk, lambda cloud, region: ask(cloud or None, region or None)
         )
         blocked = []
-        path, query = play.report_wishes(fleet.hosts)
-        if path:
+        wishes = play.report_wishes(fleet.hosts)
+        if wishes.path:
             try:
-                check_report(play.report_folder(path, self._loader), query or None)
+                check_report(play.report_folder(wishes.path, self._loader), wishes.query or None)
             except (OptionsError, ReportError) as exc:
                 blocked.append(str(exc))
         decision = decide(fleet, blocked, unreadable_limits)

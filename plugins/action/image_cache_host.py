@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -49,10 +50,12 @@ class ActionModule(ActionBase):
         is_opted_out = play.is_opted_out(task_vars, self._templar.template)
         is_asked = play.is_prune_asked(task_vars, options.fleet, variables)
         fleet_options = replace(options.fleet, prune=is_asked and not is_opted_out, opted_out=is_opted_out)
+        began = time.monotonic()
         if fleet_options.prune:
             result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
         else:
             result = self._run_module(_AUDIT, options.module, task_vars, check_mode=True)
+        result[play.LOOK_SECONDS] = _seconds_since(began)
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
             fleet_options = replace(fleet_options, instances=None)
@@ -98,7 +101,8 @@ class ActionModule(ActionBase):
             return _only_looked_at(look)
         decision = HostDecision.from_plain(plain)
         if decision.action is Action.FAIL:
-            return _failure(decision.reasons)
+            # In check mode nothing is refused, but shown as it would be.
+            return {**_failure(decision.reasons), **({} if self._task.check_mode else {play.PRUNE_SECONDS: 0.0})}
         hand_off = decision.options
         if decision.action is Action.PRUNE and self._task.check_mode and not hand_off:
             return _known_dry_run(look)
@@ -109,9 +113,11 @@ class ActionModule(ActionBase):
         if "instances" in hand_off:
             module_options["instances"] = [*hand_off["instances"], *options.module.get("instances", ())]
         is_prune = decision.action is Action.PRUNE
-        result = self._run_module(
-            _PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=self._task.check_mode
-        )
+        check_mode = self._task.check_mode
+        began = time.monotonic()
+        result = self._run_module(_PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=check_mode)
+        if is_prune and not check_mode and "image_cache" in result:
+            result[play.PRUNE_SECONDS] = _seconds_since(began)
         return {**result, **_done(result, "pruned" if is_prune else "audited")}
 
     def _run_module(
@@ -144,6 +150,10 @@ _LOOK_FAILED = (
     "Nothing was done: the look at this host failed, so it is not certain which files are in use. See the message of "
     f"the task {play.TASKS[0]!r}, and run the play again."
 )
+
+
+def _seconds_since(began: float) -> float:
+    return round(time.monotonic() - began, 3)
 
 
 def _is_shared(result: Mapping[str, Any]) -> bool:

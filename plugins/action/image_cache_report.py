@@ -63,7 +63,7 @@ class ActionModule(ActionBase):
             not in _CALLBACKS_FOR_PROGRAMS
         ):
             Display().display(text)
-        path, query = play.report_wishes(answers)
+        path, query, slice_name = play.report_wishes(answers)
         result = {
             "changed": False,
             "play": walk.play,
@@ -73,9 +73,17 @@ class ActionModule(ActionBase):
         if not path:
             return result
         try:
-            return {**result, "files": write_report(play.report_folder(path, self._loader), fleet, query or None)}
+            written = write_report(
+                play.report_folder(path, self._loader),
+                fleet,
+                query or None,
+                play.inventory_hosts(variables),
+                slice_name,
+            )
         except (OptionsError, ReportError) as exc:
             return {**result, "failed": True, "msg": str(exc)}
+        warnings = {"warnings": [written.warning]} if written.warning else {}
+        return {**result, "files": written.names, **warnings}
 
 
 def _without_lists(fleet: Mapping[str, Any]) -> dict[str, Any]:

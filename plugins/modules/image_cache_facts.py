@@ -105,6 +105,10 @@ ansible_facts:
               description: The type of the file system.
               returned: success
               type: str
+            mount_point:
+              description: Where the file system is mounted on this host.
+              returned: success
+              type: str
             shared:
               description: Whether it is a network or cluster file system, or what O(shared_storage) says.
               returned: success

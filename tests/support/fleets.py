@@ -124,12 +124,35 @@ def done(*removed: str, **more: Any) -> dict[str, Any]:
     return {"removed": list(removed), "kept": [], "failed": [], "reclaimed_bytes": 10 * GIB * len(removed), **more}
 
 
+def verified(**more: Any) -> dict[str, Any]:
+    """The pass of a verification that read all files."""
+    return {
+        "algorithm": "sha1",
+        "verified_files": 4,
+        "verified_bytes": 40 * GIB,
+        **dict.fromkeys(("trusted_files", "unverified_files", "skipped_files", "deferred_files", "deferred_bytes"), 0),
+        "oldest_verification_seconds": 7200.0,
+        **more,
+    }
+
+
 def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[str, Any]:
     """One of the fleet's storages, by what its pruner, the first of its hosts, returned."""
     pruned = "removed" in image_cache
     found = image_cache["storage"]
+    limit_exceeded = image_cache.get("limit_exceeded", [])
     made = {
         "id": found["id"],
+        "mount_point": "/var/lib/nova",
+        "time": NOW,
+        "look_seconds": 1.5,
+        "prune_seconds": 20.5 if pruned else None,
+        "verification_seconds": 60.5 if image_cache["checksums"] else None,
+        "reasons": [
+            *(["limit"] if limit_exceeded else []),
+            *(["unknown_use"] if image_cache["unknown_use"] else []),
+        ],
+        "opted_out": False,
         "filesystem": found["filesystem"],
         "shared": found["shared"],
         "hosts": list(hosts),
@@ -165,6 +188,7 @@ def silent(name: str, state: str = "unreachable", error: str | None = "ssh: No r
         "cache_path": None,
         "state": state,
         "error": error,
+        "time": NOW,
         "free_bytes": None,
         "total_bytes": None,
         "summary": None,
@@ -187,6 +211,7 @@ def fleet(
             "cache_path": each["cache_path"],
             "state": each["state"],
             "error": None,
+            "time": each["time"],
             "free_bytes": each["free_bytes"],
             "total_bytes": each["total_bytes"],
             "summary": each["summary"],

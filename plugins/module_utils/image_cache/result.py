@@ -229,6 +229,7 @@ def _storage(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
         "id": None if storage is None else printable(storage.id),
         "instances_id": None if snapshot.instances_storage is None else printable(snapshot.instances_storage.id),
         "filesystem": None if storage is None else printable(storage.filesystem),
+        "mount_point": None if storage is None else printable(storage.mount_point),
         "shared": None if storage is None else storage.shared,
         "users": _names(plan.users),
         "free_bytes": None if storage is None else storage.free_bytes,

@@ -50,7 +50,8 @@ _OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
 class Storage(NamedTuple):
     """Where a directory lies. ``id`` is equal for two hosts only if they see the same directory.
 
-    The bytes are None where the file system reports no size.
+    ``mount_point`` is where its file system is mounted on this host. The bytes are None where the file system reports
+    no size.
     """
 
     id: str
@@ -58,6 +59,7 @@ class Storage(NamedTuple):
     shared: bool
     free_bytes: int | None
     total_bytes: int | None
+    mount_point: str = "/"
 
 
 def find_storage(path: str) -> Storage:
@@ -68,7 +70,7 @@ def find_storage(path: str) -> Storage:
         local one by the machine and the device as well.
     :raises ImageCacheError: the mounts of this host cannot be read.
     """
-    device = filesystem = source = location = ""
+    device = filesystem = source = location = place = ""
     try:
         real_path = os.path.realpath(path)
         with open(_MOUNTS, encoding="utf-8", errors="surrogateescape", newline="\n") as stream:
@@ -79,6 +81,7 @@ def find_storage(path: str) -> Storage:
                 below = _path_below(real_path, mount_point)
                 if below is not None and len(mount_point) >= longest:
                     longest = len(mount_point)
+                    place = mount_point
                     device = mount_device
                     filesystem, source = (_unescape(field) for field in origin.split(" ")[:2])
                     location = os.path.normpath(root + "/" + below) if root != "/" else "/" + below
@@ -96,6 +99,7 @@ def find_storage(path: str) -> Storage:
         shared=shared,
         free_bytes=space.f_bavail * space.f_frsize if space.f_blocks else None,
         total_bytes=space.f_blocks * space.f_frsize or None,
+        mount_point=place,
     )
 
 

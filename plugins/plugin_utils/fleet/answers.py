@@ -51,7 +51,7 @@ _SHARED_USE = {
     "keep_files": [str],
 }
 _CHECKSUMS = {
-    **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "deferred_files"), int),
+    **dict.fromkeys(("verified_files", "verified_bytes", "trusted_files", "skipped_files", "deferred_files"), int),
     "oldest_verification_seconds": (float, int, None),
 }
 _FOUND = {
@@ -63,6 +63,7 @@ _FOUND = {
         "id": _MAYBE_TEXT,
         "instances_id": _MAYBE_TEXT,
         "filesystem": _MAYBE_TEXT,
+        "mount_point": _MAYBE_TEXT,
         "shared": _MAYBE_BOOL,
         "users": [str],
         "free_bytes": _MAYBE_COUNT,
@@ -86,6 +87,7 @@ _FOUND = {
 }
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
+    "seconds": {"verification": (float, int)},
     "omitted": dict.fromkeys(("missing", "corrupt", "orphans", *REFUSALS), int),
     "images": [
         {

@@ -6,14 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from .answers import AnswerState
 from .limit import fleet_limit_exceeded, strictest_limit
-from .refusals import refusals
+from .refusals import RefusalReason, refusals
 from .storages import (
     Fleet,
     Storage,
@@ -63,17 +63,26 @@ class StorageDecision:
     :param members: the names of its hosts.
     :param pruner: the name of the one that prunes it, and by whose answer it is shown.
     :param refused: why it must not be pruned, a sentence each.
+    :param reasons: the same as metrics know it, values of :class:`refusals.RefusalReason`, and that of the fleet as a
+        whole.
     """
 
     id: str | None
     members: tuple[str, ...]
     pruner: str
     refused: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> StorageDecision:
         """Read what a task's result has of it."""
-        return cls(plain["id"], tuple(plain["members"]), plain["pruner"], tuple(plain["refused"]))
+        return cls(
+            plain["id"],
+            tuple(plain["members"]),
+            plain["pruner"],
+            tuple(plain["refused"]),
+            tuple(plain.get("reasons", ())),
+        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +108,8 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
     :return: the decision.
     """
     storages = group_into_storages(fleet)
-    reasons = {index: tuple(refusals(storage, fleet, storages)) for index, storage in enumerate(storages)}
+    refused = [refusals(storage, fleet, storages) for storage in storages]
+    reasons = {index: tuple(sentences) for index, sentences in enumerate(refused)}
     may_act = {
         index
         for index, storage in enumerate(storages)
@@ -109,6 +119,7 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
     limit = strictest_limit(host.options.fleet_max_removal_percent for host in fleet.hosts)
     exceeded = "" if unreadable_limits else fleet_limit_exceeded(storages, to_be_pruned, limit)
     problems = (*blocked, *(unreadable_limits if to_be_pruned else ()), *filter(None, [exceeded]))
+    of_fleet = {RefusalReason.FLEET_LIMIT} if exceeded or unreadable_limits else set()
     hosts: dict[str, HostDecision] = {}
     failed_for: set[str] = set()
     for index, storage in enumerate(storages):
@@ -132,7 +143,10 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
                 continue
         hosts[storage.pruner.name] = decision
     return FleetDecision(
-        storages=tuple(_decided(storage, reasons[index]) for index, storage in enumerate(storages)),
+        storages=tuple(
+            _decided(storage, sentences, of_fleet if _is_prune_asked(storage) else set())
+            for storage, sentences in zip(storages, refused, strict=True)
+        ),
         hosts=hosts,
         problems=problems,
     )
@@ -140,11 +154,17 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
 
 def undecided(fleet: Fleet) -> list[StorageDecision]:
     """Return the storages of a fleet about which nothing was decided, because the play ended before, for the report."""
-    return [_decided(storage, ()) for storage in group_into_storages(fleet)]
+    return [_decided(storage, {}, set()) for storage in group_into_storages(fleet)]
 
 
-def _decided(storage: Storage, refused: tuple[str, ...]) -> StorageDecision:
-    return StorageDecision(storage.id, tuple(host.name for host in storage.members), storage.pruner.name, refused)
+def _decided(storage: Storage, refused: Mapping[str, RefusalReason], of_fleet: Set[RefusalReason]) -> StorageDecision:
+    return StorageDecision(
+        storage.id,
+        tuple(host.name for host in storage.members),
+        storage.pruner.name,
+        tuple(refused),
+        tuple(sorted(reason.value for reason in {*refused.values(), *of_fleet})),
+    )
 
 
 def _is_prune_asked(storage: Storage) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import date
@@ -32,6 +33,7 @@ REPORT_VIEWS = ("fleet", "hosts", "storages", "files")
 LIMITS = ("max_removals", "max_removal_percent")
 SPACE_TARGETS = ("max_used_space", "min_free_space")
 
+_SLICE = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_NUMBER = 18  # of more digits, Python refuses to make a number
 _SPEC = argument_spec()
 
@@ -55,6 +57,7 @@ _ROLE_OPTIONS = frozenset(
         "image_cache_fleet_max_removal_percent",
         "image_cache_report_path",
         "image_cache_report_query",
+        "image_cache_report_slice",
         "image_cache_report_view",
     ]
 )
@@ -87,6 +90,7 @@ class FleetOptions:
     :param keep_files: files that are kept.
     :param report_path: where the report is written.
     :param report_query: what is selected for it.
+    :param report_slice: the part of the hosts that it is about, in the names of its files; empty for all.
     :param report_view: what of it the screen shows; empty where it is not set.
     :param images_digest: tells whether two hosts were given the same list of Glance's images; empty for none.
     :param records_digest: tells whether two hosts were given the same instances; empty for none.
@@ -113,6 +117,7 @@ class FleetOptions:
     keep_files: tuple[str, ...] = ()
     report_path: str = ""
     report_query: str = ""
+    report_slice: str = ""
     report_view: str = ""
     images_digest: str = ""
     records_digest: str = ""
@@ -227,6 +232,7 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
         keep_files=_names(values, "image_cache_keep_files"),
         report_path=report_path,
         report_query=_text(values, "image_cache_report_query"),
+        report_slice=read_slice(values.get("image_cache_report_slice", "")),
         report_view=view,
         images_digest=_images_digest(module),
         records_digest=_digest(instances),
@@ -270,6 +276,20 @@ def read_percent(value: Any) -> float | None:
             "removed by such a limit. Set image_cache_fleet_max_removal_percent to a number from 0 to 100."
         )
     return percent
+
+
+def read_slice(value: Any) -> str:
+    """Read the name of a slice, which becomes part of file names; empty for none.
+
+    :raises OptionsError: a file name or a label of Prometheus cannot have it.
+    """
+    name = "" if value == "" else str(value)
+    if name and not _SLICE.fullmatch(name):
+        raise OptionsError(
+            f"image_cache_report_slice is {name!r}, which cannot be part of a file's name. Set "
+            "image_cache_report_slice to up to 64 letters, digits, dots, underscores or hyphens."
+        )
+    return name
 
 
 def as_list(value: Any) -> list[Any]:

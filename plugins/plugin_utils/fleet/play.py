@@ -28,6 +28,7 @@ from .options import (
     as_list,
     read_bool,
     read_percent,
+    read_slice,
 )
 from .storages import Fleet
 from .summary import DONE, HostOutcome
@@ -35,6 +36,8 @@ from .summary import DONE, HostOutcome
 LOOK = "__image_cache_look"
 DECISION = "__image_cache_decision"
 REPORT = "__image_cache_report"
+LOOK_SECONDS = "look_seconds"
+PRUNE_SECONDS = "prune_seconds"
 ENTRY_POINT = "__image_cache_entry_point"
 TASKS = ("Look at the image cache", "Decide for the fleet", "Prune the image cache", "Report on the image cache")
 
@@ -192,7 +195,10 @@ def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]
     """
     coming = _hosts_to_come(task_vars)
     return [
-        _outcome(looked, registered(task_vars, looked.name, RESULT), walk)
+        replace(
+            _outcome(looked, registered(task_vars, looked.name, RESULT), walk),
+            look_seconds=registered(task_vars, looked.name, LOOK).get(LOOK_SECONDS),
+        )
         for looked in _host_answers(task_vars, walk, [])
         if looked.name not in coming
     ]
@@ -209,9 +215,10 @@ def _hosts_to_come(task_vars: Mapping[str, Any]) -> Sequence[str]:
 
 def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostOutcome:
     was_pruned = looked.options.prune
+    is_of_walk = is_of(result, walk)
+    prune_seconds = result.get(PRUNE_SECONDS) if is_of_walk and was_pruned else None
     if looked.image_cache is None:
         return HostOutcome(looked, was_pruned)  # what it said first is why
-    is_of_walk = is_of(result, walk)
     if is_of_walk and result.get("state") == "pruned" and "image_cache" not in result:
         # The look was the dry run that the play asked for.
         known = {**result, "image_cache": looked.image_cache}
@@ -220,9 +227,9 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
     found = {key: value for key, value in looked.image_cache.items() if key not in DONE}
     looked = replace(looked, image_cache=found)
     if not is_of_walk or (result.get("state") in ("audited", "refused") and "image_cache" not in result):
-        return HostOutcome(looked, was_pruned)
+        return HostOutcome(looked, was_pruned, prune_seconds)
     acted = parse_answer(looked.name, result, looked.options, looked.in_batch)
-    return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned)
+    return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned, prune_seconds)
 
 
 def newest_report(task_vars: Mapping[str, Any], walk: Walk) -> Mapping[str, Any]:
@@ -269,6 +276,7 @@ def _inventory_options(task_vars: Mapping[str, Any], host: str, unreadable: list
         fleet_max_removal_percent=limit,
         report_path=_readable(variables, "image_cache_report_path", str) or "",
         report_query=_readable(variables, "image_cache_report_query", str) or "",
+        report_slice=_readable(variables, "image_cache_report_slice", read_slice) or "",
         report_view=_readable(variables, "image_cache_report_view", str) or "",
     )
 
@@ -282,11 +290,29 @@ def _readable(variables: Mapping[str, Any], name: str, convert: Callable[[Any], 
         return None
 
 
-def report_wishes(hosts: Sequence[HostAnswer]) -> tuple[str, str]:
-    """Return the path and the query of the report: those of the first host that has a path. Empty for no report."""
+class ReportWishes(NamedTuple):
+    """Where the report is written, what is selected for it, and the slice that it is about; empty where not set."""
+
+    path: str
+    query: str
+    slice: str
+
+
+def report_wishes(hosts: Sequence[HostAnswer]) -> ReportWishes:
+    """Return what the first host with a path for the report wants. All is empty for no report."""
     return next(
-        ((host.options.report_path, host.options.report_query) for host in hosts if host.options.report_path), ("", "")
+        (
+            ReportWishes(host.options.report_path, host.options.report_query, host.options.report_slice)
+            for host in hosts
+            if host.options.report_path
+        ),
+        ReportWishes("", "", ""),
     )
+
+
+def inventory_hosts(task_vars: Mapping[str, Any]) -> frozenset[str]:
+    """Return all hosts of the inventory, whatever ``--limit`` leaves of them for the play."""
+    return frozenset(task_vars["groups"].get("all", ())).union(task_vars["ansible_play_hosts_all"])
 
 
 def report_view(hosts: Sequence[HostAnswer]) -> str:

@@ -2,18 +2,19 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Why a storage must not be pruned, a sentence each."""
+"""Why a storage must not be pruned: a sentence for people, and a reason of a small set for metrics."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from enum import StrEnum
 from typing import Any
 
 from .answers import AnswerState, HostAnswer
 from .options import SPACE_TARGETS, variable_of
 from .storages import Fleet, Storage, space_targets
 
-__all__ = ["refusals"]
+__all__ = ["RefusalReason", "refusals"]
 
 _INSTEAD = (
     "If it needs nothing of this storage any more, name it in image_cache_exempt_storage_users. If it never shared it, "
@@ -21,34 +22,45 @@ _INSTEAD = (
 )
 
 
-def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> list[str]:
+class RefusalReason(StrEnum):
+    """Why nothing is removed, as metrics know it."""
+
+    UNKNOWN_USE = "unknown_use"
+    UNKNOWN_DELETIONS = "unknown_deletions"
+    MEMBERS_MISSING = "members_missing"
+    LIMIT = "limit"
+    FLEET_LIMIT = "fleet_limit"
+    OPTED_OUT = "opted_out"
+
+
+def refusals(storage: Storage, fleet: Fleet, storages: Sequence[Storage]) -> dict[str, RefusalReason]:
     """Return why a storage must not be pruned.
 
     :param storage: the storage.
     :param fleet: all hosts of the play.
     :param storages: all storages of the fleet, itself among them.
-    :return: a sentence in three parts for each reason; empty if it may be pruned.
+    :return: sentences in three parts, each with its reason; empty if it may be pruned.
     """
-    reasons = [
-        *_of_the_apis(storage, fleet),
-        *_images_without_id(storage, fleet),
-        *_unknown_members(storage, fleet),
-        *_same_files_elsewhere(storage, storages),
-        *_disagreements_about_pruning(storage),
-    ]
+    unknown_use = [*_of_the_apis(storage, fleet), *_images_without_id(storage, fleet)]
+    found = {
+        **dict.fromkeys(unknown_use, RefusalReason.UNKNOWN_USE),
+        **dict.fromkeys(_unknown_members(storage, fleet), RefusalReason.MEMBERS_MISSING),
+        **dict.fromkeys(_same_files_elsewhere(storage, storages), RefusalReason.UNKNOWN_USE),
+        **dict.fromkeys(_disagreements_about_pruning(storage), RefusalReason.OPTED_OUT),
+    }
     if len(storage.members) > 1:
-        reasons += _contradictions(storage)
-        reasons += _of_members_limits(storage)
-        reasons += _different_image_lists(storage)
+        found |= dict.fromkeys(_contradictions(storage), RefusalReason.UNKNOWN_USE)
+        found |= dict.fromkeys(_of_members_limits(storage), RefusalReason.LIMIT)
+        found |= dict.fromkeys(_different_image_lists(storage), RefusalReason.UNKNOWN_DELETIONS)
     if len(storage.members) > 1 or storage.neighbours:
-        reasons += _of_neighbours(storage)
-        reasons += _unlisted_instances(storage)
-        reasons += [
+        problems = [
             f"On {host.name}: {problem}"
             for host in _with_neighbours(storage)
             for problem in host.for_members.get("problems", ())
         ]
-    return list(dict.fromkeys(reasons))
+        unknown_use = [*_of_neighbours(storage), *_unlisted_instances(storage), *problems]
+        found |= dict.fromkeys(unknown_use, RefusalReason.UNKNOWN_USE)
+    return found
 
 
 def _with_neighbours(storage: Storage) -> tuple[HostAnswer, ...]:

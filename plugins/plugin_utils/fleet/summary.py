@@ -13,6 +13,7 @@ from typing import Any
 from .answers import REFUSALS, AnswerState, HostAnswer
 from .decision import StorageDecision
 from .images import total_images
+from .refusals import RefusalReason
 
 __all__ = ["DONE", "LISTS", "HostOutcome", "summarise"]
 
@@ -31,10 +32,15 @@ class HostOutcome:
 
     :param answer: what it answered last: its prune where there was one, else its look.
     :param was_pruned: whether a prune was asked for.
+    :param prune_seconds: how long a prune took that was done, or refused; None for an audit, a dry run and a prune
+        that did not end.
+    :param look_seconds: how long the look took; None where it did not end.
     """
 
     answer: HostAnswer
     was_pruned: bool
+    prune_seconds: float | None = None
+    look_seconds: float | None = None
 
 
 def summarise(
@@ -62,9 +68,9 @@ def summarise(
     modes = {image_cache["check_mode"] for image_cache in found.values() if "check_mode" in image_cache}
     if modes == {True, False}:
         found = {name: _without_dry_run(image_cache) for name, image_cache in found.items()}
-    described = [_storage(storage, found) for storage in storages]
+    described = [{**_storage(storage, found), **_run(storage, outcomes, found, now)} for storage in storages]
     storage_of = {name: storage for storage in described for name in storage["hosts"]}
-    entries = [_host(outcome, storage_of.get(name)) for name, outcome in outcomes.items()]
+    entries = [{**_host(outcome, storage_of.get(name)), "time": now} for name, outcome in outcomes.items()]
     seen = {_identity(storage) for storage in described}
     earlier = [storage for storage in previous.get("storages", ()) if _identity(storage) not in seen]
     described = [*earlier, *described]
@@ -112,6 +118,30 @@ def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
         "reclaimed_bytes": image_cache.get("reclaimed_bytes", 0),
     }
     return {**described, **{name: image_cache[name] for name in LISTS if name in image_cache}}
+
+
+def _run(
+    storage: StorageDecision,
+    outcomes: Mapping[str, HostOutcome],
+    found: Mapping[str, Mapping[str, Any]],
+    now: float,
+) -> dict[str, Any]:
+    """Return when and how a storage was looked at and pruned, and why it is refused, as metrics know it."""
+    image_cache = found[storage.pruner]
+    own = {
+        RefusalReason.UNKNOWN_USE: image_cache["unknown_use"],
+        RefusalReason.UNKNOWN_DELETIONS: image_cache["unknown_deletions"],
+        RefusalReason.LIMIT: image_cache["limit_exceeded"],
+    }
+    return {
+        "time": now,
+        "look_seconds": outcomes[storage.pruner].look_seconds,
+        "prune_seconds": outcomes[storage.pruner].prune_seconds,
+        "verification_seconds": image_cache.get("seconds", {}).get("verification"),
+        "reasons": sorted({*storage.reasons, *(reason.value for reason, sentences in own.items() if sentences)}),
+        "opted_out": any(outcomes[name].answer.options.opted_out for name in storage.members),
+        "mount_point": image_cache["storage"].get("mount_point"),
+    }
 
 
 def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, Any]:

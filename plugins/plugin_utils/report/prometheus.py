@@ -6,130 +6,345 @@
 
 The format is https://prometheus.io/docs/instrumenting/exposition_formats/, the names follow
 https://prometheus.io/docs/practices/naming/.
+
+A run looks at some hosts and at some of what there is to know. What it did not look at keeps its last value and its
+own time: the former file is read, and :func:`carry_forward` takes over what this run did not answer.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Set
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals import RefusalReason
 
 from .alarms import AlarmKind, meaning_of, storage_alarms
 
-__all__ = ["render_prometheus"]
+__all__ = ["Metrics", "Parsed", "Series", "carry_forward", "metrics_of", "parse_metrics", "render_metrics"]
 
 _PREFIX = "nova_image_cache_"
 _STATES = ("active", "removable", "too_young", "other")
+_AUDIT_REASONS = (RefusalReason.UNKNOWN_USE, RefusalReason.MEMBERS_MISSING)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+_UNESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
+_LINE = re.compile(rf"{_PREFIX}([a-z_]+)(?:\{{(.*)\}})? (\S+)")
+_LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\["\\n])*)"(?:,|$)')
+_LARGEST = float(1 << 63)
 
-Labels = Mapping[str, str]
-Sample = tuple[Labels, float]
+
+class _Part(Enum):
+    """What a run writes as a whole or not at all, of the report, of a host or of a storage."""
+
+    REPORT = auto()
+    STATE = auto()
+    ANSWER = auto()
+    INFO = auto()
+    AUDIT = auto()
+    VERIFICATION = auto()
+    PRUNE = auto()
+    PRUNE_REFUSAL = auto()
 
 
-def render_prometheus(fleet: Mapping[str, Any]) -> str:
-    """Return the fleet's metrics, all of them gauges.
+class _Metric(NamedTuple):
+    """
+    :param part: what it is written with.
+    :param labels: the labels of each of its series, in this order.
+    :param text: what it is, a sentence.
+    """
+
+    part: _Part
+    labels: tuple[str, ...]
+    text: str
+
+
+_HOST = ("host",)
+_STORAGE = ("host", "cache_path")
+_METRICS = {
+    "report_timestamp_seconds": _Metric(_Part.REPORT, (), "Time of the report."),
+    "host_answered": _Metric(
+        _Part.STATE, _HOST, "Whether the host could be reached and did not fail, when it was asked last."
+    ),
+    "host_answer_timestamp_seconds": _Metric(_Part.ANSWER, _HOST, "Time of the host's last answer."),
+    "host_info": _Metric(
+        _Part.INFO,
+        (*_STORAGE, "mountpoint", "nova_host", "storage"),
+        "Always 1. What nova calls the host, and which storage it uses.",
+    ),
+    "audit_timestamp_seconds": _Metric(_Part.AUDIT, _STORAGE, "Time of the last look at the storage."),
+    "audit_duration_seconds": _Metric(_Part.AUDIT, _STORAGE, "How long that took."),
+    "files": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Files by state."),
+    "allocated_bytes": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Space that the files take, by state."),
+    "reclaimable_bytes": _Metric(_Part.AUDIT, _STORAGE, "Space that a prune could free."),
+    "missing_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.MISSING)),
+    "replaced_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.REPLACED)),
+    "orphan_directories": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.ORPHANS)),
+    "filesystem_free_bytes": _Metric(
+        _Part.AUDIT, _STORAGE, "Space that was free on the storage's file system before the run."
+    ),
+    "filesystem_size_bytes": _Metric(_Part.AUDIT, _STORAGE, "Size of the storage's file system."),
+    "verification_timestamp_seconds": _Metric(_Part.VERIFICATION, _STORAGE, "Time of the last verification."),
+    "verification_duration_seconds": _Metric(_Part.VERIFICATION, _STORAGE, "How long that took."),
+    "oldest_verification_timestamp_seconds": _Metric(
+        _Part.VERIFICATION, _STORAGE, "Time since which each file was verified; without it, some file never was."
+    ),
+    "deferred_files": _Metric(_Part.VERIFICATION, _STORAGE, "Files that the last verification had no time for."),
+    "skipped_files": _Metric(_Part.VERIFICATION, _STORAGE, "Files that the last verification could not read."),
+    "corrupt_files": _Metric(_Part.VERIFICATION, _STORAGE, meaning_of(AlarmKind.CORRUPT)),
+    "corrupt_bytes": _Metric(
+        _Part.VERIFICATION, _STORAGE, "Space that corrupt files take, which are counted in their state as well."
+    ),
+    "prune_timestamp_seconds": _Metric(_Part.PRUNE, _STORAGE, "Time of the last prune, dry runs not counted."),
+    "prune_duration_seconds": _Metric(_Part.PRUNE, _STORAGE, "How long that took."),
+    "removed_files": _Metric(_Part.PRUNE, _STORAGE, "Files that the last prune removed."),
+    "reclaimed_bytes": _Metric(_Part.PRUNE, _STORAGE, "Space that the last prune freed."),
+    "failed_removals": _Metric(_Part.PRUNE, _STORAGE, meaning_of(AlarmKind.FAILED)),
+    "removal_refused": _Metric(
+        _Part.AUDIT,
+        (*_STORAGE, "operation", "reason"),
+        "Whether nothing may be removed for this reason, as the last audit or prune found.",
+    ),
+}
+
+
+class Series(NamedTuple):
+    """What a value belongs to.
+
+    :param name: the metric's name, without the prefix.
+    :param labels: the values of its labels, in the order of the metric's own.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+
+    @property
+    def host(self) -> str:
+        """The host under which it is shown; empty for the whole report."""
+        return self.labels[0] if self.labels else ""
+
+    @property
+    def storage(self) -> tuple[str, ...]:
+        """What tells one storage from another; empty for what belongs to a host or the report."""
+        labels = _METRICS[self.name].labels
+        return self.labels[:2] if labels[:2] == _STORAGE and self.name != "host_info" else ()
+
+    @property
+    def cell(self) -> tuple[Any, ...]:
+        """What is replaced as a whole by a run that looked at it."""
+        part = _METRICS[self.name].part
+        if self.name == "removal_refused" and self.labels[2] == "prune":
+            part = _Part.PRUNE_REFUSAL
+        return (part, self.storage or self.host)
+
+
+Metrics = Mapping[Series, float]
+
+
+class Parsed(NamedTuple):
+    """What a former file has.
+
+    :param metrics: what could be understood of it.
+    :param damaged_lines: the numbers of the lines that could not.
+    """
+
+    metrics: dict[Series, float]
+    damaged_lines: list[int]
+
+
+def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -> dict[Series, float]:
+    """Return what is known of a fleet, all of it gauges: what this run answered, and what a former one did.
 
     A storage that several hosts share has one series of each metric, under the first of their names: so a sum over
-    hosts counts it once. ``host_storage`` shows which hosts share one.
+    hosts counts it once. ``host_info`` shows which hosts share one.
 
     :param fleet: the fleet as ``report.json`` has it.
+    :param former: what the former file has.
+    :param inventory: the hosts of the inventory. What is known of others is left out.
     """
+    answered = {host["name"] for host in fleet["hosts"] if host["cache_path"] is not None}
+    members: dict[str | None, set[str]] = {}
+    for host, _cache_path, _mountpoint, _nova_host, storage_id in _labels_of("host_info", former):
+        if host in inventory - answered:
+            members.setdefault(storage_id, set()).add(host)
+    for storage in fleet["storages"]:
+        members.setdefault(storage["id"], set()).update(storage["hosts"])
+    # Hosts without a cache have no id, and cloned hosts have one id for two storages: these keep their first name.
+    ambiguous = {"", None}.union(
+        storage_id for storage_id, count in Counter(each["id"] for each in fleet["storages"]).items() if count > 1
+    )
+    shown_under = {each: min(hosts) for each, hosts in members.items() if each not in ambiguous}
+    metrics = dict(_answered(fleet, shown_under))
+    return carry_forward(_moved(former, shown_under), metrics, inventory, answered)
+
+
+def carry_forward(former: Metrics, metrics: Metrics, inventory: Set[str], answered: Set[str]) -> dict[Series, float]:
+    """Return the metrics of this run with those former ones that it did not answer for.
+
+    :param former: what the former file has, each storage under the host that it is shown under now.
+    :param metrics: what this run found and did.
+    :param inventory: the hosts of the inventory.
+    :param answered: the hosts that answered this run.
+    """
+    cells = {series.cell for series in metrics}
+    storages = {series.storage for series in metrics}
+    merged = dict(metrics)
+    for series, value in former.items():
+        is_gone = series.host in answered and series.storage not in storages
+        if series.host in inventory and not is_gone and series.cell not in cells:
+            merged[series] = value
+    for series in metrics:
+        # A file that was not read this time may be one that was found corrupt before.
+        if series.name in ("corrupt_files", "corrupt_bytes") and any(
+            metrics.get(Series(name, series.labels)) for name in ("deferred_files", "skipped_files")
+        ):
+            merged[series] = max(metrics[series], former.get(series, 0))
+    return merged
+
+
+def _labels_of(name: str, metrics: Metrics) -> Iterator[tuple[str, ...]]:
+    return (series.labels for series in metrics if series.name == name)
+
+
+def _moved(former: Metrics, shown_under: Mapping[str | None, str]) -> dict[Series, float]:
+    """Return the former metrics with each storage under the host that it is shown under now."""
+    storage_of: dict[tuple[str, ...], str] = {
+        (host, cache_path): storage_id
+        for host, cache_path, _mountpoint, _nova_host, storage_id in _labels_of("host_info", former)
+    }
+    moved = {}
+    for series, value in former.items():
+        host = shown_under.get(storage_of.get(series.storage, ""), series.host) if series.storage else series.host
+        moved[Series(series.name, (host, *series.labels[1:]) if series.labels else ())] = value
+    return moved
+
+
+def _answered(fleet: Mapping[str, Any], shown_under: Mapping[str | None, str]) -> Iterator[tuple[Series, float]]:
+    """Yield what this run found and did."""
+    yield Series("report_timestamp_seconds", ()), fleet["generated"]
+    mount_points = {(host, each["id"]): each["mount_point"] for each in fleet["storages"] for host in each["hosts"]}
+    for host in fleet["hosts"]:
+        name = host["name"]
+        yield Series("host_answered", (name,)), host["state"] not in ("failed", "unreachable")
+        if host["cache_path"] is not None:
+            yield Series("host_answer_timestamp_seconds", (name,)), host["time"]
+            mount_point = mount_points[name, host["storage"]]
+            named = (host["cache_path"], mount_point or "", host["host"] or "", host["storage"] or "")
+            yield Series("host_info", (name, *named)), 1
+    for storage in fleet["storages"]:
+        labels = (shown_under.get(storage["id"], min(storage["hosts"])), storage["cache_path"])
+        for metric, value, *more in _of_storage(storage):
+            if value is not None:
+                yield Series(metric, (*labels, *more)), value
+
+
+def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
+    """Yield a metric's name, its value and the values of its further labels; None for what is not known."""
+    time, summary, was_pruned = storage["time"], storage["summary"], storage["prune_seconds"] is not None
+    # The summary is what was found before anything was removed.
+    removed_files = len(storage["removed"]) if was_pruned else 0
+    reclaimed_bytes = storage["reclaimed_bytes"] if was_pruned else 0
+    yield "audit_timestamp_seconds", time
+    yield "audit_duration_seconds", storage["look_seconds"]
+    for state in _STATES:
+        is_removable = state == "removable"
+        yield "files", max(0, summary[state] - removed_files * is_removable), state
+        yield "allocated_bytes", max(0, summary["bytes"][state] - reclaimed_bytes * is_removable), state
+    yield "reclaimable_bytes", max(0, summary["reclaimable_bytes"] - reclaimed_bytes)
+    count = {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
+    yield "missing_files", count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
+    yield "replaced_files", count.get(AlarmKind.REPLACED, 0)
+    yield "orphan_directories", count.get(AlarmKind.ORPHANS, 0)
+    yield "filesystem_free_bytes", storage["free_bytes"]
+    yield "filesystem_size_bytes", storage["total_bytes"]
+    for reason in _AUDIT_REASONS:
+        yield "removal_refused", reason in storage["reasons"], "audit", reason.value
+    if checksums := storage["checksums"]:
+        oldest = checksums["oldest_verification_seconds"]
+        yield "verification_timestamp_seconds", time
+        yield "verification_duration_seconds", storage["verification_seconds"]
+        yield "oldest_verification_timestamp_seconds", None if oldest is None else time - oldest
+        yield "deferred_files", checksums["deferred_files"]
+        yield "skipped_files", checksums["skipped_files"]
+        yield "corrupt_files", count.get(AlarmKind.CORRUPT, 0)
+        yield "corrupt_bytes", summary["bytes"]["corrupt"]
+    if was_pruned:
+        yield "prune_timestamp_seconds", time
+        yield "prune_duration_seconds", storage["prune_seconds"]
+        yield "removed_files", removed_files
+        yield "reclaimed_bytes", reclaimed_bytes
+        yield "failed_removals", len(storage["failed"])
+    if was_pruned or storage["opted_out"]:
+        reasons = storage["reasons"] if was_pruned else [RefusalReason.OPTED_OUT]
+        for reason in RefusalReason:
+            yield "removal_refused", reason in reasons, "prune", reason.value
+
+
+def render_metrics(metrics: Metrics, slice_name: str = "") -> str:
+    """Return metrics as Prometheus text.
+
+    :param slice_name: the value of the label ``slice`` of all series; empty for none.
+    """
+    lines: dict[str, list[str]] = {name: [] for name in _METRICS}
+    further = [("slice", slice_name)] if slice_name else []
+    for series, value in metrics.items():
+        named = [*zip(_METRICS[series.name].labels, series.labels, strict=True), *further]
+        pairs = ",".join(f'{key}="{_escaped(text)}"' for key, text in named)
+        lines[series.name].append(f"{_PREFIX}{series.name}{f'{{{pairs}}}' if pairs else ''} {value + 0}\n")
     return "".join(
-        f"# HELP {_PREFIX}{name} {text}\n# TYPE {_PREFIX}{name} gauge\n" + "".join(_lines(name, samples))
-        for name, text, samples in _metrics(fleet)
+        f"# HELP {_PREFIX}{name} {_METRICS[name].text}\n# TYPE {_PREFIX}{name} gauge\n" + "".join(sorted(of_name))
+        for name, of_name in lines.items()
+        if of_name
     )
 
 
-def _metrics(fleet: Mapping[str, Any]) -> Iterator[tuple[str, str, Iterable[Sample]]]:
-    storages = [({"host": min(storage["hosts"])}, storage) for storage in fleet["storages"]]
-    # In check mode nothing was removed, whatever the dry run says would be.
-    was_done = not fleet["check_mode"]
+def parse_metrics(text: str, now: float) -> Parsed:
+    """Read what :func:`render_metrics` wrote. Anybody may have changed it since.
 
-    yield "report_timestamp_seconds", "Time of the report.", [({}, fleet["generated"])]
-    yield (
-        "host_answered",
-        "Whether the host could be reached and did not fail.",
-        [({"host": host["name"]}, host["state"] not in ("failed", "unreachable")) for host in fleet["hosts"]],
-    )
-    yield (
-        "host_storage",
-        "Always 1. Which storage a host uses.",
-        [
-            ({"host": host["name"], "storage": host["storage"]}, 1)
-            for host in fleet["hosts"]
-            if host["storage"] is not None
-        ],
-    )
-    yield (
-        "files",
-        "Files by state.",
-        [({**labels, "state": state}, storage["summary"][state]) for labels, storage in storages for state in _STATES],
-    )
-    yield (
-        "allocated_bytes",
-        "Space that the files take, by state.",
-        [
-            ({**labels, "state": state}, storage["summary"]["bytes"][state])
-            for labels, storage in storages
-            for state in _STATES
-        ],
-    )
-    yield (
-        "corrupt_bytes",
-        "Space that corrupt files take, which are counted in their state as well.",
-        [(labels, storage["summary"]["bytes"]["corrupt"]) for labels, storage in storages],
-    )
-    yield (
-        "reclaimable_bytes",
-        "Space that a prune could free, as it was found.",
-        [(labels, storage["summary"]["reclaimable_bytes"]) for labels, storage in storages],
-    )
-    counts = [
-        (labels, {alarm.kind: alarm.count for alarm in storage_alarms([storage])}) for labels, storage in storages
-    ]
-    for name, *kinds in (
-        ("missing_files", AlarmKind.MISSING, AlarmKind.TEMPLATE),
-        ("replaced_files", AlarmKind.REPLACED),
-        ("corrupt_files", AlarmKind.CORRUPT),
-        ("orphan_directories", AlarmKind.ORPHANS),
-    ):
-        yield (
-            name,
-            meaning_of(kinds[0]),
-            [(labels, sum(count.get(kind, 0) for kind in kinds)) for labels, count in counts],
-        )
-    yield (
-        "removal_refused",
-        meaning_of(AlarmKind.REFUSED),
-        [(labels, storage["state"] == "refused") for labels, storage in storages],
-    )
-    yield (
-        "removed_files",
-        "Files removed by this run.",
-        [(labels, len(storage["removed"]) * was_done) for labels, storage in storages],
-    )
-    yield (
-        "reclaimed_bytes",
-        "Space freed by this run.",
-        [(labels, storage["reclaimed_bytes"] * was_done) for labels, storage in storages],
-    )
-    yield (
-        "failed_removals",
-        meaning_of(AlarmKind.FAILED),
-        [(labels, len(storage["failed"])) for labels, storage in storages],
-    )
-    for name, key, text in (
-        ("filesystem_free_bytes", "free_bytes", "Space that was free on the storage's file system before the run."),
-        ("filesystem_size_bytes", "total_bytes", "Size of the storage's file system."),
-    ):
-        yield name, text, [(labels, storage[key]) for labels, storage in storages if storage[key] is not None]
+    :param text: the file's text.
+    :param now: the time, in unix seconds. No time can be later.
+    """
+    parsed = Parsed({}, [])
+    for number, line in enumerate(text.split("\n"), 1):
+        if line and not line.startswith("#"):
+            sample = _sample(line, now)
+            if sample is None:
+                parsed.damaged_lines.append(number)
+            else:
+                parsed.metrics[sample[0]] = sample[1]
+    return parsed
 
 
-def _lines(name: str, samples: Iterable[Sample]) -> Iterator[str]:
-    for labels, value in samples:
-        pairs = ",".join(f'{key}="{_label(text)}"' for key, text in labels.items())
-        yield f"{_PREFIX}{name}{{{pairs}}} {value + 0}\n" if pairs else f"{_PREFIX}{name} {value + 0}\n"
+def _sample(line: str, now: float) -> tuple[Series, float] | None:
+    """Understand a line of a former file; None if it is not one that was written."""
+    match = _LINE.fullmatch(line)
+    metric = _METRICS.get(match[1]) if match else None
+    if match is None or metric is None:
+        return None
+    labels, end = {}, 0
+    for label in _LABEL.finditer(match[2] or ""):
+        if label.start() != end:
+            return None
+        labels[label[1]] = re.sub(r"\\.", _unescaped, label[2])
+        end = label.end()
+    labels.pop("slice", None)
+    try:
+        value = float(match[3])
+    except ValueError:
+        return None
+    is_time = match[1].endswith("_timestamp_seconds")
+    is_valid = math.isfinite(value) and 0 <= value < _LARGEST and not (is_time and value > now)
+    if end != len(match[2] or "") or tuple(labels) != metric.labels or not is_valid:
+        return None
+    return Series(match[1], tuple(labels.values())), int(value) if value.is_integer() else value
 
 
-def _label(text: str) -> str:
+def _unescaped(escape: re.Match[str]) -> str:
+    return _UNESCAPES[escape[0]]
+
+
+def _escaped(text: str) -> str:
     """Escape a label's value; what is not valid Unicode is shown by its number."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8").translate(_ESCAPES)

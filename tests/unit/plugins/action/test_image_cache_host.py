@@ -74,6 +74,7 @@ class TestLook:
         host = Host({"ansible_facts": {"image_cache": CACHE}, "invocation": {}, "diff": []})
         result = host.run({"image_cache_keep_files": ["x"]})
         assert host.calls == [(AUDIT, {"instances_complete_for": [], "keep_files": ["x"]}, True)]
+        assert 0 <= result.pop("look_seconds") < 60
         assert result == {
             "image_cache": CACHE,
             "changed": False,
@@ -192,6 +193,16 @@ class TestAct:
             5,
         )
         assert result["refused"] == []
+        assert 0 <= result["prune_seconds"] < 60
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_refused_prune_is_done_unless_it_was_a_dry_run(self, check_mode: bool) -> None:
+        result = Host(check_mode=check_mode).act(HostDecision(Action.FAIL, reasons=("No.",)))
+        assert ("prune_seconds" in result) is not check_mode
+
+    def test_prune_that_crashed_is_not_done(self) -> None:
+        result = Host({"failed": True, "msg": "Killed."}).act(HostDecision(Action.PRUNE))
+        assert "prune_seconds" not in result
 
     def test_dry_run_of_a_shared_storage_is_one_with_its_hand_off(self) -> None:
         host = Host(check_mode=True)

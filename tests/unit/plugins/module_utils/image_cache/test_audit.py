@@ -151,6 +151,7 @@ class TestAHostWithoutACache:
             "id": None,
             "instances_id": find_storage(str(host.instances_path)).id,
             "filesystem": None,
+            "mount_point": None,
             "shared": None,
             "users": [],
             "free_bytes": None,

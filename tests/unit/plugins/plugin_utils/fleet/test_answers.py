@@ -55,6 +55,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
                 "verified_files": 1,
                 "verified_bytes": 1,
                 "trusted_files": 1,
+                "skipped_files": 1,
                 "deferred_files": 1,
                 "oldest_verification_seconds": 1.5,
             },

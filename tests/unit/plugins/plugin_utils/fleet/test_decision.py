@@ -54,6 +54,29 @@ def actions(decision: FleetDecision) -> dict[str, str]:
 
 
 class TestActions:
+    def test_exceeded_limit_of_the_fleet_is_a_reason_of_each_storage_to_be_pruned(self) -> None:
+        host = answer("a", cached=GIB, removable=GIB, options={"fleet_max_removal_percent": 0.0})
+        decided = decide(fleet(host, answer("b", options=AUDIT))).storages
+        assert [storage.reasons for storage in decided] == [("fleet_limit",), ()]
+
+    def test_storage_without_all_of_its_members_has_that_reason(self) -> None:
+        [storage] = decide(fleet(sharing("a"))).storages
+        assert storage.reasons == ("members_missing",)
+
+    def test_member_that_opted_out_is_a_reason_of_its_own(self) -> None:
+        [storage] = decide(fleet(sharing("a"), sharing("b", options={"prune": False, "opted_out": True}))).storages
+        assert storage.reasons == ("opted_out",)
+
+    def test_api_that_does_not_answer_leaves_the_use_unknown(self) -> None:
+        host = answer("a", options={"asks_api": True, "cloud": "x"})
+        [storage] = decide(fleet(host, clouds={("x", ""): cloud(problem="No.")})).storages
+        assert storage.reasons == ("unknown_use",)
+
+    def test_space_targets_of_different_kinds_are_a_limit(self) -> None:
+        limits = {"a": {"max_used_space": 1}, "b": {"min_free_space": 1}}
+        [storage] = decide(fleet(*(sharing(name, options={"limits": limits[name]}) for name in "ab"))).storages
+        assert storage.reasons == ("limit",)
+
     def test_host_with_a_disk_of_its_own_prunes_it(self) -> None:
         decision = decide(fleet(answer("a"), answer("b")))
         assert decision.hosts == {name: HostDecision(Action.PRUNE) for name in "ab"}

@@ -57,6 +57,7 @@ class TestModule:
             "image_cache_instances_complete_for": ["one"],
             "image_cache_exempt_storage_users": ["another"],
             "image_cache_report_view": "fleet",
+            "image_cache_report_slice": "1",
             **dict.fromkeys(["image_cache_max_removals", "image_cache_max_removal_percent"], 7),
             **dict.fromkeys(["image_cache_max_used_space", "image_cache_min_free_space"], "1G"),
         }
@@ -144,6 +145,7 @@ class TestFleet:
             keep_files="one,two",
             report_path="report",
             report_query="hosts",
+            report_slice="rack-1",
             report_view="storages",
         ).fleet == FleetOptions(
             prune=True,
@@ -161,8 +163,17 @@ class TestFleet:
             keep_files=("one", "two"),
             report_path="report",
             report_query="hosts",
+            report_slice="rack-1",
             report_view="storages",
         )
+
+    def test_number_of_a_slice_is_its_name(self) -> None:
+        assert read(report_slice=1).fleet.report_slice == "1"
+
+    @pytest.mark.parametrize("name", ["../other", "a b", "a\n", "ü", "x" * 65, ["1"]])
+    def test_slice_that_no_file_name_can_have_is_refused(self, name: Any) -> None:
+        with pytest.raises(OptionsError, match=r"image_cache_report_slice is .* cannot be part of a file's name"):
+            read(report_slice=name)
 
     @pytest.mark.parametrize("view", ["", "all", "Fleet"])
     def test_unknown_view_of_the_report_is_refused(self, view: str) -> None:

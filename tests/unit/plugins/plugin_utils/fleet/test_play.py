@@ -301,17 +301,38 @@ class TestOutcomes:
         acted, _was_pruned = self.outcome({"walk": "walk", "failed": True, "msg": "Later."}, look)
         assert (acted.state, acted.error) == (AnswerState.UNREACHABLE, "No route.")
 
+    @pytest.mark.parametrize(
+        ("result", "seconds"),
+        [
+            (None, None),
+            ({"walk": "old", "prune_seconds": 2.5, "image_cache": found()}, None),
+            ({"walk": "walk", "prune_seconds": 2.5, "image_cache": found(removed=["x"])}, 2.5),
+            ({"walk": "walk", "prune_seconds": 0.0, "state": "refused", "failed": True, "msg": "Refused."}, 0.0),
+            ({"walk": "walk", "failed": True, "msg": "It crashed."}, None),
+        ],
+    )
+    def test_prune_counts_as_done_where_it_ended_or_was_refused(
+        self, result: Mapping[str, Any] | None, seconds: float | None
+    ) -> None:
+        variables = {LOOK: {**looked(prune=True), "look_seconds": 1.5}, **({} if result is None else {RESULT: result})}
+        [outcome] = play.read_outcomes(task_vars({"a": variables}), WALK)
+        assert (outcome.look_seconds, outcome.prune_seconds) == (1.5, seconds)
+
 
 class TestReport:
     def test_report_is_that_of_the_first_host_that_has_one(self) -> None:
         wishes = [
             FleetOptions(report_query="x"),
-            FleetOptions(report_path="p", report_query="q"),
+            FleetOptions(report_path="p", report_query="q", report_slice="1"),
             FleetOptions(report_path="r"),
         ]
         answers = [HostAnswer("a", AnswerState.FAILED, options) for options in wishes]
-        assert play.report_wishes(answers) == ("p", "q")
-        assert play.report_wishes(answers[:1]) == ("", "")
+        assert play.report_wishes(answers) == ("p", "q", "1")
+        assert play.report_wishes(answers[:1]) == ("", "", "")
+
+    def test_hosts_of_the_inventory_are_all_whatever_a_limit_leaves(self) -> None:
+        variables = {**task_vars({"a": {}}), "groups": {"all": ["a", "b"], "compute": ["b"]}}
+        assert play.inventory_hosts(variables) == {"a", "b"}
 
     def test_view_is_that_of_the_first_host_that_has_one(self) -> None:
         views = [FleetOptions(), FleetOptions(report_view="hosts"), FleetOptions(report_view="files")]

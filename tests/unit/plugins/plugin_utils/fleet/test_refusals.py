@@ -41,7 +41,7 @@ def all_reasons(*hosts: HostAnswer, **more: Any) -> dict[str, list[str]]:
     """Why each storage must not be pruned, by its members."""
     whole = fleet(*hosts, **more)
     storages = group_into_storages(whole)
-    return {storage.names: refusals(storage, whole, storages) for storage in storages}
+    return {storage.names: list(refusals(storage, whole, storages)) for storage in storages}
 
 
 def reasons(*hosts: HostAnswer, **more: Any) -> list[str]:

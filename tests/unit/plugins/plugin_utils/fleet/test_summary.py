@@ -76,6 +76,7 @@ class TestHosts:
                 "free_bytes": 20 * GIB,
                 "total_bytes": 500 * GIB,
                 "summary": found()["summary"],
+                "time": 7.5,
             }
         ]
         assert (fleet["pruned"], fleet["generated"], fleet["check_mode"]) == (False, 7.5, False)
@@ -99,6 +100,7 @@ class TestHosts:
             "name": "a",
             "state": shown,
             "error": "No route to host",
+            "time": 7.5,
             **dict.fromkeys(("host", "storage", "cache_path", "free_bytes", "total_bytes", "summary")),
         }
         assert (fleet["summary"]["hosts"], fleet["summary"]["hosts_without_answer"]) == (2, 1)
@@ -167,6 +169,13 @@ class TestStorages:
             **done,
             "reclaimed_bytes": GIB,
             **listed,
+            "time": 7.5,
+            "look_seconds": None,
+            "prune_seconds": None,
+            "verification_seconds": None,
+            "reasons": ["limit", "unknown_deletions", "unknown_use"],
+            "opted_out": False,
+            "mount_point": None,
         }
 
     def test_storage_that_was_looked_at_has_nothing_removed(self) -> None:
@@ -211,6 +220,15 @@ class TestStorages:
         [total] = report(*hosts, storages=decided)["images"]
         assert (total["hosts"], total["storages"], total["instances"]) == (3, 2, 4)
         assert total["allocated_bytes"] == 6 * GIB
+    def test_reasons_of_the_fleet_and_of_the_host_are_merged(self) -> None:
+        storages = [StorageDecision("x", ("a",), "a", ("Too much.",), ("fleet_limit", "members_missing"))]
+        [storage] = report(pruned(unknown_use=["It is unknown."]), storages=storages)["storages"]
+        assert storage["reasons"] == ["fleet_limit", "members_missing", "unknown_use"]
+
+    def test_storage_with_a_member_that_opted_out_has_opted_out(self) -> None:
+        member = answer("a", NFS, options={"opted_out": True})
+        [storage] = report(member, audited("b", NFS))["storages"]
+        assert storage["opted_out"]
 
     def test_figures_of_the_fleet_are_sums(self) -> None:
         failed = [{"name": "f", "error": "No."}]

@@ -21,7 +21,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import
     storage_alarms,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import render_prometheus
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import metrics_of, render_metrics
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -34,6 +34,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     storage,
     troubled,
     troubled_answer,
+    verified,
 )
 
 COUNTS = st.integers(0, 3)
@@ -165,6 +166,8 @@ def test_advice_of_each_kind_is_a_meaning_and_a_remedy_in_whole_sentences(kind: 
 def test_table_page_and_metrics_have_one_wording() -> None:
     table = " ".join(storage_page(troubled_answer("x")).replace("!!", "").split())
     page = render_html(troubled("x"))
-    metrics = render_prometheus(troubled("x"))
+    seen = troubled("x")
+    seen["storages"][0]["checksums"] = verified()
+    metrics = render_metrics(metrics_of(seen, {}, set()))
     for kind in (AlarmKind.MISSING, AlarmKind.REPLACED, AlarmKind.CORRUPT, AlarmKind.FAILED, AlarmKind.ORPHANS):
         assert all(meaning_of(kind) in text for text in (table, page, metrics))

@@ -14,7 +14,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
-from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, troubled
+from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, answer, fleet, storage, troubled
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 FILES = ["image_cache.prom", "report.html", "report.json"]
@@ -26,9 +26,85 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_report_has_three_files(folder: Path) -> None:
-    assert write_report(str(folder), troubled("x"), None) == FILES
+    assert write_report(str(folder), troubled("x"), None) == (FILES, "")
     assert sorted(path.name for path in folder.iterdir()) == FILES
     assert json.loads((folder / "report.json").read_text()) == troubled("x")
+
+
+def test_slices_write_their_own_files_into_one_folder(folder: Path) -> None:
+    names = [write_report(str(folder), troubled(name), None, slice_name=name).names for name in ("1", "2")]
+    assert names[0] == ["image_cache_1.prom", "report_1.html", "report_1.json"]
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*names[0], *names[1]])
+    assert 'slice="2"' in (folder / "image_cache_2.prom").read_text()
+
+
+def test_exporter_may_read_the_metrics_whatever_the_umask(folder: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        write_report(str(folder), troubled("x"), None)
+    finally:
+        os.umask(umask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
+    assert modes == {"image_cache.prom": 0o644, "report.html": 0o600, "report.json": 0o600}
+
+
+def test_metrics_continue_the_former_ones(folder: Path) -> None:
+    write_report(str(folder), fleet(storage(answer("a"), "a"), storage(answer("b"), "b")), None)
+    assert write_report(str(folder), fleet(storage(answer("a"), "a")), None, {"a", "b"}).warning == ""
+    assert 'nova_image_cache_host_answered{host="b"} 1' in (folder / "image_cache.prom").read_text()
+
+
+@pytest.mark.parametrize(
+    ("damage", "why"),
+    [
+        (b"\xff\x00\n", "damaged lines: 1, from line 1"),
+        (b"<html>", "damaged lines: 1, from line 1"),
+        (None, "it is not a regular file"),
+    ],
+)
+def test_damaged_former_file_is_named_and_stops_no_run(folder: Path, damage: bytes | None, why: str) -> None:
+    folder.mkdir(parents=True)
+    former = folder / "image_cache.prom"
+    if damage is None:
+        os.mkfifo(former)
+    else:
+        former.write_bytes(damage)
+    written = write_report(str(folder), troubled("x"), None)
+    assert written == (FILES, written.warning)
+    assert f"{former} cannot be read in full: {why}. " in written.warning
+    assert write_report(str(folder), troubled("x"), None).warning == ""
+
+
+def test_former_file_that_is_a_link_is_not_followed(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    (folder / "image_cache.prom").symlink_to("/dev/zero")
+    assert "cannot be read in full" in write_report(str(folder), troubled("x"), None).warning
+
+
+def test_reports_that_are_written_at_once_lose_no_host(folder: Path) -> None:
+    names = [f"h{number}" for number in range(8)]
+    script = (
+        "import sys\n"
+        "from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report\n"
+        "from ansible_collections.stackops.nova.tests.support.fleets import answer, fleet, storage\n"
+        "sys.stdin.read()\n"
+        "seen = fleet(storage(answer(sys.argv[2]), sys.argv[2]))\n"
+        "assert not write_report(sys.argv[1], seen, None, set(sys.argv[3:])).warning\n"
+    )
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(folder), name, *names],
+            stdin=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": collections_path()},
+        )
+        for name in names
+    ]
+    for run in runs:
+        assert run.stdin
+        run.stdin.close()
+    assert [run.wait() for run in runs] == [0] * len(names)
+    text = (folder / "image_cache.prom").read_text()
+    assert all(f'host_answered{{host="{name}"}} 1' in text for name in names)
 
 
 def test_selection_of_the_query_is_in_page_and_json(folder: Path) -> None:
