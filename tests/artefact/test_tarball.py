@@ -17,9 +17,20 @@ ALLOWED = re.compile(
     r"|changelogs/changelog\.yaml|meta/(runtime|execution-environment)\.yml|meta/ee-requirements\.txt"
     r"|plugins/\w+/(\w+/)?[\w.]+\.(py|yml|j2|css|js)|playbooks/\w+\.yml"
     r"|roles/\w+/(README\.md|(defaults|meta|tasks|vars|handlers)/\w+\.yml|templates/[\w.]+\.j2)"
+    r"|extensions/monitoring/[\w.]+\.(rules|json)"
     r"|docs/[\w-]+\.md|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/\w+\.rst"
 )
-NEEDED = ("plugins", "roles", "playbooks", "meta", "docs/docsite", "LICENSES", "README.md", "COPYING")
+NEEDED = (
+    "plugins",
+    "roles",
+    "playbooks",
+    "extensions/monitoring",
+    "meta",
+    "docs/docsite",
+    "LICENSES",
+    "README.md",
+    "COPYING",
+)
 
 
 def files_of(tarball: Path) -> set[str]:
