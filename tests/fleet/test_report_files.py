@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     LOOK,
@@ -94,3 +95,28 @@ def test_report_has_the_images_of_all_hosts_and_a_play_without_one_keeps_none(fl
     run = fleet.audit()
     assert run.reported["fleet"]["images"] == []
     assert not any("images" in result.get("image_cache", {}) for result in run.of(LOOK).values())
+
+
+def test_audit_of_other_hosts_resolves_nothing_that_a_verification_found(fleet: ComputeFleet) -> None:
+    for name in "ab":
+        fleet.add(name)
+    [used] = names("image-a")
+    (fleet.root / "a/instances/_base" / f"{used}.info").write_text(json.dumps({"sha1": "0" * 40}))
+    fleet.variables["image_cache_report_path"] = str(fleet.root / "report")
+    verified = fleet.audit(image_cache_checksum_base_images=True)
+    audited = fleet.audit()
+    limited = fleet.audit("--limit", "b")
+    assert [verified.status, audited.status, limited.status] == [0, 0, 0], limited.output
+    text = (fleet.root / "report/image_cache.prom").read_text()
+    assert re.search(r'corrupt_files\{host="a",[^\n]+\} 1$', text, re.MULTILINE)
+    assert re.search(r'audit_timestamp_seconds\{host="a",[^\n]+\} ', text)
+
+
+def test_damaged_metrics_of_former_runs_are_warned_about_and_stop_no_run(fleet: ComputeFleet) -> None:
+    fleet.add("a")
+    (fleet.root / "report").mkdir()
+    (fleet.root / "report/image_cache.prom").write_text("half of a li")
+    run = fleet.prune(image_cache_report_path=str(fleet.root / "report"))
+    assert run.status == 0, run.output
+    assert "cannot be read in full" in run.output
+    assert (fleet.root / "report/image_cache.prom").read_text().startswith("# HELP ")
