@@ -44,7 +44,7 @@ BLOCKS = blocks()
 
 def playbook(content: Any) -> list[dict[str, Any]]:
     """Plays as they are, and tasks in a play; nothing where the block is a file of another sort."""
-    if not isinstance(content, list):
+    if not isinstance(content, list) or any("rules" in item for item in content):  # a rulebook has hosts, too
         return []
     plays = [item for item in content if item.keys() & {"hosts", "import_playbook", "ansible.builtin.import_playbook"}]
     tasks = [item for item in content if item not in plays]

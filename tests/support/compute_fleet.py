@@ -175,8 +175,7 @@ class ComputeFleet:
         :param answers: what the operator types, as with ``--step``.
         :param variables: extra variables.
         """
-        inventory, record = self.root / "hosts.json", self.root / "record.json"
-        inventory.write_text(json.dumps(self._inventory()))
+        inventory, record = self.write_inventory(), self.root / "record.json"
         record.unlink(missing_ok=True)
         extra = ["--extra-vars", json.dumps(variables)] if variables else []
         done = subprocess.run(
@@ -203,6 +202,12 @@ class ComputeFleet:
         )
         recorded = json.loads(record.read_text()) if record.exists() else {"results": [], "recap": {}}
         return Run(done.returncode, done.stdout + done.stderr, recorded["results"], recorded["recap"])
+
+    def write_inventory(self) -> Path:
+        """Write the inventory as it is now, and return its path."""
+        path = self.root / "hosts.json"
+        path.write_text(json.dumps(self._inventory()))
+        return path
 
     @property
     def _forks(self) -> str:
