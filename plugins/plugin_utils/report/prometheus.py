@@ -80,6 +80,9 @@ _METRICS = {
     "allocated_bytes": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Space that the files take, by state."),
     "reclaimable_bytes": _Metric(_Part.AUDIT, _STORAGE, "Space that a prune could free."),
     "missing_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.MISSING)),
+    "recoverable_files": _Metric(
+        _Part.AUDIT, _STORAGE, "Missing files that a running guest still has open, and that can be copied from there."
+    ),
     "replaced_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.REPLACED)),
     "orphan_directories": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.ORPHANS)),
     "filesystem_free_bytes": _Metric(
@@ -255,6 +258,9 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     yield "reclaimable_bytes", max(0, summary["reclaimable_bytes"] - reclaimed_bytes)
     count = {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
     yield "missing_files", count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
+    missing = [found for found in storage["missing"] if not found.get("replaced")]
+    if all("recoverable_from" in found for found in missing):
+        yield "recoverable_files", sum(found["recoverable_from"] is not None for found in missing)
     yield "replaced_files", count.get(AlarmKind.REPLACED, 0)
     yield "orphan_directories", count.get(AlarmKind.ORPHANS, 0)
     yield "filesystem_free_bytes", storage["free_bytes"]

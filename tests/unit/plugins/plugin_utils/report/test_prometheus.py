@@ -137,6 +137,22 @@ def test_alarms_have_metrics() -> None:
     assert folder.value("host_answered", "5x") == 0
 
 
+@pytest.mark.parametrize(
+    ("missing", "count"),
+    [
+        ([], 0),
+        ([{"recoverable_from": None}, {"recoverable_from": "process"}], 1),
+        ([{"recoverable_from": "process", "replaced": True}], 0),
+        ([{}], None),
+    ],
+)
+def test_missing_files_that_a_guest_still_has_are_counted_where_that_is_known(
+    missing: list[dict[str, Any]], count: int | None
+) -> None:
+    found = [{"backing_file": BASE, "instances": ["i"], "replaced": False, **each} for each in missing]
+    assert written(fleet(storage(answer("a", missing=found), "a"))).value("recoverable_files", "a") == count
+
+
 class TestWhatARunDidNotLookAt:
     def test_audit_without_verification_resolves_no_corrupt_file(self) -> None:
         folder = Folder("a").write(fleet(storage(answer("a", checksums=verified(), corrupt=CORRUPT), "a")))
