@@ -33,6 +33,7 @@ _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _UNESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 _LINE = re.compile(rf"{_PREFIX}([a-z_]+)(?:\{{(.*)\}})? (\S+)")
 _LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\["\\n])*)"(?:,|$)')
+_ESCAPE = re.compile(r"\\.")
 _LARGEST = float(1 << 63)
 
 
@@ -172,8 +173,8 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
     for host, _cache_path, _mountpoint, _nova_host, storage_id in _labels_of("host_info", former):
         if host in inventory - answered:
             members.setdefault(storage_id, set()).add(host)
-    for storage in fleet["storages"]:
-        members.setdefault(storage["id"], set()).update(storage["hosts"])
+    for answer in fleet["hosts"]:
+        members.setdefault(answer["storage"], set()).add(answer["name"])
     # Hosts without a cache have no id, and cloned hosts have one id for two storages: these keep their first name.
     ambiguous = {"", None}.union(
         storage_id for storage_id, count in Counter(each["id"] for each in fleet["storages"]).items() if count > 1
@@ -233,7 +234,7 @@ def _answered(fleet: Mapping[str, Any], shown_under: Mapping[str | None, str]) -
         yield Series("host_answered", (name,)), host["state"] not in ("failed", "unreachable")
         if host["cache_path"] is not None:
             yield Series("host_answer_timestamp_seconds", (name,)), host["time"]
-            mount_point = mount_points[name, host["storage"]]
+            mount_point = mount_points.get((name, host["storage"]))
             named = (host["cache_path"], mount_point or "", host["host"] or "", host["storage"] or "")
             yield Series("host_info", (name, *named)), 1
     for storage in fleet["storages"]:
@@ -333,7 +334,7 @@ def _sample(line: str, now: float) -> tuple[Series, float] | None:
     for label in _LABEL.finditer(match[2] or ""):
         if label.start() != end:
             return None
-        labels[label[1]] = re.sub(r"\\.", _unescaped, label[2])
+        labels[label[1]] = _ESCAPE.sub(_unescaped, label[2]) if "\\" in label[2] else label[2]
         end = label.end()
     labels.pop("slice", None)
     try:

@@ -276,6 +276,14 @@ class TestSharedStorage:
             folder.write(fleet(storage(answer("x"), "a"), storage(answer("x"), "b")), at)
         assert folder.value("files", "a", state="active") == folder.value("files", "b", state="active") == 4
 
+    def test_member_of_an_earlier_batch_still_names_the_storage(self) -> None:
+        folder = Folder("a", "b").write(fleet(storage(answer("x", **done(BASE)), "a", "b")))
+        seen = fleet(storage(answer("x"), "a", "b"))
+        seen["storages"][0]["hosts"].remove("a")  # as of the next batch, in which it was not looked at
+        folder.write(seen, NOW + HOUR)
+        assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
+        assert folder.value("removed_files", "a") == 1
+
     def test_two_caches_of_one_host_are_two_series(self) -> None:
         other = storage(answer("a", cache_path="/other/_base"), "a", id="another")
         seen = fleet(storage(answer("a"), "a"), other)
