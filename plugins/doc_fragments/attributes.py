@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Attributes that both modules document, and what differs between them."""
+    """Attributes that the modules document, and what differs between them."""
 
     DOCUMENTATION = r"""
 options: {}
@@ -55,11 +55,27 @@ attributes:
     support: full
 """
 
+    RESTORE = r"""
+options: {}
+attributes:
+  check_mode:
+    description:
+      - Is the dry run. It looks at the host, and finds sources and proofs as a run does, and then it stops.
+      - Nothing at all is written. A checksum is compared when a file is copied, so only a run finds a wrong one.
+    support: full
+  diff_mode:
+    description: The result names each file that is put in place. There is no text to compare.
+    support: none
+  idempotent:
+    description: A second run restores nothing, because nothing is missing any more.
+    support: full
+"""
+
     ACTIONGROUP_IMAGE_CACHE = r"""
 options: {}
 attributes:
   action_group:
-    description: Use C(group/stackops.nova.image_cache) in C(module_defaults) to set options for both modules at once.
+    description: Use C(group/stackops.nova.image_cache) in C(module_defaults) to set options for all modules at once.
     support: full
     membership:
       - stackops.nova.image_cache

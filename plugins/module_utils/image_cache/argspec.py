@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that both modules share, and what they mean to the core."""
+"""The options of the modules, and what they mean to the core."""
 
 from __future__ import annotations
 
@@ -16,11 +16,17 @@ from .text import some_names
 if TYPE_CHECKING:
     from .nova_conf import NovaConf
 
-__all__ = ["argument_spec", "has_instance_source", "instances_from_params", "settings_from_params"]
+__all__ = [
+    "argument_spec",
+    "has_instance_source",
+    "instances_from_params",
+    "restore_argument_spec",
+    "settings_from_params",
+]
 
 
 def argument_spec() -> dict[str, dict[str, Any]]:
-    """Return the argument spec of both modules; the fragment ``image_cache`` documents it word for word."""
+    """Return the options that all modules share; the fragment ``image_cache`` documents them word for word."""
     return {
         "instances_path": {"type": "path"},
         "image_cache_subdirectory_name": {"type": "str"},
@@ -57,6 +63,23 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "known_checksums": {"type": "dict"},
         "fail_on_corrupt": {"type": "bool", "default": False},
         "details": {"type": "str", "choices": list(DETAILS), "default": "summary"},
+    }
+
+
+def restore_argument_spec() -> dict[str, dict[str, Any]]:
+    """Return the argument spec of ``image_cache_restore``: the shared options, and its own."""
+    return {
+        **argument_spec(),
+        "states": {
+            "type": "list",
+            "elements": "str",
+            "choices": ["missing", "replaced", "corrupt"],
+            "default": ["missing"],
+        },
+        "images": {"type": "list", "elements": "dict", "default": []},
+        "files": {"type": "dict", "default": {}},
+        "unproven": {"type": "list", "elements": "str", "default": []},
+        "max_rate": {"type": "bytes"},
     }
 
 

@@ -1,0 +1,317 @@
+#!/usr/bin/python
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: image_cache_restore
+short_description: Restore missing base files of an OpenStack compute host
+version_added: 0.1.0
+description:
+  - Puts a base file that disks need and that is gone back under its name in nova's image cache, beside a running nova.
+  - While a guest runs, its QEMU still has a deleted base file open. That is where a file comes from first, and the only
+    place where a swap or ephemeral template can come from, because its bytes differ from host to host.
+  - An image can also come from a file that an operator brought to the host, together with Glance's record of the image.
+  - Nothing is put in place without proof of its content. What cannot be proven is refused, with the reason and what a
+    person can do.
+  - Check mode shows each file with its source, its proof, the guests and the bytes, and what would still be missing.
+  - A file is whole or not there. The bytes go into a file without a name, which gets its name at the end, under nova's
+    lock. An interrupted run leaves nothing, and the failure of one file does not stop the others.
+author:
+  - stackops.nova contributors (@stackops)
+extends_documentation_fragment:
+  - stackops.nova.image_cache
+  - stackops.nova.attributes
+  - stackops.nova.attributes.restore
+  - stackops.nova.attributes.actiongroup_image_cache
+options:
+  states:
+    description:
+      - Which base files to restore. V(missing) are those that disks need and that do not exist.
+      - V(replaced) are those under whose name there is another file now than the one that a running guest has open.
+      - V(corrupt) are those whose checksum differs from the saved or known one. Their verification is that of
+        O(checksum_base_images).
+      - A replaced or corrupt file is set aside first, as C(.<name>.stackops-<time>) in the cache directory. An audit
+        lists it, and no prune removes it.
+    type: list
+    elements: str
+    choices: [missing, replaced, corrupt]
+    default: [missing]
+  images:
+    description:
+      - Glance's records of images, under the names of the Image API (C(os_hash_algo), C(os_hash_value)) or of
+        openstacksdk (C(hash_algo), C(hash_value)).
+      - The record of an image that Glance serves as C(raw) says what checksum its base file has. It proves a file of
+        O(files), and a file of a process has to match it as well.
+    type: list
+    elements: dict
+    default: []
+  files:
+    description:
+      - Files on the host that an operator brought, by the id of the image. Each is compared with the record in
+        O(images) while it is copied.
+      - They serve originals only. A resized copy or a template differs from the image.
+    type: dict
+    default: {}
+  unproven:
+    description:
+      - Names of base files for which the operator's word counts where a proof is missing, such as for a file of
+        O(files) without a record.
+      - It never counts against a proof. A file whose checksum, format or size is wrong is refused all the same.
+    type: list
+    elements: str
+    default: []
+  max_rate:
+    description:
+      - How much to copy a second, all files together. A number of bytes, or one with a unit such as V(100M).
+      - No limit if it is not given. Where the file system shares blocks between files (XFS, btrfs), nothing is copied.
+    type: bytes
+notes:
+  - Run it as C(root). Another user cannot see which files the processes of guests have open.
+seealso:
+  - module: stackops.nova.image_cache_facts
+  - module: stackops.nova.image_cache_prune
+"""
+
+EXAMPLES = r"""
+- name: Show which missing base files can be restored, from where, and which are lost
+  stackops.nova.image_cache_restore:
+    config_file: /etc/nova/nova.conf
+  check_mode: true
+
+- name: Restore the base files that running guests still have open
+  stackops.nova.image_cache_restore:
+    config_file: /etc/nova/nova.conf
+
+- name: Restore the base file of an image from a file, with Glance's record as the proof
+  stackops.nova.image_cache_restore:
+    files:
+      131d062c-6166-4aa7-bb6c-7ceae4a8201c: /root/cirros.raw
+    images: "{{ glance.images }}"
+
+- name: Give guests back the base file that was replaced under them
+  stackops.nova.image_cache_restore:
+    states: [missing, replaced]
+"""
+
+RETURN = r"""
+image_cache_restore:
+  description: What was restored, in check mode what would be, and what was not, with the reason.
+  returned: success, and failure after the cache was looked at
+  type: dict
+  contains:
+    check_mode:
+      description: Whether this was a dry run.
+      returned: success
+      type: bool
+    cache_path:
+      description: The cache directory.
+      returned: success
+      type: str
+    host:
+      description: The name by which nova knows this host.
+      returned: success
+      type: str
+    restored:
+      description: The files that were put in place, in check mode those that would be, in the order in which they are
+        restored.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name.
+          returned: success
+          type: str
+        state:
+          description: What was wrong. V(missing), V(replaced) or V(corrupt).
+          returned: success
+          type: str
+        image_id:
+          description: The image that it comes from, none where that is not known.
+          returned: success
+          type: str
+        source:
+          description: Where its bytes come from. V(process) for a process of a guest, V(file) for a file of O(files).
+          returned: success
+          type: str
+        source_path:
+          description: The descriptor of the process (C(/proc/PID/fd/N)), or the path of the file.
+          returned: success
+          type: str
+        proof:
+          description:
+            - Why they may be believed. V(process) if they are the inode that a guest of this host has open, V(checksum)
+              if they have the checksum that Glance has, V(process_and_checksum) if both is true, V(unproven) if the
+              operator's word alone says so.
+          returned: success
+          type: str
+        guests:
+          description: The instances whose processes have the file open. Their source lasts until they stop.
+          returned: success
+          type: list
+          elements: str
+        instances:
+          description: The instances that need the file.
+          returned: success
+          type: list
+          elements: str
+        needs_restart:
+          description: The instances whose processes still have the file open that was set aside.
+          returned: success
+          type: list
+          elements: str
+        read_bytes:
+          description: How much was read, or would be at most. V(0) where the file system shares the blocks.
+          returned: success
+          type: int
+        size_bytes:
+          description: The file's size.
+          returned: success
+          type: int
+        allocated_bytes:
+          description: How much space it takes.
+          returned: success
+          type: int
+        seconds:
+          description: How long it took. V(0.0) in check mode.
+          returned: success
+          type: float
+        algorithm:
+          description: The algorithm of the checksum, none where no checksum was taken.
+          returned: success
+          type: str
+        checksum:
+          description: The checksum of what was put in place, none where none was taken.
+          returned: success
+          type: str
+    present:
+      description: The names of the files that were there again when their turn came, with the right size.
+      returned: success
+      type: list
+      elements: str
+    refused:
+      description: The files that are not restored, on purpose. They stay missing, replaced or corrupt.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name; its path if it is not a file of the cache.
+          returned: success
+          type: str
+        state:
+          description: What is wrong. V(missing), V(replaced) or V(corrupt).
+          returned: success
+          type: str
+        image_id:
+          description: The image that it comes from, none where that is not known.
+          returned: success
+          type: str
+        instances:
+          description: The instances that need it.
+          returned: success
+          type: list
+          elements: str
+        reason:
+          description: Why it is refused, and what a person can do.
+          returned: success
+          type: str
+    failed:
+      description: The files that should have been restored and were not.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name.
+          returned: success
+          type: str
+        state:
+          description: What is wrong. V(missing), V(replaced) or V(corrupt).
+          returned: success
+          type: str
+        image_id:
+          description: The image that it comes from, none where that is not known.
+          returned: success
+          type: str
+        instances:
+          description: The instances that need it.
+          returned: success
+          type: list
+          elements: str
+        error:
+          description: What went wrong.
+          returned: success
+          type: str
+    set_aside:
+      description:
+        - The files that were set aside in the cache directory, in check mode those that would be. They are the former
+          ones of files that were replaced, and copies of each where guests have different files open under one name.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The name of the base file.
+          returned: success
+          type: str
+        set_aside_as:
+          description: The name that the file has now in the cache directory.
+          returned: success
+          type: str
+        instances:
+          description: The instances that have it open.
+          returned: success
+          type: list
+          elements: str
+        size_bytes:
+          description: The file's size.
+          returned: success
+          type: int
+        allocated_bytes:
+          description: How much space it takes.
+          returned: success
+          type: int
+    free_bytes:
+      description: How much space is free on the cache's file system at the end, none where it does not report that.
+      returned: success
+      type: int
+"""
+
+import time
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import restore_argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import restore
+
+
+def main() -> None:
+    module = AnsibleModule(argument_spec=restore_argument_spec(), supports_check_mode=True)
+    params = dict(module.params)
+    # As in image_cache_prune: records of instances may hold passwords, and their names are no secrets.
+    module.params["instances"] = None
+    module.no_log_values.clear()
+    try:
+        result = restore(
+            params,
+            time.time(),
+            lambda command: module.run_command(command, handle_exceptions=False),
+            module.check_mode,
+        )
+    except ImageCacheError as exc:
+        module.fail_json(msg=str(exc))
+    for warning in result.warnings:
+        module.warn(warning)
+    answer = {"changed": result.changed, "image_cache_restore": result.done}
+    if result.error is not None:
+        module.fail_json(msg=result.error, **answer)
+    module.exit_json(**answer)
+
+
+if __name__ == "__main__":
+    main()
