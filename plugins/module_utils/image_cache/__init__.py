@@ -27,12 +27,16 @@ class _ArchiveFinder:
 
     def find_spec(self, fullname: str, _target: object = None) -> ModuleSpec | None:
         try:
-            self._importer.is_package(fullname)
+            is_package = self._importer.is_package(fullname)
         except ZipImportError:
             return None
-        name = fullname.rpartition(".")[2]
-        spec = ModuleSpec(fullname, self._importer, origin=f"{self._folder}/{name}.py")  # type: ignore[arg-type]
+        path = f"{self._folder}/{fullname.rpartition('.')[2]}"
+        file = f"{path}/__init__.py" if is_package else f"{path}.py"
+        spec = ModuleSpec(fullname, self._importer, origin=file, is_package=is_package)  # type: ignore[arg-type]
         spec.has_location = True
+        if is_package:
+            spec.submodule_search_locations = [path]
+            sys.path_importer_cache[path] = _ArchiveFinder(path)
         return spec
 
 

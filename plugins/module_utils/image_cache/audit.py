@@ -84,6 +84,11 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
         snapshot = take_snapshot(settings, external_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
         plan = make_plan(snapshot, instances, settings, now)
+        if plan.missing and snapshot.former_file_users:
+            # Here, so that a pass that misses nothing does not pay for it.
+            from .fetch.candidates import name_guests
+
+            plan = name_guests(plan, snapshot, settings, run_command)
         if not plan.usage.orphans:
             return Inspection(settings, snapshot, plan, now)
         # Here, so that a host without orphans does not pay for it.

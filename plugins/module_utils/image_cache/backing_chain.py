@@ -36,6 +36,7 @@ __all__ = [
     "backing_path",
     "follow_chain",
     "open_image",
+    "probe_format",
     "read_backing_name",
     "read_image",
 ]
@@ -314,6 +315,17 @@ def _is_of_another_format(start: bytes) -> bool:
     return start.startswith(_OTHER_MAGICS) or _VMDK_DESCRIPTOR.match(start) is not None
 
 
+def probe_format(start: bytes) -> str | None:
+    """Return the format of an image by its first bytes, as QEMU finds it where no format is said.
+
+    :param start: at least its first 1024 bytes.
+    :return: ``qcow2`` or ``raw``; None for another one.
+    """
+    if start[:4] == _QCOW2_MAGIC:
+        return "qcow2"
+    return None if _is_of_another_format(start) else "raw"
+
+
 def _begins_raw(path: str, open_file: OpenImage) -> bool:
     """Tell whether a regular file is a raw image by its first bytes, as QEMU does where no format is said."""
     try:
@@ -327,7 +339,7 @@ def _begins_raw(path: str, open_file: OpenImage) -> bool:
             os.close(descriptor)
     except OSError:
         return False
-    return start[:4] != _QCOW2_MAGIC and not _is_of_another_format(start)
+    return probe_format(start) == "raw"
 
 
 def _header_length(start: bytes) -> int:

@@ -35,6 +35,7 @@ from .text import printable
 from .workers import map_in_processes
 
 __all__ = [
+    "DiskReader",
     "DiskSources",
     "DiskUse",
     "ExternalDisk",
@@ -122,13 +123,13 @@ def find_disk_use(
     """
 
     def read(names: Sequence[str]) -> DiskUse:
-        reader = _Reader(sources)
+        reader = DiskReader(sources)
         for name in names:
             reader.read_directory(f"{instances_path}/{name}", name)
         return reader.found
 
     parts = [DiskUse(*part) for part in map_in_processes(read, directories)]
-    elsewhere = _Reader(sources)
+    elsewhere = DiskReader(sources)
     for instance, path, image_format in external_disks:
         elsewhere.read_disk(path, image_format or None, instance)
     return merge_disk_use([*parts, elsewhere.found])
@@ -244,7 +245,7 @@ def stop_after_first_timeout(run_command: RunCommand) -> RunCommand:
     return run
 
 
-class _Reader:
+class DiskReader:
     """Reads disks, one after the other, and gathers what they need."""
 
     def __init__(self, sources: DiskSources) -> None:

@@ -11,6 +11,7 @@ Nothing here touches a disk. The names are those of nova's libvirt image cache
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from enum import Enum
 from typing import NamedTuple
@@ -19,10 +20,14 @@ __all__ = [
     "LOCKS_DIRECTORY",
     "CacheName",
     "Kind",
+    "draft_name",
     "fingerprint",
     "info_path",
+    "is_draft",
     "lock_name",
     "parse_name",
+    "set_aside_name",
+    "set_aside_of",
 ]
 
 LOCKS_DIRECTORY = "locks"
@@ -33,6 +38,11 @@ _NAME = re.compile(
     "|(?P<ephemeral>ephemeral_[0-9]+_[0-9A-Za-z]{7})"
     "|(?P<kernel>[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})"
 )
+
+_NOVAS_LENGTH = 40
+_SET_ASIDE = ".stackops-"
+_SET_ASIDE_NAME = re.compile(r"\.(?P<name>.+)\.stackops-[0-9]+(?:\.(?P<inode>[0-9]+))?")
+_DRAFT_NAME = re.compile(r"\..+\.stackops-draft\.[0-9a-f]{32}")
 
 
 class Kind(str, Enum):
@@ -110,6 +120,43 @@ def info_path(pattern: str, name: str) -> str:
     :return: the info file's absolute path (``get_info_filename`` in Icehouse's ``imagecache.py``).
     """
     return pattern.replace("%(image)s", name)
+
+
+def set_aside_name(name: str, time: int, inode: int | None = None) -> str:
+    """Return the name under which a file of the cache is set aside.
+
+    nova counts any name of 40 characters as an image of its own, and removes it
+    (``_list_base_images`` in ``nova/virt/libvirt/imagecache.py``). The name never has as many.
+
+    :param name: the cache file's name.
+    :param time: when, in unix seconds.
+    :param inode: which of several files of that name it is a copy of; None where it is the file itself.
+    """
+    suffix = "" if inode is None else f".{inode}"
+    aside = f".{name}{_SET_ASIDE}{time}{suffix}"
+    return aside if len(aside) != _NOVAS_LENGTH else f".{name}{_SET_ASIDE}0{time}{suffix}"
+
+
+def set_aside_of(name: str) -> tuple[str, int | None] | None:
+    """Return the name of the cache file that was set aside under a name, and the inode that it is a copy of.
+
+    :param name: a bare file name.
+    :return: None where nothing was set aside under it. The inode is None where it is the file itself.
+    """
+    match = _SET_ASIDE_NAME.fullmatch(name)
+    if match is None or parse_name(match["name"]).kind in (Kind.OTHER, Kind.PARTIAL):
+        return None
+    return match["name"], None if match["inode"] is None else int(match["inode"])
+
+
+def draft_name(name: str) -> str:
+    """Return a private name for a file of the cache that is being written, on a file system that needs one."""
+    return f".{name}{_SET_ASIDE}draft.{os.urandom(16).hex()}"
+
+
+def is_draft(name: str) -> bool:
+    """Tell whether a name is one that :func:`draft_name` gave."""
+    return _DRAFT_NAME.fullmatch(name) is not None
 
 
 def _without_partial_suffix(name: str) -> str:

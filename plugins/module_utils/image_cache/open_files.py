@@ -36,10 +36,12 @@ class FormerFileUser(NamedTuple):
 
     :param names: which of the files asked about it has open.
     :param paths: the paths of all files that it has open.
+    :param process: its number.
     """
 
     names: set[str]
     paths: set[str]
+    process: int
 
 
 class OpenFiles(NamedTuple):
@@ -127,7 +129,7 @@ def find_open_files(
                 has_former_file = True
         found |= opened
         if has_former_file:
-            users.append(FormerFileUser(opened, _paths_of(descriptor_path)))
+            users.append(FormerFileUser(opened, _paths_of(descriptor_path), int(process)))
         hidden += is_hidden
     found.update(name for path in _loop_device_files() for name in names.get(_inode_of(path) or _NO_INODE, ()))
     return OpenFiles(found, hidden, tuple(users))

@@ -142,12 +142,14 @@ class Missing(NamedTuple):
     :param backing_file: its path on this host.
     :param named: its path as the disks name it, where that is another one: nova may be in a container.
     :param replaced: whether there is another file of that name now.
+    :param guests: the instances whose processes certainly have the former file open, so that it can be restored.
     """
 
     backing_file: str
     instances: tuple[str, ...]
     named: str = ""
     replaced: bool = False
+    guests: tuple[str, ...] = ()
 
 
 class Plan(NamedTuple):

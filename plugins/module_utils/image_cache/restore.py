@@ -6,10 +6,22 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import ExitStack
 from typing import Any, Mapping, NamedTuple
 
-from .audit import inspect_and_plan
+from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
+from .errors import ImageCacheError
+from .fetch.candidates import Candidate, State, find_candidates
+from .fetch.place import remove_left_drafts
+from .fetch.records import KEPT_FORMATS, read_records
+from .fetch.restoring import Given, NotRestored, Restored, Restorer, SetAside
+from .hashing import RateLimiter
+from .inspection import Inspection
+from .known_checksums import parse_known_checksums
+from .names import Kind, fingerprint, parse_name
+from .snapshot import open_cache
 from .text import printable
 
 __all__ = ["RestoreResult", "restore"]
@@ -37,12 +49,86 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
     :param now: the time, in unix seconds.
     :param run_command: how ``qemu-img`` is run, where a disk's header is not enough.
     :param check_mode: find sources and proofs, and write nothing.
-    :return: what was done.
+    :return: what was done. The failure of one file does not stop the others.
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at; nothing was done.
     """
+    given = _given(params)
+    rate_limiter = _rate_limiter(params["max_rate"])
+    states = frozenset(State(state) for state in params["states"])
+    if State.CORRUPT in states:
+        params = {**params, "checksum_base_images": True, "known_checksums": _checksums_of(given, params)}
     inspection = inspect_and_plan(params, now, run_command)
+    if State.CORRUPT in states:
+        inspection = verify(inspection, run_command)
+    with ExitStack() as closing:
+        cache = open_cache(inspection.settings)
+        if cache is None:
+            return _result(inspection, None, check_mode)
+        closing.callback(os.close, cache)
+        if not check_mode:
+            remove_left_drafts(cache)
+        restorer = Restorer(inspection, given, cache, rate_limiter, check_mode)
+        for candidate in _in_order(_candidates(inspection, states, run_command, closing)):
+            restorer.restore(candidate)
+        return _result(inspection, restorer, check_mode)
+
+
+def _candidates(
+    inspection: Inspection, states: frozenset[State], run_command: RunCommand, closing: ExitStack
+) -> list[Candidate]:
+    settings, snapshot, plan, _now, verification = inspection
+    corrupt = verification.corrupt if verification and State.CORRUPT in states else ()
+    missing = [lost for lost in plan.missing if (State.REPLACED if lost.replaced else State.MISSING) in states]
+    return find_candidates(missing, corrupt, plan, snapshot, settings, run_command, closing)
+
+
+def _in_order(candidates: list[Candidate]) -> list[Candidate]:
+    """Sort files: first those that processes have open, those with the fewest guests before the others."""
+    return sorted(candidates, key=lambda each: (not each.proven, len(each.guests), each.name))
+
+
+def _given(params: Mapping[str, Any]) -> Given:
+    files = {}
+    for image_id, path in params["files"].items():
+        if not isinstance(path, str) or not os.path.isabs(path):
+            raise ImageCacheError(
+                f"files gives the image {printable(str(image_id))} a path that is not absolute. Set files: {{image id: "
+                f"absolute path on the host}}."
+            )
+        files[fingerprint(str(image_id))] = path
+    for name in params["unproven"]:
+        if parse_name(name).kind in (Kind.OTHER, Kind.PARTIAL):
+            raise ImageCacheError(
+                f"unproven has {printable(name)!r}, which is not the name of a base file. Set unproven: to names as "
+                f"the result has them."
+            )
+    return Given(
+        files=files,
+        records=read_records(params["images"]),
+        known=parse_known_checksums(params["known_checksums"] or {}),
+        unproven=frozenset(params["unproven"]),
+    )
+
+
+def _rate_limiter(max_rate: int | None) -> RateLimiter:
+    if max_rate is not None and max_rate < 1:
+        raise ImageCacheError("max_rate must be at least one byte a second. For no limit, remove max_rate.")
+    return RateLimiter(max_rate)
+
+
+def _checksums_of(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what base files are compared with: the checksums of images that nova caches as they are, and the known."""
+    of_records = {
+        record.image_id: {"algorithm": record.algorithm, "value": record.checksum}
+        for record in given.records.values()
+        if record.algorithm is not None and record.disk_format in KEPT_FORMATS
+    }
+    return {**of_records, **(params["known_checksums"] or {})}
+
+
+def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool) -> RestoreResult:
     settings, snapshot = inspection.settings, inspection.snapshot
-    done = {
+    done: dict[str, Any] = {
         "check_mode": check_mode,
         "cache_path": printable(settings.cache_path),
         "host": printable(settings.host),
@@ -51,6 +137,74 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         "refused": [],
         "failed": [],
         "set_aside": [],
-        "free_bytes": snapshot.storage.free_bytes if snapshot.storage else None,
+        "free_bytes": _free_bytes(settings.cache_path) if restorer else None,
     }
-    return RestoreResult(done, changed=False, warnings=list(snapshot.warnings), error=None)
+    warnings = list(snapshot.warnings)
+    if restorer is None:
+        return RestoreResult(done, False, warnings, None)
+    image_ids = {
+        **inspection.plan.usage.image_ids,
+        **{name: each.image_id for name, each in restorer.given.records.items()},
+    }
+    done.update(
+        restored=[_restored(each, image_ids) for each in restorer.restored],
+        present=sorted(map(printable, restorer.present)),
+        refused=[{**_file(each.candidate, image_ids), "reason": each.reason} for each in restorer.refused],
+        failed=[{**_file(each.candidate, image_ids), "error": each.reason} for each in restorer.failed],
+        set_aside=[_set_aside(each) for each in restorer.set_aside],
+    )
+    changed = bool(restorer.restored or restorer.set_aside)
+    return RestoreResult(done, changed, warnings, _error(restorer, settings.cache_path))
+
+
+def _free_bytes(path: str) -> int | None:
+    space = os.statvfs(path)
+    return space.f_bavail * space.f_frsize if space.f_blocks else None
+
+
+def _file(candidate: Candidate, image_ids: Mapping[str, str]) -> dict[str, Any]:
+    image_id = image_ids.get(parse_name(candidate.name).key)
+    return {
+        "name": printable(candidate.name),
+        "state": candidate.state.value,
+        "image_id": None if image_id is None else printable(image_id),
+        "instances": [printable(instance) for instance in candidate.instances],
+    }
+
+
+def _restored(restored: Restored, image_ids: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        **_file(restored.candidate, image_ids),
+        "source": restored.source,
+        "source_path": printable(restored.source_path),
+        "proof": restored.proof.value,
+        "guests": [printable(guest) for guest in restored.guests],
+        "needs_restart": [printable(guest) for guest in restored.needs_restart],
+        "read_bytes": restored.read_bytes,
+        "size_bytes": restored.size_bytes,
+        "allocated_bytes": restored.allocated_bytes,
+        "seconds": restored.seconds,
+        "algorithm": restored.algorithm,
+        "checksum": restored.checksum,
+    }
+
+
+def _set_aside(aside: SetAside) -> dict[str, Any]:
+    return {
+        "name": printable(aside.name),
+        "set_aside_as": printable(aside.set_aside_as),
+        "instances": [printable(instance) for instance in aside.instances],
+        "size_bytes": aside.size_bytes,
+        "allocated_bytes": aside.allocated_bytes,
+    }
+
+
+def _error(restorer: Restorer, cache_path: str) -> str | None:
+    not_restored: list[NotRestored] = [*restorer.failed, *restorer.refused]
+    if not not_restored:
+        return None
+    files = "1 file" if len(not_restored) == 1 else f"{len(not_restored)} files"
+    return (
+        f"{files} of {printable(cache_path)} could not be restored. {not_restored[0].reason} See "
+        f"image_cache_restore.refused and image_cache_restore.failed in the result for each."
+    )

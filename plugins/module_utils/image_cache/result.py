@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from .inspection import Inspection
 from .instances import to_records
-from .names import Kind, parse_name
+from .names import Kind, parse_name, set_aside_of
 from .nova_paths import is_in_instance_directory
 from .other_ages import reclaimable_by_age
 from .plan import Missing, Plan, Reason, State, Verdict, age_seconds, used_by
@@ -37,6 +37,7 @@ _LIST_BYTES = {
     "limit_exceeded": 400,
     "unremovable": 400,
     "orphans": 400,
+    "set_aside": 300,
     "users": 400,
 }
 _LEAST_LIST_BYTES = 300
@@ -44,6 +45,7 @@ _PROBLEMS_BYTES = 900
 _SAMPLED_FILES = 3
 _WARNINGS = 10
 _REASONS = "unknown_use, unremovable and missing in the result"
+_RESTORE = "ansible-playbook stackops.nova.restore with --limit for this host (module image_cache_restore)"
 _NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
@@ -92,6 +94,8 @@ def describe(inspection: Inspection) -> dict[str, Any]:
                 **_image(inspection.image_of(os.path.basename(lost.backing_file)), settings),
                 "instances": _names(lost.instances),
                 "replaced": lost.replaced,
+                "recoverable_from": "process" if lost.guests else None,
+                "recoverable_until": _names(lost.guests),
             }
             for lost in plan.missing
         ],
@@ -107,6 +111,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
         "unknown_deletions": list(plan.unknown_deletions),
         "limit_exceeded": list(plan.limit_exceeded),
         "unremovable": list(plan.unremovable),
+        "set_aside": _set_aside(verdict.file for verdict in by_state[State.OTHER]),
         "corrupt": [
             {"name": printable(file.name), "used_by": _names(used_by(file, snapshot, plan.usage))}
             for file in (verification.corrupt if verification else ())
@@ -165,7 +170,7 @@ def describe_files(verdicts: Iterable[Verdict], inspection: Inspection) -> list[
 def warnings(inspection: Inspection) -> list[str]:
     """Return what an operator must know, worst first."""
     settings, snapshot, plan, _now, verification, _orphans = inspection
-    sentences = [_missing_warning(lost, inspection) for lost in plan.missing]
+    sentences = [_warning_of(lost, inspection) for lost in plan.missing]
     sentences += verification.alarms if verification else ()
     # Of shared storage, one host alone never knows all, and the result says so.
     is_shared = snapshot.storage is not None and snapshot.storage.shared
@@ -183,13 +188,24 @@ def warnings(inspection: Inspection) -> list[str]:
     return sentences
 
 
-def _missing_warning(lost: Missing, inspection: Inspection) -> str:
-    name = os.path.basename(lost.backing_file)
-    image = inspection.of_image(name)
+def _warning_of(lost: Missing, inspection: Inspection) -> str:
+    image = inspection.of_image(os.path.basename(lost.backing_file))
     if lost.replaced:
         return _replaced_warning(lost, image)
+    return _restorable_warning(lost, image) if lost.guests else _missing_warning(lost, image)
+
+
+def _restorable_warning(lost: Missing, image: str) -> str:
+    return (
+        f"The base file {printable(lost.backing_file)}{image} does not exist: {some_names(lost.instances)} cannot "
+        f"start without it. It can be restored until {some_names(lost.guests)} stops: do not stop, reboot or migrate "
+        f"it before. To restore it, run {_RESTORE}."
+    )
+
+
+def _missing_warning(lost: Missing, image: str) -> str:
     both = f" ({printable(lost.named)} to nova)" if lost.named else ""
-    if parse_name(name).kind in (Kind.SWAP, Kind.EPHEMERAL):
+    if parse_name(os.path.basename(lost.backing_file)).kind in (Kind.SWAP, Kind.EPHEMERAL):
         # Each host makes its own: another host's is another file system under the guest's changes.
         return (
             f"The template {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
@@ -204,12 +220,14 @@ def _missing_warning(lost: Missing, inspection: Inspection) -> str:
 
 
 def _replaced_warning(lost: Missing, image: str) -> str:
+    how = "Copy the former file from /proc/PID/fd of their QEMU"
+    if lost.guests:
+        how = f"Until {some_names(lost.guests)} stops, run {_RESTORE} and states: [missing, replaced]"
     return (
         f"The base file {printable(lost.backing_file)}{image} was replaced while {some_names(lost.instances)} run on "
         f"the former one. Their QEMU still has the former one open, and a hard reboot would give them the new one. If "
         f"its bytes differ, this destroys their file systems. Do not stop, reboot or migrate them until the two are "
-        f"compared (cmp). Copy the former file from /proc/PID/fd of their QEMU, or make their disks independent of it "
-        f"with virsh blockpull."
+        f"compared (cmp). {how}, or make their disks independent of it with virsh blockpull."
     )
 
 
@@ -235,6 +253,14 @@ def _storage(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
         "free_bytes": None if storage is None else storage.free_bytes,
         "total_bytes": None if storage is None else storage.total_bytes,
     }
+
+
+def _set_aside(files: Iterable[CacheFile]) -> list[dict[str, Any]]:
+    """Return the former base files that a restore has set aside; they are not base files any more."""
+    return [
+        {"name": printable(file.name), "size_bytes": file.size_bytes, "allocated_bytes": file.allocated_bytes}
+        for file in sorted(file for file in files if set_aside_of(file.name))
+    ]
 
 
 def _is_shared(snapshot: Snapshot) -> bool:

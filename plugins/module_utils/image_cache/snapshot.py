@@ -93,6 +93,7 @@ class Snapshot(NamedTuple):
     :param external_disks: the disks that were looked at besides.
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
     :param obstacles: what is known to stand in the way of removals.
+    :param former_file_users: the processes that have a former file of the cache directory open.
     :param instances_storage: the storage of ``instances_path``, on which other hosts may have caches of their own.
     """
 
@@ -114,6 +115,7 @@ class Snapshot(NamedTuple):
     overlays: Mapping[str, tuple[str, ...]] = MappingProxyType({})
     obstacles: Obstacles = Obstacles()
     instances_storage: Storage | None = None
+    former_file_users: tuple[FormerFileUser, ...] = ()
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -227,6 +229,7 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
         warnings=(*disk_use.warnings, *warnings),
         external_disks=tuple(external_disks),
         paths_on_host={path: settings.on_host(path) for path in disk_use.missing},
+        former_file_users=tuple(open_files.former_file_users),
         replaced=_find_replaced(open_files.former_file_users, disk_use.backing, external_disks),
         overlays=resolve_overlays(
             backing_names,

@@ -1,0 +1,89 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Glance's records of images: the option ``images``."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Iterable, Mapping, NamedTuple
+
+from ..errors import ImageCacheError
+from ..names import fingerprint
+from ..text import printable
+
+__all__ = ["KEPT_FORMATS", "ImageRecord", "read_records", "why_not_usable"]
+
+KEPT_FORMATS = ("raw", "iso", "ami", "aki", "ari")
+"""The formats of images that nova caches as they are (``fetch_to_raw`` in ``nova/virt/images.py``)."""
+
+_DIGITS = {"sha256": 64, "sha512": 128}
+_HEX = re.compile("[0-9a-f]+")
+
+
+class ImageRecord(NamedTuple):
+    """What Glance says of an image; each is None where the record does not say it.
+
+    :param image_id: the image, exactly as Glance spells it.
+    :param size_bytes: the size of what Glance serves.
+    :param algorithm: of the checksum of what Glance serves: ``sha256`` or ``sha512``; None for any other one.
+    """
+
+    image_id: str
+    disk_format: str | None
+    container_format: str | None
+    status: str | None
+    size_bytes: int | None
+    algorithm: str | None
+    checksum: str | None
+
+
+def read_records(images: Iterable[Mapping[str, Any]]) -> dict[str, ImageRecord]:
+    """Read records of images.
+
+    :param images: records as the Image API gives them, or as openstacksdk does.
+    :return: them by the name of the image's base file.
+    :raises ImageCacheError: one has no id, or a checksum that is none.
+    """
+    found = {}
+    for image in images:
+        image_id = image.get("id")
+        if not isinstance(image_id, str) or not image_id:
+            raise ImageCacheError("images has a record without an id. Set images: to Glance's own records.")
+        algorithm = image.get("os_hash_algo") or image.get("hash_algo")
+        checksum = str(image.get("os_hash_value") or image.get("hash_value") or "").strip().lower()
+        if algorithm in _DIGITS and not (_HEX.fullmatch(checksum) and len(checksum) == _DIGITS[algorithm]):
+            raise ImageCacheError(
+                f"images: the record of {printable(image_id)} has a checksum that is not one of {algorithm}. Set "
+                f"images: to Glance's own records."
+            )
+        size = image.get("size")
+        found[fingerprint(image_id)] = ImageRecord(
+            image_id=image_id,
+            disk_format=_text(image.get("disk_format")),
+            container_format=_text(image.get("container_format")),
+            status=_text(image.get("status")),
+            size_bytes=size if isinstance(size, int) else None,
+            algorithm=algorithm if algorithm in _DIGITS else None,
+            checksum=checksum if algorithm in _DIGITS else None,
+        )
+    return found
+
+
+def why_not_usable(record: ImageRecord) -> str:
+    """Say why a record does not say what bytes Glance serves to nova.
+
+    :return: the end of a sentence; empty where it is.
+    """
+    if record.algorithm is None:
+        return "Glance's record of the image has no checksum by sha256 or sha512 (os_hash_algo)"
+    if record.status is not None and record.status != "active":
+        return f"the image's status is {printable(record.status)} and not active"
+    if record.container_format is not None and record.container_format not in ("bare", record.disk_format):
+        return f"the image is in a container of the format {printable(record.container_format)}"
+    return ""
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) and value else None
