@@ -250,6 +250,17 @@ ansible_facts:
                   one open. If its bytes are others, their next hard reboot destroys their file systems.
               returned: success
               type: bool
+            recoverable_from:
+              description:
+                - Where M(stackops.nova.image_cache_restore) can have the file back from on this host. V(process) if a
+                  guest certainly still has it open, none otherwise.
+              returned: success
+              type: str
+            recoverable_until:
+              description: The instances that have it open. It can be restored until they stop.
+              returned: success
+              type: list
+              elements: str
         orphans:
           description: The directories that hold disks and belong to no known instance. The one that takes the most
             space is first. They are never removed. Empty if there is no source of instances.
@@ -313,6 +324,27 @@ ansible_facts:
           returned: success
           type: list
           elements: str
+        set_aside:
+          description:
+            - The files that M(stackops.nova.image_cache_restore) has set aside in the cache directory. No prune removes
+              them, and they are not base files any more.
+            - Remove one with C(rm) when it is certain that nobody needs it.
+          returned: success
+          type: list
+          elements: dict
+          contains:
+            name:
+              description: The file's name now, C(.<name>.stackops-<time>).
+              returned: success
+              type: str
+            size_bytes:
+              description: The file's size.
+              returned: success
+              type: int
+            allocated_bytes:
+              description: How much space it takes.
+              returned: success
+              type: int
         corrupt:
           description:
             - The base files that are not what they were, or not what O(known_checksums) says. Only known with
@@ -451,6 +483,10 @@ ansible_facts:
             users:
               description: How many of C(storage.users).
               returned: if O(details=summary) or O(details=images)
+              type: int
+            set_aside:
+              description: How many of C(set_aside).
+              returned: if O(details=summary)
               type: int
             missing:
               description: How many of C(missing).

@@ -13,7 +13,7 @@ from ansible_collections.stackops.nova.tests.support.editing import edited
 
 FAULTS: dict[str, Callable[[], None]] = {
     "an overlay that disk.info calls raw names nothing": edited(
-        disk_references._Reader._read_raw_disk, "self._protect_named(path, instance)", "None"
+        disk_references.DiskReader._read_raw_disk, "self._protect_named(path, instance)", "None"
     ),
     "the prune keeps what the dry run lists of ignored orphans": edited(
         apply._came_into_use, "plan.ignored_orphans.get(file.name, _NO_ORPHANS)", "_NO_ORPHANS"
@@ -31,6 +31,6 @@ FAULTS: dict[str, Callable[[], None]] = {
         plan._with_overlays, "protected_files(overlays, kept)", "frozenset()"
     ),
     "a file of no bytes refuses the host": edited(
-        disk_references._Reader._note, "elif isinstance(exc, NoImageError) and not _is_new(path)", "elif False"
+        disk_references.DiskReader._note, "elif isinstance(exc, NoImageError) and not _is_new(path)", "elif False"
     ),
 }

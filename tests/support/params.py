@@ -48,6 +48,15 @@ DEFAULTS: dict[str, Any] = {
     "details": "summary",
 }
 
+# What image_cache_restore has besides.
+RESTORE_DEFAULTS: dict[str, Any] = {
+    "states": ["missing"],
+    "images": [],
+    "files": {},
+    "unproven": [],
+    "max_rate": None,
+}
+
 
 def params(**given: Any) -> dict[str, Any]:
     """All options of the modules: the given ones, and the rest as they are when left out."""

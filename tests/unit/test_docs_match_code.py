@@ -17,7 +17,10 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
+    argument_spec,
+    restore_argument_spec,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import (
@@ -26,10 +29,14 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verifica
 )
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host
-from ansible_collections.stackops.nova.tests.support.params import DEFAULTS
+from ansible_collections.stackops.nova.tests.support.params import DEFAULTS, RESTORE_DEFAULTS
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
-MODULES = ("image_cache_facts", "image_cache_prune")
+MODULES = {
+    "image_cache_facts": argument_spec(),
+    "image_cache_prune": argument_spec(),
+    "image_cache_restore": restore_argument_spec(),
+}
 TYPES = {str: "str", bool: "bool", int: "int", float: "float", list: "list", dict: "dict"}
 # Keys of a result that mean something to Ansible: what a module puts there is lost or misunderstood.
 RESERVED = {"changed", "diff", "exception", "failed", "invocation", "msg", "rc", "results", "skipped", "warnings"}
@@ -59,12 +66,16 @@ class TestOptions:
         # The documentation has no word for no_log.
         taken = {
             name: {key: value for key, value in option.items() if key != "no_log"}
-            for name, option in argument_spec().items()
+            for name, option in MODULES[module].items()
         }
         assert options == taken
 
     def test_these_tests_know_them_all(self) -> None:
         assert {name: option.get("default") for name, option in argument_spec().items()} == DEFAULTS
+        assert {name: option.get("default") for name, option in restore_argument_spec().items()} == {
+            **DEFAULTS,
+            **RESTORE_DEFAULTS,
+        }
 
 
 class TestReturnValues:

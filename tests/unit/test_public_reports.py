@@ -304,6 +304,8 @@ class TestBaseFileThatWasReplacedUnderAGuest:
                 "image_name": None,
                 "instances": [UUID],
                 "replaced": True,
+                "recoverable_from": None,
+                "recoverable_until": [],
             },
         ]
         [warning] = warnings(result)

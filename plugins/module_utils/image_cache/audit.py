@@ -86,9 +86,9 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
         plan = make_plan(snapshot, instances, settings, now)
         if plan.missing and snapshot.former_file_users:
             # Here, so that a pass that misses nothing does not pay for it.
-            from .fetch.candidates import name_guests
+            from .fetch.candidates import look_at_former_files
 
-            plan = name_guests(plan, snapshot, settings, run_command)
+            plan = look_at_former_files(plan, snapshot, settings, run_command)
         if not plan.usage.orphans:
             return Inspection(settings, snapshot, plan, now)
         # Here, so that a host without orphans does not pay for it.

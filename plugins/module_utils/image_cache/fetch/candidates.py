@@ -19,10 +19,11 @@ from ..plan import Missing, Plan, used_by
 from ..settings import Settings
 from ..snapshot import CacheFile, Snapshot, names_by_inode, open_cache
 from .disks import CacheName, DiskTools, find_overlays
+from .place import is_copy_of
 from .proof import CacheDirectory, OpenFile, Overlay, guests_of, why_not_a_guests
 from .sources import deleted_files_of
 
-__all__ = ["Candidate", "State", "find_candidates", "name_guests"]
+__all__ = ["Candidate", "State", "find_candidates", "look_at_former_files"]
 
 
 class State(str, Enum):
@@ -60,22 +61,33 @@ class Candidate(NamedTuple):
         return tuple(sorted({guest for file in self.proven for guest in guests_of(file, self.overlays)}))
 
 
-def name_guests(plan: Plan, snapshot: Snapshot, settings: Settings, run_command: RunCommand) -> Plan:
+def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run_command: RunCommand) -> Plan:
     """Name, for each file that is missing or was replaced, the guests that still have it open.
 
     :param plan: what was decided.
     :return: the same, with the guests in ``missing``. Guests that have different files open under one name are left
-        out, because none of these files can be given the name.
+        out, because none of these files can be given the name. So are files that were restored, because what their
+        guests have open is the same.
     """
+    name_of = _namer(settings.cache_path)
+    missing = []
     with ExitStack() as closing:
-        candidates = find_candidates(plan.missing, (), plan, snapshot, settings, run_command, closing)
-        guests = {
-            candidate.name: tuple(sorted({plan.usage.owners.get(guest, guest) for guest in candidate.guests}))
-            for candidate in candidates
-            if len({file.inode for file in candidate.proven}) == 1
-        }
-        name_of = _namer(settings.cache_path)
-        missing = [lost._replace(guests=guests.get(name_of(lost.backing_file) or "", ())) for lost in plan.missing]
+        found = find_candidates(plan.missing, (), plan, snapshot, settings, run_command, closing)
+        candidates = {candidate.name: candidate for candidate in found}
+        cache = open_cache(settings)
+        if cache is None:
+            return plan
+        closing.callback(os.close, cache)
+        for lost in plan.missing:
+            candidate = candidates[name_of(lost.backing_file) or lost.backing_file]
+            guests = tuple(sorted({plan.usage.owners.get(guest, guest) for guest in candidate.guests}))
+            is_copy = candidate.proven and all(
+                is_copy_of(cache, candidate.name, file.descriptor) for file in candidate.proven
+            )
+            if lost.replaced and is_copy and guests == lost.instances:
+                continue
+            has_one = len({file.inode for file in candidate.proven}) == 1
+            missing.append(lost._replace(guests=guests if has_one else ()))
     return plan._replace(missing=tuple(missing))
 
 

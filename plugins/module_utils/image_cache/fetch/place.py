@@ -17,11 +17,22 @@ import os
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, NamedTuple
 
+from ..files import FILE_FLAGS
 from ..hashing import RateLimiter
 from ..names import draft_name, is_draft
 from ..open_files import Inode
 
-__all__ = ["Draft", "copy_bytes", "exchange", "finish", "is_same_content", "new_draft", "publish", "remove_left_drafts"]
+__all__ = [
+    "Draft",
+    "copy_bytes",
+    "exchange",
+    "finish",
+    "is_copy_of",
+    "is_same_content",
+    "new_draft",
+    "publish",
+    "remove_left_drafts",
+]
 
 # _IOW(0x94, 9, int) of linux/fs.h.
 _FICLONE = 0x80049409 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 0x40049409
@@ -33,6 +44,7 @@ _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _CHUNK_BYTES = 8 << 20
 _BLOCK_BYTES = 1 << 20
 _MODE = 0o644
+_COPY_OF = "user.stackops.copy_of"
 
 
 class Draft(NamedTuple):
@@ -163,15 +175,45 @@ def is_same_content(first: int, second: int) -> bool:
     return True
 
 
-def finish(draft: Draft) -> None:
+def finish(draft: Draft, source: int) -> None:
     """Put a draft on disk for good, as nova's own file: owner and group of the cache directory, mode 0644.
 
+    :param source: descriptor of the file that it is a copy of, for :func:`is_copy_of`.
     :raises OSError: it cannot be written or given away.
     """
+    with suppress(OSError):  # not every file system has attributes
+        os.setxattr(draft.descriptor, _COPY_OF, _identity(source))
     owner = os.fstat(draft.cache)
     os.fchown(draft.descriptor, owner.st_uid, owner.st_gid)
     os.fchmod(draft.descriptor, _MODE)
     os.fsync(draft.descriptor)
+
+
+def is_copy_of(cache: int, name: str, source: int) -> bool:
+    """Tell whether a file of the cache is known to be a copy of another file.
+
+    A guest goes on with the deleted file that its base file was restored from. It is not one that was replaced then.
+
+    :param cache: descriptor of the cache directory.
+    :param name: the file.
+    :param source: descriptor of the other file.
+    """
+    try:
+        copy = os.open(name, FILE_FLAGS, dir_fd=cache)
+    except OSError:
+        return False
+    try:
+        return os.getxattr(copy, _COPY_OF) == _identity(source)
+    except OSError:
+        return False  # it has no such attribute
+    finally:
+        os.close(copy)
+
+
+def _identity(descriptor: int) -> bytes:
+    """What tells a file from all others, also from a later one of the same number."""
+    status = os.fstat(descriptor)
+    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_ctime_ns}".encode()
 
 
 def publish(draft: Draft, name: str) -> None:

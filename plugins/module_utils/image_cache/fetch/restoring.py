@@ -159,8 +159,8 @@ class Restorer:
         source = self._choose_source(candidate, closing)
         self._require_fit(candidate, source, source.descriptor)
         if candidate.state is not State.MISSING:
-            if source.kind == "process":
-                self._require_one_generation(candidate, source)
+            if source.kind == "process" and not self._is_one_generation(candidate, source):
+                source = source._replace(proof=Proof.UNPROVEN)
             if self._has_name_already(candidate.name, source.descriptor):
                 self.present.append(candidate.name)
                 return
@@ -180,7 +180,7 @@ class Restorer:
                 _require_unchanged(source.descriptor, status)
                 digests = self._require_checksums(source, draft.descriptor)
                 self._require_fit(candidate, source, draft.descriptor)
-                finish(draft)
+                finish(draft, source.descriptor)
                 allocated = os.fstat(draft.descriptor).st_blocks * 512
                 if not self._put_in_place(candidate, draft, needs_restart):
                     return
@@ -304,7 +304,7 @@ class Restorer:
                 copy_bytes(descriptor, draft, self._rate_limiter)
                 _require_unchanged(descriptor, status)
                 os.utime(draft.descriptor, ns=(status.st_mtime_ns, status.st_mtime_ns))
-                finish(draft)
+                finish(draft, descriptor)
                 publish(draft, name)
                 os.fsync(self._cache)
             guests = self.labels([guest for each in files for guest in guests_of(each, candidate.overlays)])
@@ -362,8 +362,8 @@ class Restorer:
                 f"{printable(source.path)} does not fit what is built on it: {reason}. Look at both (qemu-img info -U)."
             )
 
-    def _require_one_generation(self, candidate: Candidate, source: _Source) -> None:
-        """Refuse where a disk may be built on the file that has the name now."""
+    def _is_one_generation(self, candidate: Candidate, source: _Source) -> bool:
+        """Tell whether no disk can be built on the file that has the name now, and refuse where none may be."""
         others = {each.instance for each in candidate.overlays} - set(source.guests)
         if others and candidate.name not in self.given.unproven:
             raise _RefusalError(
@@ -372,6 +372,7 @@ class Restorer:
                 f"the latter independent of it with virsh blockpull. Or, if all are built on the former one, set "
                 f"unproven: [{candidate.name}]."
             )
+        return not others
 
     def _has_name_already(self, name: str, descriptor: int) -> bool:
         """Tell whether the file that has the name has the right content."""

@@ -107,6 +107,8 @@ class TestAMissingBackingFile:
                 "image_name": None,
                 "instances": [OTHER_UUID, "instance-0000000a"],
                 "replaced": False,
+                "recoverable_from": None,
+                "recoverable_until": [],
             }
         ]
         assert result.facts["unknown_use"] == []

@@ -216,7 +216,7 @@ def test_damaged_disk_info_means_the_same_with_and_without_a_final_newline(
 def formats_in(tmp_path_factory: pytest.TempPathFactory, text: str | bytes) -> dict[str, str]:
     path = tmp_path_factory.mktemp("instance") / "disk.info"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    reader = disk_references._Reader(DiskSources("", frozenset(), {}, lambda _path: None, str, run_command, os.open))
+    reader = disk_references.DiskReader(DiskSources("", frozenset(), {}, lambda _path: None, str, run_command, os.open))
     return reader._read_disk_info(str(path))
 
 

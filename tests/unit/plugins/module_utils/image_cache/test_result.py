@@ -137,6 +137,8 @@ class TestSummary:
                     "image_name": None,
                     "instances": ["instance-1"],
                     "replaced": False,
+                    "recoverable_from": None,
+                    "recoverable_until": [],
                 }
             ],
             "orphans": [
@@ -153,6 +155,7 @@ class TestSummary:
             "unknown_deletions": [],
             "limit_exceeded": [],
             "unremovable": [],
+            "set_aside": [],
             "corrupt": [],
             "checksums": None,
             "policy": {
@@ -174,6 +177,7 @@ class TestSummary:
                 "unremovable": 0,
                 "orphans": 0,
                 "users": 0,
+                "set_aside": 0,
             },
         }
 
@@ -210,6 +214,7 @@ class TestSummary:
             "unknown_deletions": [],
             "limit_exceeded": [],
             "unremovable": [],
+            "set_aside": [],
             "corrupt": [],
             "checksums": None,
             "policy": {
@@ -231,6 +236,7 @@ class TestSummary:
                 "unremovable": 0,
                 "orphans": 0,
                 "users": 0,
+                "set_aside": 0,
             },
         }
 

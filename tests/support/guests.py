@@ -1,0 +1,105 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Running guests: real QEMU processes that have a disk open for writing, and all that it is built on for reading."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.support.processes import has_open, wait_until
+
+needs_qemu = pytest.mark.skipif(
+    shutil.which("qemu-system-x86_64") is None, reason="takes qemu-system-x86_64 (Debian: qemu-system-x86)"
+)
+
+QEMU = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-S"]
+
+
+def by_name(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
+    return [*QEMU, "-blockdev", json.dumps({"driver": "qcow2", "node-name": "disk", "file": file_node(disk)})]
+
+
+def with_direct_io(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
+    """As nova has it: `cache='none'`."""
+    node = {"driver": "qcow2", "node-name": "disk", "file": file_node(disk), "cache": {"direct": True}}
+    return [*QEMU, "-blockdev", json.dumps(node)]
+
+
+def by_descriptor(disk: Path, base: Path, closing: ExitStack) -> list[str]:
+    """As libvirt may have it: the files are opened by someone else, and QEMU knows them as `/dev/fdset/N`."""
+    command = [*QEMU]
+    for number, (path, flags) in enumerate([(disk, os.O_RDWR), (base, os.O_RDONLY)], 1):
+        descriptor = os.open(path, flags)
+        os.set_inheritable(descriptor, True)
+        closing.callback(os.close, descriptor)
+        command += ["-add-fd", f"fd={descriptor},set={number}"]
+    below = {"driver": "raw", "node-name": "base", "read-only": True, "file": file_node("/dev/fdset/2")}
+    top = {"driver": "qcow2", "node-name": "disk", "file": file_node("/dev/fdset/1"), "backing": "base"}
+    return [*command, "-blockdev", json.dumps(below), "-blockdev", json.dumps(top)]
+
+
+def by_nbd(disk: Path, _base: Path, closing: ExitStack) -> list[str]:
+    # A socket's path must be short.
+    socket = os.path.join(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
+    return ["qemu-nbd", "--persistent", "--socket", socket, "--format", "qcow2", str(disk)]
+
+
+def by_storage_daemon(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
+    node = {"driver": "qcow2", "node-name": "disk", "file": file_node(disk)}
+    return ["qemu-storage-daemon", "--blockdev", json.dumps(node)]
+
+
+WAYS = (by_name, with_direct_io, by_descriptor, by_nbd, by_storage_daemon)
+
+
+def file_node(path: Path | str) -> dict[str, str]:
+    return {"driver": "file", "filename": str(path)}
+
+
+@contextmanager
+def running_guest(
+    disk: Path,
+    base: Path,
+    how: Callable[[Path, Path, ExitStack], list[str]] = by_name,
+    user: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A guest with a disk open that is built on a base file, for as long as the block lasts, or until it is killed.
+
+    :param user: the number of the user that it runs as, if not this one.
+    """
+    with ExitStack() as closing:
+        command = how(disk, base, closing)
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            close_fds=False,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else [],
+        )
+        try:
+            wait_until(lambda: process.poll() is not None or _has_both(process.pid, disk, base))
+            assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _has_both(process: int, disk: Path, base: Path) -> bool:
+    try:
+        return has_open(process, disk) and has_open(process, base)
+    except OSError:  # it opens and closes files meanwhile
+        return False

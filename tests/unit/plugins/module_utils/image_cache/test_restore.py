@@ -1,0 +1,872 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Base files that are gone come back, from real guests and from files that were brought; all else is refused."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
+from ansible_collections.stackops.nova.tests.support.guests import WAYS, needs_qemu, running_guest
+from ansible_collections.stackops.nova.tests.support.host import (
+    Host,
+    attribute,
+    create_image,
+    domain,
+    opens,
+    picture,
+    qemu_img_create,
+)
+from ansible_collections.stackops.nova.tests.support.processes import (
+    NOBODY,
+    as_nobody,
+    mount,
+    needs_root,
+    with_own_mounts,
+)
+
+pytestmark = needs_qemu
+
+CONTENT = os.urandom(300_000)
+SIZE = 1 << 20
+TEMPLATE = "ephemeral_1_0706d66"
+GUEST = "instance-0000000a"
+
+
+def guest_on(
+    host: Host, name: str = BASE, uuid: str = UUID, *, content: bytes = CONTENT, size: int = SIZE
+) -> tuple[Path, Path]:
+    """An instance whose disk is built on a base file: the disk, of so many bytes, and the base file."""
+    base = host.cache_path / name
+    if not base.exists():
+        host.base(name, content=content, size=SIZE)
+    (host.instances_path / uuid).mkdir(exist_ok=True)
+    arguments = ("-f", "qcow2", "-b", base, "-F", "raw")
+    return qemu_img_create(host.instances_path / uuid / "disk", *arguments, size=str(size)), base
+
+
+def whole(path: Path) -> bool:
+    return path.read_bytes() == CONTENT.ljust(SIZE, b"\0")
+
+
+def record(content: bytes, **given: Any) -> dict[str, Any]:
+    """An image as the Image API gives it."""
+    return {
+        "id": IMAGE,
+        "status": "active",
+        "container_format": "bare",
+        "disk_format": "raw",
+        "size": len(content),
+        "os_hash_algo": "sha512",
+        "os_hash_value": hashlib.sha512(content).hexdigest(),
+        **given,
+    }
+
+
+def brought(host: Host, content: bytes) -> dict[str, Any]:
+    """The options with which an operator gives the image's file, and Glance's record of it."""
+    path = host.root / "image.raw"
+    path.write_bytes(content)
+    return {"files": {IMAGE: str(path)}, "images": [record(content)]}
+
+
+def reason(result: RestoreResult) -> str:
+    """Why the only file was refused; nothing was done."""
+    assert result.done["restored"] == result.done["present"] == result.done["failed"] == []
+    [refused] = result.done["refused"]
+    assert result.error is not None
+    assert refused["reason"] in result.error
+    return str(refused["reason"])
+
+
+class TestFromAGuest:
+    @pytest.mark.parametrize("how", WAYS)
+    def test_deleted_base_file_is_restored_from_whatever_has_it_open(
+        self, host: Host, how: Callable[[Path, Path, ExitStack], list[str]]
+    ) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base, how):
+            base.unlink()
+            [restored] = host.restore().done["restored"]
+        assert whole(base)
+        assert opens(disk)
+        assert (restored["name"], restored["source"], restored["proof"]) == (BASE, "process", "process")
+        assert (restored["instances"], restored["guests"]) == ([UUID], [UUID])
+
+    @pytest.mark.parametrize("kind", FILE_SYSTEMS)
+    def test_file_is_whole_and_sparse_on_every_file_system(self, tmp_path: Path, kind: str) -> None:
+        def restore(path: Path) -> tuple[bool, bool, dict[str, Any]]:
+            host = Host(path)
+            host.base(BASE, content=CONTENT, size=64 << 20)
+            disk, base = guest_on(host, size=64 << 20)
+            allocated = base.stat().st_blocks
+            with running_guest(disk, base):
+                base.unlink()
+                result = host.restore()
+                again = host.audit().facts["missing"]
+            [restored] = result.done["restored"]
+            is_whole = base.read_bytes() == CONTENT.ljust(64 << 20, b"\0")
+            return is_whole and again == [], base.stat().st_blocks <= allocated + 16, restored
+
+        is_whole, is_sparse, restored = on_file_system(kind, tmp_path, restore)
+        assert is_whole
+        assert is_sparse
+        assert (restored["read_bytes"] == 0) == (kind in WITH_REFLINKS)
+
+    @pytest.mark.parametrize("name", [TEMPLATE, "swap_64", f"{BASE}_1048576", f"{BASE}_sm"])
+    def test_template_or_resized_copy_is_restored(self, host: Host, name: str) -> None:
+        disk, base = guest_on(host, name)
+        with running_guest(disk, base):
+            base.unlink()
+            assert [file["name"] for file in host.restore().done["restored"]] == [name]
+        assert whole(base)
+
+    def test_dry_run_shows_what_a_run_does_and_writes_nothing(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        lost, _base = guest_on(host, OTHER_BASE, OTHER_UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            (host.cache_path / OTHER_BASE).unlink()
+            before = picture(host.root)
+            dry = host.restore(check_mode=True)
+            assert picture(host.root) == before
+            run = host.restore()
+        assert lost.exists()
+        assert dry.changed
+        assert run.changed
+        assert (dry.done["check_mode"], run.done["check_mode"]) == (True, False)
+        for done in (dry.done, run.done):
+            for file in done["restored"]:
+                del file["seconds"]
+            del done["check_mode"], done["free_bytes"]
+        assert dry == run
+        assert run.done["restored"][0]["size_bytes"] == SIZE
+        assert run.done["restored"][0]["source_path"].startswith("/proc/")
+
+    def test_second_run_restores_nothing(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+            second = host.restore()
+        assert (second.changed, second.error, second.done["restored"]) == (False, None, [])
+
+    def test_restored_file_is_novas_own(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+        owner, status = host.cache_path.stat(), base.stat()
+        assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (owner.st_uid, owner.st_gid, 0o644)
+
+    @needs_root
+    def test_guest_of_another_user_than_root_has_its_file_restored(self, public_host: Host) -> None:
+        host, user = public_host, 64055
+        disk, base = guest_on(host)
+        for path in (disk, base, host.cache_path):
+            os.chown(path, user, user)
+        with running_guest(disk, base, user=user):
+            base.unlink()
+            assert len(host.restore().done["restored"]) == 1
+        assert (base.stat().st_uid, base.stat().st_gid) == (user, user)
+
+    def test_guests_are_named_as_nova_names_them_and_fewest_guests_come_first(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        third_uuid = "374bb3d3-6ec9-4e2c-a69f-289ba09f7e1e"
+        third, other = guest_on(host, OTHER_BASE, third_uuid)
+        domain(host, UUID, {first: "qcow2"})
+        with running_guest(first, base), running_guest(second, base), running_guest(third, other):
+            base.unlink()
+            other.unlink()
+            restored = host.restore(libvirt=True).done["restored"]
+        assert [(file["name"], file["guests"]) for file in restored] == [
+            (OTHER_BASE, [third_uuid]),
+            (BASE, sorted([GUEST, OTHER_UUID])),
+        ]
+
+    def test_overlay_on_an_overlay_has_the_file_at_the_bottom_restored(self, host: Host) -> None:
+        lowest = host.base(OTHER_BASE, content=CONTENT, size=SIZE)
+        create_image(host.cache_path / BASE, over=lowest, over_format="raw")
+        (host.instances_path / UUID).mkdir()
+        disk = create_image(host.instances_path / UUID / "disk", over=host.cache_path / BASE)
+        with running_guest(disk, lowest):
+            lowest.unlink()
+            assert [file["name"] for file in host.restore().done["restored"]] == [OTHER_BASE]
+        assert whole(lowest)
+
+    def test_disk_outside_of_the_instances_has_its_base_file_restored(self, host: Host) -> None:
+        base = host.base(BASE, content=CONTENT, size=SIZE)
+        disk = create_image(host.root / "volume.qcow2", over=base, over_format="raw")
+        domain(host, UUID, {disk: "qcow2"})
+        with running_guest(disk, base):
+            base.unlink()
+            [restored] = host.restore(libvirt=True).done["restored"]
+        assert (restored["guests"], whole(base)) == ([GUEST], True)
+
+    def test_checksum_that_is_known_is_compared_and_saved(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        digest = hashlib.sha512(base.read_bytes()).hexdigest()
+        with running_guest(disk, base):
+            base.unlink()
+            [restored] = host.restore(images=[record(b"", os_hash_value=digest)]).done["restored"]
+        assert (restored["proof"], restored["algorithm"], restored["checksum"]) == (
+            "process_and_checksum",
+            "sha512",
+            digest,
+        )
+        assert json.loads((host.cache_path / f"{BASE}.info").read_text())["sha512"] == digest
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    @pytest.mark.parametrize("where", ["info file", "record", "known_checksums"])
+    def test_file_with_another_checksum_than_the_known_one_is_refused(
+        self, host: Host, where: str, check_mode: bool
+    ) -> None:
+        disk, base = guest_on(host)
+        options: dict[str, Any] = {}
+        if where == "info file":
+            (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha1": "0" * 40}))
+        elif where == "record":
+            options["images"] = [record(b"other")]
+        else:
+            options["known_checksums"] = {IMAGE: {"algorithm": "sha256", "value": "0" * 64}}
+        with running_guest(disk, base):
+            base.unlink()
+            assert "and not" in reason(host.restore(check_mode=check_mode, unproven=[BASE], **options))
+        assert not base.exists()
+
+    def test_guest_that_ends_while_its_file_is_copied_loses_nothing(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base) as process:
+            base.unlink()
+            copy = place.copy_bytes
+
+            def end_and_copy(*arguments: Any) -> int:
+                process.kill()
+                process.wait()
+                return copy(*arguments)
+
+            monkeypatch.setattr(restoring, "copy_bytes", end_and_copy)
+            assert len(host.restore().done["restored"]) == 1
+        assert whole(base)
+        assert opens(disk)
+
+    def test_file_that_is_written_to_while_it_is_copied_is_not_put_in_place(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        with base.open("r+b") as writer, running_guest(disk, base):
+            base.unlink()
+            copy = place.copy_bytes
+
+            def copy_and_write(*arguments: Any) -> int:
+                count = copy(*arguments)
+                writer.write(b"changed")
+                writer.flush()
+                return count
+
+            monkeypatch.setattr(restoring, "copy_bytes", copy_and_write)
+            [failed] = host.restore().done["failed"]
+        assert "was written to while it was copied" in failed["error"]
+        assert host.cached() == []
+
+
+class TestProblemsOfOneFile:
+    def test_failure_of_one_file_does_not_stop_the_others(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        guest_on(host, OTHER_BASE, OTHER_UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            (host.cache_path / OTHER_BASE).unlink()
+            result = host.restore()
+        assert whole(base)
+        [refused] = result.done["refused"]
+        assert (refused["name"], refused["state"], refused["instances"]) == (OTHER_BASE, "missing", [OTHER_UUID])
+        assert result.error is not None
+        assert str(host.cache_path / OTHER_BASE) in result.error
+        assert result.changed
+
+    @pytest.mark.parametrize(
+        ("name", "remedy"), [(OTHER_BASE, "set files:"), (TEMPLATE, "backup"), (f"{BASE}_sm", "backup")]
+    )
+    def test_file_without_a_source_is_refused_with_what_a_person_can_do(
+        self, host: Host, name: str, remedy: str
+    ) -> None:
+        _disk, base = guest_on(host, name)
+        base.unlink()
+        text = reason(host.restore())
+        assert str(base) in text
+        assert UUID in text
+        assert remedy in text
+
+    def test_file_that_is_not_one_of_the_cache_is_refused(self, host: Host) -> None:
+        elsewhere = host.instances_path / "elsewhere"
+        elsewhere.write_bytes(CONTENT)
+        (host.instances_path / UUID).mkdir()
+        create_image(host.instances_path / UUID / "disk", over=elsewhere, over_format="raw")
+        elsewhere.unlink()
+        assert "is not a base file" in reason(host.restore())
+
+    def test_host_without_a_cache_directory_has_nothing_to_restore(self, host: Host) -> None:
+        host.cache_path.rmdir()
+        result = host.restore()
+        assert (result.changed, result.error, result.done["restored"]) == (False, None, [])
+        assert not host.cache_path.exists()
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_full_disk_is_refused_with_the_numbers(self, tmp_path: Path, check_mode: bool) -> None:
+        def restore(path: Path) -> str:
+            host = Host(path)
+            host.base(BASE, content=os.urandom(8 << 20))
+            disk, base = guest_on(host, size=8 << 20)
+            with running_guest(disk, base):
+                base.unlink()
+                (path / "filler").write_bytes(bytes(20 << 20))
+                return reason(host.restore(check_mode=check_mode))
+
+        text = on_file_system("tmpfs", tmp_path, restore, size=32 << 20)
+        assert f"It takes {8 << 20} bytes, and " in text
+
+    @needs_root
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_read_only_mount_is_refused(self, host: Host, check_mode: bool) -> None:
+        disk, base = guest_on(host)
+
+        def restore() -> str:
+            with running_guest(disk, base):
+                base.unlink()
+                mount("--bind", host.instances_path, host.instances_path)
+                mount("-o", "remount,bind,ro", host.instances_path)
+                return reason(host.restore(check_mode=check_mode))
+
+        assert "read-only mount" in with_own_mounts(restore)
+
+    @pytest.mark.usefixtures("attributes")
+    @pytest.mark.parametrize("check_mode", [True, False])
+    @pytest.mark.parametrize("where", ["cache_path", "locks_path"])
+    def test_immutable_directory_is_refused(self, host: Host, where: str, check_mode: bool) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            with attribute(getattr(host, where), "i"):
+                text = reason(host.restore(check_mode=check_mode))
+        assert str(getattr(host, where)) in text
+        assert not base.exists()
+
+    @needs_root
+    def test_user_who_cannot_look_into_processes_is_told(self, public_host: Host) -> None:
+        disk, base = guest_on(public_host)
+        for path in (public_host.cache_path, public_host.locks_path):
+            os.chown(path, NOBODY, NOBODY)
+        with running_guest(disk, base):
+            base.unlink()
+            text = as_nobody(lambda: reason(public_host.restore()))
+        assert "could not be read" in text
+        assert "become: true" in text
+
+
+class TestFitWithWhatIsBuiltOnIt:
+    def test_larger_file_than_the_disk_shows_is_refused(self, host: Host) -> None:
+        host.base(BASE, size=2 << 20)
+        disk, base = guest_on(host)  # its disk shows 1 MiB
+        with running_guest(disk, base):
+            base.unlink()
+            text = reason(host.restore())
+        assert f"it has {2 << 20} bytes, and the disk of {UUID}" in text
+
+    def test_file_that_would_be_probed_as_an_overlay_is_refused(self, host: Host) -> None:
+        """A guest can write a qcow2 header into a raw disk, and QEMU opens what it names where no format is said."""
+        secret = host.root / "secret"
+        secret.write_bytes(bytes(SIZE))
+        hostile = create_image(host.root / "hostile", over=secret, over_format="raw").read_bytes()
+        base = host.base(BASE, content=hostile)
+        host.overlay(UUID, base, None)
+        base.unlink()
+        options = brought(host, hostile)
+        assert "its first bytes are not those of a raw image" in reason(host.restore(**options))
+
+    def test_disk_that_names_raw_reads_a_header_as_data(self, host: Host) -> None:
+        hostile = create_image(host.root / "hostile", over=host.base(OTHER_BASE), over_format="raw").read_bytes()
+        disk, base = guest_on(host, content=hostile)
+        with running_guest(disk, base):
+            base.unlink()
+            assert len(host.restore().done["restored"]) == 1
+
+    def test_qcow2_base_file_is_restored_under_disks_that_name_qcow2(self, host: Host) -> None:
+        base = create_image(host.cache_path / BASE)
+        (host.instances_path / UUID).mkdir()
+        disk = create_image(host.instances_path / UUID / "disk", over=base)
+        content = base.read_bytes()
+        base.unlink()
+        options = brought(host, content)
+        options["images"][0]["disk_format"] = "qcow2"
+        assert [file["proof"] for file in host.restore(**options).done["restored"]] == ["checksum"]
+        assert opens(disk)
+
+    def test_qcow2_file_that_needs_another_file_is_refused(self, host: Host) -> None:
+        base = host.cache_path / BASE
+        (host.instances_path / UUID).mkdir()
+        create_image(host.instances_path / UUID / "disk", over=base, unchecked=True)
+        content = create_image(host.root / "hostile", over=host.base(OTHER_BASE), over_format="raw").read_bytes()
+        options = brought(host, content)
+        options["images"][0]["disk_format"] = "qcow2"
+        assert "needs other files" in reason(host.restore(**options))
+
+
+class TestFromAFileThatWasBrought:
+    @pytest.fixture
+    def lost(self, host: Host) -> Path:
+        _disk, base = guest_on(host)
+        base.unlink()
+        return base
+
+    def test_file_with_glances_checksum_is_put_in_place(self, host: Host, lost: Path) -> None:
+        options = brought(host, CONTENT.ljust(SIZE, b"\0"))
+        [restored] = host.restore(**options).done["restored"]
+        assert whole(lost)
+        assert (restored["source"], restored["proof"], restored["image_id"]) == ("file", "checksum", IMAGE)
+        assert restored["source_path"] == options["files"][IMAGE]
+        saved = json.loads((host.cache_path / f"{BASE}.info").read_text())
+        assert saved["sha512"] == restored["checksum"] == options["images"][0]["os_hash_value"]
+
+    @pytest.mark.usefixtures("lost")
+    def test_record_of_openstacksdk_serves_too(self, host: Host) -> None:
+        options = brought(host, CONTENT)
+        image = options["images"][0]
+        image["hash_algo"], image["hash_value"] = image.pop("os_hash_algo"), image.pop("os_hash_value")
+        assert len(host.restore(**options).done["restored"]) == 1
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    @pytest.mark.parametrize(
+        ("change", "why"),
+        [
+            ({"os_hash_value": "0" * 128}, "and not 0000"),
+            ({"os_hash_algo": "md5", "os_hash_value": "0" * 32}, "no checksum by sha256 or sha512"),
+            ({"os_hash_algo": None, "os_hash_value": None}, "no checksum by sha256 or sha512"),
+            ({"status": "deactivated"}, "status is deactivated"),
+            ({"container_format": "ova"}, "container of the format ova"),
+            ({"disk_format": "qcow2"}, "converts images of the format qcow2"),
+            ({"disk_format": "vmdk"}, "converts images of the format vmdk"),
+            ({"size": 5}, "by Glance's record the image has 5"),
+            ({"id": OTHER_UUID}, "there is no record of the image"),
+            ({"id": IMAGE.upper()}, "there is no record of the image"),
+        ],
+    )
+    def test_file_that_glances_record_does_not_prove_is_refused(
+        self, host: Host, lost: Path, change: dict[str, Any], why: str, check_mode: bool
+    ) -> None:
+        options = brought(host, CONTENT)
+        options["images"][0].update(change)
+        assert why in reason(host.restore(check_mode=check_mode, **options))
+        assert not lost.exists()
+
+    @pytest.mark.usefixtures("lost")
+    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_told(self, host: Host) -> None:
+        options = {**brought(host, CONTENT), "images": []}
+        assert f"set unproven: [{BASE}]" in reason(host.restore(**options))
+        [restored] = host.restore(unproven=[BASE], **options).done["restored"]
+        assert (restored["proof"], restored["checksum"]) == ("unproven", None)
+
+    @pytest.mark.usefixtures("lost")
+    def test_word_of_the_operator_does_not_count_against_a_checksum(self, host: Host) -> None:
+        options = brought(host, CONTENT)
+        options["images"] = [record(b"other", size=len(CONTENT))]
+        assert "and not" in reason(host.restore(unproven=[BASE], **options))
+
+    @pytest.mark.usefixtures("lost", "patience")
+    @pytest.mark.parametrize("what", ["nothing", "fifo", "directory", "link"])
+    def test_file_that_is_none_is_refused(self, host: Host, what: str) -> None:
+        path = host.root / "image.raw"
+        options = brought(host, CONTENT)
+        path.rename(host.root / "other")
+        {
+            "nothing": lambda: None,
+            "fifo": lambda: os.mkfifo(path),
+            "directory": path.mkdir,
+            "link": lambda: path.symlink_to("other"),
+        }[what]()
+        assert str(path) in reason(host.restore(**options))
+
+    def test_guest_comes_before_a_file(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        options = {**brought(host, b"other bytes"), "images": []}
+        with running_guest(disk, base):
+            base.unlink()
+            assert host.restore(unproven=[BASE], **options).done["restored"][0]["source"] == "process"
+        assert whole(base)
+
+    def test_file_of_the_image_does_not_serve_for_a_resized_copy(self, host: Host) -> None:
+        _disk, base = guest_on(host, f"{BASE}_1048576")
+        base.unlink()
+        assert "cannot be made of the image" in reason(host.restore(unproven=[base.name], **brought(host, CONTENT)))
+
+    @pytest.mark.parametrize(
+        ("options", "name"),
+        [
+            ({"files": {IMAGE: "image.raw"}}, "files"),
+            ({"files": {IMAGE: 3}}, "files"),
+            ({"unproven": ["../x"]}, "unproven"),
+            ({"images": [{"name": "x"}]}, "images"),
+            ({"images": [{"id": IMAGE, "os_hash_algo": "sha512", "os_hash_value": "xyz"}]}, "images"),
+            ({"max_rate": 0}, "max_rate"),
+        ],
+    )
+    def test_option_that_cannot_be_meant_is_an_error(self, host: Host, options: dict[str, Any], name: str) -> None:
+        with pytest.raises(ImageCacheError, match=name):
+            host.restore(**options)
+
+    @pytest.mark.usefixtures("lost")
+    def test_rate_is_limited(self, host: Host) -> None:
+        options = brought(host, CONTENT)
+        [restored] = host.restore(max_rate=len(CONTENT), **options).done["restored"]
+        assert restored["seconds"] >= 0.9
+
+
+class TestReplacedFile:
+    def replace(self, base: Path, content: bytes = b"other bytes") -> None:
+        base.unlink()
+        base.write_bytes(content.ljust(SIZE, b"\0"))
+
+    def test_replaced_file_is_left_alone_unless_asked_for(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            before = picture(host.root)
+            result = host.restore()
+            assert picture(host.root) == before
+        assert (result.changed, result.error) == (False, None)
+
+    @pytest.mark.parametrize("states", [["replaced"], ["missing", "replaced"]])
+    def test_former_file_gets_its_name_back_and_the_other_one_is_set_aside(self, host: Host, states: list[str]) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            dry = host.restore(check_mode=True, states=states).done
+            done = host.restore(states=states).done
+            assert host.audit().facts["missing"] == []
+        assert whole(base)
+        [restored], [aside] = done["restored"], done["set_aside"]
+        assert (restored["state"], restored["needs_restart"]) == ("replaced", [])
+        assert aside["set_aside_as"] == f".{BASE}.stackops-{int(host.now)}"
+        assert (host.cache_path / aside["set_aside_as"]).read_bytes().startswith(b"other bytes")
+        assert dry["set_aside"] == [aside]
+
+    def test_what_was_set_aside_is_listed_by_an_audit_and_touched_by_no_prune(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            [aside] = host.restore(states=["replaced"]).done["set_aside"]
+        path = host.cache_path / aside["set_aside_as"]
+        os.utime(path, (host.now - OLD, host.now - OLD))
+        before = path.stat()
+        pruned = host.prune(details="summary")
+        assert pruned.facts["set_aside"] == [
+            {"name": path.name, "size_bytes": SIZE, "allocated_bytes": aside["allocated_bytes"]}
+        ]
+        assert path.stat() == before
+
+    def test_file_with_the_same_bytes_is_present(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base, CONTENT)
+            result = host.restore(states=["replaced"])
+        assert (result.done["present"], result.changed, result.error) == ([BASE], False, None)
+
+    def test_disk_that_may_be_built_on_the_other_file_is_a_refusal(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            guest_on(host, uuid=OTHER_UUID)
+            text = reason(host.restore(states=["replaced"]))
+            assert OTHER_UUID in text
+            assert UUID in text
+            [restored] = host.restore(states=["replaced"], unproven=[BASE]).done["restored"]
+        assert whole(base)
+        assert restored["proof"] == "unproven"
+
+    def test_guest_on_the_file_that_is_set_aside_needs_a_restart(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            other, _base = guest_on(host, uuid=OTHER_UUID)
+            with running_guest(other, base):
+                dry = host.restore(check_mode=True, states=["replaced"], unproven=[BASE]).done
+                done = host.restore(states=["replaced"], unproven=[BASE]).done
+        assert dry["restored"][0]["needs_restart"] == done["restored"][0]["needs_restart"] == [OTHER_UUID]
+        assert dry["set_aside"] == done["set_aside"]
+        assert done["set_aside"][0]["instances"] == [OTHER_UUID]
+
+    def test_while_use_is_uncertain_nothing_is_replaced(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        host.disk(OTHER_UUID, b"QFI\xfb")
+        with running_guest(disk, base):
+            self.replace(base)
+            assert "not certain which disks need" in reason(host.restore(states=["replaced"]))
+
+    def test_file_that_changes_again_before_it_is_set_aside_keeps_its_name(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        finish = place.finish
+
+        def finish_and_replace(*arguments: Any) -> None:
+            finish(*arguments)
+            self.replace(base, b"third")
+
+        with running_guest(disk, base):
+            self.replace(base)
+            monkeypatch.setattr(restoring, "finish", finish_and_replace)
+            [failed] = host.restore(states=["replaced"]).done["failed"]
+        assert "another file has got its name" in failed["error"]
+        assert base.read_bytes().startswith(b"third")
+        assert host.cached() == [BASE]
+
+    def test_file_that_was_restored_is_not_reported_as_replaced(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+            assert host.audit().facts["missing"] == []
+            self.replace(base)
+            assert [lost["replaced"] for lost in host.audit().facts["missing"]] == [True]
+
+
+class TestTwoGenerations:
+    def test_guests_with_different_files_of_one_name_get_none_and_both_are_copied_aside(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            base.unlink()
+            host.base(BASE, content=b"second", size=SIZE)
+            with running_guest(second, base):
+                base.unlink()
+                before = picture(host.root)
+                dry = host.restore(check_mode=True)
+                assert picture(host.root) == before
+                result = host.restore()
+                again = host.restore()
+                facts = host.audit().facts
+        text = reason(result)
+        assert UUID in text
+        assert OTHER_UUID in text
+        asides = result.done["set_aside"]
+        assert {tuple(aside["instances"]) for aside in asides} == {(UUID,), (OTHER_UUID,)}
+        contents = {(host.cache_path / aside["set_aside_as"]).read_bytes()[:6] for aside in asides}
+        assert contents == {CONTENT[:6], b"second"}
+        assert dry.done["set_aside"] == asides
+        assert (result.changed, again.changed) == (True, False)  # they are copied once
+        assert not base.exists()
+        assert facts["missing"][0]["recoverable_from"] is None
+        assert len(facts["set_aside"]) == 2
+
+    def test_different_inodes_with_equal_bytes_are_one_file(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            base.unlink()
+            host.base(BASE, content=CONTENT, size=SIZE)
+            with running_guest(second, base):
+                base.unlink()
+                [restored] = host.restore().done["restored"]
+        assert restored["guests"] == sorted([UUID, OTHER_UUID])
+        assert whole(base)
+
+
+class TestCorruptFile:
+    @pytest.fixture
+    def corrupt(self, host: Host) -> Path:
+        """A base file that rotted after its checksum was saved."""
+        _disk, base = guest_on(host)
+        digest = hashlib.sha1(base.read_bytes()).hexdigest()
+        (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha1": digest}))
+        with base.open("r+b") as file:
+            file.write(b"rotten")
+        return base
+
+    def test_proven_bytes_replace_it(self, host: Host, corrupt: Path) -> None:
+        options = brought(host, CONTENT.ljust(SIZE, b"\0"))
+        dry = host.restore(check_mode=True, states=["corrupt"], **options).done
+        done = host.restore(states=["corrupt"], **options).done
+        assert whole(corrupt)
+        assert (done["restored"][0]["state"], done["restored"][0]["proof"]) == ("corrupt", "checksum")
+        assert (host.cache_path / done["set_aside"][0]["set_aside_as"]).read_bytes().startswith(b"rotten")
+        assert dry["set_aside"] == done["set_aside"]
+        assert host.audit(checksum_base_images=True, checksum_interval_seconds=0).facts["corrupt"] == []
+
+    def test_guest_that_has_it_open_needs_a_restart(self, host: Host, corrupt: Path) -> None:
+        options = brought(host, CONTENT.ljust(SIZE, b"\0"))
+        with running_guest(host.instances_path / UUID / "disk", corrupt):
+            [restored] = host.restore(states=["corrupt"], **options).done["restored"]
+        assert restored["needs_restart"] == [UUID]
+
+    def test_without_proven_bytes_it_is_refused(self, host: Host, corrupt: Path) -> None:
+        before = corrupt.read_bytes()
+        assert "No process of a guest" in reason(host.restore(states=["corrupt"]))
+        options = {**brought(host, CONTENT), "images": []}
+        assert "and not" in reason(host.restore(states=["corrupt"], unproven=[BASE], **options))
+        assert corrupt.read_bytes() == before
+
+    def test_it_is_left_alone_unless_asked_for(self, host: Host, corrupt: Path) -> None:
+        options = brought(host, CONTENT.ljust(SIZE, b"\0"))
+        assert host.restore(states=["missing", "replaced"], **options).done["restored"] == []
+        assert corrupt.read_bytes().startswith(b"rotten")
+
+
+class TestBesideNova:
+    def test_file_that_nova_builds_meanwhile_under_its_lock_is_present(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with nova_compute() as nova, running_guest(disk, base):
+            base.unlink()
+            nova.take(BASE, host.locks_path)
+            restore = start_child(host.restore)
+            wait_until(lambda: is_waiting(host))
+            host.base(BASE, content=CONTENT, size=SIZE)
+            nova.release()
+            result = restore()
+        assert (result.done["present"], result.changed, result.error) == ([BASE], False, None)
+
+    def test_other_bytes_that_nova_builds_meanwhile_stay_and_are_told(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with nova_compute() as nova, running_guest(disk, base):
+            base.unlink()
+            nova.take(BASE, host.locks_path)
+            restore = start_child(host.restore)
+            wait_until(lambda: is_waiting(host))
+            host.base(BASE, content=b"another template", size=SIZE)
+            nova.release()
+            assert "its bytes differ" in reason(restore())
+        assert base.read_bytes().startswith(b"another template")
+
+    def test_lock_that_nova_keeps_is_a_failure_that_names_it(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(restoring, "_LOCK_WAIT_SECONDS", 0.1)
+        disk, base = guest_on(host)
+        with nova_compute() as nova, running_guest(disk, base):
+            base.unlink()
+            nova.take(BASE, host.locks_path)
+            result = host.restore()
+        [failed] = result.done["failed"]
+        assert f"nova-{BASE}" in failed["error"]
+        assert host.cached() == []
+
+    @pytest.mark.parametrize("number", range(5))
+    def test_two_restores_at_once_put_it_in_place_once(self, host: Host, number: int) -> None:
+        disk, base = guest_on(host, size=8 << 20)
+        with running_guest(disk, base):
+            base.unlink()
+            finishes = [start_child(host.restore) for _restore in range(2 + number % 2)]
+            results = [finish() for finish in finishes]
+        assert whole(base)
+        assert sum(len(result.done["restored"]) for result in results) == 1
+        assert [result.error for result in results] == [None] * len(results)
+        assert host.cached() == [BASE]
+
+    def test_nova_that_caches_the_image_without_a_lock_leaves_a_whole_file(self, host: Host) -> None:
+        """`cache_image`: it opens `.part` and truncates it, downloads, and renames it without a look."""
+        disk, base = guest_on(host)
+        stop = host.root / "stop"
+
+        def cache_image() -> None:
+            while not stop.exists():
+                part = host.cache_path / f"{BASE}.part"
+                with part.open("wb") as file:
+                    for start in range(0, SIZE, SIZE // 8):
+                        file.write(CONTENT.ljust(SIZE, b"\0")[start : start + SIZE // 8])
+                part.rename(base)
+                base.unlink(missing_ok=True)
+
+        with running_guest(disk, base):
+            base.unlink()
+            nova = start_child(cache_image)
+            try:
+                for _restore in range(20):
+                    result = host.restore()
+                    assert (result.done["failed"], result.done["refused"]) == ([], [])
+            finally:
+                stop.touch()
+            nova()
+            host.restore()
+        assert whole(base)
+        assert host.cached() == [BASE]
+
+    def test_restored_file_has_the_lock_file_that_nova_can_use(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+        owner, lock = host.locks_path.stat(), (host.locks_path / f"nova-{BASE}").stat()
+        assert (lock.st_uid, lock.st_gid, lock.st_mode & 0o777) == (owner.st_uid, owner.st_gid, 0o644)
+        with nova_compute() as nova:
+            nova.take(BASE, host.locks_path)
+
+
+def is_waiting(host: Host) -> bool:
+    """Whether a process of ours waits for a lock: it opens the lock file again and again."""
+    directory = host.cache_path
+    for process in Path("/proc").iterdir():
+        try:
+            links = [os.readlink(link) for link in (process / "fd").iterdir()] if process.name.isdecimal() else []
+        except OSError:
+            continue
+        if any(link.startswith(f"{directory}/#") for link in links):
+            return int(process.name) != os.getpid()
+    return False
+
+
+class TestAudit:
+    def test_missing_file_that_a_guest_has_open_is_reported_with_how_long_and_how(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        domain(host, UUID, {disk: "qcow2"})
+        with running_guest(disk, base):
+            base.unlink()
+            result = host.audit(libvirt=True)
+        [lost] = result.facts["missing"]
+        assert (lost["recoverable_from"], lost["recoverable_until"]) == ("process", [GUEST])
+        [warning] = [text for text in result.warnings if str(base) in text]
+        assert f"until {GUEST} stops: do not stop" in warning
+        assert "ansible-playbook stackops.nova.restore" in warning
+
+    def test_missing_file_that_nobody_has_open_is_not_recoverable(self, host: Host) -> None:
+        _disk, base = guest_on(host)
+        base.unlink()
+        [lost] = host.audit().facts["missing"]
+        assert (lost["recoverable_from"], lost["recoverable_until"]) == (None, [])
+
+    def test_replaced_file_is_recoverable_too(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            host.base(BASE, content=b"other")
+            result = host.audit()
+        [lost] = result.facts["missing"]
+        assert (lost["replaced"], lost["recoverable_from"]) == (True, "process")
+        assert any("states: [missing, replaced]" in text for text in result.warnings)
+
+    def test_where_nothing_is_missing_nothing_of_restoring_is_loaded(self, host: Host) -> None:
+        guest_on(host)
+        with reader(host.base(OTHER_BASE)) as _process:
+            (host.cache_path / OTHER_BASE).unlink()
+            loaded = in_a_child(lambda: _modules_loaded_by(host.audit))
+        assert not any("fetch" in name for name in loaded)
+
+
+def _modules_loaded_by(audit: Callable[[], object]) -> set[str]:
+    for name in [name for name in sys.modules if ".image_cache.fetch" in name]:
+        del sys.modules[name]
+    audit()
+    return {name for name in sys.modules if ".image_cache." in name}
