@@ -115,7 +115,8 @@ def _layers(path: str, image_format: str | None, tools: DiskTools) -> Iterator[t
             return
         named = os.path.normpath(backing_path(path, image.backing_file))
         below = tools.resolve(named)
-        name = tools.name_of(tools.on_host(named) if below is None else below)
+        # By the path first: what has been found under it may be a download that got its name just now.
+        name = tools.name_of(tools.on_host(named)) or (None if below is None else tools.name_of(below))
         if name is not None:
             yield path, image.backing_format, name
         if below is None or image.backing_format == "raw":

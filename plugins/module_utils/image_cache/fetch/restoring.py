@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Iterator, Mapping, NamedTuple, Sequence
 
 from ..errors import ImageCacheError, reason_and_remedy
@@ -158,10 +158,15 @@ class Restorer:
         self._require_possible(candidate)
         source = self._choose_source(candidate, closing)
         self._require_fit(candidate, source, source.descriptor)
-        if candidate.state is not State.MISSING:
+        if candidate.inode is not None:
+            # Open until the end: no other file gets its number.
+            now = os.open(candidate.name, FILE_FLAGS, dir_fd=self._cache)
+            closing.callback(os.close, now)
+            if _inode_of(os.fstat(now)) != candidate.inode:
+                raise ImageCacheError("Another file got its name meanwhile. Run it again with states: [replaced].")
             if source.kind == "process" and not self._is_one_generation(candidate, source):
                 source = source._replace(proof=Proof.UNPROVEN)
-            if self._has_name_already(candidate.name, source.descriptor):
+            if is_same_content(now, source.descriptor):
                 self.present.append(candidate.name)
                 return
         status = os.fstat(source.descriptor)
@@ -417,7 +422,7 @@ class Restorer:
         for entry in os.listdir(self._cache):
             if set_aside_of(entry) == (candidate.name, None):
                 status = os.stat(entry, dir_fd=self._cache, follow_symlinks=False)
-                if (status.st_dev, status.st_ino) == candidate.inode:
+                if _inode_of(status) == candidate.inode:
                     return entry
         return set_aside_name(candidate.name, int(self._now))
 
@@ -428,25 +433,25 @@ class Restorer:
     def _put_in_place(self, candidate: Candidate, draft: Draft, needs_restart: tuple[str, ...]) -> bool:
         """Give a draft its name, under nova's lock; False where a file has it meanwhile that is as good."""
         name = candidate.name
-        with self._lock(name):
-            if candidate.inode is not None:
-                aside = self._name_aside(candidate)
-                exchange(draft, name, candidate.inode, aside)
-                self._note_set_aside(candidate, aside, needs_restart)
-                return True
-            try:
-                publish(draft, name)
-                return True
-            except FileExistsError:
-                pass
-        # Without nova's lock: it may take long to compare them.
-        if self._has_name_already(name, draft.descriptor):
-            self.present.append(name)
-            return False
-        raise _RefusalError(
-            "Another file got its name meanwhile, and its bytes differ. Do not stop the guests before the two are "
-            "compared. Run it again with states: [replaced]."
-        )
+        while True:
+            with self._lock(name):
+                if candidate.inode is not None:
+                    aside = self._name_aside(candidate)
+                    exchange(draft, name, candidate.inode, aside)
+                    self._note_set_aside(candidate, aside, needs_restart)
+                    return True
+                with suppress(FileExistsError):
+                    publish(draft, name)
+                    return True
+            # Without nova's lock, because it may take long to compare them.
+            with suppress(FileNotFoundError):  # it is gone again
+                if self._has_name_already(name, draft.descriptor):
+                    self.present.append(name)
+                    return False
+                raise _RefusalError(
+                    "Another file got its name meanwhile, and its bytes differ. Do not stop the guests before the two "
+                    "are compared. Run it again with states: [replaced]."
+                )
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
@@ -492,6 +497,10 @@ class Restorer:
                 save_info(pattern, name, facts, directory=directory, locks=locks, keep_lock_file=shared)
         finally:
             os.close(locks)
+
+
+def _inode_of(status: os.stat_result) -> Inode:
+    return status.st_dev, status.st_ino
 
 
 def _wants_qcow2(candidate: Candidate) -> bool:
