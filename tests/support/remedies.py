@@ -21,7 +21,7 @@ __all__ = ["VARYING", "has_remedy"]
 VARYING = "…"
 """Stands for what is put into a message at run time: a path, a host, a value."""
 
-_SPECS = Path(__file__).parents[2] / "roles/image_cache/meta/restore_argument_specs.yml"
+_SPECS = Path(__file__).parents[2] / "roles/image_cache/meta/argument_specs.yml"
 _VERBS = (
     "add|bring|check|choose|compare|copy|correct|delete|free|give|increase|install|let|look|make|mend|mount|move|name|"
     "prune|raise|rebase|remove|replace|report|restore|run|see|set|start|stop|touch|use|write"
@@ -46,7 +46,7 @@ _PLACES = (
 
 
 def _names() -> re.Pattern[str]:
-    roles = yaml.safe_load(_SPECS.read_text())["restore_argument_specs"].values()
+    roles = yaml.safe_load(_SPECS.read_text())["argument_specs"].values()
     options = {*restore_argument_spec(), *(name for role in roles for name in role["options"])}
     apart = [*_COMMANDS, *_OF_A_PLAY, *_PLACES, *(option for option in options if "_" in option)]
     # An option that is an English word, such as "host", counts only as it is set.

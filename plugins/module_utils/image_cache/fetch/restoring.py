@@ -12,7 +12,7 @@ import time
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Iterator, Mapping, NamedTuple, Sequence
 
-from ..errors import ImageCacheError, reason_and_remedy
+from ..errors import ImageCacheError, or_as_root, reason_and_remedy
 from ..files import FILE_FLAGS
 from ..hashing import RateLimiter, read_digests
 from ..info_files import TIMESTAMP, held_lock, info_directory, read_info, save_info
@@ -145,7 +145,7 @@ class Restorer:
 
     def _not_restored(self, candidate: Candidate, reason: str) -> NotRestored:
         path = printable(os.path.join(self._settings.cache_path, candidate.name))
-        users = some_names(candidate.instances) or "no known instance"
+        users = some_names(candidate.instances) or "no instance"
         return NotRestored(candidate, f"{path} was not restored (used by {users}). {reason}")
 
     def labels(self, directories: Sequence[str]) -> tuple[str, ...]:
@@ -241,19 +241,15 @@ class Restorer:
                 f"Process {file.process} has a deleted file of that name open, but that proves nothing: {reason}. Look "
                 f"at the process (ls -l /proc/{file.process}/exe {file.path})."
             )
-        hidden = f" {self._hidden_processes()}" if self._hidden_processes() else ""
         if parse_name(candidate.name).kind is Kind.ORIGINAL:
             raise _RefusalError(
-                f"No process of a guest on this host has it open.{hidden} Copy the image to this host, and set files: "
-                f"{{image id: path}} and images: [Glance's record of it]."
+                f"No process of a guest on this host has it open. Copy the image to this host, and set files: "
+                f"{{image id: path}} and images: [Glance's record of it]{or_as_root()}."
             )
         raise _RefusalError(
-            f"No process of a guest on this host has it open, and it cannot be made of the image.{hidden} Restore it "
-            f"from a backup (cp --sparse=always)."
+            f"No process of a guest on this host has it open, and it cannot be made of the image. Restore it from a "
+            f"backup (cp --sparse=always){or_as_root()}."
         )
-
-    def _hidden_processes(self) -> str:
-        return next((sentence for sentence in self._snapshot.warnings if sentence.startswith("The open files of")), "")
 
     def _choose_process(self, candidate: Candidate, closing: ExitStack) -> _Source:
         generations = self._generations(candidate, closing)
@@ -480,8 +476,8 @@ class Restorer:
             self.failed.append(
                 NotRestored(
                     candidate,
-                    f"{path} was restored, but its name or its checksum may not be saved: {reason}. Verify it with "
-                    f"checksum_base_images: true.",
+                    f"{path} was restored, but its name or its checksum may not be saved: {reason}. Check it "
+                    f"(checksum_base_images: true).",
                 )
             )
 
@@ -526,5 +522,6 @@ def _require_unchanged(descriptor: int, before: os.stat_result) -> None:
     after = os.fstat(descriptor)
     if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
         raise ImageCacheError(
-            "Its source was written to while it was copied. Find out by what (fuser), and run it again."
+            "Its source was written to while it was copied. Look at what has it open (ls -l /proc/*/fd), and run it "
+            "again."
         )
