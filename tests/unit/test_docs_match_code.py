@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import os
 import re
@@ -21,15 +22,19 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
     argument_spec,
     restore_argument_spec,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.candidates import State as LossState
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import Proof
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import (
     ChecksumReason,
     VerificationState,
 )
-from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
+from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host
 from ansible_collections.stackops.nova.tests.support.params import DEFAULTS, RESTORE_DEFAULTS
+from ansible_collections.stackops.nova.tests.support.processes import nova_compute
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 MODULES = {
@@ -134,6 +139,28 @@ class TestReturnValues:
         result = busy.prune(**self.options(details=details, **limits))
         compare(pages, {"image_cache": {**result.facts, **result.done, "check_mode": False}}, details)
 
+    def test_a_restores_result_is_what_is_documented(
+        self, documented: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(restoring, "_LOCK_WAIT_SECONDS", 0)
+        content = b"image".ljust(1 << 20, b"\0")
+        brought = host.root / "image.raw"
+        brought.write_bytes(content)
+        host.base(BASE, content=b"rotten")
+        (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha512": "0" * 128}))
+        host.instance(UUID, {"disk": BASE})
+        host.instance(ORPHAN, {"disk": OTHER_BASE, "disk.swap": "swap_64"})
+        image = {"disk_format": "raw", "os_hash_algo": "sha512", "os_hash_value": hashlib.sha512(content).hexdigest()}
+        with nova_compute() as nova:
+            nova.take(OTHER_BASE, host.locks_path)
+            result = host.restore(
+                states=["missing", "corrupt"],
+                files={IMAGE: str(brought), OTHER_IMAGE: str(brought)},
+                images=[{"id": image_id, **image} for image_id in (IMAGE, OTHER_IMAGE)],
+            )
+        assert [len(result.done[part]) for part in ("restored", "refused", "failed", "set_aside")] == [1] * 4
+        compare(documented["image_cache_restore"]["return"], {"image_cache_restore": result.done}, "summary")
+
     def test_what_was_done_hides_nothing_of_what_was_found(self, busy: Host) -> None:
         result = busy.prune(**self.options())
         assert not result.facts.keys() & result.done.keys()
@@ -151,6 +178,9 @@ class TestReturnValues:
             ("image_cache_facts ansible_facts image_cache files checksum", VerificationState),
             ("image_cache_facts ansible_facts image_cache files checksum_reason", ChecksumReason),
             ("image_cache_prune image_cache kept reason", KeptReason),
+            ("image_cache_restore image_cache_restore restored proof", Proof),
+            ("image_cache_restore image_cache_restore restored state", LossState),
+            ("image_cache_restore image_cache_restore refused state", LossState),
         ],
     )
     def test_every_word_that_may_come_is_explained(

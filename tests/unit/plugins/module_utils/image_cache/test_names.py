@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import (
     CacheName,
     Kind,
+    draft_name,
     fingerprint,
     info_path,
+    is_draft,
     lock_name,
     parse_name,
+    set_aside_name,
+    set_aside_of,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable, some_names
 from ansible_collections.stackops.nova.tests.support import captures
@@ -245,3 +249,48 @@ def test_a_sentence_names_five_at_most(names: list[str], shown: str) -> None:
 def captured(scene: str, directory: str) -> set[str]:
     """The names in a directory of a captured host."""
     return {entry.path.partition("/")[2] for entry in captures.listing(scene) if entry.path.startswith(f"{directory}/")}
+
+
+@pytest.mark.parametrize("name", [BASE, f"{BASE}_10737418240", f"{BASE}_sm", "swap_64", "ephemeral_1_0706d66"])
+@pytest.mark.parametrize("inode", [None, 12])
+def test_name_of_a_file_that_was_set_aside_is_no_cache_file_and_says_of_which_it_is(
+    name: str, inode: int | None
+) -> None:
+    aside = set_aside_name(name, 1764238552, inode)
+    assert aside.startswith(f".{name}.stackops-")
+    assert parse_name(aside).kind is Kind.OTHER
+    assert set_aside_of(aside) == (name, inode)
+    assert not is_draft(aside)
+
+
+@pytest.mark.parametrize("length", range(6, 60))
+def test_nova_takes_nothing_that_was_set_aside_to_be_an_image(length: int) -> None:
+    """It counts any name of 40 characters as its own, and longer ones with an underscore after the 40th."""
+    name = "swap_".ljust(length, "1")
+    for ours in (set_aside_name(name, 1764238552), set_aside_name(name, 1764238552, 7), draft_name(name)):
+        assert len(ours) != 40
+        assert ours[40:41] != "_"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        BASE,
+        f".{BASE}",
+        f".{BASE}.stackops-",
+        f".{BASE}.stackops-1.",
+        f"{BASE}.stackops-1",
+        ".other.stackops-1",
+        f".{BASE}.part.stackops-1",
+        f".{BASE}.stackops-1.info",
+    ],
+)
+def test_other_names_are_not_those_of_files_that_were_set_aside(name: str) -> None:
+    assert set_aside_of(name) is None
+
+
+def test_draft_has_a_name_of_its_own_each_time() -> None:
+    assert draft_name(BASE) != draft_name(BASE)
+    assert is_draft(draft_name(BASE))
+    assert parse_name(draft_name(BASE)).kind is Kind.OTHER
+    assert set_aside_of(draft_name(BASE)) is None

@@ -19,7 +19,7 @@ from ansible_collections.stackops.nova.plugins.module_utils import image_cache
 
 NAME = image_cache.__name__
 PACKAGES = [NAME.rsplit(".", depth)[0].replace(".", "/") for depth in range(1, NAME.count(".") + 1)]
-FILES = sorted(Path(image_cache.__path__[0]).glob("*.py"))
+FILES = sorted(Path(image_cache.__path__[0]).rglob("*.py"))
 
 # What runs with the archive: it says which files were compiled, and what came of the rest.
 SCRIPT = """
@@ -29,6 +29,7 @@ sys.addaudithook(lambda event, arguments: compiled.append(str(arguments[1])) if 
 sys.path.insert(0, sys.argv[1])
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import errors
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import proof
 try:
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache import no_such_module
 except ImportError as exc:
@@ -38,7 +39,7 @@ try:
 except ModuleNotFoundError as exc:
     not_found = exc.name
 print(json.dumps({"compiled": compiled, "file": errors.__file__, "missing": missing, "not_found": not_found,
-                  "source": errors.__loader__.get_source(errors.__name__)}))
+                  "inner": proof.__file__, "source": errors.__loader__.get_source(errors.__name__)}))
 """
 
 
@@ -49,7 +50,7 @@ def archive(tmp_path: Path) -> Path:
         for package in PACKAGES:
             payload.writestr(f"{package}/__init__.py", "")
         for file in FILES:
-            payload.write(file, f"{NAME.replace('.', '/')}/{file.name}")
+            payload.write(file, f"{NAME.replace('.', '/')}/{file.relative_to(image_cache.__path__[0])}")
     return path
 
 
@@ -63,13 +64,14 @@ def test_module_of_archive_is_compiled_once(archive: Path) -> None:
     assert isinstance(compiled, list)
     times = Counter(Path(file).name for file in compiled if f"{NAME.replace('.', '/')}/" in file)
     assert times.pop("__init__.py") > 0  # by Python itself, before this package can say anything
-    assert times == {"errors.py": 1}
+    assert times == dict.fromkeys(["errors.py", "files.py", "open_files.py", "proof.py", "text.py"], 1)
 
 
 def test_module_of_archive_knows_its_file_and_source(archive: Path) -> None:
     found = imported(archive)
     assert found["file"] == f"{archive}/{NAME.replace('.', '/')}/errors.py"
     assert "class ImageCacheError" in str(found["source"])
+    assert found["inner"] == f"{archive}/{NAME.replace('.', '/')}/fetch/proof.py"
 
 
 def test_module_that_is_missing_from_archive_is_told_as_ever(archive: Path) -> None:

@@ -1,0 +1,252 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""How a file gets its bytes and its name: on real files, and on file systems of the test's own."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.place import (
+    copy_bytes,
+    exchange,
+    finish,
+    is_copy_of,
+    is_same_content,
+    new_draft,
+    publish,
+    remove_left_drafts,
+)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import RateLimiter
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import draft_name, set_aside_name
+from ansible_collections.stackops.nova.tests.support.constants import BASE
+from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
+from ansible_collections.stackops.nova.tests.support.processes import NOBODY, needs_root, start_child, wait_until
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[int]:
+    path = tmp_path / "_base"
+    path.mkdir()
+    descriptor = os.open(path, os.O_RDONLY)
+    yield descriptor
+    os.close(descriptor)
+
+
+@pytest.fixture
+def nameless_files_are_unknown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on NFS and FUSE."""
+    open_file = os.open
+
+    def open_named(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no nameless files")
+        return open_file(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", open_named)
+
+
+def source_of(path: Path, *parts: tuple[int, bytes], size: int = 8 * MIB) -> int:
+    """A sparse file with some data, open for reading."""
+    with path.open("wb") as file:
+        for offset, data in parts:
+            file.seek(offset)
+            file.write(data)
+        file.truncate(size)
+    return os.open(path, os.O_RDONLY)
+
+
+def copied(source: int, cache: int) -> tuple[int, bool, int]:
+    """Copy a file: how much was read, whether the copy has its bytes, and the blocks that the copy takes."""
+    with new_draft(cache, BASE) as draft:
+        read = copy_bytes(source, draft, RateLimiter())
+        finish(draft, source)
+        return read, is_same_content(source, draft.descriptor), os.fstat(draft.descriptor).st_blocks * 512
+
+
+@pytest.mark.parametrize("kind", FILE_SYSTEMS)
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [(0, b"x" * MIB)],
+        [(MIB, b"x" * MIB), (5 * MIB, b"y" * 4096)],
+        [(8 * MIB - 1, b"z")],
+    ],
+)
+def test_copy_has_all_bytes_and_all_holes(tmp_path: Path, kind: str, parts: list[tuple[int, bytes]]) -> None:
+    def run(path: Path) -> tuple[int, bool, int]:
+        (path / "_base").mkdir()
+        return copied(source_of(path / "source", *parts), os.open(path / "_base", os.O_RDONLY))
+
+    read, is_same, allocated = on_file_system(kind, tmp_path, run)
+    data = sum(len(part) for _offset, part in parts)
+    assert is_same
+    assert allocated <= data + 256 * 1024
+    if kind in WITH_REFLINKS:
+        assert read == 0
+    else:
+        assert data <= read <= data + 128 * 1024
+
+
+@pytest.mark.parametrize("error", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, None])
+def test_where_the_kernel_cannot_copy_the_bytes_are_read_and_written(
+    tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch, error: int | None
+) -> None:
+    def refuse(*_arguments: int) -> int:
+        raise OSError(error, "cannot")
+
+    monkeypatch.setattr(place, "_copy_in_kernel", None if error is None else refuse)
+    source = source_of(tmp_path / "source", (3, os.urandom(3 * MIB)), (6 * MIB, b"end"))
+    _read, is_same, allocated = copied(source, cache)
+    assert is_same
+    assert allocated < 4 * MIB
+
+
+def test_other_error_of_the_kernel_is_told(tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: int) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(place, "_copy_in_kernel", refuse)
+    with pytest.raises(OSError, match="broken"):
+        copied(source_of(tmp_path / "source", (0, b"x")), cache)
+
+
+def test_file_that_shrinks_while_it_is_copied_is_an_error(
+    tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = source_of(tmp_path / "source", (0, b"x" * MIB), size=MIB)
+    monkeypatch.setattr(place, "_copy_in_kernel", lambda *_arguments: 0)
+    with pytest.raises(OSError, match="ended before its size"):
+        copied(source, cache)
+
+
+def test_draft_is_seen_by_nobody_before_it_has_its_name_and_is_gone_without_one(tmp_path: Path, cache: int) -> None:
+    with new_draft(cache, BASE) as draft:
+        os.write(draft.descriptor, b"bytes")
+        assert os.listdir(tmp_path / "_base") == []
+    assert os.listdir(tmp_path / "_base") == []
+
+
+@pytest.mark.usefixtures("nameless_files_are_unknown")
+def test_draft_with_a_private_name_is_gone_in_the_end_whatever_happens(tmp_path: Path, cache: int) -> None:
+    with new_draft(cache, BASE) as draft:
+        assert os.listdir(tmp_path / "_base") == [draft.private_name]
+    assert os.listdir(tmp_path / "_base") == []
+    with new_draft(cache, BASE) as draft:
+        os.write(draft.descriptor, b"bytes")
+        publish(draft, BASE)
+    assert os.listdir(tmp_path / "_base") == [BASE]
+    assert (tmp_path / "_base" / BASE).read_bytes() == b"bytes"
+
+
+def test_name_that_is_taken_stays_with_the_file_that_has_it(tmp_path: Path, cache: int) -> None:
+    path = tmp_path / "_base" / BASE
+    path.write_bytes(b"nova's")
+    with new_draft(cache, BASE) as draft, pytest.raises(FileExistsError):
+        publish(draft, BASE)
+    assert path.read_bytes() == b"nova's"
+
+
+@needs_root
+def test_file_gets_the_owner_of_the_cache_and_a_mode_that_qemu_can_read(tmp_path: Path, cache: int) -> None:
+    os.chown(tmp_path / "_base", NOBODY, NOBODY)
+    source = source_of(tmp_path / "source")
+    with new_draft(cache, BASE) as draft:
+        finish(draft, source)
+        publish(draft, BASE)
+    status = (tmp_path / "_base" / BASE).stat()
+    assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, NOBODY, 0o644)
+
+
+def test_copy_is_known_by_its_source_and_by_no_other_file(tmp_path: Path, cache: int) -> None:
+    source, other = source_of(tmp_path / "source"), source_of(tmp_path / "other")
+    with new_draft(cache, BASE) as draft:
+        finish(draft, source)
+        publish(draft, BASE)
+    (tmp_path / "_base" / "plain").touch()
+    assert [is_copy_of(cache, BASE, file) for file in (source, other)] == [True, False]
+    assert not is_copy_of(cache, "plain", source)
+    assert not is_copy_of(cache, "nothing", source)
+
+
+class TestExchange:
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        path = tmp_path / "_base" / BASE
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"former")
+        return path
+
+    def inode(self, path: Path) -> tuple[int, int]:
+        return path.stat().st_dev, path.stat().st_ino
+
+    @pytest.mark.parametrize("has_names", [False, True])
+    def test_new_file_gets_the_name_and_the_former_one_another(
+        self, cache: int, path: Path, has_names: bool, request: pytest.FixtureRequest
+    ) -> None:
+        if has_names:
+            request.getfixturevalue("nameless_files_are_unknown")
+        aside = set_aside_name(BASE, 1)
+        with new_draft(cache, BASE) as draft:
+            os.write(draft.descriptor, b"new")
+            exchange(draft, BASE, self.inode(path), aside)
+        assert path.read_bytes() == b"new"
+        assert path.with_name(aside).read_bytes() == b"former"
+        assert sorted(os.listdir(path.parent)) == sorted([BASE, aside])
+
+    def test_former_file_that_a_killed_run_has_set_aside_keeps_that_name(self, cache: int, path: Path) -> None:
+        aside = set_aside_name(BASE, 1)
+        os.link(path, path.with_name(aside))
+        with new_draft(cache, BASE) as draft:
+            exchange(draft, BASE, self.inode(path), aside)
+        assert path.with_name(aside).read_bytes() == b"former"
+        assert path.read_bytes() == b""
+
+    def test_other_file_than_the_expected_one_keeps_its_name(self, cache: int, path: Path) -> None:
+        with new_draft(cache, BASE) as draft, pytest.raises(OSError, match="another file has got its name"):
+            exchange(draft, BASE, (0, 0), set_aside_name(BASE, 1))
+        assert os.listdir(path.parent) == [BASE]
+        assert path.read_bytes() == b"former"
+
+
+class TestLeftDrafts:
+    def test_drafts_of_killed_runs_are_removed_and_nothing_else(self, tmp_path: Path, cache: int) -> None:
+        directory = tmp_path / "_base"
+        others = {BASE, f"{BASE}.part", set_aside_name(BASE, 1), ".hidden"}
+        for name in (*others, draft_name(BASE), draft_name("swap_1")):
+            (directory / name).touch()
+        remove_left_drafts(cache)
+        assert set(os.listdir(directory)) == others
+
+    @pytest.mark.usefixtures("nameless_files_are_unknown")
+    def test_draft_of_a_run_that_is_at_work_stays(self, tmp_path: Path, cache: int) -> None:
+        stop = tmp_path / "stop"
+
+        def work() -> None:
+            with new_draft(cache, BASE):
+                wait_until(stop.exists)
+
+        finish_work = start_child(work)
+        wait_until(lambda: os.listdir(tmp_path / "_base") != [])
+        remove_left_drafts(cache)
+        left = os.listdir(tmp_path / "_base")
+        stop.touch()
+        finish_work()
+        assert len(left) == 1
+
+    @pytest.mark.usefixtures("patience")
+    def test_what_is_not_a_file_stops_nothing(self, tmp_path: Path, cache: int) -> None:
+        os.mkfifo(tmp_path / "_base" / draft_name(BASE))
+        (tmp_path / "_base" / draft_name(BASE)).mkdir()
+        remove_left_drafts(cache)

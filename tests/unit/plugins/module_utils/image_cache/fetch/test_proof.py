@@ -1,0 +1,109 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What proves that a process is a guest's, and what fits the disks: values in, a reason out."""
+
+from __future__ import annotations
+
+import stat
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import (
+    CacheDirectory,
+    Content,
+    OpenFile,
+    Overlay,
+    guests_of,
+    why_not_a_guests,
+    why_unfit,
+)
+
+NOVA, QEMU, OTHER = 162, 64055, 1000
+CACHE = CacheDirectory(device=1, owner=NOVA)
+DISK = (1, 50)
+OVERLAY = Overlay("/i/a/disk", "a", DISK, QEMU, "raw", 1000)
+FILE = OpenFile(
+    process=7,
+    number=8,
+    descriptor=-1,
+    users=frozenset([QEMU]),
+    written=frozenset([DISK]),
+    inode=(1, 60),
+    mode=stat.S_IFREG | 0o644,
+    links=0,
+    owner=QEMU,
+    size_bytes=1000,
+    allocated_bytes=0,
+)
+
+
+@pytest.mark.parametrize("owner", [NOVA, QEMU])
+def test_deleted_file_of_a_guest_is_proven_whether_novas_or_qemus(owner: int) -> None:
+    assert why_not_a_guests(FILE._replace(owner=owner), [OVERLAY], CACHE) == ""
+    assert guests_of(FILE, [OVERLAY]) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mode": stat.S_IFIFO | 0o644}, "not a regular file"),
+        ({"mode": stat.S_IFBLK | 0o644}, "not a regular file"),
+        ({"inode": (2, 60)}, "another file system"),
+        ({"links": 1}, "still has a name"),
+        ({"users": frozenset([OTHER])}, "runs as a user"),
+        ({"users": frozenset([QEMU, OTHER])}, "runs as a user"),
+        ({"users": frozenset()}, "runs as a user"),
+        ({"written": frozenset()}, "no disk open for writing"),
+        ({"written": frozenset([(1, 51)])}, "no disk open for writing"),
+        ({"owner": OTHER}, "belongs neither"),
+        ({"owner": 0}, "belongs neither"),
+    ],
+)
+def test_each_condition_is_needed(change: dict[str, Any], reason: str) -> None:
+    assert reason in why_not_a_guests(FILE._replace(**change), [OVERLAY], CACHE)
+
+
+def test_without_an_overlay_on_the_file_nothing_is_proven() -> None:
+    assert why_not_a_guests(FILE, [], CACHE) != ""
+
+
+def test_disk_of_another_user_does_not_count_as_the_guests_own() -> None:
+    others = OVERLAY._replace(instance="b", owner=OTHER, inode=(1, 51))
+    file = FILE._replace(users=frozenset([OTHER]))
+    assert why_not_a_guests(file, [OVERLAY, others], CACHE) != ""
+    assert guests_of(FILE._replace(written=frozenset([DISK, (1, 51)])), [OVERLAY, others]) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("content", "backing_format", "virtual_bytes", "reason"),
+    [
+        (Content("raw", 1000, 1000), "raw", 1000, ""),
+        (Content("raw", 1000, 1000), None, 1000, ""),
+        (Content("raw", 1000, 1000), "raw", None, ""),
+        (Content("raw", 1001, 1001), "raw", 1000, "it has 1001 bytes"),
+        (Content("qcow2", 1000, 9999), "raw", 1000, ""),  # it is data
+        (Content("qcow2", 1000, 1000), None, 1000, "not those of a raw image"),
+        (Content(None, 1000, 1000), None, 1000, "not those of a raw image"),
+        (Content(None, 1000, 1000), "raw", 1000, ""),
+        (Content("qcow2", 5000, 1000), "qcow2", 1000, ""),
+        (Content("qcow2", 500, 1001), "qcow2", 1000, "it has 1001 bytes"),
+        (Content("raw", 500, 500), "qcow2", 1000, "not those of a qcow2 image"),
+        (Content("raw", 500, 500), "vmdk", 1000, "another format"),
+    ],
+)
+def test_file_must_fit_what_is_built_on_it(
+    content: Content, backing_format: str | None, virtual_bytes: int | None, reason: str
+) -> None:
+    overlay = OVERLAY._replace(backing_format=backing_format, virtual_bytes=virtual_bytes)
+    said = why_unfit(content, [overlay])
+    assert reason in said
+    assert bool(reason) == bool(said)
+
+
+def test_file_must_fit_every_disk() -> None:
+    small = OVERLAY._replace(instance="small", virtual_bytes=999)
+    assert "small" in why_unfit(Content("raw", 1000, 1000), [OVERLAY, small])
+    assert why_unfit(Content("raw", 1000, 1000), []) == ""
