@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 import fleet
 
+from ansible_collections.stackops.nova.tests.support.guests import running_guest
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
 
 HERE = Path(__file__).parent
@@ -209,6 +210,89 @@ def measure_integrity(root: Path) -> Iterator[Row]:
         )
 
 
+def measure_restore(root: Path) -> Iterator[Row]:
+    """A base file that a guest has open gets its name back: where blocks can be shared, and where they are copied."""
+    with xfs_of(root, 12 << 30) as mounted:
+        with lost_file(mounted, 4 << 20) as small, lost_file(mounted, 4 << 30) as large:
+            ours, peer = medians(5, lambda: restoring(large)["seconds"], lambda: restoring(small)["seconds"])
+            if restoring(large)["read_bytes"]:
+                raise SystemExit("This file system shares no blocks.")
+        more = ours - peer
+        yield Row(
+            "restore, reflinks, 4 GiB more than 4 MiB", "<= 0.1 s", f"{more:.3f} s", ms(ours), ms(peer), more <= 0.1
+        )
+    with lost_file(root, 1 << 30) as lost:
+        ours, peer = medians(5, lambda: restoring(lost)["seconds"], lambda: copying(lost))
+        yield ratio("restore, no reflinks, 1 GiB / cp --sparse=always and sync", ours / peer, 1.1, ms(ours), ms(peer))
+    with lost_file(root, 4 << 20) as small, lost_file(root, 4 << 30) as large:
+        few, many = (restoring(lost)["peak_bytes"] / 1e6 for lost in (small, large))
+        yield Row(
+            "restore, peak memory, 4 GiB more than 4 MiB",
+            "<= 10 MB",
+            f"{many - few:.1f} MB",
+            f"{many:.0f} MB",
+            f"{few:.0f} MB",
+            many - few <= 10,
+        )
+
+
+@contextmanager
+def xfs_of(root: Path, size: int) -> Iterator[Path]:
+    """A new file system whose files can share blocks."""
+    image, mounted = root / "xfs.image", root / "xfs"
+    image.touch()
+    os.truncate(image, size)
+    mounted.mkdir()
+    subprocess.run(["mkfs.xfs", "-q", "-m", "reflink=1", str(image)], check=True)
+    subprocess.run(["mount", "-o", "loop", str(image), str(mounted)], check=True)
+    try:
+        yield mounted
+    finally:
+        subprocess.run(["umount", str(mounted)], check=True)
+        image.unlink()
+
+
+@contextmanager
+def lost_file(root: Path, size: int) -> Iterator[CacheTree]:
+    """A host whose one guest runs on a base file of that size, half of it holes, that has no name any more."""
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        tree = CacheTree(directory)
+        base = tree.base(fingerprint("image"), size=size)
+        with base.open("r+b") as file:
+            for offset in range(0, size, 64 << 20):
+                file.seek(offset)
+                for _megabyte in range(min(size, 32 << 20) >> 20):
+                    file.write(os.urandom(1 << 20))
+        disk = tree.instances_path / "00000000-0000-4000-8000-000000000000" / "disk"
+        disk.parent.mkdir()
+        backing = ["-b", str(base), "-F", "raw"]
+        subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", *backing, str(disk)], check=True)
+        os.sync()
+        with running_guest(disk, base):
+            base.unlink()
+            yield tree
+
+
+def restoring(tree: CacheTree) -> dict[str, float]:
+    """The figures of a fresh process that restores the file, which is lost again afterwards."""
+    command = [sys.executable, str(HERE / "restoring.py"), str(tree.instances_path)]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    tree.source = figures["source"]
+    (tree.cache_path / fingerprint("image")).unlink()
+    return figures
+
+
+def copying(tree: CacheTree) -> float:
+    """Seconds that it takes to copy the same open file with cp, and to have it on disk."""
+    copy = tree.cache_path / "copy"
+    started = time.perf_counter()
+    subprocess.run(["cp", "--sparse=always", "--reflink=never", tree.source, str(copy)], check=True)
+    subprocess.run(["sync", str(copy)], check=True)
+    seconds = time.perf_counter() - started
+    copy.unlink()
+    return seconds
+
+
 @contextmanager
 def hosts_of(root: Path, count: int) -> Iterator[Path]:
     """The inventory of so many hosts, each of 50 base files and 50 instances, about what one has in a cloud."""
@@ -350,6 +434,7 @@ PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "core": measure_core,
     "prune": measure_prune,
     "integrity": measure_integrity,
+    "restore": measure_restore,
     "fleet": measure_fleet,
 }
 BY_HAND = {"scale": measure_scale}
