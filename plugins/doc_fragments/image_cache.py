@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that both modules share: each one as argspec.py has it."""
+"""The options that all modules of a host share: each one as argspec.py has it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
-from ansible_collections.stackops.nova.tests.support.guests import WAYS, needs_qemu, running_guest
+from ansible_collections.stackops.nova.tests.support.guests import WAYS, by_name, needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import (
     OLD,
     Host,
@@ -224,6 +224,41 @@ class TestFromAGuest:
             base.unlink()
             [restored] = host.restore(libvirt=True).done["restored"]
         assert (restored["guests"], whole(base)) == ([GUEST], True)
+
+    @needs_root
+    def test_guest_in_a_container_has_its_base_file_restored_on_the_host(self, host: Host) -> None:
+        """Kolla: nova and QEMU know the cache by a path that the host does not have."""
+        container = host.root / "container"
+        container.mkdir()
+        inside = container / "nova"
+        base = host.base(BASE, content=CONTENT, size=SIZE)
+        disk = host.overlay(UUID, inside / "_base" / BASE)
+        (host.root / "nova.conf").write_text(f"[DEFAULT]\ninstances_path = {inside}\n")
+
+        def in_a_container(_disk: Path, _base: Path, closing: ExitStack) -> list[str]:
+            script = 'mount -t tmpfs tmpfs "$1"; mkdir "$2"; mount --bind "$3" "$2"; shift 3; exec "$@"'
+            command = by_name(inside / UUID / "disk", base, closing)
+            return [
+                "unshare",
+                "-m",
+                "sh",
+                "-ec",
+                script,
+                "sh",
+                str(container),
+                str(inside),
+                str(host.instances_path),
+                *command,
+            ]
+
+        with running_guest(disk, base, in_a_container):
+            base.unlink()
+            config_file = [str(host.root / "nova.conf")]
+            [lost] = host.audit(config_file=config_file).facts["missing"]
+            done = host.restore(config_file=config_file).done
+        assert (lost["backing_file"], lost["recoverable_until"]) == (str(base), [UUID])
+        assert [file["name"] for file in done["restored"]] == [BASE]
+        assert whole(base)
 
     def test_checksum_that_is_known_is_compared_and_saved(self, host: Host) -> None:
         disk, base = guest_on(host)
