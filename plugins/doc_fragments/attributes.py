@@ -61,7 +61,7 @@ attributes:
   check_mode:
     description:
       - Is the dry run. It looks at the host, and finds sources and proofs as a run does, and then it stops.
-      - Nothing at all is written. A checksum is compared when a file is copied, so only a run finds a wrong one.
+      - Nothing at all is written. Where a checksum is known, the file is read and compared, as in a run.
     support: full
   diff_mode:
     description: The result names each file that is put in place. There is no text to compare.

@@ -14,6 +14,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import struct
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, NamedTuple
 
@@ -32,10 +33,19 @@ __all__ = [
     "new_draft",
     "publish",
     "remove_left_drafts",
+    "shares_blocks",
 ]
 
-# _IOW(0x94, 9, int) of linux/fs.h.
-_FICLONE = 0x80049409 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 0x40049409
+# The direction of an ioctl's data (asm/ioctl.h).
+_IS_OTHER_LAYOUT = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))
+_WRITE, _READ = (1 << 31, 1 << 30) if _IS_OTHER_LAYOUT else (1 << 30, 1 << 31)
+_FICLONE = _WRITE | 4 << 16 | 0x94 << 8 | 9  # linux/fs.h
+# XFS_IOC_FSGEOMETRY_V1, and where its answer has the flags (xfs_fs.h).
+_XFS_GEOMETRY_BYTES = 112
+_XFS_GEOMETRY = _READ | _XFS_GEOMETRY_BYTES << 16 | ord("X") << 8 | 100
+_XFS_FLAGS = struct.Struct("I")
+_XFS_FLAGS_OFFSET = 92
+_XFS_REFLINK = 1 << 20
 # Not in every build of Python.
 _copy_in_kernel: Callable[[int, int, int, int, int], int] | None = getattr(os, "copy_file_range", None)
 _CANNOT_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
@@ -43,6 +53,8 @@ _CANNOT_COPY_IN_KERNEL = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENO
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _CHUNK_BYTES = 8 << 20
 _BLOCK_BYTES = 1 << 20
+_HOLE_BYTES = 64 << 10
+_ZEROS = memoryview(bytes(_HOLE_BYTES))
 _MODE = 0o644
 _COPY_OF = "user.stackops.copy_of"
 
@@ -106,11 +118,12 @@ def remove_left_drafts(cache: int) -> None:
                     os.close(descriptor)
 
 
-def copy_bytes(source: int, draft: Draft, rate_limiter: RateLimiter) -> int:
+def copy_bytes(source: int, draft: Draft, rate_limiter: RateLimiter, punch_zeros: bool = False) -> int:
     """Give a draft the content of a file, with its holes.
 
     :param source: the file, open for reading.
     :param rate_limiter: how fast.
+    :param punch_zeros: make holes of zeros, too, because the file may have been brought without its holes.
     :return: how many bytes were read: none where the two share their blocks now.
     :raises OSError: it cannot be read or written, or became smaller meanwhile.
     """
@@ -126,7 +139,8 @@ def copy_bytes(source: int, draft: Draft, rate_limiter: RateLimiter) -> int:
     for start, end in _data_ranges(source, size):
         read += end - start
         while start < end:
-            count = _copy_range(source, draft.descriptor, start, min(end - start, _CHUNK_BYTES))
+            copy_range = _copy_without_zeros if punch_zeros else _copy_range
+            count = copy_range(source, draft.descriptor, start, min(end - start, _CHUNK_BYTES))
             if count == 0:
                 raise OSError(errno.EIO, "the file ended before its size")
             start += count
@@ -158,6 +172,33 @@ def _copy_range(source: int, target: int, start: int, count: int) -> int:
                 raise
     block = os.pread(source, min(count, _BLOCK_BYTES), start)
     return os.pwrite(target, block, start) if block else 0
+
+
+def _copy_without_zeros(source: int, target: int, start: int, count: int) -> int:
+    """Do as :func:`_copy_range`, and leave out zeros."""
+    block = memoryview(os.pread(source, min(count, _BLOCK_BYTES), start))
+    for offset in range(0, len(block), _HOLE_BYTES):
+        part = block[offset : offset + _HOLE_BYTES]
+        if part != _ZEROS[: len(part)]:
+            while part:
+                written = os.pwrite(target, part, start + offset)
+                part, offset = part[written:], offset + written
+    return len(block)
+
+
+def shares_blocks(cache: int, filesystem: str) -> bool:
+    """Tell whether two files of the cache can share their blocks, found without trying.
+
+    :param cache: descriptor of the cache directory.
+    :param filesystem: the type of its file system, as the kernel names it.
+    """
+    if filesystem != "xfs":
+        return filesystem == "btrfs"
+    try:
+        geometry = fcntl.ioctl(cache, _XFS_GEOMETRY, bytes(_XFS_GEOMETRY_BYTES))
+    except OSError:
+        return False
+    return bool(_XFS_FLAGS.unpack_from(geometry, _XFS_FLAGS_OFFSET)[0] & _XFS_REFLINK)
 
 
 def is_same_content(first: int, second: int) -> bool:

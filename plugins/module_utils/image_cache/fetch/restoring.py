@@ -24,7 +24,7 @@ from ..saved_checksums import read_saved_checksums
 from ..text import printable, some_names
 from .candidates import Candidate, State
 from .disks import is_self_contained, read_content
-from .place import Draft, copy_bytes, exchange, finish, is_same_content, new_draft, publish
+from .place import Draft, copy_bytes, exchange, finish, is_same_content, new_draft, publish, shares_blocks
 from .proof import OpenFile, Proof, guests_of, why_unfit
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
 from .sources import open_again, users_of_inode
@@ -171,17 +171,17 @@ class Restorer:
                 return
         status = os.fstat(source.descriptor)
         allocated = status.st_blocks * 512
-        self._require_space(allocated)
+        self._require_space(allocated, status.st_dev)
         needs_restart = self._users_now(candidate)
         read = allocated
         if self._is_dry_run:
             digests = self._require_checksums(source, source.descriptor)
-            self._planned_bytes += allocated
             if candidate.inode is not None:
                 self._note_set_aside(candidate, self._name_aside(candidate), needs_restart)
         else:
             with new_draft(self._cache, candidate.name) as draft:
-                read = copy_bytes(source.descriptor, draft, self._rate_limiter)
+                is_brought = source.kind == "file"
+                read = copy_bytes(source.descriptor, draft, self._rate_limiter, punch_zeros=is_brought)
                 _require_unchanged(source.descriptor, status)
                 digests = self._require_checksums(source, draft.descriptor)
                 self._require_fit(candidate, source, draft.descriptor)
@@ -298,8 +298,7 @@ class Restorer:
                     if (earlier.st_size, earlier.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
                         return entry
             name = set_aside_name(candidate.name, int(self._now), file.inode[1])
-            self._require_space(file.allocated_bytes)
-            self._planned_bytes += file.allocated_bytes if self._is_dry_run else 0
+            self._require_space(file.allocated_bytes, file.inode[0])
             if not self._is_dry_run:
                 draft = closing.enter_context(new_draft(self._cache, candidate.name))
                 copy_bytes(descriptor, draft, self._rate_limiter)
@@ -383,7 +382,11 @@ class Restorer:
         finally:
             os.close(now)
 
-    def _require_space(self, needed: int) -> None:
+    def _require_space(self, needed: int, device: int) -> None:
+        """Refuse where there is no room for so many bytes of a file on a device (its number)."""
+        storage = self._snapshot.storage
+        if storage and device == os.fstat(self._cache).st_dev and shares_blocks(self._cache, storage.filesystem):
+            return
         space = os.fstatvfs(self._cache)
         free = (space.f_bfree if os.geteuid() == 0 else space.f_bavail) * space.f_frsize - self._planned_bytes
         if space.f_blocks and needed > free:
@@ -391,6 +394,8 @@ class Restorer:
                 f"It takes {needed} bytes, and {max(0, free)} are free on the file system of "
                 f"{printable(self._settings.cache_path)}. Free some space there (df)."
             )
+        if self._is_dry_run:
+            self._planned_bytes += needed
 
     def _require_checksums(self, source: _Source, descriptor: int) -> dict[str, str]:
         """Compare a file with the checksums that it must have, and return what it has."""

@@ -24,9 +24,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.pl
     new_draft,
     publish,
     remove_left_drafts,
+    shares_blocks,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.hashing import RateLimiter
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import draft_name, set_aside_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage
 from ansible_collections.stackops.nova.tests.support.constants import BASE
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
 from ansible_collections.stackops.nova.tests.support.processes import NOBODY, needs_root, start_child, wait_until
@@ -97,6 +99,29 @@ def test_copy_has_all_bytes_and_all_holes(tmp_path: Path, kind: str, parts: list
         assert read == 0
     else:
         assert data <= read <= data + 128 * 1024
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[(0, bytes(8 * MIB))], [(100, b"x" * 70_000), (6 * MIB, b"end"), (7 * MIB, bytes(MIB))], [(0, b"x" * 8 * MIB)]],
+)
+def test_zeros_of_a_file_that_was_brought_become_holes(
+    tmp_path: Path, cache: int, parts: list[tuple[int, bytes]]
+) -> None:
+    source = source_of(tmp_path / "source", (0, bytes(8 * MIB)), *parts)
+    with new_draft(cache, BASE) as draft:
+        copy_bytes(source, draft, RateLimiter(), punch_zeros=True)
+        assert is_same_content(source, draft.descriptor)
+        data = sum(len(part) for _offset, part in parts if part.strip(b"\0"))
+        assert os.fstat(draft.descriptor).st_blocks * 512 <= data + 256 * 1024
+
+
+@pytest.mark.parametrize("kind", FILE_SYSTEMS)
+def test_file_system_is_known_to_share_blocks_without_a_trial(tmp_path: Path, kind: str) -> None:
+    def run(path: Path) -> bool:
+        return shares_blocks(os.open(path, os.O_RDONLY), find_storage(str(path)).filesystem)
+
+    assert on_file_system(kind, tmp_path, run) == (kind in WITH_REFLINKS)
 
 
 @pytest.mark.parametrize("error", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, None])
