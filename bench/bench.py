@@ -212,15 +212,8 @@ def measure_integrity(root: Path) -> Iterator[Row]:
 
 def measure_restore(root: Path) -> Iterator[Row]:
     """A base file that a guest has open gets its name back: where blocks can be shared, and where they are copied."""
-    with xfs_of(root, 12 << 30) as mounted:
-        with lost_file(mounted, 4 << 20) as small, lost_file(mounted, 4 << 30) as large:
-            ours, peer = medians(5, lambda: restoring(large)["seconds"], lambda: restoring(small)["seconds"])
-            if restoring(large)["read_bytes"]:
-                raise SystemExit("This file system shares no blocks.")
-        more = ours - peer
-        yield Row(
-            "restore, reflinks, 4 GiB more than 4 MiB", "<= 0.1 s", f"{more:.3f} s", ms(ours), ms(peer), more <= 0.1
-        )
+    if os.geteuid() == 0:
+        yield from _rows_of_shared_blocks(root)
     with lost_file(root, 1 << 30) as lost:
         ours, peer = medians(5, lambda: restoring(lost)["seconds"], lambda: copying(lost))
         yield ratio("restore, no reflinks, 1 GiB / cp --sparse=always and sync", ours / peer, 1.1, ms(ours), ms(peer))
@@ -234,6 +227,16 @@ def measure_restore(root: Path) -> Iterator[Row]:
             f"{few:.0f} MB",
             many - few <= 10,
         )
+
+
+def _rows_of_shared_blocks(root: Path) -> Iterator[Row]:
+    """What size costs where nothing is copied. Mounting such a file system takes root."""
+    with xfs_of(root, 12 << 30) as mounted, lost_file(mounted, 4 << 20) as small, lost_file(mounted, 4 << 30) as large:
+        ours, peer = medians(5, lambda: restoring(large)["seconds"], lambda: restoring(small)["seconds"])
+        if restoring(large)["read_bytes"]:
+            raise SystemExit("This file system shares no blocks.")
+    more = ours - peer
+    yield Row("restore, reflinks, 4 GiB more than 4 MiB", "<= 0.1 s", f"{more:.3f} s", ms(ours), ms(peer), more <= 0.1)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 ALLOWED = re.compile(
     r"MANIFEST\.json|FILES\.json|README\.md|COPYING|SECURITY\.md|CHANGELOG\.(md|rst)|LICENSES/[\w.-]+\.txt"
     r"|changelogs/changelog\.yaml|meta/(runtime|execution-environment)\.yml|meta/ee-requirements\.txt"
-    r"|plugins/\w+/(\w+/)?[\w.]+\.(py|yml|j2|css|js)|playbooks/\w+\.yml"
+    r"|plugins/\w+/(\w+/){0,2}[\w.]+\.(py|yml|j2|css|js)|playbooks/\w+\.yml"
     r"|roles/\w+/(README\.md|(defaults|meta|tasks|vars|handlers)/\w+\.yml|templates/[\w.]+\.j2)"
     r"|extensions/monitoring/[\w.]+\.(rules|json)"
     r"|docs/[\w-]+\.md|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/\w+\.rst"
