@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,12 +23,12 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft, set_aside_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
-from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
 from ansible_collections.stackops.nova.tests.support.processes import in_a_child
 from ansible_collections.stackops.nova.tests.support.strace import target, traced
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 pytestmark = needs_qemu
 
@@ -51,6 +52,9 @@ CALLS = (
 )
 KILL = "KILL"
 FAULTS = ("EIO", "ENOSPC", "EACCES", KILL)
+# Names of its own: other audits take what has a mount of its own to be seen from a container.
+UUID, OTHER_UUID = str(uuid.uuid4()), str(uuid.uuid4())
+BASE, OTHER_BASE = fingerprint(UUID), fingerprint(OTHER_UUID)
 CONTENTS = {BASE: os.urandom(200_000), OTHER_BASE: os.urandom(200_000)}
 SIZE = 1 << 20
 
@@ -72,10 +76,10 @@ class Scene:
         self._log = path.parent / "strace"  # not on the file system whose space counts
         proc = path / "proc"
         proc.mkdir()
-        for name, uuid in ((BASE, UUID), (OTHER_BASE, OTHER_UUID)):
+        for name, instance in ((BASE, UUID), (OTHER_BASE, OTHER_UUID)):
             base = self.host.base(name, content=CONTENTS[name], size=SIZE)
-            (self.host.instances_path / uuid).mkdir()
-            disk = create_image(self.host.instances_path / uuid / "disk", over=base, over_format="raw")
+            (self.host.instances_path / instance).mkdir()
+            disk = create_image(self.host.instances_path / instance / "disk", over=base, over_format="raw")
             guest = closing.enter_context(running_guest(disk, base))
             (proc / str(guest.pid)).symlink_to(f"/proc/{guest.pid}")
         # Without the processes of this machine, the calls are the same ones each time.

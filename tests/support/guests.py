@@ -17,13 +17,14 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.support.processes import has_open, wait_until
+from ansible_collections.stackops.nova.tests.support.processes import has_open
 
 needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="takes qemu-system-x86_64 (Debian: qemu-system-x86)"
 )
 
-QEMU = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-S"]
+# It greets on its monitor when all files are open.
+QEMU = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
 
 
 def by_name(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
@@ -52,12 +53,15 @@ def by_descriptor(disk: Path, base: Path, closing: ExitStack) -> list[str]:
 def by_nbd(disk: Path, _base: Path, closing: ExitStack) -> list[str]:
     # A socket's path must be short.
     socket = os.path.join(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
-    return ["qemu-nbd", "--persistent", "--socket", socket, "--format", "qcow2", str(disk)]
+    command = ["qemu-nbd", "--persistent", "--socket", socket, "--format", "qcow2", str(disk)]
+    script = '(while [ ! -e "$0" ]; do sleep 0.01; done; echo listening) & exec "$@"'
+    return ["sh", "-c", script, socket, *command]
 
 
 def by_storage_daemon(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
     node = {"driver": "qcow2", "node-name": "disk", "file": file_node(disk)}
-    return ["qemu-storage-daemon", "--blockdev", json.dumps(node)]
+    monitor = ["--chardev", "stdio,id=monitor", "--monitor", "chardev=monitor"]
+    return ["qemu-storage-daemon", "--blockdev", json.dumps(node), *monitor]
 
 
 WAYS = (by_name, with_direct_io, by_descriptor, by_nbd, by_storage_daemon)
@@ -82,7 +86,8 @@ def running_guest(
         command = how(disk, base, closing)
         process = subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             close_fds=False,
             user=user,
@@ -90,16 +95,11 @@ def running_guest(
             extra_groups=None if user is None else [],
         )
         try:
-            wait_until(lambda: process.poll() is not None or _has_both(process.pid, disk, base))
-            assert process.poll() is None, f"{command[0]} ended with {process.returncode}"
+            assert process.stdout is not None
+            assert process.stdout.readline() != b"", f"{command[0]} ended with {process.wait()}"
+            assert has_open(process.pid, disk)
+            assert has_open(process.pid, base)
             yield process
         finally:
             process.kill()
             process.wait()
-
-
-def _has_both(process: int, disk: Path, base: Path) -> bool:
-    try:
-        return has_open(process, disk) and has_open(process, base)
-    except OSError:  # it opens and closes files meanwhile
-        return False

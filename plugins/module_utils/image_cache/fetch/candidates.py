@@ -13,13 +13,14 @@ from typing import Iterable, NamedTuple, Sequence
 
 from ..backing_chain import RunCommand
 from ..disk_references import backing_file_resolver, make_open, split_disks
+from ..files import FILE_FLAGS
 from ..names import Kind, parse_name
 from ..open_files import Inode
 from ..plan import Missing, Plan, used_by
 from ..settings import Settings
 from ..snapshot import CacheFile, Snapshot, names_by_inode, open_cache
 from .disks import CacheName, DiskTools, find_overlays
-from .place import is_copy_of
+from .place import origin_of
 from .proof import CacheDirectory, OpenFile, Overlay, guests_of, why_not_a_guests
 from .sources import deleted_files_of
 
@@ -81,14 +82,23 @@ def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run
         for lost in plan.missing:
             candidate = candidates[name_of(lost.backing_file) or lost.backing_file]
             guests = tuple(sorted({plan.usage.owners.get(guest, guest) for guest in candidate.guests}))
-            is_copy = candidate.proven and all(
-                is_copy_of(cache, candidate.name, file.descriptor) for file in candidate.proven
-            )
-            if lost.replaced and is_copy and guests == lost.instances:
+            origins = {origin_of(file.descriptor) for file in candidate.proven}
+            if lost.replaced and guests == lost.instances and origins == _origins_now(cache, candidate.name):
                 continue
-            has_one = len({file.inode for file in candidate.proven}) == 1
-            missing.append(lost._replace(guests=guests if has_one else ()))
+            missing.append(lost._replace(guests=guests if len(origins) == 1 else ()))
     return plan._replace(missing=tuple(missing))
+
+
+def _origins_now(cache: int, name: str) -> set[bytes]:
+    """Return the origin of the file that has a name now; empty where there is none."""
+    try:
+        descriptor = os.open(name, FILE_FLAGS, dir_fd=cache)
+    except OSError:
+        return set()
+    try:
+        return {origin_of(descriptor)}
+    finally:
+        os.close(descriptor)
 
 
 def find_candidates(

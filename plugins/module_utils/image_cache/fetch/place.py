@@ -18,7 +18,6 @@ import struct
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, NamedTuple
 
-from ..files import FILE_FLAGS
 from ..hashing import RateLimiter
 from ..names import draft_name, is_draft
 from ..open_files import Inode
@@ -28,9 +27,9 @@ __all__ = [
     "copy_bytes",
     "exchange",
     "finish",
-    "is_copy_of",
     "is_same_content",
     "new_draft",
+    "origin_of",
     "publish",
     "remove_left_drafts",
     "shares_blocks",
@@ -219,42 +218,30 @@ def is_same_content(first: int, second: int) -> bool:
 def finish(draft: Draft, source: int) -> None:
     """Put a draft on disk for good, as nova's own file: owner and group of the cache directory, mode 0644.
 
-    :param source: descriptor of the file that it is a copy of, for :func:`is_copy_of`.
+    :param source: descriptor of the file that it is a copy of, for :func:`origin_of`.
     :raises OSError: it cannot be written or given away.
     """
     with suppress(OSError):  # not every file system has attributes
-        os.setxattr(draft.descriptor, _COPY_OF, _identity(source))
+        os.setxattr(draft.descriptor, _COPY_OF, origin_of(source))
     owner = os.fstat(draft.cache)
     os.fchown(draft.descriptor, owner.st_uid, owner.st_gid)
     os.fchmod(draft.descriptor, _MODE)
     os.fsync(draft.descriptor)
 
 
-def is_copy_of(cache: int, name: str, source: int) -> bool:
-    """Tell whether a file of the cache is known to be a copy of another file.
+def origin_of(descriptor: int) -> bytes:
+    """Return what tells the file that a file is a restored copy of, or the file itself where it is none.
 
-    A guest goes on with the deleted file that its base file was restored from. It is not one that was replaced then.
+    A guest goes on with the deleted file that its base file was restored from. Its base file was not replaced then.
 
-    :param cache: descriptor of the cache directory.
-    :param name: the file.
-    :param source: descriptor of the other file.
+    :param descriptor: the file, however it was opened.
     """
     try:
-        copy = os.open(name, FILE_FLAGS, dir_fd=cache)
-    except OSError:
-        return False
-    try:
-        return os.getxattr(copy, _COPY_OF) == _identity(source)
-    except OSError:
-        return False  # it has no such attribute
-    finally:
-        os.close(copy)
-
-
-def _identity(descriptor: int) -> bytes:
-    """What tells a file from all others, also from a later one of the same number."""
-    status = os.fstat(descriptor)
-    return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_ctime_ns}".encode()
+        return os.getxattr(f"/proc/self/fd/{descriptor}", _COPY_OF)
+    except OSError:  # it has no such attribute
+        status = os.fstat(descriptor)
+        # A later file of the same number has another time.
+        return f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_ctime_ns}".encode()
 
 
 def publish(draft: Draft, name: str) -> None:

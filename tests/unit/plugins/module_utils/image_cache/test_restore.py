@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import sys
+import uuid
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -46,11 +47,16 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     wait_until,
     with_own_mounts,
 )
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 pytestmark = needs_qemu
 
 CONTENT = os.urandom(300_000)
 SIZE = 1 << 20
+# Where a test has mounts of its own, other audits take what its guests have open to be seen from a container. So it has
+# names of its own as well.
+OWN_UUID = str(uuid.uuid4())
+OWN_BASE = fingerprint(OWN_UUID)
 TEMPLATE = "ephemeral_1_0706d66"
 GUEST = "instance-0000000a"
 
@@ -119,8 +125,8 @@ class TestFromAGuest:
     def test_file_is_whole_and_sparse_on_every_file_system(self, tmp_path: Path, kind: str) -> None:
         def restore(path: Path) -> tuple[bool, bool, dict[str, Any]]:
             host = Host(path)
-            host.base(BASE, content=CONTENT, size=64 << 20)
-            disk, base = guest_on(host, size=64 << 20)
+            host.base(OWN_BASE, content=CONTENT, size=64 << 20)
+            disk, base = guest_on(host, OWN_BASE, OWN_UUID, size=64 << 20)
             allocated = base.stat().st_blocks
             with running_guest(disk, base):
                 base.unlink()
@@ -232,13 +238,13 @@ class TestFromAGuest:
         container = host.root / "container"
         container.mkdir()
         inside = container / "nova"
-        base = host.base(BASE, content=CONTENT, size=SIZE)
-        disk = host.overlay(UUID, inside / "_base" / BASE)
+        base = host.base(OWN_BASE, content=CONTENT, size=SIZE)
+        disk = host.overlay(OWN_UUID, inside / "_base" / OWN_BASE)
         (host.root / "nova.conf").write_text(f"[DEFAULT]\ninstances_path = {inside}\n")
 
         def in_a_container(_disk: Path, _base: Path, closing: ExitStack) -> list[str]:
             script = 'mount -t tmpfs tmpfs "$1"; mkdir "$2"; mount --bind "$3" "$2"; shift 3; exec "$@"'
-            command = by_name(inside / UUID / "disk", base, closing)
+            command = by_name(inside / OWN_UUID / "disk", base, closing)
             return [
                 "unshare",
                 "-m",
@@ -257,8 +263,8 @@ class TestFromAGuest:
             config_file = [str(host.root / "nova.conf")]
             [lost] = host.audit(config_file=config_file).facts["missing"]
             done = host.restore(config_file=config_file).done
-        assert (lost["backing_file"], lost["recoverable_until"]) == (str(base), [UUID])
-        assert [file["name"] for file in done["restored"]] == [BASE]
+        assert (lost["backing_file"], lost["recoverable_until"]) == (str(base), [OWN_UUID])
+        assert [file["name"] for file in done["restored"]] == [OWN_BASE]
         assert whole(base)
 
     def test_checksum_that_is_known_is_compared_and_saved(self, host: Host) -> None:
@@ -376,8 +382,8 @@ class TestProblemsOfOneFile:
     def test_full_disk_is_refused_with_the_numbers(self, tmp_path: Path, check_mode: bool) -> None:
         def restore(path: Path) -> str:
             host = Host(path)
-            host.base(BASE, content=os.urandom(8 << 20))
-            disk, base = guest_on(host, size=8 << 20)
+            host.base(OWN_BASE, content=os.urandom(8 << 20))
+            disk, base = guest_on(host, OWN_BASE, OWN_UUID, size=8 << 20)
             with running_guest(disk, base):
                 base.unlink()
                 (path / "filler").write_bytes(bytes(20 << 20))
@@ -390,8 +396,8 @@ class TestProblemsOfOneFile:
     def test_full_disk_whose_files_share_blocks_has_room(self, tmp_path: Path, kind: str) -> None:
         def restore(path: Path) -> list[bool]:
             host = Host(path)
-            host.base(BASE, content=os.urandom(100 << 20))
-            disk, base = guest_on(host, size=100 << 20)
+            host.base(OWN_BASE, content=os.urandom(100 << 20))
+            disk, base = guest_on(host, OWN_BASE, OWN_UUID, size=100 << 20)
             with running_guest(disk, base):
                 base.unlink()
                 # btrfs is full before it says so.
@@ -755,6 +761,22 @@ class TestTwoGenerations:
                 base.unlink()
                 [restored] = host.restore().done["restored"]
         assert restored["guests"] == sorted([UUID, OTHER_UUID])
+        assert whole(base)
+
+    def test_file_that_was_restored_and_deleted_again_is_one_with_its_origin(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            base.unlink()
+            host.restore()
+            with running_guest(second, base):
+                base.unlink()
+                [lost] = host.audit().facts["missing"]
+                [restored] = host.restore().done["restored"]
+                assert host.audit().facts["missing"] == []
+        both = sorted([UUID, OTHER_UUID])
+        assert (lost["recoverable_from"], lost["recoverable_until"]) == ("process", both)
+        assert restored["guests"] == both
         assert whole(base)
 
 

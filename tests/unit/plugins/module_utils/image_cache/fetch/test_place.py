@@ -19,9 +19,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.pl
     copy_bytes,
     exchange,
     finish,
-    is_copy_of,
     is_same_content,
     new_draft,
+    origin_of,
     publish,
     remove_left_drafts,
     shares_blocks,
@@ -194,15 +194,15 @@ def test_file_gets_the_owner_of_the_cache_and_a_mode_that_qemu_can_read(tmp_path
     assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, NOBODY, 0o644)
 
 
-def test_copy_is_known_by_its_source_and_by_no_other_file(tmp_path: Path, cache: int) -> None:
+def test_copy_has_the_origin_of_its_source_and_no_other_file_has(tmp_path: Path, cache: int) -> None:
     source, other = source_of(tmp_path / "source"), source_of(tmp_path / "other")
-    with new_draft(cache, BASE) as draft:
-        finish(draft, source)
-        publish(draft, BASE)
-    (tmp_path / "_base" / "plain").touch()
-    assert [is_copy_of(cache, BASE, file) for file in (source, other)] == [True, False]
-    assert not is_copy_of(cache, "plain", source)
-    assert not is_copy_of(cache, "nothing", source)
+    with new_draft(cache, BASE) as copy, new_draft(cache, BASE) as copy_of_copy:
+        finish(copy, source)
+        finish(copy_of_copy, copy.descriptor)
+        assert origin_of(copy.descriptor) == origin_of(copy_of_copy.descriptor) == origin_of(source)
+    assert origin_of(other) != origin_of(source)
+    by_path = os.open(tmp_path / "source", os.O_PATH)
+    assert origin_of(by_path) == origin_of(source)
 
 
 class TestExchange:
