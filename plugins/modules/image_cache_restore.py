@@ -39,6 +39,11 @@ options:
     elements: str
     choices: [missing, replaced, corrupt]
     default: [missing]
+  names:
+    description:
+      - Names of base files. Others are neither restored nor reported. All of O(states) if it is not given.
+    type: list
+    elements: str
   images:
     description:
       - Glance's records of images, under the names of the Image API (C(os_hash_algo), C(os_hash_value)) or of
@@ -114,6 +119,15 @@ image_cache_restore:
       description: The name by which nova knows this host.
       returned: success
       type: str
+    storage_id:
+      description: What tells the cache's storage from others, none if there is no cache. Hosts that share it have the
+        same.
+      returned: success
+      type: str
+    shared_storage:
+      description: Whether other hosts may use the storage too, none if there is no cache.
+      returned: success
+      type: bool
     restored:
       description: The files that were put in place, in check mode those that would be, in the order in which they are
         restored.
@@ -141,6 +155,11 @@ image_cache_restore:
           description: The descriptor of the process (C(/proc/PID/fd/N)), or the path of the file.
           returned: success
           type: str
+        inode:
+          description: The inode number of the source. Hosts that share a storage have the same file open if it is the
+            same.
+          returned: success
+          type: int
         proof:
           description:
             - Why they may be believed. V(process) if they are the inode that a guest of this host has open, V(checksum)

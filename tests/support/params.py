@@ -51,6 +51,7 @@ DEFAULTS: dict[str, Any] = {
 # What image_cache_restore has besides.
 RESTORE_DEFAULTS: dict[str, Any] = {
     "states": ["missing"],
+    "names": None,
     "images": [],
     "files": {},
     "unproven": [],

@@ -76,6 +76,7 @@ def restore_argument_spec() -> dict[str, dict[str, Any]]:
             "choices": ["missing", "replaced", "corrupt"],
             "default": ["missing"],
         },
+        "names": {"type": "list", "elements": "str"},
         "images": {"type": "list", "elements": "dict", "default": []},
         "files": {"type": "dict", "default": {}},
         "unproven": {"type": "list", "elements": "str", "default": []},

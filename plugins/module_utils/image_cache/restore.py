@@ -22,7 +22,7 @@ from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, fingerprint, parse_name
 from .snapshot import open_cache
-from .text import printable
+from .text import printable, some_names
 
 __all__ = ["RestoreResult", "restore"]
 
@@ -68,8 +68,10 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         if not check_mode:
             remove_left_drafts(cache)
         restorer = Restorer(inspection, given, cache, rate_limiter, check_mode)
+        names = params["names"]
         for candidate in _in_order(_candidates(inspection, states, run_command, closing)):
-            restorer.restore(candidate)
+            if names is None or printable(candidate.name) in names:
+                restorer.restore(candidate)
         return _result(inspection, restorer, check_mode)
 
 
@@ -132,6 +134,8 @@ def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool)
         "check_mode": check_mode,
         "cache_path": printable(settings.cache_path),
         "host": printable(settings.host),
+        "storage_id": printable(snapshot.storage.id) if snapshot.storage else None,
+        "shared_storage": snapshot.storage.shared if snapshot.storage else None,
         "restored": [],
         "present": [],
         "refused": [],
@@ -177,6 +181,7 @@ def _restored(restored: Restored, image_ids: Mapping[str, str]) -> dict[str, Any
         **_file(restored.candidate, image_ids),
         "source": restored.source,
         "source_path": printable(restored.source_path),
+        "inode": restored.inode,
         "proof": restored.proof.value,
         "guests": [printable(guest) for guest in restored.guests],
         "needs_restart": [printable(guest) for guest in restored.needs_restart],
@@ -204,7 +209,9 @@ def _error(restorer: Restorer, cache_path: str) -> str | None:
     if not not_restored:
         return None
     files = "1 file" if len(not_restored) == 1 else f"{len(not_restored)} files"
+    candidate, reason = not_restored[0]
+    users = some_names(candidate.instances) or "no known instance"
     return (
-        f"{files} of {printable(cache_path)} could not be restored. {not_restored[0].reason} See "
-        f"image_cache_restore.refused and image_cache_restore.failed in the result for each."
+        f"{files} of {printable(cache_path)} could not be restored. {printable(candidate.name)} (used by {users}): "
+        f"{reason} See image_cache_restore.refused and image_cache_restore.failed in the result for each."
     )

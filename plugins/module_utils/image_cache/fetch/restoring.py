@@ -55,6 +55,7 @@ class Restored(NamedTuple):
     candidate: Candidate
     source: str
     source_path: str
+    inode: int
     proof: Proof
     guests: tuple[str, ...]
     needs_restart: tuple[str, ...]
@@ -137,16 +138,11 @@ class Restorer:
             with ExitStack() as closing:
                 self._restore(candidate, closing)
         except _RefusalError as exc:
-            self.refused.append(self._not_restored(candidate, str(exc)))
+            self.refused.append(NotRestored(candidate, str(exc)))
         except ImageCacheError as exc:
-            self.failed.append(self._not_restored(candidate, str(exc)))
+            self.failed.append(NotRestored(candidate, str(exc)))
         except OSError as exc:
-            self.failed.append(self._not_restored(candidate, f"{reason_and_remedy(exc)}."))
-
-    def _not_restored(self, candidate: Candidate, reason: str) -> NotRestored:
-        path = printable(os.path.join(self._settings.cache_path, candidate.name))
-        users = some_names(candidate.instances) or "no instance"
-        return NotRestored(candidate, f"{path} was not restored (used by {users}). {reason}")
+            self.failed.append(NotRestored(candidate, f"{reason_and_remedy(exc)}."))
 
     def labels(self, directories: Sequence[str]) -> tuple[str, ...]:
         """Return what people call the instances of some directories."""
@@ -195,6 +191,7 @@ class Restorer:
                 candidate=candidate,
                 source=source.kind,
                 source_path=source.path,
+                inode=status.st_ino,
                 proof=source.proof,
                 guests=self.labels(source.guests),
                 needs_restart=needs_restart,
@@ -477,11 +474,10 @@ class Restorer:
                 self._save_checksums(candidate.name, digests)
         except (OSError, ImageCacheError) as exc:
             reason = str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
-            path = printable(f"{self._settings.cache_path}/{candidate.name}")
             self.failed.append(
                 NotRestored(
                     candidate,
-                    f"{path} was restored, but its name or its checksum may not be saved: {reason}. Check it "
+                    f"It was restored, but its name or its checksum may not be saved: {reason}. Check it "
                     f"(checksum_base_images: true).",
                 )
             )
