@@ -112,6 +112,7 @@ def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
         "state": "refused" if refused else "pruned" if "removed" in image_cache else "audited",
         "refused": refused,
         **{name: image_cache[name] for name in ("cache_path", "summary", "policy", *_OMITTED)},
+        "missing": _with_sources(storage, found),
         "checksums": image_cache.get("checksums"),
         "omitted": {name: image_cache.get("omitted", {}).get(name, 0) for name in _OMITTED},
         **{name: image_cache.get(name, []) for name in ("removed", "kept", "failed")},
@@ -142,6 +143,17 @@ def _run(
         "opted_out": any(outcomes[name].answer.options.opted_out for name in storage.members),
         "mount_point": image_cache["storage"].get("mount_point"),
     }
+
+
+def _with_sources(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is missing as the pruner has it, and where a guest of any member still has it open."""
+    sources: dict[str, dict[str, Any]] = {}
+    for member in (storage.pruner, *storage.members):
+        for missing in found[member]["missing"]:
+            if missing.get("recoverable_from"):
+                source = {key: missing[key] for key in ("recoverable_from", "recoverable_until")}
+                sources.setdefault(missing["backing_file"], {**source, "recoverable_on": member})
+    return [{**missing, **sources.get(missing["backing_file"], {})} for missing in found[storage.pruner]["missing"]]
 
 
 def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -19,10 +19,21 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names im
 from .text import some_names
 from .units import count_text, size_text
 
-__all__ = ["Alarm", "AlarmKind", "Item", "Level", "fleet_alarms", "grouped", "meaning_of", "storage_alarms"]
+__all__ = [
+    "Alarm",
+    "AlarmKind",
+    "Item",
+    "Level",
+    "Recoverable",
+    "fleet_alarms",
+    "grouped",
+    "meaning_of",
+    "storage_alarms",
+]
 
 Storage = Mapping[str, Any]
 
+_MOST_LIMITED = 5
 # What the same cause has otherwise on each host: addresses and times; counts, and names of files in the cache. A number
 # in a name is another thing there: a refusal names the host to care for.
 _NUMBERS = r"\d+"
@@ -77,7 +88,8 @@ _WORDINGS = {
         Level.CRITICAL,
         "Missing files",
         "Disks need these files, and the files do not exist.",
-        "Restore them first, from another host's cache or from Glance: the instances cannot start without them.",
+        "Restore them first, from a guest that still has them open, from another host's cache or from Glance: the "
+        "instances cannot start without them.",
     ),
     AlarmKind.TEMPLATE: _Wording(
         Level.CRITICAL,
@@ -129,6 +141,34 @@ _WORDINGS = {
 
 
 @dataclass(frozen=True)
+class Recoverable:
+    """A base file that guests still have open.
+
+    :param hosts: where they run; empty where that is not to be named.
+    :param guests: these guests.
+    :param is_replaced: whether another file has its name now.
+    """
+
+    hosts: tuple[str, ...]
+    guests: tuple[str, ...]
+    is_replaced: bool = False
+
+    @property
+    def text(self) -> str:
+        """Say until when, and what to type."""
+        is_one = len(self.guests) == 1
+        command = "ansible-playbook stackops.nova.restore"
+        if 0 < len(self.hosts) <= _MOST_LIMITED:
+            command += f" --limit {','.join(self.hosts)}"
+        if self.is_replaced:
+            command += " -e image_cache_restore_states=replaced"
+        return (
+            f"recoverable until {some_names(self.guests)} {'stops' if is_one else 'stop'}: do not stop "
+            f"{'it' if is_one else 'them'}, and run {command}"
+        )
+
+
+@dataclass(frozen=True)
 class Item:
     """One thing that is wrong.
 
@@ -136,12 +176,14 @@ class Item:
     :param what: the file, the directory or a sentence.
     :param instances: the instances concerned.
     :param error: what went wrong, or more about it. May be empty.
+    :param recoverable: how a file can be restored that guests still have open; None where none has.
     """
 
     hosts: tuple[str, ...]
     what: str
     instances: tuple[str, ...] = ()
     error: str = ""
+    recoverable: Recoverable | None = None
 
     @property
     def where(self) -> str:
@@ -151,8 +193,9 @@ class Item:
 
     @property
     def more(self) -> str:
-        """Name the instances concerned, or say what went wrong. May be empty."""
-        return some_names(self.instances) or self.error
+        """Name the instances concerned, or say what went wrong, and how it can be restored. May be empty."""
+        text = some_names(self.instances) or self.error
+        return "; ".join(filter(None, [text, self.recoverable.text if self.recoverable else ""]))
 
 
 @dataclass(frozen=True)
@@ -216,16 +259,17 @@ def fleet_alarms(fleet: Mapping[str, Any]) -> list[Alarm]:
 def grouped(alarm: Alarm) -> list[tuple[Item, int]]:
     """Merge the items that are about the same thing on different hosts.
 
-    :return: each thing with all of its hosts and instances, and how many items it stands for. What most hosts have
-        comes first. An ellipsis stands for what differs from host to host in a reason.
+    :return: each thing with all of its hosts and instances, and how many items it stands for. What can be restored
+        until a guest stops comes first, then what most hosts have. An ellipsis stands for what differs from host to
+        host in a reason.
     """
-    groups: dict[tuple[str, ...], list[tuple[Item, list[str]]]] = {}
+    groups: dict[tuple[object, ...], list[tuple[Item, list[str]]]] = {}
     for item in alarm.items:
         name, reason, varying = _parts(item, alarm.kind)
         hosts = [re.escape(host) for host in sorted(item.hosts, key=len, reverse=True) if host]
         # Every second piece is one that may vary.
         pieces = re.split(f"({'|'.join([*hosts, varying])})", reason)
-        groups.setdefault((name, *pieces[::2]), []).append((item, pieces))
+        groups.setdefault((item.recoverable is None, name, *pieces[::2]), []).append((item, pieces))
     merged = []
     for group in groups.values():
         items = [item for item, _pieces in group]
@@ -240,11 +284,22 @@ def grouped(alarm: Alarm) -> list[tuple[Item, int]]:
                     reason if alarm.kind is AlarmKind.REFUSED else items[0].what,
                     tuple(dict.fromkeys(instance for item in items for instance in item.instances)),
                     "" if alarm.kind is AlarmKind.REFUSED else reason,
+                    _merged_recoverable([item.recoverable for item in items if item.recoverable]),
                 ),
                 len(group),
             )
         )
-    return sorted(merged, key=lambda one: -len(one[0].hosts))
+    return sorted(merged, key=lambda one: (one[0].recoverable is None, -len(one[0].hosts)))
+
+
+def _merged_recoverable(several: Sequence[Recoverable]) -> Recoverable | None:
+    if not several:
+        return None
+    return Recoverable(
+        tuple(dict.fromkeys(host for one in several for host in one.hosts)),
+        tuple(dict.fromkeys(guest for one in several for guest in one.guests)),
+        several[0].is_replaced,
+    )
 
 
 def _parts(item: Item, kind: AlarmKind) -> tuple[str, str, str]:
@@ -287,9 +342,29 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
         kind = AlarmKind.MISSING
         for found in storage["missing"]:
             kind = _kind_of_missing(found)
-            items[kind].append(Item(_hosts(storage), found["backing_file"], tuple(found["instances"])))
+            items[kind].append(
+                Item(
+                    _hosts(storage),
+                    found["backing_file"],
+                    tuple(found["instances"]),
+                    recoverable=_recoverable(found, storage["pruner"]),
+                )
+            )
         omitted[kind] += storage["omitted"].get("missing", 0)
-    return [_alarm(kind, found, omitted[kind]) for kind, found in items.items()]
+    # The most urgent first: what can be restored now, and cannot when a guest stops.
+    return [
+        _alarm(kind, sorted(found, key=lambda item: item.recoverable is None), omitted[kind])
+        for kind, found in items.items()
+    ]
+
+
+def _recoverable(missing: Mapping[str, Any], pruner: str) -> Recoverable | None:
+    if not missing.get("recoverable_from"):
+        return None
+    host = missing.get("recoverable_on", pruner)
+    return Recoverable(
+        (host,) if host else (), tuple(missing["recoverable_until"]), is_replaced=bool(missing.get("replaced"))
+    )
 
 
 def _kind_of_missing(missing: Mapping[str, Any]) -> AlarmKind:

@@ -274,6 +274,8 @@ def _advice(fleet: Mapping[str, Any], has_more: bool) -> list[str]:
     """Say what to type next."""
     lines = [""]
     summary = fleet["summary"]
+    if any(missing.get("recoverable_from") for storage in fleet["storages"] for missing in storage["missing"]):
+        texts.append("To restore files: ansible-playbook stackops.nova.restore, first with --check")
     if not fleet["pruned"] and summary["reclaimable_bytes"]:
         lines.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
     elif fleet["pruned"] and fleet["check_mode"] and summary["removed"] and not fleet["problems"]:
