@@ -29,6 +29,8 @@ _STRATEGIES_WITHOUT_BARRIER = ("free", "host_pinned")
 class ActionModule(ActionBase):
     """Runs a module on the host with the options that the role's variables give."""
 
+    _tasks: Sequence[str] = play.TASKS
+
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         super().run(tmp, task_vars)
         # This process ends with the task. Ansible packs a module by way of the syntax trees of all its files, each a
@@ -81,10 +83,10 @@ class ActionModule(ActionBase):
                 "storage. Remove run_once, or run the play on one host (--limit)."
             )
         start = str(context.CLIARGS.get("start_at_task") or "")
-        if play.starts_behind_the_look(start):
+        if play.starts_behind_the_look(start, self._tasks):
             raise OptionsError(
                 f"Nothing was done: --start-at-task {start} begins behind the look at the image cache, which the rest "
-                f"needs. Start at {play.TASKS[0]!r}, or choose parts by --tags."
+                f"needs. Start at {self._tasks[0]!r}, or choose parts by --tags."
             )
 
     def _act(self, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:

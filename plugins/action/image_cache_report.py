@@ -10,9 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible.utils.display import Display
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
@@ -24,8 +22,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import write_report
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.screen import fleet_screen
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import fleet_pages
-
-_CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 
 class ActionModule(ActionBase):
@@ -58,11 +54,7 @@ class ActionModule(ActionBase):
             now=time.time(),
         )
         text = _screen(play.report_view(answers), fleet, storages, outcomes)
-        if (
-            str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK")).rpartition(".")[2]
-            not in _CALLBACKS_FOR_PROGRAMS
-        ):
-            Display().display(text)
+        play.show(text)
         path, query, slice_name = play.report_wishes(answers)
         result = {
             "changed": False,

@@ -159,6 +159,10 @@ class ComputeFleet:
         """Run the collection's playbook that looks only, with extra variables."""
         return self.run_playbook("stackops.nova.audit", *arguments, **variables)
 
+    def restore(self, *arguments: str, **variables: Any) -> Run:
+        """Run the collection's playbook that restores base files, with extra variables."""
+        return self.run_playbook("stackops.nova.restore", *arguments, **variables)
+
     def play(self, play: Mapping[str, Any] | Sequence[Mapping[str, Any]], *arguments: str, **variables: Any) -> Run:
         """Run a play of one's own, or several. What is not given is as in the collection's playbooks."""
         plays = [play] if isinstance(play, Mapping) else play

@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from .options import NOTHING_SET, FleetOptions
 
-__all__ = ["NOT_LOOKED_AT", "REFUSALS", "AnswerState", "HostAnswer", "parse_answer", "parse_image_cache"]
+__all__ = [
+    "NOT_LOOKED_AT",
+    "REFUSALS",
+    "AnswerState",
+    "HostAnswer",
+    "find_mismatch",
+    "parse_answer",
+    "parse_image_cache",
+    "read_result",
+]
 
 NOT_LOOKED_AT = (
     "It was not looked at in this run: it failed or could not be reached before, or a condition or a tag left it out. "
@@ -77,7 +86,9 @@ _FOUND = {
         "bytes": dict.fromkeys((*_STATES, "corrupt"), int),
         "orphans": {"directories": int, "allocated_bytes": int},
     },
-    "missing": [{"backing_file": str, "instances": [str]}],
+    "missing": [
+        {"backing_file": str, "instances": [str], "recoverable_from": _MAYBE_TEXT, "recoverable_until": ([str], None)},
+    ],
     "corrupt": [{"name": str, "used_by": [str]}],
     "orphans": [{"directory": str, "allocated_bytes": _MAYBE_COUNT, "disks": _MAYBE_COUNT, "why": str}],
     **{name: [str] for name in REFUSALS},
@@ -171,33 +182,49 @@ def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in
     :param in_batch: whether it is in the batch that is decided now.
     :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
     """
+    state, error, image_cache = read_result(name, result, "image_cache", parse_image_cache)
+    return HostAnswer(name, state, options, image_cache, error, in_batch)
+
+
+def read_result(
+    name: str, result: Mapping[str, Any], key: str, find_problem: Callable[[Any], str]
+) -> tuple[AnswerState, str, Mapping[str, Any] | None]:
+    """Read what a module returned on a host under a key.
+
+    :param name: the host's name in the inventory.
+    :param result: the registered result.
+    :param key: the name of the module's structure.
+    :param find_problem: returns where a structure is not what the module returns; empty if it is.
+    :return: whether the host answered, what went wrong, and the structure; None where there is none that can be
+        understood.
+    """
     state = AnswerState.ANSWERED
     error = ""
     if result.get("unreachable"):
         state, error = AnswerState.UNREACHABLE, _message(result)
     elif result.get("failed"):
         state, error = AnswerState.FAILED, _message(result)
-    image_cache = result.get("image_cache")
-    if image_cache is None:
+    structure = result.get(key)
+    if structure is None:
         if state is AnswerState.ANSWERED:
             state, error = (
                 AnswerState.FAILED,
                 "The module ended without a result. Look for a full disk (df) or memory (free, dmesg) on the host.",
             )
-        return HostAnswer(name, state, options, None, error, in_batch)
-    problem = parse_image_cache(image_cache)
+        return state, error, None
+    problem = find_problem(structure)
     if problem:
         error = f"Its answer cannot be understood: {problem}. See what replaces Python or its output on {name}."
-        return HostAnswer(name, AnswerState.FAILED, options, None, error, in_batch)
-    return HostAnswer(name, state, options, image_cache, error, in_batch)
+        return AnswerState.FAILED, error, None
+    return state, error, structure
 
 
 def parse_image_cache(image_cache: Any) -> str:
     """Return where a structure is not what the modules return; empty if it is."""
-    problem = _mismatch(image_cache, _FOUND, "image_cache")
+    problem = find_mismatch(image_cache, _FOUND, "image_cache")
     if problem is None:
         shape = {key: inner for key, inner in _OPTIONAL.items() if key in image_cache}
-        problem = _mismatch(image_cache, shape, "image_cache")
+        problem = find_mismatch(image_cache, shape, "image_cache")
     return problem or ""
 
 
@@ -208,13 +235,19 @@ def _message(result: Mapping[str, Any]) -> str:
     return f"{message} ({lines[-1]})" if lines and lines[-1] not in message else message
 
 
-def _mismatch(value: Any, shape: Any, path: str) -> str | None:
-    """Return where a value is not of its shape, None if it is."""
+def find_mismatch(value: Any, shape: Any, path: str) -> str | None:
+    """Return where a value is not of its shape, None if it is.
+
+    :param value: what a host returned.
+    :param shape: a type, a dictionary of the shapes of keys, a list with the shape of each item, or a tuple of shapes
+        of which one is enough. ``int`` is a count, and ``dict`` any dictionary.
+    :param path: the value's name.
+    """
     if isinstance(shape, tuple):
         if None in shape and value is None:
             return None
         kinds = [kind for kind in shape if kind is not None]
-        problems = [_mismatch(value, kind, path) for kind in kinds]
+        problems = [find_mismatch(value, kind, path) for kind in kinds]
         return None if None in problems else problems[0]
     if isinstance(shape, dict):
         if not isinstance(value, Mapping):
@@ -237,4 +270,4 @@ def _mismatch(value: Any, shape: Any, path: str) -> str | None:
         return None if isinstance(value, Mapping) else f"{path} is not a dictionary"
     else:
         return None if isinstance(value, shape) else f"{path} is not of the type {shape.__name__}"
-    return next((problem for part in parts if (problem := _mismatch(*part)) is not None), None)
+    return next((problem for part in parts if (problem := find_mismatch(*part)) is not None), None)

@@ -10,13 +10,16 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
 from ansible.module_utils.parsing.convert_bool import boolean
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
+    argument_spec,
+    restore_argument_spec,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import (
     find_images,
@@ -44,6 +47,8 @@ def variable_of(option: str) -> str:
 
 
 _MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
+_RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, "images")}
+_RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_SPEC}
 _ROLE_OPTIONS = frozenset(
     [
         "image_cache_prune",
@@ -241,6 +246,26 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     return HostOptions(module, fleet)
 
 
+def read_restore_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> HostOptions:
+    """Make the options of ``image_cache_restore`` from the role's variables, and refuse what is invalid.
+
+    :param variables: as in :func:`read_options`.
+    :param groups: the groups of the inventory.
+    :param host: the host's name in the inventory.
+    :return: its options. The records among the images of Glance are those that prove a file.
+    :raises OptionsError: a variable is unknown, null, or of no use.
+    """
+    options = read_options(variables, groups, host)
+    values = {name: plain(variables[name]) for name in _RESTORE_OPTIONS if name in variables}
+    own = {
+        _RESTORE_OPTIONS[name]: _list(name, value) if _RESTORE_SPEC[_RESTORE_OPTIONS[name]]["type"] == "list" else value
+        for name, value in values.items()
+    }
+    images = options.module.get("glance_images") or ()
+    own["images"] = [image for image in images if isinstance(image, Mapping)]
+    return replace(options, module={**options.module, **own})
+
+
 def as_records(ids: Iterable[str]) -> list[dict[str, str]]:
     """Return ids of images as records, which a module takes for ids whatever they look like."""
     return [{"id": image_id} for image_id in ids]
@@ -317,7 +342,7 @@ def plain(value: Any) -> Any:
 
 
 def _refuse_unknown_and_null(variables: Mapping[str, Any]) -> None:
-    unknown = sorted(set(variables) - _MODULE_OPTIONS.keys() - _ROLE_OPTIONS - {RESULT})
+    unknown = sorted(set(variables) - _MODULE_OPTIONS.keys() - _RESTORE_OPTIONS.keys() - _ROLE_OPTIONS - {RESULT})
     if unknown:
         raise OptionsError(
             f"The role image_cache has no variable {', '.join(unknown)}. A protection whose name is misspelt protects "

@@ -12,6 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
+from ansible import constants
+from ansible.utils.display import Display
+
 from .answers import (
     NOT_LOOKED_AT,
     AnswerState,
@@ -30,6 +33,7 @@ from .options import (
     read_percent,
     read_slice,
 )
+from .restore import RESTORE, RestoreAnswer, RestoreOutcome, parse_restore_answer
 from .storages import Fleet
 from .summary import DONE, HostOutcome
 
@@ -40,6 +44,13 @@ LOOK_SECONDS = "look_seconds"
 PRUNE_SECONDS = "prune_seconds"
 ENTRY_POINT = "__image_cache_entry_point"
 TASKS = ("Look at the image cache", "Decide for the fleet", "Prune the image cache", "Report on the image cache")
+RESTORE_TASKS = (
+    "Look for base files to restore",
+    "Decide which host restores which file",
+    "Restore base files",
+    "Report on the restore",
+)
+_CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 Template = Callable[[Any], Any]
 
@@ -75,11 +86,15 @@ def runs_once(task: Any) -> bool:
     return False
 
 
-def starts_behind_the_look(start: str) -> bool:
-    """Return whether ``--start-at-task`` names a task of the role that needs those before it."""
-    names = [name for task in TASKS for name in (task, f"stackops.nova.image_cache : {task}")]
+def starts_behind_the_look(start: str, tasks: Sequence[str] = TASKS) -> bool:
+    """Return whether ``--start-at-task`` names a task of the role that needs those before it.
+
+    :param start: what it names; empty without it.
+    :param tasks: the names of the walk's tasks, the look first.
+    """
+    names = [name for task in tasks for name in (task, f"stackops.nova.image_cache : {task}")]
     matching = next((name for name in names if start and fnmatchcase(name, start)), "")
-    return matching != "" and not matching.endswith(TASKS[0])
+    return matching != "" and not matching.endswith(tasks[0])
 
 
 def set_variables(task_vars: Mapping[str, Any], template: Template) -> dict[str, Any]:
@@ -230,6 +245,47 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
         return HostOutcome(looked, was_pruned, prune_seconds)
     acted = parse_answer(looked.name, result, looked.options, looked.in_batch)
     return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned, prune_seconds)
+
+
+def read_restore_answers(task_vars: Mapping[str, Any], walk: Walk) -> list[RestoreAnswer]:
+    """Read what the hosts of the play found to restore in this walk, without those of the batches that are yet to come.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role. Nothing counts that is older.
+    """
+    coming = _hosts_to_come(task_vars)
+    answers = []
+    for name in task_vars["ansible_play_hosts_all"]:
+        result = registered(task_vars, name, LOOK)
+        if is_of(result, walk):
+            answers.append(parse_restore_answer(name, result, result.get("storage_group", "")))
+        elif name not in coming:
+            answers.append(RestoreAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
+    return answers
+
+
+def read_restore_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[RestoreOutcome]:
+    """Read what came of the restore on each host, for the report.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role.
+    """
+    outcomes = []
+    for answer in read_restore_answers(task_vars, walk):
+        result = registered(task_vars, answer.name, RESULT)
+        if answer.found is None or not is_of(result, walk):
+            outcomes.append(RestoreOutcome(answer, None))
+        else:
+            error = str(result.get("msg", "")) if RESTORE not in result else ""
+            outcomes.append(RestoreOutcome(replace(answer, error=error), result.get(RESTORE)))
+    return outcomes
+
+
+def show(text: str) -> None:
+    """Show a text to a person. A callback for programs has it in the task's result, and its document stays valid."""
+    callback = str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
+    if callback.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+        Display().display(text)
 
 
 def newest_report(task_vars: Mapping[str, Any], walk: Walk) -> Mapping[str, Any]:

@@ -1,0 +1,46 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Decides, on the controller, which host restores which base file, and shows what came of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import decide_restore, summarise_restore
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
+
+
+class ActionModule(ActionBase):
+    """Speaks for all hosts at once. A decision never fails, which would fail the whole batch."""
+
+    BYPASS_HOST_LOOP = True
+    _requires_connection = False
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        super().run(tmp, task_vars)
+        variables = task_vars or {}
+        walk = play.Walk.of(self._task)
+        if self._task.args.get("operation") == "decide":
+            decisions = decide_restore(play.read_restore_answers(variables, walk))
+            plain = {name: decision.to_plain() for name, decision in decisions.items()}
+            return {"changed": False, "walk": walk.id, "hosts": plain}
+        outcomes = play.read_restore_outcomes(variables, walk)
+        if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
+            return {"failed": True, "msg": _NOTHING_TO_REPORT}
+        summary = summarise_restore(outcomes, check_mode=self._task.check_mode)
+        text = restore_screen(summary)
+        play.show(text)
+        return {"changed": False, "restore": summary, "text": text.splitlines()}
+
+
+_NOTHING_TO_REPORT = (
+    "There is nothing to report: no host was looked at in this run of the role. Run the play without --skip-tags, "
+    "--tags, --step and --start-at-task. If hosts failed, see why in the task "
+    f"{play.RESTORE_TASKS[0]!r}."
+)

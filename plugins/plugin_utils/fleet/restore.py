@@ -1,0 +1,292 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which host restores which base file, and what came of it."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .answers import AnswerState, find_mismatch, read_result
+
+__all__ = [
+    "RestoreAnswer",
+    "RestoreDecision",
+    "RestoreOutcome",
+    "decide_restore",
+    "merge_outcome",
+    "parse_restore_answer",
+    "reasons_to_fail",
+    "summarise_restore",
+]
+
+RESTORE = "image_cache_restore"
+"""The name of the module's structure."""
+
+# A checksum proves the bytes that all guests need, a process those that its own guest needs. The strongest first.
+_PROOFS_FOR_ALL = ("process_and_checksum", "checksum")
+_PROOFS = (*_PROOFS_FOR_ALL, "process", "unproven")
+_FILE = {"name": str, "state": str, "image_id": (str, None), "instances": [str]}
+_FOUND = {
+    "cache_path": str,
+    "storage_id": (str, None),
+    "shared_storage": (bool, None),
+    "restored": [
+        {
+            **_FILE,
+            **dict.fromkeys(("source", "source_path", "proof"), str),
+            "guests": [str],
+            "needs_restart": [str],
+            **dict.fromkeys(("inode", "size_bytes", "allocated_bytes"), int),
+        }
+    ],
+    "present": [str],
+    "refused": [{**_FILE, "reason": str}],
+    "failed": [{**_FILE, "error": str}],
+    "set_aside": [{"name": str, "set_aside_as": str, "instances": [str], "allocated_bytes": int}],
+}
+
+Found = Mapping[str, Any]
+File = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class RestoreAnswer:
+    """What one host found to restore, or did.
+
+    :param name: its name in the inventory.
+    :param state: whether it answered. A host that refused something has answered.
+    :param found: the structure of ``image_cache_restore``, None where there is none that can be understood.
+    :param error: what went wrong; empty if nothing did.
+    :param group: the storage group that it is in; empty for none.
+    """
+
+    name: str
+    state: AnswerState
+    found: Found | None = None
+    error: str = ""
+    group: str = ""
+
+    @property
+    def storage(self) -> tuple[str, ...]:
+        """What tells the storage of its cache from others. A host without a cache has a storage of its own."""
+        found = self.found or {}
+        if found.get("storage_id") is None:
+            return ("host", self.name)
+        if self.group:
+            return ("group", self.group, posixpath.basename(found["cache_path"]))
+        return ("id", found["storage_id"])
+
+
+@dataclass(frozen=True)
+class RestoreDecision:
+    """What one host does.
+
+    :param names: the base files that it restores, or sets copies of aside.
+    :param elsewhere: the host that restores a base file in its place, by the file's name.
+    :param refused: why no host may restore a base file that this one could, by the file's name.
+    """
+
+    names: tuple[str, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for the task's result."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> RestoreDecision:
+        """Read what :meth:`to_plain` made."""
+        return cls(tuple(plain["names"]), plain["elsewhere"], plain["refused"])
+
+
+@dataclass(frozen=True)
+class RestoreOutcome:
+    """One host at the end of the role.
+
+    :param answer: what it found.
+    :param result: what :func:`merge_outcome` made of what it did; None if it did not come to that.
+    """
+
+    answer: RestoreAnswer
+    result: Mapping[str, Any] | None
+
+
+def parse_restore_answer(name: str, result: Mapping[str, Any], group: str = "") -> RestoreAnswer:
+    """Understand what ``image_cache_restore`` returned on a host.
+
+    :param name: the host's name in the inventory.
+    :param result: the registered result.
+    :param group: the storage group that the host is in; empty for none.
+    :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
+    """
+    state, error, found = read_result(name, result, RESTORE, lambda value: find_mismatch(value, _FOUND, RESTORE) or "")
+    return RestoreAnswer(name, state, found, error, group)
+
+
+def decide_restore(answers: Sequence[RestoreAnswer]) -> dict[str, RestoreDecision]:
+    """Decide which host restores which base file.
+
+    Of the hosts of a storage that can restore a file, the first by name whose proof is the strongest does. Each file of
+    a storage is restored once.
+
+    :param answers: what the hosts found in check mode.
+    :return: what each host does that answered.
+    """
+    storages: dict[tuple[str, ...], list[RestoreAnswer]] = {}
+    for answer in answers:
+        if answer.found is not None:
+            storages.setdefault(answer.storage, []).append(answer)
+    return {answer.name: decision for members in storages.values() for answer, decision in _decide_for_storage(members)}
+
+
+def _decide_for_storage(members: Sequence[RestoreAnswer]) -> list[tuple[RestoreAnswer, RestoreDecision]]:
+    candidates: dict[str, list[tuple[str, File]]] = {}
+    for member in members:
+        for file in _listed(member, "restored"):
+            candidates.setdefault(file["name"], []).append((member.name, file))
+    refused = {name: reason for name, found in candidates.items() if (reason := _why_none_may(found, members))}
+    chosen = {name: min(found, key=_strongest)[0] for name, found in candidates.items() if name not in refused}
+    return [(member, _decide_for_host(member, chosen, refused)) for member in members]
+
+
+def _decide_for_host(member: RestoreAnswer, chosen: Mapping[str, str], refused: Mapping[str, str]) -> RestoreDecision:
+    restored = [file["name"] for file in _listed(member, "restored")]
+    others = [file["name"] for key in ("refused", "failed") for file in _listed(member, key)]
+    # Copies of files that differ by guest are made by the host on which the guests run.
+    aside = [file["name"] for file in _listed(member, "set_aside") if file["name"] not in {*chosen, *refused}]
+    own = [name for name in restored if chosen.get(name) == member.name]
+    return RestoreDecision(
+        names=tuple(dict.fromkeys([*own, *aside])),
+        elsewhere={name: chosen[name] for name in (*restored, *others) if chosen.get(name, member.name) != member.name},
+        refused={name: refused[name] for name in restored if name in refused},
+    )
+
+
+def _strongest(candidate: tuple[str, File]) -> tuple[int, str]:
+    host, file = candidate
+    proof = file["proof"]
+    return (_PROOFS.index(proof) if proof in _PROOFS else len(_PROOFS), host)
+
+
+def _why_none_may(candidates: Sequence[tuple[str, File]], members: Sequence[RestoreAnswer]) -> str:
+    """Return why no host may restore a file of a storage, although each of these could; empty if one may."""
+    hosts = ", ".join(sorted(host for host, _file in candidates))
+    without_checksum = [file for _host, file in candidates if file["proof"] not in _PROOFS_FOR_ALL]
+    if len({file["inode"] for file in without_checksum if file["source"] == "process"}) > 1:
+        return (
+            f"Processes on {hosts} have different files open under this name, and one would destroy the guests of the "
+            "other. Copy each from /proc/PID/fd of its QEMU, and make the guests' disks independent of it with virsh "
+            "blockpull."
+        )
+    is_shared = len(members) > 1 or any((member.found or {})["shared_storage"] for member in members)
+    is_unknown_for_others = len(without_checksum) == len(candidates)
+    if is_shared and is_unknown_for_others and any(file["state"] != "missing" for file in without_checksum):
+        return (
+            f"A guest on {hosts} has another file open under this name, and guests of other hosts that share the "
+            "storage may need the one that is there. Compare the two (cmp), and make the guests' disks independent of "
+            "theirs with virsh blockpull."
+        )
+    return ""
+
+
+def _listed(answer: RestoreAnswer, key: str) -> Sequence[File]:
+    files: Sequence[File] = (answer.found or {})[key]
+    return files
+
+
+def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, error: str = "") -> dict[str, Any]:
+    """Return what came of all base files that a host was asked for.
+
+    :param look: what it found in check mode.
+    :param decision: what it was to do.
+    :param acted: what it returned then; None in a dry run, where it is not asked again, and where it has failed.
+    :param error: why it has failed; empty otherwise.
+    :return: ``restored``, ``present``, ``refused``, ``failed`` and ``set_aside`` as the module has them, and
+        ``elsewhere``: the names of the files that other hosts restore, and of these hosts.
+    """
+    names = frozenset(decision.names)
+    if error and acted is None:
+        done: dict[str, list[Any]] = {
+            "failed": [
+                {**{key: file[key] for key in _FILE}, "error": error}
+                for key in ("restored", "refused", "failed")
+                for file in look[key]
+                if file["name"] in names
+            ]
+        }
+    else:
+        done = {key: list(files) if acted else _only(files, names) for key, files in _files(acted or look).items()}
+    others = {
+        key: [each for each in files if _name(each) not in names and _name(each) not in decision.elsewhere]
+        for key, files in _files(look).items()
+    }
+    of_fleet = [
+        {**{key: file[key] for key in _FILE}, "reason": decision.refused[file["name"]]}
+        for file in look["restored"]
+        if file["name"] in decision.refused
+    ]
+    return {
+        "restored": done.get("restored", []),
+        "present": [*done.get("present", []), *others["present"]],
+        "refused": [*done.get("refused", []), *of_fleet, *others["refused"]],
+        "failed": [*done.get("failed", []), *others["failed"]],
+        "set_aside": done.get("set_aside", []),
+        "elsewhere": dict(decision.elsewhere),
+    }
+
+
+def _files(found: Found) -> dict[str, Sequence[Any]]:
+    return {key: found[key] for key in ("restored", "present", "refused", "failed", "set_aside")}
+
+
+def _only(files: Sequence[Any], names: frozenset[str]) -> list[Any]:
+    return [each for each in files if _name(each) in names]
+
+
+def _name(each: Any) -> str:
+    return each if isinstance(each, str) else str(each["name"])
+
+
+def reasons_to_fail(outcome: Mapping[str, Any]) -> list[str]:
+    """Return why a host fails, a text for each base file that was asked for and is not restored."""
+    return [
+        *(f"{file['name']}: {file['reason']}" for file in outcome["refused"]),
+        *(f"{file['name']}: {file['error']}" for file in outcome["failed"]),
+    ]
+
+
+def summarise_restore(outcomes: Sequence[RestoreOutcome], check_mode: bool) -> dict[str, Any]:
+    """Make the structure that the report shows.
+
+    :param outcomes: all hosts of the play.
+    :param check_mode: whether nothing was restored.
+    :return: plain data: ``hosts`` is their number. Each item of ``restored``, ``lost``, ``set_aside`` and
+        ``unanswered`` has the host's name as ``host``. What a process still has comes first.
+    """
+    done = [(outcome.answer.name, outcome.result) for outcome in outcomes if outcome.result is not None]
+    restored = [{"host": name, **file} for name, result in done for file in result["restored"]]
+    reasons = {"refused": "reason", "failed": "error"}
+    lost = [
+        {"host": name, **{key: file[key] for key in _FILE}, "reason": file[reason]}
+        for name, result in done
+        for kind, reason in reasons.items()
+        for file in result[kind]
+    ]
+    return {
+        "check_mode": check_mode,
+        "hosts": len(outcomes),
+        "restored": sorted(restored, key=lambda file: file["source"] != "process"),
+        "lost": lost,
+        "set_aside": [{"host": name, **file} for name, result in done for file in result["set_aside"]],
+        "unanswered": [
+            {"host": outcome.answer.name, "error": outcome.answer.error or "Nothing was restored after the look."}
+            for outcome in outcomes
+            if outcome.result is None
+        ],
+    }

@@ -1,0 +1,90 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What hosts find to restore, for tests of the fleet: plain values, of the shape that image_cache_restore returns."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import RESTORE, RestoreAnswer
+
+GIB = 1 << 30
+
+
+def restorable(name: str = "base", **more: Any) -> dict[str, Any]:
+    """A base file that a process still has, or what differs."""
+    return {
+        "name": name,
+        "state": "missing",
+        "image_id": None,
+        "source": "process",
+        "source_path": "/proc/42/fd/13",
+        "inode": 7,
+        "proof": "process",
+        "guests": ["guest"],
+        "instances": ["guest"],
+        "needs_restart": [],
+        "read_bytes": GIB,
+        "size_bytes": 2 * GIB,
+        "allocated_bytes": GIB,
+        "seconds": 0.0,
+        "algorithm": None,
+        "checksum": None,
+        **more,
+    }
+
+
+def refused(name: str = "base", reason: str = "No process has it open. Run it again.", **more: Any) -> dict[str, Any]:
+    """A base file that a host cannot restore."""
+    return {"name": name, "state": "missing", "image_id": None, "instances": ["guest"], "reason": reason, **more}
+
+
+def failed(name: str = "base", error: str = "The disk is full.", **more: Any) -> dict[str, Any]:
+    """A base file whose restore failed."""
+    return {"name": name, "state": "missing", "image_id": None, "instances": ["guest"], "error": error, **more}
+
+
+def set_aside(name: str = "base", **more: Any) -> dict[str, Any]:
+    """A file that is set aside."""
+    return {
+        "name": name,
+        "set_aside_as": f".{name}.stackops-1",
+        "instances": ["guest"],
+        "size_bytes": 2 * GIB,
+        "allocated_bytes": GIB,
+        **more,
+    }
+
+
+def found(storage: str | None = "disk", *, shared: bool = False, **more: Any) -> dict[str, Any]:
+    """What the module returns for a host: ``restored``, ``refused`` and so on are empty unless given."""
+    answered = {
+        "check_mode": True,
+        "cache_path": "/nova/_base",
+        "host": "nova-host",
+        "storage_id": storage,
+        "shared_storage": None if storage is None else shared,
+        "restored": [],
+        "present": [],
+        "refused": [],
+        "failed": [],
+        "set_aside": [],
+        "free_bytes": GIB,
+        **more,
+    }
+    copied: dict[str, Any] = json.loads(json.dumps(answered))
+    return copied
+
+
+def answer(name: str = "a", storage: str | None = "disk", *, group: str = "", **more: Any) -> RestoreAnswer:
+    """A host that answered."""
+    return RestoreAnswer(name, AnswerState.ANSWERED, found(storage, **more), group=group)
+
+
+def result(**more: Any) -> dict[str, Any]:
+    """What a task registers that ran the module."""
+    return {"changed": False, RESTORE: found(**more)}
