@@ -310,6 +310,7 @@ def shown_in_readme() -> dict[str, Any]:
     )
     file = f"/var/lib/nova/instances/_base/{BASE}"
     missing = [{"backing_file": file, "instances": [f"instance-0000{number:04x}"]} for number in (42, 57, 183)]
+    missing[0] |= {"recoverable_from": "process", "recoverable_until": missing[0]["instances"]}
     return fleet(
         storage(cache("cmp-101", 11, 312, 140), "cmp-101"),
         storage(cache("cmp-102", 4, 455, 260), "cmp-102"),

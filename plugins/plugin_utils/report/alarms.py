@@ -88,8 +88,7 @@ _WORDINGS = {
         Level.CRITICAL,
         "Missing files",
         "Disks need these files, and the files do not exist.",
-        "Restore them first, from a guest that still has them open, from another host's cache or from Glance: the "
-        "instances cannot start without them.",
+        "Restore them first, from another host's cache or from Glance: the instances cannot start without them.",
     ),
     AlarmKind.TEMPLATE: _Wording(
         Level.CRITICAL,

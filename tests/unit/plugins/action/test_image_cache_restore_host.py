@@ -1,0 +1,205 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A host is looked at in check mode, and restores what was decided for it in this run, and that only."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from ansible import context
+from ansible.errors import AnsibleConnectionFailure
+from ansible.utils.context_objects import CLIArgs
+
+from ansible_collections.stackops.nova.plugins.action.image_cache_restore_host import ActionModule
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import DECISION, LOOK, Walk
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import RESTORE, RestoreDecision
+from ansible_collections.stackops.nova.tests.support.actions import action, task_vars
+from ansible_collections.stackops.nova.tests.support.restores import found, refused, restorable, result, set_aside
+
+MODULE = "stackops.nova.image_cache_restore"
+DEFAULTS: dict[str, Any] = {"instances_complete_for": [], "images": []}
+
+
+class Host:
+    """A host on which the module returns this, and what it was given there."""
+
+    def __init__(self, returned: dict[str, Any] | Exception | None = None, **keywords: Any) -> None:
+        self.returned = result() if returned is None else returned
+        self.calls: list[tuple[str, dict[str, Any], bool]] = []
+        self.keywords = keywords
+
+    def run(self, operation: str, variables: dict[str, Any], registered: dict[str, Any]) -> dict[str, Any]:
+        self.plugin = action(ActionModule, {"operation": operation}, variables, **self.keywords)
+        self.plugin._execute_module = self._execute
+        walk = Walk.of(self.plugin._task).id
+        own = {name: {"walk": walk, **one} for name, one in registered.items()}
+        return dict(self.plugin.run(None, {**task_vars({"a": own, "b": {}}), **variables}))
+
+    def look(self, **variables: Any) -> dict[str, Any]:
+        return self.run("look", variables, {})
+
+    def act(self, decision: RestoreDecision | None, look: dict[str, Any], **variables: Any) -> dict[str, Any]:
+        hosts = {} if decision is None else {"a": decision.to_plain()}
+        return self.run("act", variables, {LOOK: look, DECISION: {"hosts": hosts}})
+
+    def _execute(self, *, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        assert task_vars["inventory_hostname"] == "a"
+        self.calls.append((module_name, module_args, self.plugin._task.check_mode))
+        if isinstance(self.returned, Exception):
+            raise self.returned
+        return dict(self.returned)
+
+
+@pytest.fixture(autouse=True)
+def _as_before() -> Iterator[None]:
+    before = context.CLIARGS
+    yield
+    context.CLIARGS = before
+    gc.enable()
+
+
+class TestLook:
+    def test_host_is_looked_at_in_check_mode_with_the_options_of_its_variables(self) -> None:
+        host = Host({**result(restored=[restorable()]), "changed": True, "invocation": {}})
+        record = {"id": "x", "os_hash_algo": "sha512"}
+        looked = host.look(
+            image_cache_config_file="/etc/nova/nova.conf",
+            image_cache_restore_states="missing,replaced",
+            image_cache_restore_files={"x": "/root/x"},
+            image_cache_glance_images=["y", record],
+        )
+        [(module, options, check_mode)] = host.calls
+        assert (module, check_mode) == (MODULE, True)
+        assert options == {
+            **DEFAULTS,
+            "config_file": ["/etc/nova/nova.conf"],
+            "glance_images": ["y", record],
+            "images": [record],
+            "states": ["missing", "replaced"],
+            "files": {"x": "/root/x"},
+        }
+        assert looked == {
+            RESTORE: found(restored=[restorable()]),
+            "changed": False,
+            "storage_group": "",
+            "walk": Walk.of(host.plugin._task).id,
+        }
+
+    def test_host_in_a_storage_group_says_so(self) -> None:
+        assert Host().look(image_cache_storage_group="all")["storage_group"] == "all"
+
+    def test_refusal_is_no_failure_before_it_is_decided_whether_another_host_restores_the_file(self) -> None:
+        looked = Host({**result(refused=[refused()]), "failed": True, "msg": "1 file.", "exception": "x"}).look()
+        assert looked["failed"] is False
+        assert "msg" not in looked
+        assert "exception" not in looked
+
+    def test_failure_without_an_answer_fails_the_look(self) -> None:
+        looked = Host({"failed": True, "msg": "No space."}).look()
+        assert (looked["failed"], looked["msg"]) == (True, "No space.")
+
+    def test_host_that_cannot_be_reached_is_unreachable(self) -> None:
+        assert Host(AnsibleConnectionFailure("No route.")).look()["unreachable"]
+
+    def test_invalid_variable_fails_before_the_host_is_reached(self) -> None:
+        host = Host()
+        assert "no variable image_cache_restore_file." in host.look(image_cache_restore_file={})["msg"]
+        assert host.calls == []
+
+    @pytest.mark.parametrize("start", ["Restore base files", "Report on*", "stackops.nova.image_cache : Decide *"])
+    def test_start_behind_the_look_is_refused(self, start: str) -> None:
+        context.CLIARGS = CLIArgs({"start_at_task": start})
+        message = Host().look()["msg"]
+        assert f"--start-at-task {start} begins behind the look" in message
+        assert "Start at 'Look for base files to restore'" in message
+
+    def test_strategy_without_a_moment_for_all_hosts_is_refused(self) -> None:
+        host = Host(strategy="free")
+        assert "under the strategy free there is no moment" in host.look()["msg"]
+        assert host.calls == []
+
+
+class TestAct:
+    LOOKED = result(restored=[restorable("one"), restorable("two")], refused=[refused("three")])
+
+    def test_host_restores_what_was_decided_with_its_options(self) -> None:
+        host = Host({**result(restored=[restorable("one")]), "changed": True})
+        done = host.act(
+            RestoreDecision(("one",), {"two": "b", "three": "b"}), self.LOOKED, image_cache_restore_max_rate=5
+        )
+        assert host.calls == [(MODULE, {**DEFAULTS, "max_rate": 5, "names": ["one"]}, False)]
+        assert (done["changed"], done.get("failed")) == (True, None)
+        assert done[RESTORE]["restored"] == [restorable("one")]
+        assert done[RESTORE]["elsewhere"] == {"two": "b", "three": "b"}
+
+    def test_dry_run_is_the_look_and_runs_nothing_again(self) -> None:
+        host = Host(check_mode=True)
+        done = host.act(RestoreDecision(("one", "two"), {"three": "b"}), self.LOOKED)
+        assert host.calls == []
+        assert (done["changed"], done.get("failed")) == (True, None)
+        assert done[RESTORE]["restored"] == [restorable("one"), restorable("two")]
+
+    def test_host_without_a_file_to_restore_runs_nothing(self) -> None:
+        host = Host()
+        done = host.act(RestoreDecision((), {"one": "b", "two": "b", "three": "b"}), self.LOOKED)
+        assert host.calls == []
+        assert (done["changed"], done.get("failed")) == (False, None)
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_file_that_nobody_restores_fails_the_host_with_the_reason(self, check_mode: bool) -> None:
+        host = Host(result(restored=[restorable("one"), restorable("two")]), check_mode=check_mode)
+        done = host.act(RestoreDecision(("one", "two")), self.LOOKED)
+        assert (done["failed"], done["changed"]) == (True, True)
+        assert done["msg"] == "Not restored: 1.\nthree: No process has it open. Run it again."
+
+    def test_copies_that_are_set_aside_are_a_change(self) -> None:
+        look = result(refused=[refused()], set_aside=[set_aside()])
+        done = Host({**look, "failed": True, "msg": "1 file."}).act(RestoreDecision(("base",)), look)
+        assert (done["changed"], done["failed"]) == (True, True)
+
+    def test_restore_that_ends_without_an_answer_fails_with_each_file(self) -> None:
+        done = Host({"failed": True, "msg": "Killed."}).act(
+            RestoreDecision(("one", "two"), {"three": "b"}), self.LOOKED
+        )
+        assert done["msg"] == "Not restored: 2.\none: Killed.\ntwo: Killed."
+        assert not done["changed"]
+
+    def test_host_that_is_lost_meanwhile_is_unreachable_and_reported(self) -> None:
+        host = Host(AnsibleConnectionFailure("No route."))
+        done = host.act(RestoreDecision(("one",), {"two": "b", "three": "b"}), self.LOOKED)
+        assert (done["unreachable"], done["msg"]) == (True, "No route.")
+        assert [file["name"] for file in done[RESTORE]["failed"]] == ["one"]
+
+    @pytest.mark.parametrize(
+        "registered",
+        [
+            {},
+            {LOOK: result()},
+            {DECISION: {"hosts": {"a": RestoreDecision().to_plain()}}},
+            {LOOK: {**result(), "walk": "old"}, DECISION: {"hosts": {"a": RestoreDecision().to_plain()}}},
+            {LOOK: result(), DECISION: {"walk": "old", "hosts": {"a": RestoreDecision().to_plain()}}},
+        ],
+    )
+    def test_host_without_a_look_and_a_decision_of_this_run_restores_nothing(self, registered: dict[str, Any]) -> None:
+        host = Host()
+        done = host.run("act", {}, registered)
+        assert done["msg"].startswith("Nothing was restored: it was not looked for what can be restored in this run")
+        assert host.calls == []
+
+    @pytest.mark.parametrize("look", [{"failed": True, "msg": "No space."}, {RESTORE: {"restored": "x"}}])
+    def test_host_whose_look_failed_restores_nothing(self, look: dict[str, Any]) -> None:
+        host = Host()
+        assert host.act(RestoreDecision(("one",)), look)["msg"].startswith(
+            "Nothing was restored: the look at this host failed."
+        )
+        assert host.calls == []
+
+    def test_host_that_was_not_decided_about_restores_nothing(self) -> None:
+        host = Host()
+        assert "the look at this host failed" in host.act(None, self.LOOKED)["msg"]
+        assert host.calls == []
