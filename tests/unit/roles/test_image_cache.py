@@ -11,7 +11,10 @@ from typing import Any
 
 import yaml
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
+    argument_spec,
+    restore_argument_spec,
+)
 
 ROLE = Path(__file__).parents[3] / "roles/image_cache"
 
@@ -20,8 +23,8 @@ def load(name: str) -> dict[str, Any]:
     return yaml.safe_load((ROLE / name).read_text())
 
 
-def variables() -> dict[str, dict[str, Any]]:
-    return load("meta/argument_specs.yml")["argument_specs"]["main"]["options"]
+def variables(entry_point: str = "main") -> dict[str, dict[str, Any]]:
+    return load("meta/argument_specs.yml")["argument_specs"][entry_point]["options"]
 
 
 def variable_of(option: str) -> str:
@@ -37,6 +40,21 @@ def test_a_variable_takes_what_its_option_takes() -> None:
         spec = {key: value for key, value in taken.items() if key != "no_log"}  # a matter of the module's log
         documented = {key: value for key, value in variables()[variable_of(option)].items() if key != "description"}
         assert documented == spec, option
+
+
+def test_a_restore_takes_the_same_and_the_options_of_its_module() -> None:
+    own = {
+        f"image_cache_restore_{option}": {key: value for key, value in spec.items() if key != "default"}
+        for option, spec in restore_argument_spec().items()
+        if option not in argument_spec() and option != "images"  # those that prove a file are among Glance's
+    }
+    documented = {
+        name: {key: value for key, value in spec.items() if key != "description"}
+        for name, spec in variables("restore").items()
+        if name not in variables()
+    }
+    assert documented == own
+    assert variables().items() <= variables("restore").items()
 
 
 def test_the_defaults_are_those_that_are_documented() -> None:

@@ -18,7 +18,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
+    argument_spec,
+    restore_argument_spec,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
     NOTHING_SET,
     FleetOptions,
@@ -29,6 +32,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
     read_bool,
     read_options,
     read_percent,
+    read_restore_options,
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, fleet_options, json_values
 
@@ -400,3 +404,32 @@ class TestAnyValue:
         assert replace(options.fleet, images_digest="") == FleetOptions(
             host=text, keep_files=(text,), keep_images=("1",), cloud=text, report_path=text
         )
+
+
+class TestRestore:
+    def read(self, **given: Any) -> dict[str, Any]:
+        variables = {f"image_cache_{name}": value for name, value in given.items()}
+        return dict(read_restore_options(variables, GROUPS, "a").module)
+
+    def test_each_option_of_its_own_has_a_variable(self) -> None:
+        given = {"states": "replaced", "names": ["x"], "files": {"x": "/x"}, "unproven": "y,z", "max_rate": "5M"}
+        module = self.read(**{f"restore_{name}": value for name, value in given.items()}, config_file="/nova.conf")
+        expected = {**given, "states": ["replaced"], "unproven": ["y", "z"]}
+        assert module == {**expected, "config_file": ["/nova.conf"], "images": [], "instances_complete_for": []}
+        own = restore_argument_spec().keys() - argument_spec().keys() - {"images"}
+        assert given.keys() == own
+
+    def test_records_among_glances_images_are_what_proves_a_file(self) -> None:
+        record = {"id": "x", "os_hash_value": "y"}
+        assert self.read(glance_images=["z", record])["images"] == [record]
+
+    def test_list_that_is_none_is_refused(self) -> None:
+        with pytest.raises(OptionsError, match="image_cache_restore_names is 5 and must be a list"):
+            self.read(restore_names=5)
+
+    def test_its_variables_are_known_to_an_audit_and_change_nothing_there(self) -> None:
+        assert read(restore_states=["replaced"], restore_files={"x": "/x"}) == read()
+
+    def test_audit_refuses_what_no_entry_point_knows(self) -> None:
+        with pytest.raises(OptionsError, match="has no variable image_cache_restore_images"):
+            read(restore_images=[])

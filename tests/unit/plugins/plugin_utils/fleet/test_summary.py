@@ -333,3 +333,24 @@ def test_report_of_any_fleet_has_each_host_once_and_is_json(whole: Fleet) -> Non
     assert [host["name"] for host in fleet["hosts"]] == [host.name for host in whole.hosts]
     without_answer = {host.name for host in whole.hosts if host.image_cache is None or not host.in_batch}
     assert without_answer <= {name for name, state in states(fleet).items() if state in ("failed", "unreachable")}
+
+
+LOST = {"backing_file": "/_base/x", "instances": ["i"], "recoverable_from": None, "recoverable_until": []}
+HELD = {**LOST, "recoverable_from": "process", "recoverable_until": ["i"]}
+
+
+class TestMissingFiles:
+    @pytest.mark.parametrize(
+        ("first", "second", "where"), [(LOST, HELD, "b"), (HELD, LOST, "a"), (HELD, HELD, "a"), (LOST, LOST, None)]
+    )
+    def test_missing_file_names_the_member_whose_guest_still_has_it(
+        self, first: dict[str, Any], second: dict[str, Any], where: str | None
+    ) -> None:
+        fleet = report(audited("a", NFS, missing=[first]), audited("b", NFS, missing=[second]))
+        [missing] = fleet["storages"][0]["missing"]
+        assert missing.get("recoverable_on") == where
+        assert missing["recoverable_until"] == (["i"] if where else [])
+
+    def test_file_that_only_another_member_misses_is_not_added(self) -> None:
+        fleet = report(audited("a", NFS), audited("b", NFS, missing=[HELD]))
+        assert fleet["storages"][0]["missing"] == []

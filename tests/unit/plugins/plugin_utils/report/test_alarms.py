@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import
     Item,
     Level,
     fleet_alarms,
+    grouped,
     meaning_of,
     storage_alarms,
 )
@@ -37,6 +39,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     verified,
 )
 
+COMMAND = "ansible-playbook stackops.nova.restore"
 COUNTS = st.integers(0, 3)
 
 
@@ -81,6 +84,65 @@ def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bo
     assert storage_alarms([storage(answer(missing=[lost]), "h")]) == [
         Alarm(kind, [Item(("h",), f"/cache/{name}", ("guest",))], 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("guests", "host", "replaced", "text"),
+    [
+        (["one"], "h", False, f"until one stops: do not stop it, and run {COMMAND} --limit h"),
+        (["one", "two"], "", False, f"until one and two stop: do not stop them, and run {COMMAND}"),
+        (["one"], "h", True, f"run {COMMAND} --limit h -e image_cache_restore_states=replaced"),
+    ],
+)
+def test_file_that_guests_still_have_open_says_until_when_and_what_to_type(
+    guests: list[str], host: str, replaced: bool, text: str
+) -> None:
+    lost = missing_file(BASE, guests, replaced=replaced)
+    [alarm] = storage_alarms([storage(answer(missing=[lost]), host)])
+    assert alarm.items[0].more.startswith("a guest; recoverable until")
+    assert alarm.items[0].more.endswith(text)
+
+
+def test_file_on_shared_storage_names_the_host_that_has_it() -> None:
+    lost = {**missing_file(BASE, ["one"]), "recoverable_on": "i"}
+    [alarm] = storage_alarms([storage(answer(missing=[lost]), "h", "i")])
+    assert alarm.items[0].more.endswith("--limit i")
+
+
+def test_file_that_can_be_restored_until_a_guest_stops_comes_first() -> None:
+    files = [missing_file("1"), missing_file("2", ["one"]), missing_file("3")]
+    [alarm] = storage_alarms([storage(answer(missing=files), "h")])
+    assert [item.what for item in alarm.items] == ["/cache/2", "/cache/1", "/cache/3"]
+    assert [item.what for item, _count in grouped(alarm.items)] == ["/cache/2", "/cache/1", "/cache/3"]
+
+
+def test_hosts_that_can_restore_the_same_file_are_one_item_and_the_others_another() -> None:
+    storages = [storage(answer(missing=[missing_file(BASE, [f"on {host}"])]), host) for host in "ab"]
+    storages += [storage(answer(missing=[missing_file(BASE)]), host) for host in "cde"]
+    [alarm] = storage_alarms(storages)
+    [(first, two), (second, three)] = grouped(alarm.items)
+    assert (first.hosts, two, second.hosts, three) == (("a", "b"), 2, ("c", "d", "e"), 3)
+    assert first.more.endswith(
+        "recoverable until on a and on b stop: do not stop them, and run ansible-playbook stackops.nova.restore "
+        "--limit a,b"
+    )
+
+
+def test_many_hosts_that_can_restore_a_file_are_not_all_typed() -> None:
+    storages = [storage(answer(missing=[missing_file(BASE, ["x"])]), f"compute-{number}") for number in range(6)]
+    [(item, _count)] = grouped(storage_alarms(storages)[0].items)
+    assert item.more.endswith("run ansible-playbook stackops.nova.restore")
+
+
+def missing_file(name: str, guests: Sequence[str] = (), *, replaced: bool = False) -> dict[str, Any]:
+    """A missing file that these guests still have open."""
+    return {
+        "backing_file": f"/cache/{name}",
+        "instances": ["a guest"],
+        "replaced": replaced,
+        "recoverable_from": "process" if guests else None,
+        "recoverable_until": list(guests),
+    }
 
 
 def test_only_a_missing_base_file_is_to_be_taken_from_another_host_or_glance() -> None:
