@@ -88,3 +88,32 @@ def answer(name: str = "a", storage: str | None = "disk", *, group: str = "", **
 def result(**more: Any) -> dict[str, Any]:
     """What a task registers that ran the module."""
     return {"changed": False, RESTORE: found(**more)}
+
+
+def shown_in_guide() -> dict[str, Any]:
+    """What the guide's page shows: a dry run on four hosts, after nova has removed files under their guests."""
+    base, name = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4", "instance-0000002a"
+    process = restorable(base, host="cmp-103", guests=[name], instances=[name], source_path="/proc/48213/fd/21")
+    template = restorable(
+        "swap_512",
+        host="cmp-104",
+        guests=["instance-00000039"],
+        source_path="/proc/5127/fd/19",
+        allocated_bytes=1 << 20,
+    )
+    lost = {
+        "host": "cmp-102",
+        "name": base,
+        "state": "missing",
+        "instances": ["instance-000000b7"],
+        "reason": "No process of a guest on this host has it open. Copy the image to this host, and set files: {image "
+        "id: path} and images: [Glance's record of it].",
+    }
+    return {
+        "check_mode": True,
+        "hosts": 4,
+        "restored": [process, template],
+        "lost": [lost],
+        "set_aside": [],
+        "unanswered": [{"host": "cmp-105", "error": "ssh: connect to host cmp-105 port 22: No route to host"}],
+    }

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import textwrap
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,8 +17,14 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
-from ansible_collections.stackops.nova.tests.support.restores import refused, restorable, set_aside
+from ansible_collections.stackops.nova.tests.support.restores import (
+    NOT_OPEN,
+    restorable,
+    set_aside,
+    shown_in_guide,
+)
 
+PAGE = Path(__file__).parents[5] / "docs/docsite/rst/restore.rst"
 BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 NAMES = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30), st.just("x" * 400), st.sampled_from("abc"))
 
@@ -143,3 +151,7 @@ def test_whatever_happened_has_its_section(made: dict[str, Any]) -> None:
     shown = restore_screen(made)
     assert ("STILL BE LOST" in shown or "STILL LOST" in shown) or not made["lost"]
     assert ("HOSTS WITHOUT AN ANSWER" in shown) or not made["unanswered"]
+
+
+def test_guide_shows_the_screen_of_a_dry_run() -> None:
+    assert textwrap.indent(restore_screen(shown_in_guide()), "   ") in PAGE.read_text()
