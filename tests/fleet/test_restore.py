@@ -239,6 +239,24 @@ def test_role_restores_as_the_playbook_does_with_a_condition_and_a_tag(fleet: Co
     assert [BASE in cached(tree) for tree in trees.values()] == [False, True]
 
 
+def test_batches_restore_a_shared_file_in_the_first_that_can(
+    fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
+) -> None:
+    base = start(guests, shared, "uuid-lost")
+    run = fleet.play({"serial": 1, "tasks": [role("restore")]})
+    assert (run.status, run.changed) == (0, {"a"}), run.output
+    assert (shared.cache_path / BASE).read_bytes() == base
+
+
+def test_name_of_a_guest_is_text_wherever_it_is_shown(fleet: ComputeFleet, guests: ExitStack) -> None:
+    tree = fleet.add("a")
+    start(guests, tree, "{{ 6 * 7 }}{% raw %}")
+    for arguments in (["--check"], []):
+        run = fleet.restore(*arguments)
+        assert (run.status, run.changed) == (0, {"a"}), run.output
+        assert "from QEMU of {{ 6 * 7 }}{% raw %}" in " ".join(text_of(run).split())
+
+
 @pytest.mark.parametrize("arguments", [("--skip-tags", "image_cache_restore"), ("--tags", "image_cache_prune")])
 def test_other_tags_restore_nothing(fleet: ComputeFleet, guests: ExitStack, arguments: tuple[str, str]) -> None:
     tree = fleet.add("a")

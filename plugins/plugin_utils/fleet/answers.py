@@ -114,6 +114,7 @@ _OPTIONAL = {
     "removed": [str],
     "kept": [{"name": str, "reason": str}],
     "failed": [{"name": str, "error": str}],
+    "set_aside": [{"name": str, "allocated_bytes": int}],
     "reclaimed_bytes": int,
     "check_mode": bool,
 }

@@ -18,7 +18,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 
 from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, storage_alarms
 from .text import columns, some_names, wrap
-from .units import age_text, duration_text, size_text
+from .units import age_text, count_text, duration_text, size_text
 
 __all__ = ["fleet_pages", "storage_page"]
 
@@ -109,7 +109,14 @@ def storage_page(
         lines += wrap(", ".join(page.hosts), _WIDTH, "SHARED BY    ")
     lines += _alarms(page)
     if image_cache["exists"]:
-        lines += [*_numbers(page), *_sections(page), *_unlisted(page), "", *wrap(_space(page), _WIDTH)]
+        lines += [
+            *_numbers(page),
+            *_sections(page),
+            *_set_aside(page),
+            *_unlisted(page),
+            "",
+            *wrap(_space(page), _WIDTH),
+        ]
     else:
         lines += ["", *wrap(_NO_CACHE, _WIDTH)]
     return _joined(lines)
@@ -263,6 +270,19 @@ def _sections(page: _Page) -> list[str]:
     lines += _section("TOO YOUNG", page.names("too_young"), page, {})
     lines += _section("IN USE", page.names("active"), page, {})
     return lines
+
+
+def _set_aside(page: _Page) -> list[str]:
+    """List the former base files that a restore has set aside, which no prune removes."""
+    files = page.image_cache.get("set_aside", ())
+    if not files:
+        return []
+    count = len(files) + page.image_cache.get("omitted", {}).get("set_aside", 0)
+    lines = ["", f"SET ASIDE BY A RESTORE: {count_text(count, 'file')}. Remove one with rm when nobody needs it."]
+    for file in files[: page.rows]:
+        lines += wrap(str(file["name"]), _WIDTH, f"{size_text(file['allocated_bytes']):>11}  ")
+    more = count - len(files[: page.rows])
+    return [*lines, f"  and {more} more"] if more else lines
 
 
 def _unlisted(page: _Page) -> list[str]:

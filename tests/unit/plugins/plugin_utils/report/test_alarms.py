@@ -24,6 +24,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import metrics_of, render_metrics
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.screen import fleet_screen
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.table import storage_page
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -101,6 +102,14 @@ def test_file_that_guests_still_have_open_says_until_when_and_what_to_type(
     [alarm] = storage_alarms([storage(answer(missing=[lost]), host)])
     assert alarm.items[0].more.startswith("a guest; recoverable until")
     assert alarm.items[0].more.endswith(text)
+
+
+def test_screen_table_and_page_say_what_to_type() -> None:
+    found = answer(missing=[missing_file(BASE, ["one"])])
+    made = fleet(storage(found, "h"), storage(answer(), "i"))
+    for shown in (fleet_screen(made), storage_page(found), render_html(made)):
+        text = " ".join(shown.replace("!!", "").split())
+        assert f"recoverable until one stops: do not stop it, and run {COMMAND}" in text
 
 
 def test_file_on_shared_storage_names_the_host_that_has_it() -> None:

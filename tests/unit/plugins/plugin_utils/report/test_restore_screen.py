@@ -18,7 +18,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_scree
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
 from ansible_collections.stackops.nova.tests.support.restores import (
-    NOT_OPEN,
+    refused,
     restorable,
     set_aside,
     shown_in_guide,

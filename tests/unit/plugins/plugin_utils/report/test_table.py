@@ -718,3 +718,11 @@ def test_pages_of_a_fleet_begin_with_the_hosts_that_have_none() -> None:
 
 def test_fleet_without_storages_and_problems_shows_nothing() -> None:
     assert fleet_pages(fleet(), []) == ""
+
+
+def test_files_that_a_restore_has_set_aside_are_listed_with_their_size() -> None:
+    files = [{"name": f".{BASE}.stackops-{number}", "size_bytes": GIB, "allocated_bytes": GIB} for number in range(21)]
+    page = storage_page(answer(set_aside=files, omitted={"set_aside": 2}))
+    assert "SET ASIDE BY A RESTORE: 23 files. Remove one with rm when nobody needs it.\n" in page
+    assert f"    1.0 GiB  .{BASE}.stackops-19\n  and 3 more" in page
+    assert "SET ASIDE" not in storage_page(answer())
