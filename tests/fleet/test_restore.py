@@ -150,7 +150,7 @@ def test_file_that_no_host_has_is_lost_with_its_reason_and_the_others_come_back(
             run.output
         )
         assert run.messages["compute-1"].startswith("Not restored: 1.")
-        assert f"{BASE}: No process of a guest on this host has it open" in run.messages["compute-1"]
+        assert f"{BASE} was not restored (used by guest-1). No process of a guest" in run.messages["compute-1"]
         shown = text_of(run).replace("\n ", "")
         assert f"- compute-1 and compute-2: {BASE}, needed by guest-1 and guest-2: No process" in shown
     assert (trees[3].cache_path / BASE).read_bytes() == base

@@ -38,14 +38,20 @@ def restorable(name: str = "base", **more: Any) -> dict[str, Any]:
     }
 
 
-def refused(name: str = "base", reason: str = "No process has it open. Run it again.", **more: Any) -> dict[str, Any]:
+NOT_OPEN = "No process has it open. Run it again."
+FULL = "The disk is full."
+
+
+def refused(name: str = "base", reason: str = NOT_OPEN, **more: Any) -> dict[str, Any]:
     """A base file that a host cannot restore."""
-    return {"name": name, "state": "missing", "image_id": None, "instances": ["guest"], "reason": reason, **more}
+    file = {"name": name, "state": "missing", "image_id": None, "instances": ["guest"]}
+    return {**file, "reason": f"/nova/_base/{name} was not restored (used by guest). {reason}", **more}
 
 
-def failed(name: str = "base", error: str = "The disk is full.", **more: Any) -> dict[str, Any]:
+def failed(name: str = "base", error: str = FULL, **more: Any) -> dict[str, Any]:
     """A base file whose restore failed."""
-    return {"name": name, "state": "missing", "image_id": None, "instances": ["guest"], "error": error, **more}
+    file = {"name": name, "state": "missing", "image_id": None, "instances": ["guest"]}
+    return {**file, "error": f"/nova/_base/{name} was not restored (used by guest). {error}", **more}
 
 
 def set_aside(name: str = "base", **more: Any) -> dict[str, Any]:

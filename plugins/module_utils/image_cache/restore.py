@@ -22,7 +22,7 @@ from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, fingerprint, parse_name
 from .snapshot import open_cache
-from .text import printable, some_names
+from .text import printable
 
 __all__ = ["RestoreResult", "restore"]
 
@@ -209,9 +209,7 @@ def _error(restorer: Restorer, cache_path: str) -> str | None:
     if not not_restored:
         return None
     files = "1 file" if len(not_restored) == 1 else f"{len(not_restored)} files"
-    candidate, reason = not_restored[0]
-    users = some_names(candidate.instances) or "no known instance"
     return (
-        f"{files} of {printable(cache_path)} could not be restored. {printable(candidate.name)} (used by {users}): "
-        f"{reason} See image_cache_restore.refused and image_cache_restore.failed in the result for each."
+        f"{files} of {printable(cache_path)} could not be restored. {not_restored[0].reason} See "
+        f"image_cache_restore.refused and image_cache_restore.failed in the result for each."
     )

@@ -7,9 +7,12 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import some_names
 
 from .answers import AnswerState, find_mismatch, read_result
 
@@ -214,7 +217,7 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
     if error and acted is None:
         done: dict[str, list[Any]] = {
             "failed": [
-                {**{key: file[key] for key in _FILE}, "error": error}
+                {**{key: file[key] for key in _FILE}, "error": _sentence(look, file, error)}
                 for key in ("restored", "refused", "failed")
                 for file in look[key]
                 if file["name"] in names
@@ -227,7 +230,7 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
         for key, files in _files(look).items()
     }
     of_fleet = [
-        {**{key: file[key] for key in _FILE}, "reason": decision.refused[file["name"]]}
+        {**{key: file[key] for key in _FILE}, "reason": _sentence(look, file, decision.refused[file["name"]])}
         for file in look["restored"]
         if file["name"] in decision.refused
     ]
@@ -239,6 +242,20 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
         "set_aside": done.get("set_aside", []),
         "elsewhere": dict(decision.elsewhere),
     }
+
+
+def _sentence(found: Found, file: File, reason: str) -> str:
+    """Return why a file is not restored, as the module says it."""
+    return f"{_path(found, file)} was not restored (used by {some_names(file['instances'])}). {reason}"
+
+
+def _bare_reason(found: Found, file: File, sentence: str) -> str:
+    """Return why a file is not restored without what differs by host, so that it is the same on all."""
+    return re.sub(rf"^{re.escape(_path(found, file))} was not restored \(used by [^)]*\)\. ", "", sentence)
+
+
+def _path(found: Found, file: File) -> str:
+    return posixpath.join(found["cache_path"], file["name"])
 
 
 def _files(found: Found) -> dict[str, Sequence[Any]]:
@@ -255,10 +272,7 @@ def _name(each: Any) -> str:
 
 def reasons_to_fail(outcome: Mapping[str, Any]) -> list[str]:
     """Return why a host fails, a text for each base file that was asked for and is not restored."""
-    return [
-        *(f"{file['name']}: {file['reason']}" for file in outcome["refused"]),
-        *(f"{file['name']}: {file['error']}" for file in outcome["failed"]),
-    ]
+    return [*(file["reason"] for file in outcome["refused"]), *(file["error"] for file in outcome["failed"])]
 
 
 def summarise_restore(outcomes: Sequence[RestoreOutcome], check_mode: bool) -> dict[str, Any]:
@@ -269,21 +283,24 @@ def summarise_restore(outcomes: Sequence[RestoreOutcome], check_mode: bool) -> d
     :return: plain data: ``hosts`` is their number. Each item of ``restored``, ``lost``, ``set_aside`` and
         ``unanswered`` has the host's name as ``host``. What a process still has comes first.
     """
-    done = [(outcome.answer.name, outcome.result) for outcome in outcomes if outcome.result is not None]
-    restored = [{"host": name, **file} for name, result in done for file in result["restored"]]
-    reasons = {"refused": "reason", "failed": "error"}
+    done = [
+        (outcome.answer.name, outcome.answer.found or {}, outcome.result)
+        for outcome in outcomes
+        if outcome.result is not None
+    ]
     lost = [
-        {"host": name, **{key: file[key] for key in _FILE}, "reason": file[reason]}
-        for name, result in done
-        for kind, reason in reasons.items()
+        {"host": name, **{key: file[key] for key in _FILE}, "reason": _bare_reason(found, file, file[reason])}
+        for name, found, result in done
+        for kind, reason in (("refused", "reason"), ("failed", "error"))
         for file in result[kind]
     ]
+    restored = [{"host": name, **file} for name, _found, result in done for file in result["restored"]]
     return {
         "check_mode": check_mode,
         "hosts": len(outcomes),
         "restored": sorted(restored, key=lambda file: file["source"] != "process"),
         "lost": lost,
-        "set_aside": [{"host": name, **file} for name, result in done for file in result["set_aside"]],
+        "set_aside": [{"host": name, **file} for name, _found, result in done for file in result["set_aside"]],
         "unanswered": [
             {"host": outcome.answer.name, "error": outcome.answer.error or "Nothing was restored after the look."}
             for outcome in outcomes

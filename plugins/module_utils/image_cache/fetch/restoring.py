@@ -138,11 +138,16 @@ class Restorer:
             with ExitStack() as closing:
                 self._restore(candidate, closing)
         except _RefusalError as exc:
-            self.refused.append(NotRestored(candidate, str(exc)))
+            self.refused.append(self._not_restored(candidate, str(exc)))
         except ImageCacheError as exc:
-            self.failed.append(NotRestored(candidate, str(exc)))
+            self.failed.append(self._not_restored(candidate, str(exc)))
         except OSError as exc:
-            self.failed.append(NotRestored(candidate, f"{reason_and_remedy(exc)}."))
+            self.failed.append(self._not_restored(candidate, f"{reason_and_remedy(exc)}."))
+
+    def _not_restored(self, candidate: Candidate, reason: str) -> NotRestored:
+        path = printable(os.path.join(self._settings.cache_path, candidate.name))
+        users = some_names(candidate.instances) or "no instance"
+        return NotRestored(candidate, f"{path} was not restored (used by {users}). {reason}")
 
     def labels(self, directories: Sequence[str]) -> tuple[str, ...]:
         """Return what people call the instances of some directories."""
@@ -474,10 +479,11 @@ class Restorer:
                 self._save_checksums(candidate.name, digests)
         except (OSError, ImageCacheError) as exc:
             reason = str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
+            path = printable(f"{self._settings.cache_path}/{candidate.name}")
             self.failed.append(
                 NotRestored(
                     candidate,
-                    f"It was restored, but its name or its checksum may not be saved: {reason}. Check it "
+                    f"{path} was restored, but its name or its checksum may not be saved: {reason}. Check it "
                     f"(checksum_base_images: true).",
                 )
             )

@@ -155,7 +155,7 @@ class TestAct:
         host = Host(result(restored=[restorable("one"), restorable("two")]), check_mode=check_mode)
         done = host.act(RestoreDecision(("one", "two")), self.LOOKED)
         assert (done["failed"], done["changed"]) == (True, True)
-        assert done["msg"] == "Not restored: 1.\nthree: No process has it open. Run it again."
+        assert done["msg"] == f"Not restored: 1.\n{refused('three')['reason']}"
 
     def test_copies_that_are_set_aside_are_a_change(self) -> None:
         look = result(refused=[refused()], set_aside=[set_aside()])
@@ -166,7 +166,8 @@ class TestAct:
         done = Host({"failed": True, "msg": "Killed."}).act(
             RestoreDecision(("one", "two"), {"three": "b"}), self.LOOKED
         )
-        assert done["msg"] == "Not restored: 2.\none: Killed.\ntwo: Killed."
+        lost = [f"/nova/_base/{name} was not restored (used by guest). Killed." for name in ("one", "two")]
+        assert done["msg"].split("\n") == ["Not restored: 2.", *lost]
         assert not done["changed"]
 
     def test_host_that_is_lost_meanwhile_is_unreachable_and_reported(self) -> None:

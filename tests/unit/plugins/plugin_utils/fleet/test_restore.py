@@ -29,6 +29,8 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, json_values
 from ansible_collections.stackops.nova.tests.support.restores import (
+    FULL,
+    NOT_OPEN,
     answer,
     failed,
     found,
@@ -275,10 +277,10 @@ class TestOutcome:
             "elsewhere": {"four": "b"},
         }
         assert reasons_to_fail(outcome) == [
-            "three: Two are open.",
-            "five: No process has it open. Run it again.",
-            "two: The disk is full.",
-            "six: The disk is full.",
+            "/nova/_base/three was not restored (used by guest). Two are open.",
+            f"/nova/_base/five was not restored (used by guest). {NOT_OPEN}",
+            f"/nova/_base/two was not restored (used by guest). {FULL}",
+            f"/nova/_base/six was not restored (used by guest). {FULL}",
         ]
 
     def test_run_without_an_answer_has_failed_with_each_of_its_files(self) -> None:
@@ -351,8 +353,8 @@ def test_summary_has_what_a_process_has_first_and_each_host_with_its_files() -> 
         {"host": "a", **restorable("one", source="file")},
     ]
     assert [(lost["name"], lost["reason"]) for lost in summary["lost"]] == [
-        ("three", "No process has it open. Run it again."),
-        ("four", "The disk is full."),
+        ("three", NOT_OPEN),
+        ("four", FULL),
     ]
     assert summary["set_aside"] == [{"host": "a", **set_aside("two")}]
     assert summary["unanswered"] == [

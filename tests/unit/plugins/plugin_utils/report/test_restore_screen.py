@@ -18,7 +18,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_scree
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
 from ansible_collections.stackops.nova.tests.support.restores import (
-    refused,
+    NOT_OPEN,
     restorable,
     set_aside,
     shown_in_guide,
@@ -33,6 +33,11 @@ def summary(*, check_mode: bool = False, hosts: int = 1, **more: Any) -> dict[st
     """What is known of a restore."""
     empty: dict[str, Any] = {"restored": [], "lost": [], "set_aside": [], "unanswered": []}
     return {"check_mode": check_mode, "hosts": hosts, **empty, **more}
+
+
+def lost_file(name: str, reason: str, host: str, *instances: str) -> dict[str, Any]:
+    """A file that is not restored."""
+    return {"host": host, "name": name, "state": "missing", "instances": list(instances), "reason": reason}
 
 
 @st.composite
@@ -53,9 +58,7 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
             st.sampled_from(["process", "file"]),
         )
     )
-    lost = some(
-        st.builds(lambda host, name, users: refused(name, name * 3, host=host, instances=users), NAMES, NAMES, names)
-    )
+    lost = some(st.builds(lambda host, name, users: lost_file(name, name * 3, host, *users), NAMES, NAMES, names))
     aside = some(st.builds(lambda host, name: set_aside(name, host=host), NAMES, NAMES))
     unanswered = some(st.builds(lambda host, error: {"host": host, "error": error * 9}, NAMES, NAMES))
     return summary(
@@ -71,7 +74,7 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
 def test_screen_of_a_dry_run() -> None:
     process = restorable(BASE, host="cmp-103", guests=["instance-0000002a"])
     file = restorable("swap_512", host="cmp-104", source="file", source_path="/root/x", proof="checksum")
-    lost = [refused("ephemeral_1", host=f"cmp-{number}", instances=[f"instance-{number}"]) for number in range(5)]
+    lost = [lost_file("ephemeral_1", NOT_OPEN, f"cmp-{number}", f"instance-{number}") for number in range(5)]
     shown = restore_screen(
         summary(
             check_mode=True,
@@ -129,7 +132,7 @@ def test_screen_without_anything_to_restore_says_so(more: dict[str, Any], words:
 
 def test_more_than_fits_is_counted() -> None:
     restored = [restorable(f"{number}{BASE[4:]}", host="cmp-1") for number in range(1000, 1100)]
-    lost = [refused(f"swap_{number}", f"Reason {'x' * number}.", host="cmp-1") for number in range(50)]
+    lost = [lost_file(f"swap_{number}", f"Reason {'x' * number}.", "cmp-1") for number in range(50)]
     lines = restore_screen(summary(restored=restored, lost=lost)).split("\n")
     assert len(lines) <= 45
     shown = sum(line.startswith("- cmp-1: 1") for line in lines)
