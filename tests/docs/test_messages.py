@@ -49,6 +49,8 @@ HOLDING_MESSAGES = {
     "… of … could not be restored. … See image_cache_restore.refused and image_cache_restore.failed in the result for "
     "each.": "why the first was not",
     "It has a file of that name now, and it is not certain which disks need that. …": "a reason of unknown_use",
+    "It is no longer certain which disks need the file. …": "a reason of unknown_use",
+    ", but not all of them: …": "why the first that was not copied aside could not be",
     "nova's lock on it could not be taken: ….": "what info_files.py says of a lock that is held",
     "image_cache_keep_images or image_cache_glance_images: …": "what images.py says of the entry",
 }

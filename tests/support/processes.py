@@ -83,6 +83,23 @@ def reader(path: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
+@contextmanager
+def shell(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Iterator[None]:
+    """A shell that opens files, says so, and keeps them open.
+
+    :param arguments: what the script has as `$1` and so on.
+    :param prefix: a command that runs it, as another user or in namespaces of its own.
+    """
+    command = [*prefix, "bash", "-epc", f"{script}\necho ready\nexec sleep 600", "bash", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield
+        finally:
+            process.kill()
+
+
 class NovaCompute:
     """A process that takes external locks as nova-compute does, with oslo.concurrency."""
 

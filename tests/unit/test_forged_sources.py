@@ -11,9 +11,8 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -24,24 +23,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore 
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.editing import edited
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
-from ansible_collections.stackops.nova.tests.support.processes import NOBODY, in_a_child, needs_root
+from ansible_collections.stackops.nova.tests.support.processes import NOBODY, in_a_child, needs_root, shell
 
 pytestmark = [needs_root, pytest.mark.usefixtures("patience")]
 
 SIZE = 1 << 20
-
-
-@contextmanager
-def process(script: str, *arguments: object, prefix: tuple[str, ...] = ()) -> Iterator[None]:
-    """A shell that opens files, says so, and keeps them open."""
-    command = [*prefix, "sh", "-epc", f"{script}\necho ready\nexec sleep 600", "sh", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as shell:
-        assert shell.stdout is not None
-        try:
-            assert shell.stdout.readline() == "ready\n"
-            yield
-        finally:
-            shell.kill()
 
 
 def lost_file(host: Host) -> tuple[Path, Path]:
@@ -75,19 +61,19 @@ def user_namespace(host: Host) -> AbstractContextManager[None]:
         rm "$2/$3"
     """
     prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", "unshare", "-Urm")
-    return process(script, evil, host.cache_path, base.name, prefix=prefix)
+    return shell(script, evil, host.cache_path, base.name, prefix=prefix)
 
 
 def right_user_without_a_disk(host: Host) -> AbstractContextManager[None]:
     _disk, base = lost_file(host)
     base.write_bytes(bytes(SIZE))
-    return process('exec 3<"$1"; rm "$1"', base)
+    return shell('exec 3<"$1"; rm "$1"', base)
 
 
 def disk_open_for_reading_only(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     base.write_bytes(bytes(SIZE))
-    return process('exec 3<"$1" 4<"$2"; rm "$1"', base, disk)
+    return shell('exec 3<"$1" 4<"$2"; rm "$1"', base, disk)
 
 
 def disk_that_names_another_file(host: Host) -> AbstractContextManager[None]:
@@ -97,19 +83,19 @@ def disk_that_names_another_file(host: Host) -> AbstractContextManager[None]:
     other = create_image(
         host.instances_path / OTHER_UUID / "disk", over=host.base(OTHER_BASE, size=SIZE), over_format="raw"
     )
-    return process('exec 3<"$1" 4<>"$2"; rm "$1"', base, other)
+    return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, other)
 
 
 def fifo(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     os.mkfifo(base)
-    return process('exec 3<>"$1" 4<>"$2"; rm "$1"', base, disk)
+    return shell('exec 3<>"$1" 4<>"$2"; rm "$1"', base, disk)
 
 
 def device(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     os.mknod(base, 0o20666, os.makedev(1, 5))  # /dev/zero
-    return process('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
+    return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
 
 
 def other_file_system(host: Host) -> AbstractContextManager[None]:
@@ -120,35 +106,35 @@ def other_file_system(host: Host) -> AbstractContextManager[None]:
         exec 3<"$1/$2" 4<>"$3"
         rm "$1/$2"
     """
-    return process(script, host.cache_path, base.name, disk, prefix=("unshare", "-m"))
+    return shell(script, host.cache_path, base.name, disk, prefix=("unshare", "-m"))
 
 
 def file_with_another_name(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     base.write_bytes(bytes(SIZE))
     os.link(base, host.root / "elsewhere")
-    return process('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
+    return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
 
 
 def name_that_says_deleted(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     path = base.with_name(f"{BASE} (deleted)")
     path.write_bytes(bytes(SIZE))
-    return process('exec 3<"$1" 4<>"$2"', path, disk)
+    return shell('exec 3<"$1" 4<>"$2"', path, disk)
 
 
 def file_of_another_user(host: Host) -> AbstractContextManager[None]:
     disk, base = lost_file(host)
     base.write_bytes(bytes(SIZE))
     os.chown(base, NOBODY, NOBODY)
-    return process('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
+    return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk)
 
 
 def process_of_two_users(host: Host) -> AbstractContextManager[None]:
     """As a program with the set-user-id bit is: its real user is not its effective one."""
     disk, base = lost_file(host)
     base.write_bytes(bytes(SIZE))
-    return process('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk, prefix=("setpriv", f"--ruid={NOBODY}"))
+    return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk, prefix=("setpriv", f"--ruid={NOBODY}"))
 
 
 def edit_proof(old: str, new: str) -> Callable[[], None]:
@@ -238,8 +224,20 @@ def test_word_of_the_operator_makes_no_forgery_believed(public_host: Host) -> No
 def test_guest_beside_a_forgery_is_believed(public_host: Host) -> None:
     disk, base = lost_file(public_host)
     base.write_bytes(b"true".ljust(SIZE, b"\0"))
-    with process('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk):
+    with shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk):
         base.write_bytes(b"evil".ljust(SIZE, b"\0"))
-        with process('exec 3<"$1"; rm "$1"', base):
+        with shell('exec 3<"$1"; rm "$1"', base):
             assert len(public_host.restore().done["restored"]) == 1
     assert base.read_bytes().startswith(b"true")
+
+
+def test_file_of_another_directory_is_none_of_the_cache(public_host: Host) -> None:
+    """A guest that has taken over its QEMU names any base file in its own disk's header, and makes a file so called."""
+    disk, base = lost_file(public_host)
+    elsewhere = public_host.root / "_base"
+    elsewhere.mkdir()
+    script = 'head -c 1048576 /dev/zero >"$1/$2"; exec 3<"$1/$2" 4<>"$3"; rm "$1/$2"; rmdir "$1"'
+    with shell(script, elsewhere, base.name, disk):
+        result = public_host.restore()
+    assert "No process of a guest" in result.done["refused"][0]["reason"]
+    assert not base.exists()

@@ -21,7 +21,7 @@ from .hashing import RateLimiter
 from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, fingerprint, parse_name
-from .snapshot import open_cache
+from .snapshot import names_by_inode, open_cache, read_disks
 from .text import printable
 
 __all__ = ["RestoreResult", "restore"]
@@ -67,7 +67,15 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         closing.callback(os.close, cache)
         if not check_mode:
             remove_left_drafts(cache)
-        restorer = Restorer(inspection, given, cache, rate_limiter, check_mode)
+        settings, snapshot = inspection.settings, inspection.snapshot
+        restorer = Restorer(
+            inspection,
+            given,
+            cache,
+            rate_limiter,
+            check_mode,
+            lambda: read_disks(settings, names_by_inode(snapshot.files), snapshot.external_disks, run_command),
+        )
         names = params["names"]
         for candidate in _in_order(_candidates(inspection, states, run_command, closing)):
             if names is None or printable(candidate.name) in names:

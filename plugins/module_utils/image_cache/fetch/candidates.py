@@ -57,6 +57,13 @@ class Candidate(NamedTuple):
     rejected: Sequence[tuple[OpenFile, str]] = ()
 
     @property
+    def rejected_guest(self) -> tuple[OpenFile, str] | None:
+        """A file that proves nothing although a guest has it open, and that is none of the proven ones."""
+        proven = {file.inode for file in self.proven}
+        others = (each for each in self.rejected if each[0].inode not in proven and guests_of(each[0], self.overlays))
+        return next(others, None)
+
+    @property
     def guests(self) -> tuple[str, ...]:
         """The directories of the instances whose processes have it open."""
         return tuple(sorted({guest for file in self.proven for guest in guests_of(file, self.overlays)}))
@@ -80,12 +87,16 @@ def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run
             return plan
         closing.callback(os.close, cache)
         for lost in plan.missing:
-            candidate = candidates[name_of(lost.backing_file) or lost.backing_file]
+            candidate = candidates.get(name_of(lost.backing_file) or lost.backing_file)
+            if candidate is None:  # its directory became another one meanwhile
+                missing.append(lost)
+                continue
             guests = tuple(sorted({plan.usage.owners.get(guest, guest) for guest in candidate.guests}))
             origins = {origin_of(file.descriptor) for file in candidate.proven}
             if lost.replaced and guests == lost.instances and origins == _origins_now(cache, candidate.name):
                 continue
-            missing.append(lost._replace(guests=guests if len(origins) == 1 else ()))
+            has_one = len(origins) == 1 and not candidate.rejected_guest
+            missing.append(lost._replace(guests=guests if has_one else ()))
     return plan._replace(missing=tuple(missing))
 
 
@@ -165,19 +176,37 @@ def find_candidates(
     disk_names = {os.path.basename(each.disk) for some in overlays.values() for each in some}
     proven: dict[str, list[OpenFile]] = {}
     rejected: dict[str, list[tuple[OpenFile, str]]] = {}
+    kept: dict[Inode, int] = {}
+
+    def name_in_process(path: str) -> str | None:
+        return name_of(settings.on_host(path))
+
     for user in snapshot.former_file_users:
-        for name, file in deleted_files_of(user.process, directories.keys(), disk_names, closing):
-            reason = why_not_a_guests(file, overlays[name], directory)
-            if reason:
-                rejected.setdefault(name, []).append((file, reason))
-            else:
-                proven.setdefault(name, []).append(file)
+        # Closed at once: any user can have more such files open than this process may.
+        with ExitStack() as opened:
+            for name, file in deleted_files_of(user.process, directories.keys(), name_in_process, disk_names, opened):
+                reason = why_not_a_guests(file, overlays[name], directory) or _keep_open(file, kept, closing)
+                if reason:
+                    rejected.setdefault(name, []).append((file, reason))
+                else:
+                    proven.setdefault(name, []).append(file._replace(descriptor=kept[file.inode]))
     return [
         candidate._replace(
             overlays=overlays.get(name, ()), proven=proven.get(name, ()), rejected=rejected.get(name, ())
         )
         for name, candidate in found.items()
     ]
+
+
+def _keep_open(file: OpenFile, kept: dict[Inode, int], closing: ExitStack) -> str:
+    """Keep one descriptor of a file; say why that cannot be done, empty where it can."""
+    if file.inode not in kept:
+        try:
+            kept[file.inode] = os.dup(file.descriptor)
+        except OSError:
+            return "guests have more files open than this process may (ulimit -n)"
+        closing.callback(os.close, kept[file.inode])
+    return ""
 
 
 def _namer(cache_path: str) -> CacheName:

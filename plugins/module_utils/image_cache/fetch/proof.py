@@ -135,19 +135,23 @@ def guests_of(file: OpenFile, overlays: Sequence[Overlay]) -> tuple[str, ...]:
     )
 
 
-def why_unfit(content: Content, overlays: Sequence[Overlay]) -> str:
+def why_unfit(content: Content, overlays: Sequence[Overlay], is_image: bool = False) -> str:
     """Say why a file does not fit the overlays that are built on it.
 
     QEMU reads it in the format that an overlay's header names. Where that names none, QEMU looks at the first bytes,
     and what a guest wrote there must not make it open other files.
 
+    :param content: what the file's first bytes say.
+    :param overlays: what is built on it.
+    :param is_image: whether it is an image as Glance serves it. One that begins like another format is converted or
+        refused by nova, whatever its record says, so it was never under a disk that reads it as raw.
     :return: the end of a sentence; empty where it fits all of them.
     """
     for overlay in overlays:
         wanted = overlay.backing_format or "raw"
         if wanted not in ("raw", "qcow2"):
             return f"the disk of {overlay.instance} names another format for it than raw or qcow2"
-        is_read_as_raw = overlay.backing_format == "raw"
+        is_read_as_raw = overlay.backing_format == "raw" and not is_image
         if content.format != wanted and not is_read_as_raw:
             return f"its first bytes are not those of a {wanted} image, as the disk of {overlay.instance} needs it"
         size = content.virtual_bytes if wanted == "qcow2" else content.size_bytes

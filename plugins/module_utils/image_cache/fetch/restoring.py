@@ -10,20 +10,23 @@ import os
 import stat
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Iterator, Mapping, NamedTuple, Sequence
+from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
 
-from ..errors import ImageCacheError, or_as_root, reason_and_remedy
-from ..files import FILE_FLAGS
+from ..disk_references import DiskUse
+from ..errors import ImageCacheError, or_as_root, reason_and_remedy, remedy_for_rights
+from ..files import DIRECTORY_FLAGS, FILE_FLAGS
 from ..hashing import RateLimiter, read_digests
 from ..info_files import TIMESTAMP, held_lock, info_directory, read_info, save_info
+from ..inode_flags import is_protected_by_flags
 from ..inspection import Inspection
-from ..locks import acquire, open_locks_directory, release
+from ..locks import acquire, look_at_lock, open_locks_directory, release
 from ..names import LOCKS_DIRECTORY, Kind, info_path, lock_name, parse_name, set_aside_name, set_aside_of
+from ..obstacles import can_create_owned_by_nova
 from ..open_files import Inode
 from ..saved_checksums import read_saved_checksums
 from ..text import printable, some_names
 from .candidates import Candidate, State
-from .disks import is_self_contained, read_content
+from .disks import is_self_contained, made_at, read_content
 from .place import Draft, copy_bytes, exchange, finish, is_same_content, new_draft, publish, shares_blocks
 from .proof import OpenFile, Proof, guests_of, why_unfit
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
@@ -115,10 +118,17 @@ class Restorer:
     :param cache: descriptor of the cache directory.
     :param rate_limiter: how fast to copy.
     :param is_dry_run: find sources and proofs, and write nothing.
+    :param read_disks: looks at all disks again; it may raise ImageCacheError.
     """
 
     def __init__(
-        self, inspection: Inspection, given: Given, cache: int, rate_limiter: RateLimiter, is_dry_run: bool
+        self,
+        inspection: Inspection,
+        given: Given,
+        cache: int,
+        rate_limiter: RateLimiter,
+        is_dry_run: bool,
+        read_disks: Callable[[], DiskUse],
     ) -> None:
         self.restored: list[Restored] = []
         self.present: list[str] = []
@@ -130,6 +140,7 @@ class Restorer:
         self._cache = cache
         self._rate_limiter = rate_limiter
         self._is_dry_run = is_dry_run
+        self._read_disks = read_disks
         self._planned_bytes = 0
 
     def restore(self, candidate: Candidate) -> None:
@@ -165,6 +176,11 @@ class Restorer:
             closing.callback(os.close, now)
             if _inode_of(os.fstat(now)) != candidate.inode:
                 raise ImageCacheError("Another file got its name meanwhile. Run it again with states: [replaced].")
+            if is_protected_by_flags(now):
+                raise _RefusalError(
+                    "The file that has the name now has the attribute immutable or append-only. Remove it (chattr -i "
+                    "-a)."
+                )
             if source.kind == "process" and not self._is_one_generation(candidate, source):
                 source = source._replace(proof=Proof.UNPROVEN)
             if is_same_content(now, source.descriptor):
@@ -172,11 +188,12 @@ class Restorer:
                 return
         status = os.fstat(source.descriptor)
         allocated = status.st_blocks * 512
-        self._require_space(allocated, status.st_dev)
+        read = self._new_bytes(status)
+        self._require_space(read)
         needs_restart = self._users_now(candidate)
-        read = allocated
         if self._is_dry_run:
-            digests = self._require_checksums(source, source.descriptor)
+            digests = self._require_checksums(candidate.name, source, source.descriptor)
+            self._planned_bytes += read
             if candidate.inode is not None:
                 self._note_set_aside(candidate, self._name_aside(candidate), needs_restart)
         else:
@@ -184,7 +201,7 @@ class Restorer:
                 is_brought = source.kind == "file"
                 read = copy_bytes(source.descriptor, draft, self._rate_limiter, punch_zeros=is_brought)
                 _require_unchanged(source.descriptor, status)
-                digests = self._require_checksums(source, draft.descriptor)
+                digests = self._require_checksums(candidate.name, source, draft.descriptor)
                 self._require_fit(candidate, source, draft.descriptor)
                 finish(draft, source.descriptor)
                 allocated = os.fstat(draft.descriptor).st_blocks * 512
@@ -221,18 +238,55 @@ class Restorer:
         obstacles, locks_path = self._snapshot.obstacles, printable(self._settings.locks_path)
         if obstacles.everything:
             raise _RefusalError(obstacles.everything)
+        if not can_create_owned_by_nova(self._settings.cache_path):
+            raise _RefusalError(
+                f"This user may make no file in {printable(self._settings.cache_path)} for nova. {remedy_for_rights()}."
+            )
         if obstacles.new_locks and lock_name(candidate.name) not in obstacles.lock_files:
             raise _RefusalError(
                 f"nova's lock file for it does not exist in {locks_path}, and cannot be made. Look at that directory "
                 f"(ls -ld, lsattr -d) and at its file system (df)."
             )
+        self._require_usable_lock(lock_name(candidate.name))
+        if candidate.inode is None:
+            self._require_free_name(candidate.name)
         if candidate.state is not State.MISSING and self._snapshot.problems:
             raise _RefusalError(
                 f"It has a file of that name now, and it is not certain which disks need that. "
                 f"{self._snapshot.problems[0]}"
             )
 
+    def _require_usable_lock(self, name: str) -> None:
+        path = self._settings.locks_path
+        try:
+            directory = os.open(path, DIRECTORY_FLAGS)
+        except FileNotFoundError:
+            return  # it is made
+        try:
+            if look_at_lock(directory, name).is_unusable:
+                raise _RefusalError(
+                    f"nova's lock file {printable(os.path.join(path, name))} cannot be used. Look at what it is and "
+                    f"whom it belongs to (ls -l, lsattr)."
+                )
+        finally:
+            os.close(directory)
+
+    def _require_free_name(self, name: str) -> None:
+        with suppress(FileNotFoundError):
+            if not stat.S_ISREG(os.stat(name, dir_fd=self._cache, follow_symlinks=False).st_mode):
+                raise _RefusalError(
+                    "What has its name is not a regular file. Look at it (ls -l), and move it away (mv)."
+                )
+
     def _choose_source(self, candidate: Candidate, closing: ExitStack) -> _Source:
+        if candidate.proven and candidate.rejected_guest and not self._known_checksums(candidate):
+            file, reason = candidate.rejected_guest
+            guests = some_names(self.labels(guests_of(file, candidate.overlays)))
+            raise _RefusalError(
+                f"Process {file.process} of {guests} has another file of that name open than other guests, and it "
+                f"proves nothing: {reason}. So none of them can get the name. Make the disks of {guests} independent "
+                f"of it with virsh blockpull, and run it again."
+            )
         if candidate.proven:
             return self._choose_process(candidate, closing)
         if candidate.name in self.given.files:
@@ -256,19 +310,36 @@ class Restorer:
     def _choose_process(self, candidate: Candidate, closing: ExitStack) -> _Source:
         generations = self._generations(candidate, closing)
         if len(generations) > 1:
-            names = [self._copy_aside(candidate, files) for files in generations]
             guests = self.labels([guest for file in candidate.proven for guest in guests_of(file, candidate.overlays)])
+            names, failure = self._copy_all_aside(candidate, generations)
             raise _RefusalError(
                 f"Guests have different files of that name open ({some_names(guests)}), so none of them can get the "
-                f"name. Each was copied aside ({some_names(names)}). Do not stop these guests. Make the disks of all "
-                f"but one independent of it with virsh blockpull, and run it again."
+                f"name. Copied aside: {some_names(names) or 'none'}{failure}. Do not stop these guests. Make the disks "
+                f"of all but one independent of it with virsh blockpull, and run it again."
             )
-        [(file, *_others)] = generations
+        [[file, *others]] = generations
+        has_later_disk = self._has_later_disk(candidate, [file, *others])
         descriptor = open_again(file.descriptor)
         closing.callback(os.close, descriptor)
         expected = self._known_checksums(candidate)
-        proof = Proof.PROCESS_AND_CHECKSUM if expected else Proof.PROCESS
+        proof = Proof.PROCESS_AND_CHECKSUM if expected else Proof.UNPROVEN if has_later_disk else Proof.PROCESS
         return _Source("process", file.path, descriptor, proof, candidate.guests, expected)
+
+    def _has_later_disk(self, candidate: Candidate, files: Sequence[OpenFile]) -> bool:
+        """Tell whether a disk was made after a template lost its name: it is built on a later one. Refuse it then."""
+        if candidate.inode is not None or parse_name(candidate.name).kind not in (Kind.SWAP, Kind.EPHEMERAL):
+            return False
+        lost_at = max(os.fstat(file.descriptor).st_ctime_ns for file in files)
+        earlier = {each.instance for each in candidate.overlays if (made_at(each.disk) or 0) <= lost_at}
+        later = {each.instance for each in candidate.overlays} - earlier - set(candidate.guests)
+        if later and candidate.name not in self.given.unproven:
+            guests = some_names(self.labels(candidate.guests))
+            raise _RefusalError(
+                f"The disks of {some_names(self.labels(sorted(later)))} were made after the file of {guests} had lost "
+                f"its name, so they are built on a later one with other bytes. Make the disks of {guests} independent "
+                f"of it with virsh blockpull. Or, if no later one was made, set unproven: [{candidate.name}]."
+            )
+        return bool(later)
 
     def _generations(self, candidate: Candidate, closing: ExitStack) -> list[list[OpenFile]]:
         """Sort the files that guests have open by their content."""
@@ -287,6 +358,19 @@ class Restorer:
                 generations.append((descriptor, files))
         return [files for _descriptor, files in generations]
 
+    def _copy_all_aside(
+        self, candidate: Candidate, generations: Sequence[Sequence[OpenFile]]
+    ) -> tuple[Sequence[str], str]:
+        """Copy the files that guests have open under names of their own; return these, and why not all were copied."""
+        names: list[str] = []
+        for files in generations:
+            try:
+                names.append(self._copy_aside(candidate, files))
+            except (ImageCacheError, OSError) as exc:
+                reason = str(exc).rstrip(".") if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
+                return names, f", but not all of them: {reason}"
+        return names, ""
+
     def _copy_aside(self, candidate: Candidate, files: Sequence[OpenFile]) -> str:
         """Copy a file that guests have open under a name of its own, unless an earlier run has done so."""
         file = files[0]
@@ -300,7 +384,9 @@ class Restorer:
                     if (earlier.st_size, earlier.st_mtime_ns) == (status.st_size, status.st_mtime_ns):
                         return entry
             name = set_aside_name(candidate.name, int(self._now), file.inode[1])
-            self._require_space(file.allocated_bytes, file.inode[0])
+            needed = self._new_bytes(status)
+            self._require_space(needed)
+            self._planned_bytes += needed if self._is_dry_run else 0
             if not self._is_dry_run:
                 draft = closing.enter_context(new_draft(self._cache, candidate.name))
                 copy_bytes(descriptor, draft, self._rate_limiter)
@@ -349,6 +435,9 @@ class Restorer:
         if name in self.given.known:
             algorithm, value = self.given.known[name]
             return {algorithm: value}
+        return self._saved_checksums(name)
+
+    def _saved_checksums(self, name: str) -> Mapping[str, str]:
         pattern = self._settings.image_info_filename_pattern
         with info_directory(pattern, self._settings.cache_path, self._cache) as directory:
             info = read_info(os.path.basename(info_path(pattern, name)), directory)
@@ -356,7 +445,7 @@ class Restorer:
 
     def _require_fit(self, candidate: Candidate, source: _Source, descriptor: int) -> None:
         content = read_content(descriptor)
-        reason = why_unfit(content, candidate.overlays)
+        reason = why_unfit(content, candidate.overlays, is_image=source.kind == "file")
         if not reason and source.kind == "file" and content.format == "qcow2" and _wants_qcow2(candidate):
             reason = "" if is_self_contained(descriptor) else "it needs other files, or is encrypted"
         if reason:
@@ -366,7 +455,8 @@ class Restorer:
 
     def _is_one_generation(self, candidate: Candidate, source: _Source) -> bool:
         """Tell whether no disk can be built on the file that has the name now, and refuse where none may be."""
-        others = {each.instance for each in candidate.overlays} - set(source.guests)
+        users = {*self._snapshot.backing.get(candidate.name, ()), *(each.instance for each in candidate.overlays)}
+        others = users - set(source.guests)
         if others and candidate.name not in self.given.unproven:
             raise _RefusalError(
                 f"It is not certain which file the disks of {some_names(self.labels(sorted(others)))} are built on, "
@@ -384,11 +474,17 @@ class Restorer:
         finally:
             os.close(now)
 
-    def _require_space(self, needed: int, device: int) -> None:
-        """Refuse where there is no room for so many bytes of a file on a device (its number)."""
+    def _new_bytes(self, source: os.stat_result) -> int:
+        """Return how many bytes are read of a source, and how much space that takes at most."""
         storage = self._snapshot.storage
-        if storage and device == os.fstat(self._cache).st_dev and shares_blocks(self._cache, storage.filesystem):
-            return
+        takes_none = (
+            storage is not None
+            and source.st_dev == os.fstat(self._cache).st_dev
+            and shares_blocks(self._cache, storage.filesystem)
+        )
+        return 0 if takes_none else source.st_blocks * 512
+
+    def _require_space(self, needed: int) -> None:
         space = os.fstatvfs(self._cache)
         free = (space.f_bfree if os.geteuid() == 0 else space.f_bavail) * space.f_frsize - self._planned_bytes
         if space.f_blocks and needed > free:
@@ -396,15 +492,17 @@ class Restorer:
                 f"It takes {needed} bytes, and {max(0, free)} are free on the file system of "
                 f"{printable(self._settings.cache_path)}. Free some space there (df)."
             )
-        if self._is_dry_run:
-            self._planned_bytes += needed
 
-    def _require_checksums(self, source: _Source, descriptor: int) -> dict[str, str]:
-        """Compare a file with the checksums that it must have, and return what it has."""
+    def _require_checksums(self, name: str, source: _Source, descriptor: int) -> dict[str, str]:
+        """Compare a file with the checksums that it must have, and return what it has.
+
+        A checksum that was saved of a worse file would call it corrupt, so it is taken as well.
+        """
         if not source.expected:
             return {}
         os.lseek(descriptor, 0, os.SEEK_SET)
-        digests = read_digests(descriptor, source.expected, RateLimiter()) or {}
+        algorithms = dict.fromkeys([*source.expected, *self._saved_checksums(name)])
+        digests = read_digests(descriptor, algorithms, RateLimiter()) or {}
         for algorithm, value in source.expected.items():
             if digests[algorithm] != value:
                 raise _RefusalError(
@@ -439,6 +537,7 @@ class Restorer:
         while True:
             with self._lock(name):
                 if candidate.inode is not None:
+                    self._require_no_new_disk(name)
                     aside = self._name_aside(candidate)
                     exchange(draft, name, candidate.inode, aside)
                     self._note_set_aside(candidate, aside, needs_restart)
@@ -455,6 +554,18 @@ class Restorer:
                     "Another file got its name meanwhile, and its bytes differ. Do not stop the guests before the two "
                     "are compared. Run it again with states: [replaced]."
                 )
+
+    def _require_no_new_disk(self, name: str) -> None:
+        """Refuse to replace a file on which nova has built a disk since the disks were read: copying takes long."""
+        use = self._read_disks()
+        if use.problems:
+            raise ImageCacheError(f"It is no longer certain which disks need the file. {use.problems[0]}")
+        new = set(use.backing.get(name, ())) - set(self._snapshot.backing.get(name, ()))
+        if new:
+            raise ImageCacheError(
+                f"The disks of {some_names(self.labels(sorted(new)))} were built meanwhile on the file that has the "
+                f"name now. Run it again with states: [replaced]."
+            )
 
     @contextmanager
     def _lock(self, name: str) -> Iterator[None]:
@@ -520,7 +631,9 @@ def _why_no_proof(record: ImageRecord | None, candidate: Candidate) -> str:
     if record is None:
         return "there is no record of the image"
     image_format = record.disk_format
-    if image_format is not None and image_format not in KEPT_FORMATS and not _is_kept_qcow2(image_format, candidate):
+    if image_format is None:
+        return "by Glance's record the image has no disk_format, so nova may have converted it"
+    if image_format not in KEPT_FORMATS and not _is_kept_qcow2(image_format, candidate):
         return f"nova converts images of the format {printable(image_format)}, and the base file has another checksum"
     return why_not_usable(record)
 

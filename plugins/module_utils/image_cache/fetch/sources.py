@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
-from typing import AbstractSet, Iterable, Iterator
+from typing import AbstractSet, Callable, Iterable, Iterator
 
 from ..files import DIRECTORY_FLAGS
 from ..open_files import Inode
@@ -20,14 +20,21 @@ _DELETED = " (deleted)"
 
 
 def deleted_files_of(
-    process: int, names: AbstractSet[str], disk_names: AbstractSet[str], closing: ExitStack, proc: str = "/proc"
+    process: int,
+    names: AbstractSet[str],
+    name_of: Callable[[str], str | None],
+    disk_names: AbstractSet[str],
+    closing: ExitStack,
+    proc: str = "/proc",
 ) -> list[tuple[str, OpenFile]]:
     """Find the deleted files that a process has open under one of some names.
 
-    What the link says is only where to look: any local user can forge it.
+    What the link says is only where to look: any local user can forge it, who mounts a directory over the cache. A file
+    of another directory is none of the cache, whatever it is called.
 
     :param process: its number.
     :param names: the names that the files had.
+    :param name_of: returns the name of the base file that a path leads to, as the process has it; None where to none.
     :param disk_names: the last part of the paths of disks; of other files, nothing is asked of the kernel.
     :param closing: closes the descriptors of the files, which keep them alive until then.
     :param proc: where procfs is mounted.
@@ -43,16 +50,20 @@ def deleted_files_of(
                 name = os.path.basename(path)
                 with suppress(FileNotFoundError):  # it was closed
                     if name.endswith(_DELETED) and name[: -len(_DELETED)] in names:
-                        descriptor = one.open_file(number)
-                        closing.callback(os.close, descriptor)
-                        found.append((name[: -len(_DELETED)], number, descriptor))
+                        if name_of(path[: -len(_DELETED)]) is not None:
+                            descriptor = one.open_file(number)
+                            closing.callback(os.close, descriptor)
+                            found.append((name[: -len(_DELETED)], number, descriptor))
                     elif name in disk_names and one.may_write(number):
                         written.add(one.inode(number))
     except OSError:
         pass  # it ended, or this user may not look into it
     files = []
     for name, number, descriptor in found:
-        status = os.fstat(descriptor)
+        try:
+            status = os.fstat(descriptor)
+        except OSError:
+            continue  # its file system does not answer
         files.append(
             (
                 name,
