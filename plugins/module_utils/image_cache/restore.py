@@ -86,7 +86,7 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
 def _candidates(
     inspection: Inspection, states: frozenset[State], run_command: RunCommand, closing: ExitStack
 ) -> list[Candidate]:
-    settings, snapshot, plan, _now, verification = inspection
+    settings, snapshot, plan, _now, verification, _orphans = inspection
     corrupt = verification.corrupt if verification and State.CORRUPT in states else ()
     missing = [lost for lost in plan.missing if (State.REPLACED if lost.replaced else State.MISSING) in states]
     return find_candidates(missing, corrupt, plan, snapshot, settings, run_command, closing)

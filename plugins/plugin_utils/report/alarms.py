@@ -255,23 +255,25 @@ def fleet_alarms(fleet: Mapping[str, Any]) -> list[Alarm]:
     return sorted((alarm for alarm in alarms if alarm.count), key=lambda alarm: order.index(alarm.kind))
 
 
-def grouped(alarm: Alarm) -> list[tuple[Item, int]]:
+def grouped(items: Sequence[Item], *, are_sentences: bool = False) -> list[tuple[Item, int]]:
     """Merge the items that are about the same thing on different hosts.
 
+    :param items: what is wrong.
+    :param are_sentences: whether what is wrong is a whole sentence in each, and not the name of a thing.
     :return: each thing with all of its hosts and instances, and how many items it stands for. What can be restored
         until a guest stops comes first, then what most hosts have. An ellipsis stands for what differs from host to
         host in a reason.
     """
     groups: dict[tuple[object, ...], list[tuple[Item, list[str]]]] = {}
-    for item in alarm.items:
-        name, reason, varying = _parts(item, alarm.kind)
+    for item in items:
+        name, reason, varying = _parts(item, are_sentences)
         hosts = [re.escape(host) for host in sorted(item.hosts, key=len, reverse=True) if host]
         # Every second piece is one that may vary.
         pieces = re.split(f"({'|'.join([*hosts, varying])})", reason)
         groups.setdefault((item.recoverable is None, name, *pieces[::2]), []).append((item, pieces))
     merged = []
     for group in groups.values():
-        items = [item for item, _pieces in group]
+        same = [item for item, _pieces in group]
         reason = "".join(
             found[0] if len(set(found)) == 1 else "…"
             for found in zip(*(pieces for _item, pieces in group), strict=True)
@@ -279,11 +281,11 @@ def grouped(alarm: Alarm) -> list[tuple[Item, int]]:
         merged.append(
             (
                 Item(
-                    tuple(dict.fromkeys(host for item in items for host in item.hosts)),
-                    reason if alarm.kind is AlarmKind.REFUSED else items[0].what,
-                    tuple(dict.fromkeys(instance for item in items for instance in item.instances)),
-                    "" if alarm.kind is AlarmKind.REFUSED else reason,
-                    _merged_recoverable([item.recoverable for item in items if item.recoverable]),
+                    tuple(dict.fromkeys(host for item in same for host in item.hosts)),
+                    reason if are_sentences else same[0].what,
+                    tuple(dict.fromkeys(instance for item in same for instance in item.instances)),
+                    "" if are_sentences else reason,
+                    _merged_recoverable([item.recoverable for item in same if item.recoverable]),
                 ),
                 len(group),
             )
@@ -301,9 +303,9 @@ def _merged_recoverable(several: Sequence[Recoverable]) -> Recoverable | None:
     )
 
 
-def _parts(item: Item, kind: AlarmKind) -> tuple[str, str, str]:
+def _parts(item: Item, is_sentence: bool) -> tuple[str, str, str]:
     """Return the name of what an item is about, its reason, and a pattern of what may vary in that by host."""
-    if kind is AlarmKind.REFUSED:
+    if is_sentence:
         return "", item.what, _COUNTS
     name = os.path.basename(item.what)
     # Each host may have the same file in a cache of another path.

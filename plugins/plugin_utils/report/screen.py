@@ -220,7 +220,7 @@ class _Block:
     @classmethod
     def of(cls, alarm: Alarm, fleet: Mapping[str, Any]) -> _Block:
         label = f"!! {alarm.kind.value.upper():<11}"
-        groups = grouped(alarm)
+        groups = grouped(alarm.items, are_sentences=alarm.kind is AlarmKind.REFUSED)
         hosts = tuple(dict.fromkeys(host for item in alarm.items for host in item.hosts if host))
         others = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         where = f", on {cut(hosts[0], _NAME_WIDTH)}{others}" if hosts else ""
@@ -275,7 +275,7 @@ def _advice(fleet: Mapping[str, Any], has_more: bool) -> list[str]:
     lines = [""]
     summary = fleet["summary"]
     if any(missing.get("recoverable_from") for storage in fleet["storages"] for missing in storage["missing"]):
-        texts.append("To restore files: ansible-playbook stackops.nova.restore, first with --check")
+        lines.append("To restore files: ansible-playbook stackops.nova.restore, first with --check")
     if not fleet["pruned"] and summary["reclaimable_bytes"]:
         lines.append("To free space: ansible-playbook stackops.nova.prune, first with --check")
     elif fleet["pruned"] and fleet["check_mode"] and summary["removed"] and not fleet["problems"]:

@@ -78,7 +78,7 @@ def fleet_pages(
 
 def _fleet_alarm(alarm: Alarm) -> str:
     lines = [f"!! {alarm.title.upper()}"]
-    for item, _number in grouped(alarm):
+    for item, _number in grouped(alarm.items, are_sentences=alarm.kind is AlarmKind.REFUSED):
         text = f"{', '.join(item.hosts)}: {item.error or item.what}" if item.hosts else item.what
         lines += wrap(text, _WIDTH, "!! - ", "!!   ")
     return _joined(lines)

@@ -135,7 +135,7 @@ class Restorer:
         self.refused: list[NotRestored] = []
         self.failed: list[NotRestored] = []
         self.set_aside: list[SetAside] = []
-        self._settings, self._snapshot, self._plan, self._now, _verification = inspection
+        self._settings, self._snapshot, self._plan, self._now = inspection[:4]
         self.given = given
         self._cache = cache
         self._rate_limiter = rate_limiter

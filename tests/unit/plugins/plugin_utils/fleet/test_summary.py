@@ -220,6 +220,7 @@ class TestStorages:
         [total] = report(*hosts, storages=decided)["images"]
         assert (total["hosts"], total["storages"], total["instances"]) == (3, 2, 4)
         assert total["allocated_bytes"] == 6 * GIB
+
     def test_reasons_of_the_fleet_and_of_the_host_are_merged(self) -> None:
         storages = [StorageDecision("x", ("a",), "a", ("Too much.",), ("fleet_limit", "members_missing"))]
         [storage] = report(pruned(unknown_use=["It is unknown."]), storages=storages)["storages"]
