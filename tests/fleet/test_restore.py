@@ -197,6 +197,22 @@ def test_replaced_file_is_restored_only_where_that_is_asked_for(fleet: ComputeFl
     assert "SET ASIDE" in text_of(run)
 
 
+def test_guests_with_different_files_of_one_name_get_copies_aside_and_the_host_fails(
+    fleet: ComputeFleet, guests: ExitStack
+) -> None:
+    tree = fleet.add("a")
+    had = [start(guests, tree, "guest-1", content=b"one"), start(guests, tree, "guest-2", content=b"two")]
+    before = cached(tree)
+    dry = fleet.restore("--check")
+    assert (dry.failed, cached(tree)) == ({"a"}, before), dry.output
+    assert "WOULD BE SET ASIDE" in text_of(dry)
+    run = fleet.restore()
+    aside = [tree.cache_path / name for name in cached(tree) - before]
+    assert (run.failed, sorted(path.read_bytes() for path in aside)) == ({"a"}, sorted(had)), run.output
+    assert "Guests have different files of that name open" in run.messages["a"]
+    assert (tree.cache_path / BASE).exists() is False
+
+
 def test_hosts_without_an_answer_are_shown_and_stop_no_other(fleet: ComputeFleet, guests: ExitStack) -> None:
     fleet.add("down", **UNREACHABLE)
     fleet.add("wrong", **FAILING)

@@ -161,14 +161,19 @@ def _decide_for_storage(members: Sequence[RestoreAnswer]) -> list[tuple[RestoreA
 def _decide_for_host(member: RestoreAnswer, chosen: Mapping[str, str], refused: Mapping[str, str]) -> RestoreDecision:
     restored = [file["name"] for file in _listed(member, "restored")]
     others = [file["name"] for key in ("refused", "failed") for file in _listed(member, key)]
-    # Copies of files that differ by guest are made by the host on which the guests run.
-    aside = [file["name"] for file in _listed(member, "set_aside") if file["name"] not in {*chosen, *refused}]
     own = [name for name in restored if chosen.get(name) == member.name]
+    names = tuple(dict.fromkeys([*own, *_copied_aside(member)]))
     return RestoreDecision(
-        names=tuple(dict.fromkeys([*own, *aside])),
-        elsewhere={name: chosen[name] for name in (*restored, *others) if chosen.get(name, member.name) != member.name},
+        names=names,
+        elsewhere={name: chosen[name] for name in (*restored, *others) if name in chosen and name not in names},
         refused={name: refused[name] for name in restored if name in refused},
     )
+
+
+def _copied_aside(member: RestoreAnswer) -> list[str]:
+    """Return the files that differ by guest on a host: it restores none of them, and sets copies aside."""
+    restored = {file["name"] for file in _listed(member, "restored")}
+    return [file["name"] for file in _listed(member, "set_aside") if file["name"] not in restored]
 
 
 def _strongest(candidate: tuple[str, File]) -> tuple[int, str]:
@@ -179,23 +184,30 @@ def _strongest(candidate: tuple[str, File]) -> tuple[int, str]:
 
 def _why_none_may(candidates: Sequence[tuple[str, File]], members: Sequence[RestoreAnswer]) -> str:
     """Return why no host may restore a file of a storage, although each of these could; empty if one may."""
-    hosts = ", ".join(sorted(host for host, _file in candidates))
-    without_checksum = [file for _host, file in candidates if file["proof"] not in _PROOFS_FOR_ALL]
-    if len({file["inode"] for file in without_checksum if file["source"] == "process"}) > 1:
+    files = [file for _host, file in candidates]
+    hosts = {host for host, _file in candidates}
+    differing = {member.name for member in members if files[0]["name"] in _copied_aside(member)}
+    if differing or _have_different_files([file for file in files if file["source"] == "process"]):
         return (
-            f"Processes on {hosts} have different files open under this name, and one would destroy the guests of the "
-            "other. Copy each from /proc/PID/fd of its QEMU, and make the guests' disks independent of it with virsh "
-            "blockpull."
+            f"Processes on {', '.join(sorted(hosts | differing))} have different files open under this name, and one "
+            "would destroy the guests of the other. Copy each from /proc/PID/fd of its QEMU, and make the guests' "
+            "disks independent of it with virsh blockpull."
         )
     is_shared = len(members) > 1 or any((member.found or {})["shared_storage"] for member in members)
-    is_unknown_for_others = len(without_checksum) == len(candidates)
-    if is_shared and is_unknown_for_others and any(file["state"] != "missing" for file in without_checksum):
+    is_there = any(file["state"] != "missing" for file in files)
+    if is_shared and is_there and not any(file["proof"] in _PROOFS_FOR_ALL for file in files):
         return (
-            f"A guest on {hosts} has another file open under this name, and guests of other hosts that share the "
-            "storage may need the one that is there. Compare the two (cmp), and make the guests' disks independent of "
-            "theirs with virsh blockpull."
+            f"A guest on {', '.join(sorted(hosts))} has another file open under this name, and guests of other hosts "
+            "that share the storage may need the one that is there. Compare the two (cmp), and make the guests' disks "
+            "independent of theirs with virsh blockpull."
         )
     return ""
+
+
+def _have_different_files(files: Sequence[File]) -> bool:
+    """Tell whether processes may have files of different content open. Those with the right checksum are equal."""
+    proven = {file["inode"] for file in files if file["proof"] in _PROOFS_FOR_ALL}
+    return len({None if file["inode"] in proven else file["inode"] for file in files}) > 1
 
 
 def _listed(answer: RestoreAnswer, key: str) -> Sequence[File]:

@@ -138,11 +138,27 @@ class TestDecision:
         silent = RestoreAnswer("b", AnswerState.FAILED, error="No space.")
         assert decide_restore([answer("a", restored=[restorable()]), silent]).keys() == {"a"}
 
-    def test_processes_with_different_files_under_a_name_restore_neither(self) -> None:
-        hosts = [answer(name, restored=[restorable(inode=inode)]) for inode, name in enumerate("ab", 1)]
+    @pytest.mark.parametrize(
+        ("first", "second", "is_refused"),
+        [
+            ((1, "process"), (2, "process"), True),
+            ((1, "process"), (1, "process"), False),
+            ((1, "process_and_checksum"), (2, "process"), True),
+            ((1, "process_and_checksum"), (1, "process"), False),
+            ((1, "process_and_checksum"), (2, "process_and_checksum"), False),
+        ],
+    )
+    def test_processes_with_different_files_under_a_name_restore_neither(
+        self, first: tuple[int, str], second: tuple[int, str], is_refused: bool
+    ) -> None:
+        hosts = [
+            answer(name, restored=[restorable(inode=inode, proof=proof)])
+            for name, (inode, proof) in (("a", first), ("b", second))
+        ]
         decisions = decide_restore(hosts)
-        assert [decision.names for decision in decisions.values()] == [(), ()]
-        for decision in decisions.values():
+        assert decisions["a"].names == (() if is_refused else ("base",))
+        assert decisions["b"].names == ()
+        for decision in decisions.values() if is_refused else ():
             assert decision.refused["base"].startswith("Processes on a, b have different files open under this name")
 
     def test_file_that_an_operator_brought_to_two_hosts_has_two_inodes_and_is_restored(self) -> None:
@@ -178,10 +194,20 @@ class TestDecision:
         decisions = decide_restore(hosts)
         assert (decisions["a"].names, decisions["b"].names) == (("base",), ())
 
-    def test_no_copy_is_set_aside_where_another_host_restores_the_file(self) -> None:
+    @pytest.mark.parametrize("proof", ["process", "process_and_checksum"])
+    def test_file_that_differs_by_guest_on_one_host_is_restored_by_none(self, proof: str) -> None:
         aside = answer("a", refused=[refused()], set_aside=[set_aside()])
-        decisions = decide_restore([aside, answer("b", restored=[restorable()])])
-        assert decisions["a"] == RestoreDecision(elsewhere={"base": "b"})
+        decisions = decide_restore([aside, answer("b", restored=[restorable(proof=proof)])])
+        assert decisions["a"] == RestoreDecision(names=("base",))
+        assert decisions["b"].names == ()
+        assert decisions["b"].refused["base"].startswith("Processes on a, b have different files open")
+
+    def test_former_file_is_set_aside_only_by_the_host_that_replaces_it(self) -> None:
+        replaced = restorable(state="replaced", proof="checksum")
+        hosts = [answer(name, restored=[replaced], set_aside=[set_aside()]) for name in "ab"]
+        decisions = decide_restore(hosts)
+        assert decisions["a"] == RestoreDecision(names=("base",))
+        assert decisions["b"] == RestoreDecision(elsewhere={"base": "a"})
 
     @given(answers())
     def test_file_of_a_storage_is_restored_by_one_host_at_most(self, made: list[RestoreAnswer]) -> None:
