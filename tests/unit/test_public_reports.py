@@ -356,6 +356,18 @@ class TestBaseFileThatWasReplacedUnderAGuest:
             [missing] = served(host, libvirt=True).facts["missing"]
         assert (missing["instances"], missing["replaced"]) == ([NAME], True)
 
+    def test_guest_with_a_disk_of_the_same_name_elsewhere_is_not_reported(self, host: Host, tmp_path: Path) -> None:
+        cache = tmp_path / "elsewhere" / "_base"
+        cache.mkdir(parents=True)
+        base = cache / BASE
+        shutil.copy(host.base(OTHER_BASE), base)
+        directory = tmp_path / "elsewhere" / UUID
+        directory.mkdir()
+        create_image(directory_of(host, UUID) / "disk", over=host.base(BASE), over_format="raw")
+        with guest(create_image(directory / "disk", over=base, over_format="raw")):
+            shutil.rmtree(cache)
+            assert served(host).facts["missing"] == []
+
     def test_guest_that_is_off_is_not_reported(self, host: Host) -> None:
         create_image(directory_of(host, UUID) / "disk", over=host.base(BASE), over_format="raw")
         self.replace(host)

@@ -35,12 +35,12 @@ class FormerFileUser(NamedTuple):
     """A process that has a file open which was in the directory, and has another name or none now.
 
     :param names: which of the files asked about it has open.
-    :param paths: the paths of all files that it has open.
+    :param links: what leads to each file that it has open (``/proc/PID/fd/N``), by the path that the kernel shows.
     :param process: its number.
     """
 
     names: set[str]
-    paths: set[str]
+    links: Mapping[str, str]
     process: int
 
 
@@ -129,7 +129,7 @@ def find_open_files(
                 has_former_file = True
         found |= opened
         if has_former_file:
-            users.append(FormerFileUser(opened, _paths_of(descriptor_path), int(process)))
+            users.append(FormerFileUser(opened, _links_of(descriptor_path), int(process)))
         hidden += is_hidden
     found.update(name for path in _loop_device_files() for name in names.get(_inode_of(path) or _NO_INODE, ()))
     return OpenFiles(found, hidden, tuple(users))
@@ -144,15 +144,16 @@ def _is_in(directory: str, path: str) -> bool:
         return os.path.basename(parent) == os.path.basename(directory)
 
 
-def _paths_of(descriptor_path: str) -> set[str]:
-    """Return the paths of all files that a process has open."""
-    paths = set()
+def _links_of(descriptor_path: str) -> dict[str, str]:
+    """Return the descriptor of each file that a process has open, by the file's path."""
+    links = {}
     try:
         for descriptor in os.listdir(descriptor_path):
-            paths.add(os.readlink(f"{descriptor_path}/{descriptor}"))
+            link = f"{descriptor_path}/{descriptor}"
+            links[os.readlink(link)] = link
     except OSError:
         pass  # it is ending, or closes files: what was read is true
-    return paths
+    return links
 
 
 def _loop_device_files() -> list[str]:

@@ -230,7 +230,9 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
         external_disks=tuple(external_disks),
         paths_on_host={path: settings.on_host(path) for path in disk_use.missing},
         former_file_users=tuple(open_files.former_file_users),
-        replaced=_find_replaced(open_files.former_file_users, disk_use.backing, external_disks),
+        replaced=_find_replaced(
+            open_files.former_file_users, disk_use.backing, external_disks, settings.instances_path
+        ),
         overlays=resolve_overlays(
             backing_names,
             settings.cache_path,
@@ -253,22 +255,41 @@ def _find_storage(path: str, settings: Settings) -> Storage:
 
 
 def _find_replaced(
-    users: Iterable[FormerFileUser], backing: Mapping[str, Sequence[str]], external_disks: Sequence[ExternalDisk]
+    users: Iterable[FormerFileUser],
+    backing: Mapping[str, Sequence[str]],
+    external_disks: Sequence[ExternalDisk],
+    instances_path: str,
 ) -> dict[str, list[str]]:
     """Find whose QEMU runs on a former base file: it has one open, and not the one that its disk names now.
 
     :return: the directories of these guests, by the base file's name.
     """
     replaced: dict[str, list[str]] = {}
+    directories_in_use = {directory for directories in backing.values() for directory in directories}
     for user in users:
-        guests = {os.path.basename(os.path.dirname(path)) for path in user.paths}
-        guests.update(instance for instance, path, _format in external_disks if path in user.paths)
+        guests = set()
+        for path, link in user.links.items():
+            # In a container, the path is another one; the file is the same.
+            directory, name = os.path.split(path)
+            guest = os.path.basename(directory)
+            if guest in directories_in_use and _is_same_file(link, os.path.join(instances_path, guest, name)):
+                guests.add(guest)
+        for instance, path, _format in external_disks:
+            if path in user.links and _is_same_file(user.links[path], path):
+                guests.add(instance)
         for name, directories in backing.items():
             if name not in user.names:
                 found = guests.intersection(directories)
                 if found:
                     replaced.setdefault(name, []).extend(sorted(found))
     return replaced
+
+
+def _is_same_file(first: str, second: str) -> bool:
+    try:
+        return os.path.samefile(first, second)
+    except OSError:  # one was closed, or is not there
+        return False
 
 
 def read_disks(
