@@ -486,7 +486,7 @@ ansible_facts:
               type: int
             set_aside:
               description: How many of C(set_aside).
-              returned: if O(details=summary)
+              returned: if O(details=summary) or O(details=images)
               type: int
             missing:
               description: How many of C(missing).

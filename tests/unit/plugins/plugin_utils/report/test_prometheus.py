@@ -40,6 +40,7 @@ HOUR = 3600
 PATH = answer()["cache_path"]
 CORRUPT = [{"name": BASE, "used_by": []}]
 MISSING = [{"backing_file": BASE, "instances": ["i"], "replaced": False}]
+HELD = {"recoverable_from": "process", "recoverable_until": ["i"]}
 
 
 def series(text: str) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
@@ -141,8 +142,8 @@ def test_alarms_have_metrics() -> None:
     ("missing", "count"),
     [
         ([], 0),
-        ([{"recoverable_from": None}, {"recoverable_from": "process"}], 1),
-        ([{"recoverable_from": "process", "replaced": True}], 0),
+        ([{"recoverable_from": None}, HELD], 1),
+        ([{**HELD, "replaced": True}], 0),
         ([{}], None),
     ],
 )
