@@ -54,6 +54,14 @@ def test_space_targets_of_different_kinds_are_refused(fleet: ComputeFleet, share
     assert "space targets of different kinds" in run.messages["a"]
 
 
+def test_space_target_that_the_pruner_has_alone_removes_nothing_more(fleet: ComputeFleet, shared: CacheTree) -> None:
+    fleet.hosts["a"].update(image_cache_max_used_space=0, image_cache_min_free_space="0%")
+    fleet.hosts["b"]["image_cache_min_free_space"] = 0
+    for arguments in (["--check"], []):
+        run = fleet.prune(*arguments)
+        assert (run.status, run.changed, cached(shared)) == (0, {"c"}, ALL), run.output
+
+
 @pytest.mark.parametrize(
     ("of_a", "of_b", "is_pruned"),
     [("0%", "100%", False), ("0%", "0%", True), ("0%", "1T", False), ("100%", "1K", False), ("0%", 0, True)],

@@ -389,17 +389,19 @@ def _united(lists: Iterable[Iterable[Any]]) -> list[Any]:
     return items
 
 
-def _strictest_limits(storage: Storage) -> dict[str, int | str]:
+def _strictest_limits(storage: Storage) -> dict[str, int | str | None]:
     """Return the limits of all members: the smallest ones, and of the space targets those that remove least.
 
     A prune goes on until all its targets are met, so a target that not all members with targets have would remove more.
+    Such a target of the pruner's own is None.
     """
     limits = [host.options.limits for host in storage.members]
-    strictest: dict[str, int | str] = {
+    strictest: dict[str, int | str | None] = {
         name: min(int(own[name]) for own in limits if name in own)
         for name in LIMITS
         if any(name in own for own in limits)
     }
+    strictest.update(dict.fromkeys(storage.pruner.options.limits.keys() & set(SPACE_TARGETS)))
     for name in space_targets(storage.members):
         strictest[name] = _loosest(name, [own[name] for own in limits if name in own], storage.total_bytes)
     return strictest
