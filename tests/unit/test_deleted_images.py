@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -123,6 +124,32 @@ def test_list_of_ids_in_upper_case_has_the_same_images(host: Host) -> None:
     host.base(DELETED, age=OLD)
     done = host.prune(glance_images=[image.upper()], remove_only_deleted_images=True).done
     assert done["removed"] == [DELETED]
+
+
+@pytest.mark.parametrize("listed", [str.lower, str.upper])
+def test_image_that_a_server_named_in_upper_case_is_one_that_glance_has(
+    host: Host, listed: Callable[[str], str]
+) -> None:
+    # A database that does not distinguish case finds it, and nova caches it under the name that the server gave.
+    image = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"
+    in_upper_case = fingerprint(image.upper())
+    for name in (in_upper_case, f"{in_upper_case}_10", DELETED):
+        host.base(name, age=OLD)
+    options = {"glance_images": [{"id": listed(image), "name": "warm"}], "remove_only_deleted_images": True}
+    audit = host.audit(details="files", **options).facts
+    assert {file["image_name"]: file["in_glance"] for file in audit["files"]} == {"warm": True, None: False}
+    assert host.prune(**options).done["removed"] == [DELETED]
+    host.base(DELETED, age=OLD)
+    assert host.prune(keep_images=[listed(image)]).done["removed"] == [DELETED]
+
+
+@pytest.mark.parametrize("name", ["swap_64.part", "ephemeral_1_0706d66.converted"])
+def test_interrupted_template_comes_from_no_image(host: Host, name: str) -> None:
+    for file in (name, LISTED, DELETED):
+        host.base(file, age=OLD)
+    audit = host.audit(details="files", glance_images=GLANCE).facts
+    assert {file["name"]: file["in_glance"] for file in audit["files"]}[name] is None
+    assert host.prune(glance_images=GLANCE, remove_only_deleted_images=True).done["removed"] == [DELETED]
 
 
 def test_percentage_leaves_what_is_free_enough(host: Host) -> None:

@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "info_path",
     "is_draft",
+    "is_of_image",
     "lock_name",
     "parse_name",
     "set_aside_name",
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 LOCKS_DIRECTORY = "locks"
+_TEMPLATE_PREFIXES = ("swap_", "ephemeral_")
 _PARTIAL_SUFFIXES = (".part", ".converted")
 _NAME = re.compile(
     "(?P<original>[0-9a-f]{40})(?:(?P<resized>_[0-9]+)|(?P<small>_sm))?"
@@ -101,6 +103,14 @@ def parse_name(name: str) -> CacheName:
         if whole.kind not in (Kind.OTHER, Kind.KERNEL, Kind.PARTIAL):
             return CacheName(Kind.PARTIAL, whole.key)
     return _OTHER
+
+
+def is_of_image(key: str) -> bool:
+    """Tell whether cache files of a key come from an image. nova makes templates itself, interrupted ones as well.
+
+    :param key: what :func:`parse_name` returns.
+    """
+    return bool(key) and not key.startswith(_TEMPLATE_PREFIXES)
 
 
 def lock_name(name: str) -> str:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from .instances import Instances
-from .names import Kind, fingerprint, lock_name
+from .names import Kind, fingerprint, is_of_image, lock_name
 from .nova_paths import is_in_instance_directory
 from .obstacles import Obstacles, unremovable_sentence
 from .overlays import protected_files
@@ -40,7 +40,6 @@ __all__ = [
 ]
 
 _DAY_SECONDS = 24 * 3600
-_TEMPLATES = (Kind.SWAP, Kind.EPHEMERAL)  # of no image: nova makes them
 _CLOCK_TOLERANCE_SECONDS = 60  # by how much the clocks of hosts and storage may differ without a word
 _USER_SECONDS = _DAY_SECONDS  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
 
@@ -309,8 +308,10 @@ def _find_usage(snapshot: Snapshot, instances: Instances, settings: Settings) ->
         # By the id too, for it is a kernel's name.
         by_key[image_id] = by_key[fingerprint(image_id)] = use.instances
     image_ids = {}
-    for image_id in (*images, *settings.keep_images, *(settings.glance_images or ())):
-        image_ids[image_id] = image_ids[fingerprint(image_id)] = image_id
+    given = (*settings.keep_images, *(settings.glance_images or ()))
+    # Glance's database may find an id in either case, and nova caches the image by the spelling that the server has.
+    for spelling, image_id in (*zip(images, images), *((one.upper(), one) for one in given), *zip(given, given)):
+        image_ids[spelling] = image_ids[fingerprint(spelling)] = image_id
     orphans = _find_orphans(owners, snapshot, instances, settings)
     return Usage(owners, frozenset(orphans), images, by_key, image_ids)
 
@@ -347,7 +348,7 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
     reasons = _reasons_for_use(file, image_id, snapshot, usage, settings)
     if reasons:
         return Verdict(file, State.ACTIVE, tuple(reasons), image_id, None)
-    is_deleted = settings.needs_glance_images and _is_deleted(kind, image_id, settings)
+    is_deleted = settings.needs_glance_images and _is_deleted(file.key, image_id, settings)
     if settings.remove_only_deleted_images and not is_deleted:
         return Verdict(file, State.ACTIVE, (Reason.NOT_DELETED,), image_id, None)
     seconds_left = _minimum_age(kind, is_deleted, settings) - age_seconds(file, now)
@@ -355,13 +356,13 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
     if is_deleted and settings.glance_images is not None:
         reason = Reason.DELETED
     else:
-        reason = Reason.UNUSED if image_id is not None or kind in _TEMPLATES else Reason.UNKNOWN
+        reason = Reason.UNUSED if image_id is not None or not is_of_image(file.key) else Reason.UNKNOWN
     return Verdict(file, state, (reason,), image_id, max(0, math.ceil(seconds_left)))
 
 
-def _is_deleted(kind: Kind, image_id: str | None, settings: Settings) -> bool:
+def _is_deleted(key: str, image_id: str | None, settings: Settings) -> bool:
     """Tell whether Glance no longer has the image of a file. While its list is not known, any image may be such."""
-    return kind not in _TEMPLATES and (settings.glance_images is None or image_id not in settings.glance_images)
+    return is_of_image(key) and (settings.glance_images is None or image_id not in settings.glance_images)
 
 
 def _minimum_age(kind: Kind, is_deleted: bool, settings: Settings) -> int:
@@ -385,7 +386,7 @@ def _unknown_deletions(judged: Sequence[Verdict], settings: Settings) -> tuple[s
     cached = {
         verdict.file.key: verdict.image_id
         for verdict in judged
-        if verdict.state is not State.OTHER and verdict.file.kind not in _TEMPLATES
+        if verdict.state is not State.OTHER and is_of_image(verdict.file.key)
     }
     problem = why_deletions_are_unknown(cached, settings)
     return (problem,) if problem else ()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 from .inspection import Inspection
 from .instances import to_records
-from .names import Kind, parse_name, set_aside_of
+from .names import Kind, is_of_image, parse_name, set_aside_of
 from .nova_paths import is_in_instance_directory
 from .other_ages import reclaimable_by_age
 from .plan import Missing, Plan, Reason, State, Verdict, age_seconds, used_by
@@ -46,7 +46,6 @@ _SAMPLED_FILES = 3
 _WARNINGS = 10
 _REASONS = "unknown_use, unremovable and missing in the result"
 _RESTORE = "ansible-playbook stackops.nova.restore with --limit for this host (module image_cache_restore)"
-_NOT_IMAGES = (Kind.SWAP, Kind.EPHEMERAL, Kind.OTHER)
 
 
 def describe(inspection: Inspection) -> dict[str, Any]:
@@ -351,7 +350,7 @@ def _checksum(file: CacheFile, verification: Verification | None) -> dict[str, s
 
 
 def _in_glance(file: CacheFile, settings: Settings, image_id: str | None) -> bool | None:
-    if settings.glance_images is None or file.kind in _NOT_IMAGES:
+    if settings.glance_images is None or not is_of_image(file.key):
         return None
     return image_id in settings.glance_images
 

@@ -12,7 +12,11 @@ from functools import cached_property
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import find_images, read_glance_images
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import (
+    fingerprint,
+    is_of_image,
+    parse_name,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target, target_bytes
 
 from .answers import AnswerState, HostAnswer
@@ -180,8 +184,8 @@ class Storage:
 
     def _may_be_removed(self, name: str) -> bool:
         """Return whether a removable file stays so once the host has the API's list of images."""
-        kind, key = parse_name(name)
-        return self.listed is None or (kind not in (Kind.SWAP, Kind.EPHEMERAL) and key not in self.listed)
+        key = parse_name(name).key
+        return self.listed is None or (is_of_image(key) and key not in self.listed)
 
     @property
     def total_bytes(self) -> int | None:
@@ -256,7 +260,8 @@ def _listed(members: Sequence[HostAnswer], fleet: Fleet) -> frozenset[str] | Non
     if not clouds or not all((host.image_cache or {})["policy"]["remove_only_deleted_images"] for host in members):
         return None
     ids = frozenset[str]().union(*(read_glance_images(fleet.clouds[key].images).ids for key in clouds))
-    return ids.union(map(fingerprint, ids))
+    # As the modules find them: nova may have cached an image by its id in upper case.
+    return ids.union(map(fingerprint, ids), (fingerprint(image_id.upper()) for image_id in ids))
 
 
 def _instances_of(host: HostAnswer, group_of: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -269,9 +269,10 @@ class TestStorage:
 
     def test_reclaimable_bytes_are_of_deleted_images_alone_where_no_others_are_removed(self) -> None:
         sizes = {fingerprint("listed"): 1, f"{fingerprint('listed')}_10": 2, fingerprint("deleted"): 4, "swap_1": 8}
+        sizes |= {"swap_2.part": 16, fingerprint("LISTED"): 32}
         files = [{"name": name, "state": "removable", "reasons": [], "allocated_bytes": n} for name, n in sizes.items()]
         clouds = {("", ""): cloud(a=["1"], images=["listed"])}
-        for only_deleted, reclaimable in ((False, 15), (True, 4)):
+        for only_deleted, reclaimable in ((False, 63), (True, 4)):
             policy = {"remove_only_deleted_images": only_deleted}
             asking = answer("a", files=files, policy=policy, options={"asks_api": True})
             assert only(fleet(asking, clouds=clouds)).reclaimable_bytes == reclaimable
