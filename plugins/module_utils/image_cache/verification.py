@@ -36,7 +36,7 @@ from .inspection import Inspection
 from .locks import acquire, is_locked, look_at_lock, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
-from .plan import Plan, State
+from .plan import Plan, Reason, State
 from .progress import Log, ProgressLog, silent
 from .saved_checksums import ATTEMPT, SavedChecksums, is_recent, least_recently_verified_first, read_saved_checksums
 from .settings import ChecksumSettings, Settings
@@ -169,11 +169,11 @@ def state_without_reading(
 
 
 def _in_scope(plan: Plan, settings: ChecksumSettings, removed: frozenset[str]) -> list[CacheFile]:
-    active = State.ACTIVE
+    active, not_deleted = State.ACTIVE, (Reason.NOT_DELETED,)  # what Glance has is kept, and nothing uses it
     return [
         verdict.file
         for verdict in plan.verdicts
-        if (verdict.state is active or settings.all_files)
+        if (settings.all_files or (verdict.state is active and verdict.reasons != not_deleted))
         and verdict.file.kind in INFO_KINDS
         and verdict.file.name not in removed
     ]

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import inspect_and_plan, verify
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.saved_checksums import (
     SavedChecksums,
@@ -223,6 +223,13 @@ class TestScope:
         result = prune(mixed, checksum_scope="all")
         assert verified(result) == {BASE, "a" * 40, "b" * 40 + "_sm", "c" * 40 + "_1024"}
         assert "d" * 40 in result.done["removed"]
+
+    @pytest.mark.parametrize("scope", ["used", "all"])
+    def test_unused_file_that_is_kept_as_glance_has_its_image_is_none_in_use(self, host: Host, scope: str) -> None:
+        warm = fingerprint("warm")
+        host.base(warm, age=3 * DAY)
+        result = prune(host, checksum_scope=scope, glance_images=["warm"], remove_only_deleted_images=True)
+        assert verified(result) == ({warm} if scope == "all" else set())
 
     def test_also_when_use_is_unknown(self, mixed: Host) -> None:
         result = prune(mixed, max_removals=0)
