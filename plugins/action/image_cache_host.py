@@ -61,7 +61,9 @@ class ActionModule(ActionBase):
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
             fleet_options = replace(fleet_options, instances=None)
-            if not options.fleet.shows_files and len(task_vars["ansible_play_hosts_all"]) > 1:
+            # Only by their entries, the fleet's limit can leave out files whose image the Image API has.
+            is_listed_later = options.fleet.asks_api and options.module.get("remove_only_deleted_images")
+            if not (options.fleet.shows_files or is_listed_later) and len(task_vars["ansible_play_hosts_all"]) > 1:
                 _forget_files(result)
         # What it found may be a reason to fail for the task that acts. Until then it stays in the play.
         if result.get("failed") and "image_cache" in result:

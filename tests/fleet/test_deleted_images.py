@@ -103,15 +103,19 @@ class TestImageApi:
             assert (run.status, run.changed, before - cached(tree)) == (0, {"other"}, gone), run.output
         assert "cannot be used" not in run.output
 
+    @pytest.mark.parametrize("others", [[], ["idle"]], ids=["one host", "two hosts"])
     def test_limit_of_the_fleet_counts_only_what_the_api_lacks(
-        self, fleet: ComputeFleet, tree: CacheTree, apis: Cloud
+        self, fleet: ComputeFleet, tree: CacheTree, apis: Cloud, others: list[str]
     ) -> None:
+        for name in others:
+            fleet.add(name)
+            apis.images["lab"].append({**apis.images["lab"][0], "id": f"image-{name}"})
         before = cached(tree)
         tree.base(next(iter(names("warm"))), age=3 * DAY, content=b"x" * 50_000)
         apis.images["lab"].append({**apis.images["lab"][0], "id": "warm"})
-        refused = fleet.prune(**API, image_cache_fleet_max_removal_percent=10)
-        assert (refused.failed, cached(tree)) == ({"other"}, before | names("warm")), refused.output
-        run = fleet.prune(**API, **ONLY, image_cache_fleet_max_removal_percent=10)
+        refused = fleet.prune(**API, image_cache_fleet_max_removal_percent=15)
+        assert (refused.failed, cached(tree)) == ({"other", *others}, before | names("warm")), refused.output
+        run = fleet.prune(**API, **ONLY, image_cache_fleet_max_removal_percent=15)
         assert (run.status, before - cached(tree)) == (0, names("unused-other")), run.output
 
     def test_list_of_another_region_removes_nothing(self, fleet: ComputeFleet, tree: CacheTree, apis: Cloud) -> None:

@@ -24,6 +24,8 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import NFS
 
 AUDIT, PRUNE = "stackops.nova.image_cache_facts", "stackops.nova.image_cache_prune"
 CACHE = found()
+API = {"image_cache_instance_source": "openstack"}
+ONLY_DELETED = {"image_cache_remove_only_deleted_images": True}
 
 
 class Host:
@@ -136,6 +138,9 @@ class TestLook:
             ({"image_cache_report_path": "r"}, CACHE, ("a", "b"), True),
             ({}, CACHE, ("a",), True),
             ({}, found("a", NFS), ("a", "b"), True),
+            (API, CACHE, ("a", "b"), False),
+            (ONLY_DELETED, CACHE, ("a", "b"), False),
+            ({**API, **ONLY_DELETED}, CACHE, ("a", "b"), True),
         ],
     )
     def test_entries_of_files_are_kept_only_where_something_reads_them(
