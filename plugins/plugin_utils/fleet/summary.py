@@ -112,7 +112,7 @@ def _storage(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
         "state": "refused" if refused else "pruned" if "removed" in image_cache else "audited",
         "refused": refused,
         **{name: image_cache[name] for name in ("cache_path", "summary", "policy", *_OMITTED)},
-        "missing": _with_sources(storage, found),
+        "missing": _missing(storage, found),
         "checksums": image_cache.get("checksums"),
         "omitted": {name: image_cache.get("omitted", {}).get(name, 0) for name in _OMITTED},
         **{name: image_cache.get(name, []) for name in ("removed", "kept", "failed")},
@@ -145,15 +145,23 @@ def _run(
     }
 
 
-def _with_sources(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is missing as the pruner has it, and where a guest of any member still has it open."""
+def _missing(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return what is missing as the pruner has it, and where a guest of any member still has it open.
+
+    Files that were replaced are those of all members: only a guest's own host sees on which file it runs.
+    """
+    missing_files: dict[tuple[str, bool], dict[str, Any]] = {}
     sources: dict[str, dict[str, Any]] = {}
-    for member in (storage.pruner, *storage.members):
+    for member in dict.fromkeys([storage.pruner, *storage.members]):
         for missing in found[member]["missing"]:
+            name, is_replaced = missing["backing_file"], bool(missing.get("replaced"))
+            if is_replaced or member == storage.pruner:
+                known = missing_files.setdefault((name, is_replaced), {**missing, "instances": []})
+                known["instances"] = list(dict.fromkeys([*known["instances"], *missing["instances"]]))
             if missing.get("recoverable_from"):
                 source = {key: missing[key] for key in ("recoverable_from", "recoverable_until")}
-                sources.setdefault(missing["backing_file"], {**source, "recoverable_on": member})
-    return [{**missing, **sources.get(missing["backing_file"], {})} for missing in found[storage.pruner]["missing"]]
+                sources.setdefault(name, {**source, "recoverable_on": member})
+    return [{**missing, **sources.get(name, {})} for (name, _is_replaced), missing in missing_files.items()]
 
 
 def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -355,3 +355,10 @@ class TestMissingFiles:
     def test_file_that_only_another_member_misses_is_not_added(self) -> None:
         fleet = report(audited("a", NFS), audited("b", NFS, missing=[HELD]))
         assert fleet["storages"][0]["missing"] == []
+
+    def test_file_that_was_replaced_under_guests_of_any_member_is_shown_with_all_of_them(self) -> None:
+        one, other = ({**HELD, "replaced": True, "instances": [name]} for name in ("i", "j"))
+        fleet = report(audited("a", NFS), audited("b", NFS, missing=[one]), audited("c", NFS, missing=[other]))
+        [missing] = fleet["storages"][0]["missing"]
+        assert (missing["instances"], missing["recoverable_on"]) == (["i", "j"], "b")
+        assert fleet["summary"]["missing"] == 1
