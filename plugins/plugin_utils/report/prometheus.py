@@ -28,7 +28,7 @@ __all__ = ["Metrics", "Parsed", "Series", "carry_forward", "metrics_of", "parse_
 
 _PREFIX = "nova_image_cache_"
 _STATES = ("active", "removable", "too_young", "other")
-_AUDIT_REASONS = (RefusalReason.UNKNOWN_USE, RefusalReason.MEMBERS_MISSING)
+_AUDIT_REASONS = (RefusalReason.UNKNOWN_USE, RefusalReason.UNKNOWN_DELETIONS, RefusalReason.MEMBERS_MISSING)
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _UNESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 _LINE = re.compile(rf"{_PREFIX}([a-z_]+)(?:\{{(.*)\}})? (\S+)")
@@ -111,6 +111,15 @@ _METRICS = {
         (*_STORAGE, "operation", "reason"),
         "Whether nothing may be removed for this reason, as the last audit or prune found.",
     ),
+}
+
+_UNREAD = (("deferred_files",), ("skipped_files",))
+_UNASKED = (("removal_refused", "audit", RefusalReason.MEMBERS_MISSING.value),)
+# What does not fall while any of these is not 0: a file that was not read may be the one that was corrupt, and a guest
+# that has a file open may run on a host that did not answer.
+_CAUSES_NOT_TO_SEE = {
+    **dict.fromkeys(("corrupt_files", "corrupt_bytes"), _UNREAD),
+    **dict.fromkeys(("replaced_files", "recoverable_files"), _UNASKED),
 }
 
 
@@ -200,10 +209,8 @@ def carry_forward(former: Metrics, metrics: Metrics, inventory: Set[str], answer
         if series.host in inventory and not is_gone and series.cell not in cells:
             merged[series] = value
     for series in metrics:
-        # A file that was not read this time may be one that was found corrupt before.
-        if series.name in ("corrupt_files", "corrupt_bytes") and any(
-            metrics.get(Series(name, series.labels)) for name in ("deferred_files", "skipped_files")
-        ):
+        causes = (Series(name, (*series.labels, *more)) for name, *more in _CAUSES_NOT_TO_SEE.get(series.name, ()))
+        if any(metrics.get(cause) for cause in causes):
             merged[series] = max(metrics[series], former.get(series, 0))
     return merged
 

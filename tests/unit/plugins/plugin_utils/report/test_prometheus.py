@@ -223,6 +223,10 @@ class TestWhatARunDidNotLookAt:
 
 
 class TestRefusals:
+    def test_audit_says_that_it_is_not_certain_which_images_were_deleted(self) -> None:
+        folder = written(fleet(storage(answer("a"), "a", reasons=["unknown_deletions"])))
+        assert folder.value("removal_refused", "a", operation="audit", reason="unknown_deletions") == 1
+
     def test_limit_is_another_reason_than_unknown_use(self) -> None:
         folder = written(fleet(storage(answer("a", limit_exceeded=["Too many."], **done()), "a")))
         assert folder.value("removal_refused", "a", operation="prune", reason="limit") == 1
@@ -284,6 +288,16 @@ class TestSharedStorage:
         folder.write(seen, NOW + HOUR)
         assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
         assert folder.value("removed_files", "a") == 1
+
+    @pytest.mark.parametrize(("reasons", "count"), [(["members_missing"], 1), ([], 0)])
+    def test_guest_of_a_member_that_was_not_asked_may_still_run_on_a_former_file(
+        self, reasons: list[str], count: int
+    ) -> None:
+        lost = [{**MISSING[0], **HELD, "replaced": is_replaced} for is_replaced in (True, False)]
+        folder = Folder("a", "b").write(fleet(storage(answer("x", missing=lost), "a", "b")))
+        seen = answer("x", missing=[{**MISSING[0], "recoverable_from": None}])
+        folder.write(fleet(storage(seen, "a", reasons=reasons)), NOW + HOUR)
+        assert folder.value("replaced_files", "a") == folder.value("recoverable_files", "a") == count
 
     def test_two_caches_of_one_host_are_two_series(self) -> None:
         other = storage(answer("a", cache_path="/other/_base"), "a", id="another")
