@@ -16,6 +16,7 @@ import os
 import secrets
 import stat
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
@@ -82,7 +83,9 @@ def write_report(
     try:
         os.makedirs(folder, exist_ok=True)
         with _locked(folder):
-            former, warning = _read_former(os.path.join(folder, metrics_name), fleet["generated"])
+            # One that began its report later may have written it before.
+            now = max(fleet["generated"], time.time())
+            former, warning = _read_former(os.path.join(folder, metrics_name), now)
             texts = {
                 metrics_name: render_metrics(metrics_of(fleet, former.metrics, inventory), slice_name),
                 f"{names['report']}.html": page,

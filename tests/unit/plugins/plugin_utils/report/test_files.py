@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,16 @@ def test_reports_that_are_written_at_once_lose_no_host(folder: Path) -> None:
     assert [run.wait() for run in runs] == [0] * len(names)
     text = (folder / "image_cache.prom").read_text()
     assert all(f'host_answered{{host="{name}"}} 1' in text for name in names)
+
+
+def test_report_that_ends_after_a_later_one_keeps_the_times_of_that(folder: Path) -> None:
+    now = time.time()
+    for name, began in (("late", now - 1), ("early", now - 60)):
+        seen = fleet(storage(answer(name), name))
+        for one in (seen, *seen["storages"], *seen["hosts"]):
+            one["generated" if one is seen else "time"] = began
+        assert write_report(str(folder), seen, None, {"late", "early"}).warning == ""
+    assert f'host_answer_timestamp_seconds{{host="late"}} {now - 1}' in (folder / "image_cache.prom").read_text()
 
 
 def test_selection_of_the_query_is_in_page_and_json(folder: Path) -> None:
