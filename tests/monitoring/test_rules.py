@@ -16,6 +16,7 @@ import pytest
 import yaml
 from docutils.nodes import fully_normalize_name, make_id
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals import RefusalReason
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import metrics_of, render_metrics
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -23,6 +24,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
     fleet,
+    orphan,
     silent,
     storage,
     verified,
@@ -123,7 +125,7 @@ FIRES = [
     (RECLAIMABLE, HEALTHY + node(9), HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9, instance="cmp-1"), HOUR + STEP),
     (RECLAIMABLE, FULL + node(50, "/boot"), HOUR + STEP),
-    (ORPHANS, report(cache(orphans=["a"])), 7 * DAY + STEP),
+    (ORPHANS, report(cache(orphans=[orphan("a")])), 7 * DAY + STEP),
 ]
 IS_SILENT = [
     *((name, HEALTHY, 7 * DAY + STEP) for name in ALERTS if name != STALE),
@@ -143,7 +145,7 @@ IS_SILENT = [
     (RECLAIMABLE, HEALTHY + node(9, instance="cmp-10:9100"), HOUR + STEP),
     (RECLAIMABLE, FULL + node(10), HOUR + STEP),
     (RECLAIMABLE, report(cache(full=True, **done(BASE, BASE, BASE))), HOUR + STEP),
-    (ORPHANS, report(cache(orphans=["a"])), 7 * DAY - STEP),
+    (ORPHANS, report(cache(orphans=[orphan("a")])), 7 * DAY - STEP),
 ]
 
 
@@ -184,7 +186,8 @@ def test_each_alert_has_a_state_in_which_it_fires() -> None:
 def test_alert_about_a_missing_file_says_whether_a_guest_still_has_it(
     tmp_path: Path, recoverable_from: str | None, more: str
 ) -> None:
-    found = [{**missing(replaced=False)[0], "recoverable_from": recoverable_from}]
+    held = {"recoverable_from": recoverable_from, "recoverable_until": ["instance-1"]}
+    found = [{**missing(replaced=False)[0], **held}]
     sentence = f"1 base files that disks need do not exist in {PATH} of cmp-1{more}."
     assert sentence in told(tmp_path, MISSING, report(cache(missing=found)), STEP)
 
@@ -199,3 +202,8 @@ def test_alert_has_a_severity_a_sentence_and_a_heading_of_the_docs(name: str) ->
     assert page == "https://git.example.com/stackops/stackops.nova/docsite/monitoring.html"
     headings = re.findall(r"^(\S.*)\n[=\-~^]{3,}$", PAGE.read_text(), re.MULTILINE)
     assert place in {make_id(fully_normalize_name(heading)) for heading in headings}
+
+
+@pytest.mark.parametrize("reason", RefusalReason)
+def test_page_says_what_to_do_about_each_reason_of_a_refusal(reason: RefusalReason) -> None:
+    assert f"   * - ``{reason.value}``\n     - " in PAGE.read_text()
