@@ -56,7 +56,7 @@ def report(
 
 def cache(*, full: bool = False, **more: Any) -> dict[str, Any]:
     """A cache with nothing wrong, verified and pruned, of whose file system 4 % or 40 % are free."""
-    keys = {key: more.pop(key) for key in ("prune_seconds", "reasons", "opted_out") if key in more}
+    keys = {key: more.pop(key) for key in ("prune_seconds", "prune_unfinished", "reasons", "opted_out") if key in more}
     made = answer("cmp-1", **{"checksums": verified(), **done(), **more})
     made["storage"]["free_bytes"] = (20 if full else 200) * GIB
     return storage(made, "cmp-1", **keys)
@@ -121,6 +121,7 @@ FIRES = [
     (REFUSED, report(cache(reasons=["fleet_limit"])), DAY + STEP),
     (REFUSED, report(cache(reasons=["members_missing"], prune_seconds=None)), DAY + STEP),
     (UNREMOVED, report(cache(**done(failed=FAILED))), STEP),
+    (UNREMOVED, report(cache(prune_seconds=None, prune_unfinished=True)), STEP),
     (RECLAIMABLE, FULL, HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9), HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9, instance="cmp-1"), HOUR + STEP),

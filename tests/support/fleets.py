@@ -147,6 +147,7 @@ def storage(image_cache: Mapping[str, Any], *hosts: str, **more: Any) -> dict[st
         "time": NOW,
         "look_seconds": 1.5,
         "prune_seconds": 20.5 if pruned else None,
+        "prune_unfinished": False,
         "verification_seconds": 60.5 if image_cache["checksums"] else None,
         "reasons": [
             *(["limit"] if limit_exceeded else []),

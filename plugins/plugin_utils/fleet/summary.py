@@ -68,7 +68,9 @@ def summarise(
     modes = {image_cache["check_mode"] for image_cache in found.values() if "check_mode" in image_cache}
     if modes == {True, False}:
         found = {name: _without_dry_run(image_cache) for name, image_cache in found.items()}
-    described = [{**_storage(storage, found), **_run(storage, outcomes, found, now)} for storage in storages]
+    described = [
+        {**_storage(storage, found), **_run(storage, outcomes, found, check_mode, now)} for storage in storages
+    ]
     storage_of = {name: storage for storage in described for name in storage["hosts"]}
     entries = [{**_host(outcome, storage_of.get(name)), "time": now} for name, outcome in outcomes.items()]
     seen = {_identity(storage) for storage in described}
@@ -125,10 +127,12 @@ def _run(
     storage: StorageDecision,
     outcomes: Mapping[str, HostOutcome],
     found: Mapping[str, Mapping[str, Any]],
+    check_mode: bool,
     now: float,
 ) -> dict[str, Any]:
     """Return when and how a storage was looked at and pruned, and why it is refused, as metrics know it."""
-    image_cache = found[storage.pruner]
+    image_cache, pruner = found[storage.pruner], outcomes[storage.pruner]
+    was_lost = pruner.answer.state in (AnswerState.FAILED, AnswerState.UNREACHABLE)
     own = {
         RefusalReason.UNKNOWN_USE: image_cache["unknown_use"],
         RefusalReason.UNKNOWN_DELETIONS: image_cache["unknown_deletions"],
@@ -136,8 +140,9 @@ def _run(
     }
     return {
         "time": now,
-        "look_seconds": outcomes[storage.pruner].look_seconds,
-        "prune_seconds": outcomes[storage.pruner].prune_seconds,
+        "look_seconds": pruner.look_seconds,
+        "prune_seconds": pruner.prune_seconds,
+        "prune_unfinished": pruner.was_pruned and pruner.prune_seconds is None and was_lost and not check_mode,
         "verification_seconds": image_cache.get("seconds", {}).get("verification"),
         "reasons": sorted({*storage.reasons, *(reason.value for reason, sentences in own.items() if sentences)}),
         "opted_out": any(outcomes[name].answer.options.opted_out for name in storage.members),

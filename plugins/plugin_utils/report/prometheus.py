@@ -48,6 +48,7 @@ class _Part(Enum):
     VERIFICATION = auto()
     PRUNE = auto()
     PRUNE_REFUSAL = auto()
+    PRUNE_END = auto()
 
 
 class _Metric(NamedTuple):
@@ -106,6 +107,9 @@ _METRICS = {
     "removed_files": _Metric(_Part.PRUNE, _STORAGE, "Files that the last prune removed."),
     "reclaimed_bytes": _Metric(_Part.PRUNE, _STORAGE, "Space that the last prune freed."),
     "failed_removals": _Metric(_Part.PRUNE, _STORAGE, meaning_of(AlarmKind.FAILED)),
+    "prune_unfinished": _Metric(
+        _Part.PRUNE_END, _STORAGE, "Whether the last prune failed, or lost the host, before its end."
+    ),
     "removal_refused": _Metric(
         _Part.AUDIT,
         (*_STORAGE, "operation", "reason"),
@@ -290,6 +294,8 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield "removed_files", removed_files
         yield "reclaimed_bytes", reclaimed_bytes
         yield "failed_removals", len(storage["failed"])
+    if was_pruned or storage["prune_unfinished"] or storage["opted_out"]:
+        yield "prune_unfinished", storage["prune_unfinished"]
     if was_pruned or storage["opted_out"]:
         reasons = storage["reasons"] if was_pruned else [RefusalReason.OPTED_OUT]
         for reason in RefusalReason:

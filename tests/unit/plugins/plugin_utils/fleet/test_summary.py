@@ -172,6 +172,7 @@ class TestStorages:
             "time": 7.5,
             "look_seconds": None,
             "prune_seconds": None,
+            "prune_unfinished": False,
             "verification_seconds": None,
             "reasons": ["limit", "unknown_deletions", "unknown_use"],
             "opted_out": False,
@@ -230,6 +231,22 @@ class TestStorages:
         member = answer("a", NFS, options={"opted_out": True})
         [storage] = report(member, audited("b", NFS))["storages"]
         assert storage["opted_out"]
+
+    @pytest.mark.parametrize("state", [AnswerState.FAILED, AnswerState.UNREACHABLE, AnswerState.ANSWERED])
+    @pytest.mark.parametrize("check_mode", [False, True])
+    @pytest.mark.parametrize("prune_seconds", [None, 20.0])
+    def test_prune_that_lost_its_host_is_unfinished(
+        self, state: AnswerState, check_mode: bool, prune_seconds: float | None
+    ) -> None:
+        host = answer("a", state=state, options={"prune": True})
+        outcome = HostOutcome(host, was_pruned=True, prune_seconds=prune_seconds)
+        seen = summarise([outcome], undecided(Fleet((host,), {}, {})), (), {}, check_mode, 7.5)
+        is_lost = state is not AnswerState.ANSWERED and prune_seconds is None and not check_mode
+        assert seen["storages"][0]["prune_unfinished"] == is_lost
+
+    def test_audit_that_failed_is_no_unfinished_prune(self) -> None:
+        [storage] = report(audited(state=AnswerState.FAILED))["storages"]
+        assert not storage["prune_unfinished"]
 
     def test_figures_of_the_fleet_are_sums(self) -> None:
         failed = [{"name": "f", "error": "No."}]

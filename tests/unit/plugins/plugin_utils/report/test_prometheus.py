@@ -184,6 +184,16 @@ class TestWhatARunDidNotLookAt:
         assert folder.value("reclaimed_bytes", "a") == 10 * GIB
         assert folder.value("prune_timestamp_seconds", "a") == NOW
 
+    def test_audit_after_a_prune_that_did_not_end_keeps_that(self) -> None:
+        folder = Folder("a").write(fleet(storage(answer("a", **done(BASE)), "a")))
+        assert folder.value("prune_unfinished", "a") == 0
+        folder.write(fleet(storage(answer("a"), "a", prune_unfinished=True)), NOW + HOUR)
+        folder.write(fleet(storage(answer("a"), "a")), NOW + 2 * HOUR)
+        assert folder.value("prune_unfinished", "a") == 1
+        assert folder.value("prune_timestamp_seconds", "a") == NOW
+        folder.write(fleet(storage(answer("a", **done(BASE)), "a")), NOW + 3 * HOUR)
+        assert folder.value("prune_unfinished", "a") == 0
+
     def test_dry_run_is_no_prune(self) -> None:
         dry = storage(answer("a", **done(BASE)), "a", prune_seconds=None)
         folder = written(fleet(dry, check_mode=True))
