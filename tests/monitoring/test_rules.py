@@ -160,13 +160,13 @@ def test_alert_is_silent_in_the_healthy_twin_of_its_state(tmp_path: Path, name: 
     assert not fires(tmp_path, name, text, at)
 
 
-@pytest.mark.parametrize(("gone_since", "is_absent"), [(2 * HOUR, True), (0, False)])
+@pytest.mark.parametrize(("gone_since", "is_absent"), [(2 * HOUR, True), (3 * DAY, True), (0, False)])
 def test_slice_whose_file_is_scraped_no_more_is_absent_beside_another(
     tmp_path: Path, gone_since: float, is_absent: bool
 ) -> None:
     first, second = (report(cache(), slice_name=number) for number in "12")
-    ends = {first: 2 * DAY - gone_since, second: 2 * DAY}
-    assert fires(tmp_path, ABSENT, first + second, 2 * DAY, ends) is is_absent
+    ends = {first: 4 * DAY - gone_since, second: 4 * DAY}
+    assert fires(tmp_path, ABSENT, first + second, 4 * DAY, ends) is is_absent
 
 
 @pytest.mark.parametrize(("age", "is_silent"), [(49 * HOUR + 2 * STEP, True), (49 * HOUR - STEP, False)])
