@@ -121,7 +121,7 @@ _UNREAD = (("deferred_files",), ("skipped_files",))
 _UNASKED = (("removal_refused", "audit", RefusalReason.MEMBERS_MISSING.value),)
 # What does not fall while any of these is not 0: a file that was not read may be the one that was corrupt, and a guest
 # that has a file open may run on a host that did not answer.
-_CAUSES_NOT_TO_SEE = {
+_CAUSES_NOT_TO_SEE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("corrupt_files", "corrupt_bytes"), _UNREAD),
     **dict.fromkeys(("replaced_files", "recoverable_files"), _UNASKED),
 }
@@ -251,7 +251,7 @@ def _answered(fleet: Mapping[str, Any], shown_under: Mapping[str | None, str]) -
     for storage in fleet["storages"]:
         labels = (shown_under.get(storage["id"], min(storage["hosts"])), storage["cache_path"])
         for metric, value, *more in _of_storage(storage):
-            if value is not None:
+            if value is not None and 0 <= value < _LARGEST:  # a host may say anything of its clock
                 yield Series(metric, (*labels, *more)), value
 
 
@@ -283,7 +283,7 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         oldest = checksums["oldest_verification_seconds"]
         yield "verification_timestamp_seconds", time
         yield "verification_duration_seconds", storage["verification_seconds"]
-        yield "oldest_verification_timestamp_seconds", None if oldest is None else time - oldest
+        yield "oldest_verification_timestamp_seconds", None if oldest is None else time - max(0, oldest)
         yield "deferred_files", checksums["deferred_files"]
         yield "skipped_files", checksums["skipped_files"]
         yield "corrupt_files", count.get(AlarmKind.CORRUPT, 0)

@@ -358,6 +358,14 @@ def test_slice_is_a_label_of_all_series() -> None:
     assert all(dict(labels)["slice"] == "2" for _name, labels in series(text))
 
 
+@pytest.mark.parametrize("seconds", [-3600.0, -1e300, 1e300])
+def test_what_a_host_says_of_its_clock_can_be_read_again(seconds: float) -> None:
+    seen = storage(answer("a", checksums=verified(oldest_verification_seconds=seconds)), "a")
+    folder = written(fleet({**seen, "verification_seconds": seconds}))
+    assert parse_metrics(folder.text, NOW).damaged_lines == []
+    assert folder.value("oldest_verification_timestamp_seconds", "a") == (NOW if seconds < 0 else None)
+
+
 def test_host_without_a_cache_has_no_metrics_of_a_file_system() -> None:
     nothing = answer()
     nothing["storage"].update(id=None, free_bytes=None, total_bytes=None, filesystem=None, shared=None)
