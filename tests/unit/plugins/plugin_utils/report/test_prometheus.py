@@ -237,6 +237,13 @@ class TestRefusals:
         folder = written(fleet(storage(answer("a"), "a", reasons=["unknown_deletions"])))
         assert folder.value("removal_refused", "a", operation="audit", reason="unknown_deletions") == 1
 
+    @pytest.mark.parametrize(("exceeded", "count"), [(["Too many."], 1), ([], 0)])
+    def test_refused_prune_resolves_no_failed_removal(self, exceeded: list[str], count: int) -> None:
+        failed = [{"name": BASE, "error": "Input/output error"}]
+        folder = Folder("a").write(fleet(storage(answer("a", **done(failed=failed)), "a")))
+        folder.write(fleet(storage(answer("a", limit_exceeded=exceeded, **done()), "a")), NOW + HOUR)
+        assert folder.value("failed_removals", "a") == count
+
     def test_limit_is_another_reason_than_unknown_use(self) -> None:
         folder = written(fleet(storage(answer("a", limit_exceeded=["Too many."], **done()), "a")))
         assert folder.value("removal_refused", "a", operation="prune", reason="limit") == 1
