@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ _PROOFS = (*_PROOFS_FOR_ALL, "process", "unproven")
 _FILE = {"name": str, "state": str, "image_id": (str, None), "instances": [str]}
 _FOUND = {
     "cache_path": str,
+    "host": str,
     "storage_id": (str, None),
     "shared_storage": (bool, None),
     "restored": [
@@ -52,6 +53,12 @@ _FOUND = {
     "failed": [{**_FILE, "error": str}],
     "set_aside": [{"name": str, "set_aside_as": str, "instances": [str], "allocated_bytes": int}],
 }
+
+_NOTHING: dict[str, list[Any]] = {"restored": [], "present": [], "refused": [], "failed": [], "set_aside": []}
+_VANISHED = (
+    "The host did not find it again when it was to be restored: nova may have made a file of that name meanwhile, which "
+    "may be another one. Do not stop the guests before an audit shows that (ansible-playbook stackops.nova.audit)."
+)
 
 Found = Mapping[str, Any]
 File = Mapping[str, Any]
@@ -76,13 +83,17 @@ class RestoreAnswer:
 
     @property
     def storage(self) -> tuple[str, ...]:
-        """What tells the storage of its cache from others. A host without a cache has a storage of its own."""
+        """What tells the storage of its cache from others. A host without a cache has a storage of its own.
+
+        Clones with one ``/etc/machine-id`` have one id for disks of their own. Nova's names tell them apart, and not
+        the names of one machine in the inventory.
+        """
         found = self.found or {}
         if found.get("storage_id") is None:
             return ("host", self.name)
         if self.group:
             return ("group", self.group, posixpath.basename(found["cache_path"]))
-        return ("id", found["storage_id"])
+        return ("id", found["storage_id"], "" if found["shared_storage"] else found["host"])
 
 
 @dataclass(frozen=True)
@@ -153,7 +164,16 @@ def _decide_for_storage(members: Sequence[RestoreAnswer]) -> list[tuple[RestoreA
     for member in members:
         for file in _listed(member, "restored"):
             candidates.setdefault(file["name"], []).append((member.name, file))
-    refused = {name: reason for name, found in candidates.items() if (reason := _why_none_may(found, members))}
+    differing: dict[str, set[str]] = {}
+    for member in members:
+        for name in _copied_aside(member):
+            differing.setdefault(name, set()).add(member.name)
+    is_shared = len(members) > 1 or any((member.found or {})["shared_storage"] for member in members)
+    refused = {
+        name: reason
+        for name, found in candidates.items()
+        if (reason := _why_none_may(found, differing.get(name, set()), is_shared))
+    }
     chosen = {name: min(found, key=_strongest)[0] for name, found in candidates.items() if name not in refused}
     return [(member, _decide_for_host(member, chosen, refused)) for member in members]
 
@@ -182,18 +202,21 @@ def _strongest(candidate: tuple[str, File]) -> tuple[int, str]:
     return (_PROOFS.index(proof) if proof in _PROOFS else len(_PROOFS), host)
 
 
-def _why_none_may(candidates: Sequence[tuple[str, File]], members: Sequence[RestoreAnswer]) -> str:
-    """Return why no host may restore a file of a storage, although each of these could; empty if one may."""
+def _why_none_may(candidates: Sequence[tuple[str, File]], differing: Set[str], is_shared: bool) -> str:
+    """Return why no host may restore a file of a storage, although each of these could; empty if one may.
+
+    :param candidates: the hosts that could, and what they found.
+    :param differing: the hosts of which several guests have different files of that name open.
+    :param is_shared: whether several hosts may use the storage.
+    """
     files = [file for _host, file in candidates]
     hosts = {host for host, _file in candidates}
-    differing = {member.name for member in members if files[0]["name"] in _copied_aside(member)}
     if differing or _have_different_files([file for file in files if file["source"] == "process"]):
         return (
             f"Processes on {', '.join(sorted(hosts | differing))} have different files open under this name, and one "
             "would destroy the guests of the other. Copy each from /proc/PID/fd of its QEMU, and make the guests' "
             "disks independent of it with virsh blockpull."
         )
-    is_shared = len(members) > 1 or any((member.found or {})["shared_storage"] for member in members)
     is_there = any(file["state"] != "missing" for file in files)
     if is_shared and is_there and not any(file["proof"] in _PROOFS_FOR_ALL for file in files):
         return (
@@ -226,17 +249,17 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
         ``elsewhere``: the names of the files that other hosts restore, and of these hosts.
     """
     names = frozenset(decision.names)
-    if error and acted is None:
-        done: dict[str, list[Any]] = {
-            "failed": [
-                {**{key: file[key] for key in _FILE}, "error": _sentence(look, file, error)}
-                for key in ("restored", "refused", "failed")
-                for file in look[key]
-                if file["name"] in names
-            ]
-        }
+    if acted is None and not error:
+        done = {key: _only(files, names) for key, files in _files(look).items()}
     else:
-        done = {key: list(files) if acted else _only(files, names) for key, files in _files(acted or look).items()}
+        done = {key: list(files) for key, files in _files(acted or _NOTHING).items()}
+        unmentioned = names - {_name(each) for files in done.values() for each in files}
+        done["failed"] += [
+            {**{key: file[key] for key in _FILE}, "error": _sentence(look, file, _VANISHED if acted else error)}
+            for key in ("restored", "refused", "failed")
+            for file in look[key]
+            if file["name"] in unmentioned
+        ]
     others = {
         key: [each for each in files if _name(each) not in names and _name(each) not in decision.elsewhere]
         for key, files in _files(look).items()
@@ -247,11 +270,11 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
         if file["name"] in decision.refused
     ]
     return {
-        "restored": done.get("restored", []),
-        "present": [*done.get("present", []), *others["present"]],
-        "refused": [*done.get("refused", []), *of_fleet, *others["refused"]],
-        "failed": [*done.get("failed", []), *others["failed"]],
-        "set_aside": done.get("set_aside", []),
+        "restored": done["restored"],
+        "present": [*done["present"], *others["present"]],
+        "refused": [*done["refused"], *of_fleet, *others["refused"]],
+        "failed": [*done["failed"], *others["failed"]],
+        "set_aside": done["set_aside"],
         "elsewhere": dict(decision.elsewhere),
     }
 
@@ -271,7 +294,7 @@ def _path(found: Found, file: File) -> str:
 
 
 def _files(found: Found) -> dict[str, Sequence[Any]]:
-    return {key: found[key] for key in ("restored", "present", "refused", "failed", "set_aside")}
+    return {key: found[key] for key in _NOTHING}
 
 
 def _only(files: Sequence[Any], names: frozenset[str]) -> list[Any]:

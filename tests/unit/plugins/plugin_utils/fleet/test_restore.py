@@ -98,6 +98,32 @@ class TestDecision:
         hosts = [answer(name, f"disk of {name}", restored=[restorable()]) for name in "ab"]
         assert decide_restore(hosts) == {name: RestoreDecision(names=("base",)) for name in "ab"}
 
+    def test_clones_with_one_machine_id_restore_the_files_of_their_own_disks(self) -> None:
+        clones = [answer(name, restored=[restorable()], host=f"nova-{name}") for name in "ab"]
+        assert decide_restore(clones) == {name: RestoreDecision(names=("base",)) for name in "ab"}
+
+    def test_hosts_that_mount_one_storage_share_it_under_all_their_names(self) -> None:
+        hosts = [answer(name, shared=True, restored=[restorable()], host=f"nova-{name}") for name in "ab"]
+        assert decide_restore(hosts)["b"].elsewhere == {"base": "a"}
+
+    def test_answer_with_very_many_files_is_decided_in_time_that_grows_with_their_number(self) -> None:
+        looked_up = 0
+
+        class Name(str):
+            __slots__ = ()
+
+            def __hash__(self) -> int:
+                nonlocal looked_up
+                looked_up += 1
+                return super().__hash__()
+
+        host = answer(restored=[restorable(f"swap_{number}") for number in range(300)])
+        assert host.found is not None
+        for file in host.found["restored"]:
+            file["name"] = Name(file["name"])
+        assert len(decide_restore([host])["a"].names) == 300
+        assert looked_up < 50 * 300
+
     def test_hosts_without_a_cache_share_nothing(self) -> None:
         hosts = [answer(name, None, restored=[restorable()]) for name in "ab"]
         assert decide_restore(hosts) == {name: RestoreDecision(names=("base",)) for name in "ab"}
@@ -314,6 +340,15 @@ class TestOutcome:
         outcome = merge_outcome(look, RestoreDecision(("one", "two")), None, "No route.")
         assert outcome["failed"] == [failed("one", "No route."), failed("two", "No route.")]
         assert (outcome["restored"], outcome["refused"], outcome["set_aside"]) == ([], [], [])
+
+    def test_run_whose_answer_leaves_a_file_out_has_failed_with_it(self) -> None:
+        look = found(restored=[restorable("one"), restorable("two")], refused=[refused("three")])
+        outcome = merge_outcome(look, RestoreDecision(("one", "two", "three")), found(restored=[restorable("one")]))
+        assert (names(outcome["restored"]), names(outcome["failed"])) == (["one"], ["two", "three"])
+        assert (
+            "/nova/_base/two was not restored (used by guest). The host did not find it again"
+            in (reasons_to_fail(outcome)[0])
+        )
 
     def test_run_that_fails_over_what_it_refused_has_its_own_answer(self) -> None:
         look = found(restored=[restorable()])
