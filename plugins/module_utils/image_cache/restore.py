@@ -106,12 +106,13 @@ def _given(params: Mapping[str, Any]) -> Given:
                 f"absolute path on the host}}."
             )
         files[fingerprint(str(image_id))] = path
-    for name in params["unproven"]:
-        if parse_name(name).kind in (Kind.OTHER, Kind.PARTIAL):
-            raise ImageCacheError(
-                f"unproven has {printable(name)!r}, which is not the name of a base file. Set unproven: to names as "
-                f"the result has them."
-            )
+    for option in ("names", "unproven"):
+        for name in params[option] or ():
+            if parse_name(name).kind in (Kind.OTHER, Kind.PARTIAL):
+                raise ImageCacheError(
+                    f"{option} has {printable(name)!r}, which is not the name of a base file. Set {option}: to names "
+                    f"as the result has them, without a directory."
+                )
     return Given(
         files=files,
         records=read_records(params["images"]),

@@ -593,6 +593,8 @@ class TestFromAFileThatWasBrought:
             ({"files": {IMAGE: "image.raw"}}, "files"),
             ({"files": {IMAGE: 3}}, "files"),
             ({"unproven": ["../x"]}, "unproven"),
+            ({"names": [f"/nova/_base/{BASE}"]}, "names"),
+            ({"names": [""]}, "names"),
             ({"images": [{"name": "x"}]}, "images"),
             ({"images": [{"id": IMAGE, "os_hash_algo": "sha512", "os_hash_value": "xyz"}]}, "images"),
             ({"max_rate": 0}, "max_rate"),
