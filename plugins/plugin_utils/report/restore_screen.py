@@ -58,6 +58,8 @@ def _head(restore: Mapping[str, Any]) -> list[str]:
     if restore["unanswered"]:
         parts.append(f"{len(restore['unanswered'])} without an answer")
     lines = wrap(", ".join(parts), _WIDTH, "BASE FILES  ")
+    if restore["unanswered"] and len(restore["unanswered"]) == restore["hosts"]:
+        return [*lines, "  What can be restored is unknown."]
     if not restore["restored"] and not restore["lost"]:
         where = " on the hosts that answered" if restore["unanswered"] else ""
         return [*lines, f"  There is nothing to restore{where}."]

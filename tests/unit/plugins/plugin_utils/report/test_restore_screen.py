@@ -123,11 +123,20 @@ def test_screen_of_a_run_shows_what_was_replaced_and_who_runs_on_the_former_file
     ("more", "words"),
     [
         ({}, "There is nothing to restore."),
-        ({"unanswered": [{"host": "a", "error": "x"}]}, "There is nothing to restore on the hosts that answered."),
+        (
+            {"unanswered": [{"host": "a", "error": "x"}], "hosts": 2},
+            "There is nothing to restore on the hosts that answered.",
+        ),
     ],
 )
 def test_screen_without_anything_to_restore_says_so(more: dict[str, Any], words: str) -> None:
     assert words in restore_screen(summary(**more))
+
+
+def test_screen_of_hosts_without_any_answer_leaves_open_what_can_be_restored() -> None:
+    shown = restore_screen(summary(unanswered=[{"host": "a", "error": "x"}]))
+    assert "What can be restored is unknown." in shown
+    assert "nothing" not in shown
 
 
 def test_more_than_fits_is_counted() -> None:
