@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import posixpath
-import re
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -56,8 +55,8 @@ _FOUND = {
 
 _NOTHING: dict[str, list[Any]] = {"restored": [], "present": [], "refused": [], "failed": [], "set_aside": []}
 _VANISHED = (
-    "The host did not find it again when it was to be restored: nova may have made a file of that name meanwhile, which "
-    "may be another one. Do not stop the guests before an audit shows that (ansible-playbook stackops.nova.audit)."
+    "The host did not find it again when it was to be restored: nova may have made another file of that name "
+    "meanwhile. Do not stop the guests. Run an audit, and compare what it shows as replaced (cmp)."
 )
 
 Found = Mapping[str, Any]
@@ -281,16 +280,17 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
 
 def _sentence(found: Found, file: File, reason: str) -> str:
     """Return why a file is not restored, as the module says it."""
-    return f"{_path(found, file)} was not restored (used by {some_names(file['instances'])}). {reason}"
+    return _opening(found, file) + reason
 
 
 def _bare_reason(found: Found, file: File, sentence: str) -> str:
     """Return why a file is not restored without what differs by host, so that it is the same on all."""
-    return re.sub(rf"^{re.escape(_path(found, file))} was not restored \(used by [^)]*\)\. ", "", sentence)
+    return sentence.removeprefix(_opening(found, file))
 
 
-def _path(found: Found, file: File) -> str:
-    return posixpath.join(found["cache_path"], file["name"])
+def _opening(found: Found, file: File) -> str:
+    path = posixpath.join(found["cache_path"], file["name"])
+    return f"{path} was not restored (used by {some_names(file['instances']) or 'no instance'}). "
 
 
 def _files(found: Found) -> dict[str, Sequence[Any]]:

@@ -393,6 +393,17 @@ class TestAnswer:
             assert (read.found is None) is (read.state is AnswerState.FAILED)
 
 
+@pytest.mark.parametrize(("instances", "users"), [(["a (copy)"], "a (copy)"), ([], "no instance")])
+def test_reason_of_the_fleet_reads_as_one_of_a_host_and_differs_by_no_host(instances: list[str], users: str) -> None:
+    looked = found(restored=[restorable(instances=instances)])
+    done = merge_outcome(looked, RestoreDecision(refused={"base": "Two are open."}), None)
+    assert reasons_to_fail(done) == [f"/nova/_base/base was not restored (used by {users}). Two are open."]
+    host = RestoreAnswer("a", AnswerState.ANSWERED, looked)
+    assert [lost["reason"] for lost in summarise_restore([RestoreOutcome(host, done)], True)["lost"]] == [
+        "Two are open."
+    ]
+
+
 def test_summary_has_what_a_process_has_first_and_each_host_with_its_files() -> None:
     done = merge_outcome(
         found(
