@@ -122,6 +122,16 @@ def test_host_whose_guest_has_the_file_restores_it_for_all_that_share_the_storag
     assert run.of(RESTORE)["b"]["image_cache_restore"]["elsewhere"] == {BASE: "a"}
 
 
+def test_storage_group_that_one_host_names_holds_for_all_of_its_hosts(
+    fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
+) -> None:
+    fleet.hosts["b"]["image_cache_storage_group"] = "{{ omit }}"
+    start(guests, shared, "uuid-lost")
+    dry, run = fleet.restore("--check"), fleet.restore()
+    assert (run.status, dry.changed, run.changed) == (0, {"a"}, {"a"}), run.output
+    assert offers(dry) == offers(run)
+
+
 def test_member_without_the_guest_does_not_fail_and_is_shown_the_host_that_has_it(
     fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
 ) -> None:

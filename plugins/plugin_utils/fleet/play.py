@@ -254,11 +254,15 @@ def read_restore_answers(task_vars: Mapping[str, Any], walk: Walk) -> list[Resto
     :param walk: this run of the role. Nothing counts that is older.
     """
     coming = _hosts_to_come(task_vars)
+    looks = {name: registered(task_vars, name, LOOK) for name in task_vars["ansible_play_hosts_all"]}
+    own = {name: look.get("storage_group", "") for name, look in looks.items() if is_of(look, walk)}
+    # It is enough that one host names the group.
+    group_of = {name: group for group in own.values() for name in task_vars["groups"].get(group, ())}
+    group_of.update({name: group for name, group in own.items() if group})
     answers = []
-    for name in task_vars["ansible_play_hosts_all"]:
-        result = registered(task_vars, name, LOOK)
-        if is_of(result, walk):
-            answers.append(parse_restore_answer(name, result, result.get("storage_group", "")))
+    for name, look in looks.items():
+        if is_of(look, walk):
+            answers.append(parse_restore_answer(name, look, group_of.get(name, "")))
         elif name not in coming:
             answers.append(RestoreAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
     return answers
