@@ -104,7 +104,7 @@ class Watch:
         """Wait until a folder's report was scraped, and the rules were evaluated on it."""
         written = json.loads((folder / "report.json").read_text())["generated"]
         wait_until(lambda: self.value("nova_image_cache_report_timestamp_seconds") == written, "a scrape of the report")
-        for _ in range(2):  # the first may have begun before
+        for _round in range(2):  # the first may have begun before
             last = self._evaluated()
             wait_until(lambda last=last: self._evaluated() != last, "an evaluation of the rules")
 

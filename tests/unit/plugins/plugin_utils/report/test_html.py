@@ -273,9 +273,9 @@ class TestBars:
         ]  # fmt: skip
 
     def test_host_with_a_file_system_without_size_has_the_bar_of_its_cache(self) -> None:
-        _whole, bar = bars(fleet(storage(answer("a"), "a", free_bytes=None, total_bytes=None)))
-        assert bar[0][0] == "corrupt"
-        assert round(bar[-1][1] + bar[-1][2]) == 100
+        _whole, of_cache = bars(fleet(storage(answer("a"), "a", free_bytes=None, total_bytes=None)))
+        assert of_cache[0][0] == "corrupt"
+        assert round(of_cache[-1][1] + of_cache[-1][2]) == 100
 
     @settings(max_examples=50)
     @given(st.dictionaries(st.sampled_from(["active", "removable", "too_young", "corrupt"]), st.integers(0, 1 << 62)))
