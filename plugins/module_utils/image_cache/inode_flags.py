@@ -13,9 +13,9 @@ import struct
 
 __all__ = ["is_protected_by_flags"]
 
-# _IOR('f', 1, long) of linux/fs.h; on some architectures "read" is another bit.
-_READ = 1 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 2
-_FS_IOC_GETFLAGS = _READ << (29 if _READ == 1 else 30) | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+# _IOR('f', 1, long) of linux/fs.h; on some architectures the direction begins at another bit.
+_DIRECTION_SHIFT = 29 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 30
+_FS_IOC_GETFLAGS = 2 << _DIRECTION_SHIFT | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _NO_ANSWER = bytes(struct.calcsize("l"))
 _FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
 _IMMUTABLE = 0x10

@@ -47,7 +47,17 @@ _XFS_FLAGS_OFFSET = 92
 _XFS_REFLINK = 1 << 20
 # Not in every build of Python.
 _copy_in_kernel: Callable[[int, int, int, int, int], int] | None = getattr(os, "copy_file_range", None)
-_CANNOT_CLONE = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
+# OpenZFS answers EAGAIN while the source is not on disk yet.
+_CANNOT_CLONE = (
+    errno.EAGAIN,
+    errno.EOPNOTSUPP,
+    errno.EXDEV,
+    errno.EINVAL,
+    errno.ENOTTY,
+    errno.ENOSYS,
+    errno.EPERM,
+    errno.ETXTBSY,
+)
 _CANNOT_COPY_IN_KERNEL = (errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EPERM)
 _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _CHUNK_BYTES = 8 << 20
