@@ -118,5 +118,5 @@ def test_damaged_metrics_of_former_runs_are_warned_about_and_stop_no_run(fleet: 
     (fleet.root / "report/image_cache.prom").write_text("half of a li")
     run = fleet.prune(image_cache_report_path=str(fleet.root / "report"))
     assert run.status == 0, run.output
-    assert "cannot be read in full" in run.output
+    assert "cannot be read in full" in " ".join(run.output.split())  # ansible-core 2.18 wraps its warnings
     assert (fleet.root / "report/image_cache.prom").read_text().startswith("# HELP ")
