@@ -15,6 +15,8 @@ __all__ = [
     "DIRECTORY_FLAGS",
     "FILE_FLAGS",
     "FILE_OR_LINK_FLAGS",
+    "IOCTL_READ",
+    "IOCTL_WRITE",
     "is_locked_by_another",
     "lock_request",
     "read_small_file",
@@ -28,6 +30,10 @@ FILE_FLAGS = FILE_OR_LINK_FLAGS | os.O_NOFOLLOW
 
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """Opens a directory, and no link in its place."""
+
+_IS_OTHER_LAYOUT = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))
+IOCTL_WRITE, IOCTL_READ = (1 << 31, 1 << 30) if _IS_OTHER_LAYOUT else (1 << 30, 1 << 31)
+"""The direction of the data in an ioctl's number (``asm/ioctl.h``): to the kernel, from the kernel."""
 
 _FLOCK = struct.Struct("hhqqi")
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import struct
+
+from .files import IOCTL_READ
 
 __all__ = ["is_protected_by_flags"]
 
-# _IOR('f', 1, long) of linux/fs.h; on some architectures the direction begins at another bit.
-_DIRECTION_SHIFT = 29 if os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc")) else 30
-_FS_IOC_GETFLAGS = 2 << _DIRECTION_SHIFT | struct.calcsize("l") << 16 | ord("f") << 8 | 1
+# _IOR('f', 1, long) of linux/fs.h.
+_FS_IOC_GETFLAGS = IOCTL_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _NO_ANSWER = bytes(struct.calcsize("l"))
 _FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
 _IMMUTABLE = 0x10

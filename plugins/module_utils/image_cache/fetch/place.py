@@ -18,6 +18,7 @@ import struct
 from contextlib import contextmanager, suppress
 from typing import Callable, Iterator, NamedTuple
 
+from ..files import IOCTL_READ, IOCTL_WRITE
 from ..hashing import RateLimiter
 from ..names import draft_name, is_draft
 from ..open_files import Inode
@@ -35,13 +36,10 @@ __all__ = [
     "shares_blocks",
 ]
 
-# The direction of an ioctl's data (asm/ioctl.h).
-_IS_OTHER_LAYOUT = os.uname().machine.startswith(("alpha", "mips", "ppc", "sparc"))
-_WRITE, _READ = (1 << 31, 1 << 30) if _IS_OTHER_LAYOUT else (1 << 30, 1 << 31)
-_FICLONE = _WRITE | 4 << 16 | 0x94 << 8 | 9  # linux/fs.h
+_FICLONE = IOCTL_WRITE | 4 << 16 | 0x94 << 8 | 9  # linux/fs.h
 # XFS_IOC_FSGEOMETRY_V1, and where its answer has the flags (xfs_fs.h).
 _XFS_GEOMETRY_BYTES = 112
-_XFS_GEOMETRY = _READ | _XFS_GEOMETRY_BYTES << 16 | ord("X") << 8 | 100
+_XFS_GEOMETRY = IOCTL_READ | _XFS_GEOMETRY_BYTES << 16 | ord("X") << 8 | 100
 _XFS_FLAGS = struct.Struct("I")
 _XFS_FLAGS_OFFSET = 92
 _XFS_REFLINK = 1 << 20

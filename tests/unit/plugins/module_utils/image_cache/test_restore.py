@@ -816,7 +816,7 @@ class TestCorruptFile:
         assert "and not" in reason(host.restore(states=["corrupt"], unproven=[BASE], **options))
         assert corrupt.read_bytes() == before
 
-    def test_it_is_left_alone_unless_asked_for(self, host: Host, corrupt: Path) -> None:
+    def test_corrupt_file_is_left_alone_unless_asked_for(self, host: Host, corrupt: Path) -> None:
         options = brought(host, CONTENT.ljust(SIZE, b"\0"))
         assert host.restore(states=["missing", "replaced"], **options).done["restored"] == []
         assert corrupt.read_bytes().startswith(b"rotten")
