@@ -24,6 +24,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     apply,
     backing_chain,
     info_files,
+    lock_state,
     locks,
     snapshot,
     verification,
@@ -255,11 +256,11 @@ def mark_and_follow(cache: int, names: list[str]) -> tuple[str, ...]:
 GUARDS = {
     "the cache directory": ({(snapshot, "DIRECTORY_FLAGS"): following(snapshot.DIRECTORY_FLAGS)}, cache_directory),
     "the locks directory": ({(locks, "DIRECTORY_FLAGS"): following(locks.DIRECTORY_FLAGS)}, locks_directory),
-    "a lock that is looked at": ({(locks, "FILE_FLAGS"): following(locks.FILE_FLAGS)}, lock_files),
+    "a lock that is looked at": ({(lock_state, "FILE_FLAGS"): following(lock_state.FILE_FLAGS)}, lock_files),
     "a lock that is taken": (
         {
             (locks, "_WRITE_FLAGS"): following(locks._WRITE_FLAGS),
-            (snapshot, "look_at_lock"): lambda *_lock: locks.LockState(False, False),
+            (snapshot, "look_at_lock"): lambda *_lock: lock_state.LockState(False, False),
         },
         lock_files,
     ),

@@ -11,7 +11,8 @@ from xml.parsers import expat
 
 from .errors import ImageCacheError, reason_and_remedy, reason_of
 from .files import read_small_file
-from .instances import Instance, parse_sizes
+from .instance_records import parse_sizes
+from .instances import Instance
 from .text import printable
 
 __all__ = ["parse_domain", "read_domains"]

@@ -18,13 +18,11 @@ import time
 from contextlib import suppress
 from typing import NamedTuple
 
-from .files import DIRECTORY_FLAGS, FILE_FLAGS, is_locked_by_another, lock_request
-from .inode_flags import is_protected_by_flags
+from .files import DIRECTORY_FLAGS
 from .open_files import is_open_elsewhere
 
-__all__ = ["Lock", "LockState", "acquire", "is_locked", "look_at_lock", "open_locks_directory", "release"]
+__all__ = ["Lock", "acquire", "open_locks_directory", "release"]
 
-_WHOLE_FILE = lock_request()
 _POLL_SECONDS = 0.02
 _WRITE_FLAGS = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -35,15 +33,6 @@ class Lock(NamedTuple):
     directory: int
     name: str
     descriptor: int
-
-
-class LockState(NamedTuple):
-    """What a lock file shows: whether another process holds the lock, whether this one could not take it, and whether
-    that is because something else, such as a FIFO, is in the place of the file."""
-
-    is_held: bool
-    is_unusable: bool
-    is_other_than_file: bool = False
 
 
 def open_locks_directory(instances_path: str, name: str) -> int:
@@ -72,39 +61,6 @@ def open_locks_directory(instances_path: str, name: str) -> int:
                 os.rmdir(path)  # nova could make no lock file in it
             raise
     return directory
-
-
-def is_locked(directory: int, name: str) -> bool:
-    """Tell whether another process holds a lock now. Nothing is created or locked.
-
-    :param directory: descriptor of the lock files' directory.
-    :param name: the lock file's name.
-    :return: False also where there is no such lock file: it has not been used yet.
-    :raises OSError: the lock file is there and cannot be asked.
-    """
-    return look_at_lock(directory, name).is_held
-
-
-def look_at_lock(directory: int, name: str) -> LockState:
-    """Look at a lock file. Nothing is created or locked.
-
-    The parameters and errors are those of :func:`is_locked`.
-    """
-    try:
-        descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
-    except FileNotFoundError:
-        return LockState(False, False)
-    except BlockingIOError:  # its holder is making sure that nobody waits
-        return LockState(True, False)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return LockState(False, True, True)
-        is_held = is_locked_by_another(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
-        is_flagged = bool(is_protected_by_flags(descriptor))
-    finally:
-        os.close(descriptor)
-    may_open = os.geteuid() == 0 or os.access(name, os.R_OK | os.W_OK, dir_fd=directory)
-    return LockState(is_held, is_flagged or not may_open)
 
 
 def acquire(directory: int, name: str, wait_seconds: float) -> Lock | None:

@@ -12,9 +12,10 @@ from .apply import Outcome, apply_plan, dry_run
 from .audit import corruption_error, inspect_and_plan, verify
 from .backing_chain import RunCommand
 from .errors import ImageCacheError
+from .files_result import describe_files
 from .plan import Plan, State
 from .progress import Log, Stopwatch, silent
-from .result import describe, describe_files, reasons_of, reclaimable_bytes, warnings
+from .result import describe, reasons_of, reclaimable_bytes, warnings
 from .settings import Settings
 from .snapshot import names_by_inode, read_disks
 from .text import printable

@@ -28,7 +28,7 @@ from .disk_references import (
 from .errors import AS_ROOT, ImageCacheError, or_as_root, reason_and_remedy, reason_of
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .inode_flags import is_protected_by_flags
-from .locks import LockState, look_at_lock
+from .lock_state import LockState, look_at_lock
 from .names import LOCKS_DIRECTORY, Kind, lock_name, parse_name
 from .obstacles import (
     FLAGGED_FILE,

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Iterable, Sequence
 
-__all__ = ["printable", "shortened", "some_names"]
+__all__ = ["printable", "printable_names", "shortened", "some_names"]
 
 _NAMES_SHOWN = 5
 
@@ -29,6 +29,11 @@ def _escape(character: str) -> str:
     if "\udc80" <= character <= "\udcff":  # a byte that is not UTF-8
         return f"\\x{ord(character) - 0xDC00:02x}"
     return character.encode("unicode_escape").decode("ascii")
+
+
+def printable_names(names: Iterable[str]) -> list[str]:
+    """Return names as results list them: each printable, sorted."""
+    return sorted(map(printable, names))
 
 
 def shortened(text: str, length: int) -> str:

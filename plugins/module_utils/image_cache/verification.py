@@ -33,7 +33,8 @@ from .info_files import (
     why_info_cannot_be_saved,
 )
 from .inspection import Inspection
-from .locks import acquire, is_locked, look_at_lock, open_locks_directory, release
+from .lock_state import is_locked, look_at_lock
+from .locks import acquire, open_locks_directory, release
 from .names import LOCKS_DIRECTORY, info_path, lock_name
 from .obstacles import can_create_owned_by_nova
 from .plan import Plan, Reason, State

@@ -13,11 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
-    Instance,
-    parse_record,
-    to_records,
-)
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_records import parse_record, to_records
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 __all__ = ["REQUEST_SECONDS", "CloudAnswer", "ask", "interpret"]

@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images i
     read_glance_images,
     unknown_image,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import parse_record, to_records
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_records import parse_record, to_records
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.space import read_space_target
 
 PREFIX = "image_cache_"

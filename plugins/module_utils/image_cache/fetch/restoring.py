@@ -19,7 +19,8 @@ from ..hashing import RateLimiter, read_digests
 from ..info_files import TIMESTAMP, held_lock, info_directory, read_info, save_info
 from ..inode_flags import is_protected_by_flags
 from ..inspection import Inspection
-from ..locks import acquire, look_at_lock, open_locks_directory, release
+from ..lock_state import look_at_lock
+from ..locks import acquire, open_locks_directory, release
 from ..names import LOCKS_DIRECTORY, Kind, info_path, lock_name, parse_name, set_aside_name, set_aside_of
 from ..obstacles import can_create_owned_by_nova
 from ..open_files import Inode

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.domain_xml import parse_domain
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_records import parse_record
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import (
     Instance,
     merge_instances,
-    parse_record,
 )
 from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.constants import IMAGE, UUID

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.lock_state import is_locked
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.locks import (
     acquire,
-    is_locked,
     open_locks_directory,
     release,
 )
