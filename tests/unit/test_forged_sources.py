@@ -231,6 +231,18 @@ def test_guest_beside_a_forgery_is_believed(public_host: Host) -> None:
     assert base.read_bytes().startswith(b"true")
 
 
+def test_refusal_names_the_guest_that_has_an_unproven_file_open_as_one_not_to_stop(public_host: Host) -> None:
+    with file_of_another_user(public_host):
+        [refused] = public_host.restore().done["refused"]
+    assert refused["reason"].endswith(f"Do not stop {UUID} before that.")
+
+
+def test_refusal_names_no_guest_that_has_another_disk_open(public_host: Host) -> None:
+    with disk_that_names_another_file(public_host):
+        [refused] = public_host.restore().done["refused"]
+    assert "Do not stop" not in refused["reason"]
+
+
 def test_file_of_another_directory_is_none_of_the_cache(public_host: Host) -> None:
     """A guest that has taken over its QEMU names any base file in its own disk's header, and makes a file so called."""
     disk, base = lost_file(public_host)

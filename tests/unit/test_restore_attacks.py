@@ -354,5 +354,5 @@ def test_guests_with_different_files_are_named_on_a_full_disk_too(tmp_path: Path
 
     text = on_file_system("tmpfs", tmp_path, restore, size=32 << 20)
     assert "Guests have different files" in text
-    assert "Do not stop these guests" in text
+    assert text.endswith(f"Do not stop {UUID}, {OTHER_UUID} before that.")
     assert "It takes" in text

@@ -68,6 +68,12 @@ class Candidate(NamedTuple):
         """The directories of the instances whose processes have it open."""
         return tuple(sorted({guest for file in self.proven for guest in guests_of(file, self.overlays)}))
 
+    @property
+    def last_guests(self) -> tuple[str, ...]:
+        """The directories of the instances with which a file of that name may end, whatever it proves."""
+        files = [*self.proven, *(file for file, _reason in self.rejected)]
+        return tuple(sorted({guest for file in files for guest in guests_of(file, self.overlays)}))
+
 
 def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run_command: RunCommand) -> Plan:
     """Name, for each file that is missing or was replaced, the guests that still have it open.

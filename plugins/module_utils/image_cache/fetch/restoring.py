@@ -159,7 +159,9 @@ class Restorer:
     def _not_restored(self, candidate: Candidate, reason: str) -> NotRestored:
         path = printable(os.path.join(self._settings.cache_path, candidate.name))
         users = some_names(candidate.instances) or "no instance"
-        return NotRestored(candidate, f"{path} was not restored (used by {users}). {reason}")
+        guests = some_names(self.labels(candidate.last_guests))
+        warning = f" Do not stop {guests} before that." if guests else ""
+        return NotRestored(candidate, f"{path} was not restored (used by {users}). {reason}{warning}")
 
     def labels(self, directories: Sequence[str]) -> tuple[str, ...]:
         """Return what people call the instances of some directories."""
@@ -315,8 +317,8 @@ class Restorer:
             names, failure = self._copy_all_aside(candidate, generations)
             raise _RefusalError(
                 f"Guests have different files of that name open ({some_names(guests)}), so none of them can get the "
-                f"name. Copied aside: {some_names(names) or 'none'}{failure}. Do not stop these guests. Make the disks "
-                f"of all but one independent of it with virsh blockpull, and run it again."
+                f"name. Copied aside: {some_names(names) or 'none'}{failure}. Make the disks of all but one "
+                f"independent of it with virsh blockpull, and run it again."
             )
         [[file, *others]] = generations
         has_later_disk = self._has_later_disk(candidate, [file, *others])
@@ -459,11 +461,12 @@ class Restorer:
         users = {*self._snapshot.backing.get(candidate.name, ()), *(each.instance for each in candidate.overlays)}
         others = users - set(source.guests)
         if others and candidate.name not in self.given.unproven:
+            guests = some_names(self.labels(source.guests))
             raise _RefusalError(
                 f"It is not certain which file the disks of {some_names(self.labels(sorted(others)))} are built on, "
-                f"the one that has the name now or the former one of {some_names(self.labels(source.guests))}. Make "
-                f"the latter independent of it with virsh blockpull. Or, if all are built on the former one, set "
-                f"unproven: [{candidate.name}]."
+                f"the one that has the name now or the former one of {guests}. Make the disks of {guests} independent "
+                f"of the former one with virsh blockpull. Or, if all are built on the former one, set unproven: "
+                f"[{candidate.name}]."
             )
         return not others
 
@@ -552,8 +555,8 @@ class Restorer:
                     self.present.append(name)
                     return False
                 raise _RefusalError(
-                    "Another file got its name meanwhile, and its bytes differ. Do not stop the guests before the two "
-                    "are compared. Run it again with states: [replaced]."
+                    "Another file got its name meanwhile, and its bytes differ. Compare the two (cmp), and run it "
+                    "again with states: [replaced]."
                 )
 
     def _require_no_new_disk(self, name: str) -> None:

@@ -391,6 +391,7 @@ class TestProblemsOfOneFile:
 
         text = on_file_system("tmpfs", tmp_path, restore, size=32 << 20)
         assert f"It takes {8 << 20} bytes, and " in text
+        assert text.endswith(f"Do not stop {OWN_UUID} before that.")
 
     @pytest.mark.parametrize("kind", WITH_REFLINKS)
     def test_full_disk_whose_files_share_blocks_has_room(self, tmp_path: Path, kind: str) -> None:
@@ -673,7 +674,7 @@ class TestReplacedFile:
             guest_on(host, uuid=OTHER_UUID)
             text = reason(host.restore(states=["replaced"]))
             assert OTHER_UUID in text
-            assert UUID in text
+            assert text.endswith(f"Do not stop {UUID} before that.")
             [restored] = host.restore(states=["replaced"], unproven=[BASE]).done["restored"]
         assert whole(base)
         assert restored["proof"] == "unproven"
