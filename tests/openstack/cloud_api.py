@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import openstack
@@ -75,6 +76,10 @@ class Cloud:
                     found[server["id"]] = server["status"]
         return found
 
+    def instance_name(self, server_id: str) -> str:
+        """Return the name by which libvirt knows a server."""
+        return str(self._call("get", f"/servers/{server_id}")["server"]["OS-EXT-SRV-ATTR:instance_name"])
+
     def records(self) -> list[dict[str, Any]]:
         """Return the servers as ``openstack.cloud.server_info`` gives them."""
         servers = self.connection.compute.servers(details=True, all_projects=True)
@@ -86,6 +91,15 @@ class Cloud:
             name, filename=path, disk_format=disk_format, container_format="bare", wait=True, validate_checksum=False
         )
         return str(image.id)
+
+    def image_record(self, image_id: str) -> dict[str, Any]:
+        """Return an image as ``openstack.cloud.image_info`` gives it."""
+        record: dict[str, Any] = self.connection.image.get_image(image_id).to_dict(computed=False)
+        return record
+
+    def download(self, image_id: str, path: Path) -> None:
+        """Save what Glance serves of an image."""
+        self.connection.image.download_image(image_id, output=str(path))
 
     def make_flavor(self, name: str, **sizes: int) -> str:
         """Return the id of a new flavor with 64 MB of memory and one processor."""

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What this compute host shows without the product: chains by qemu-img, domains by their XML."""
+"""What this compute host shows without the product: chains and content by qemu-img, domains by their XML."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
@@ -22,6 +23,12 @@ NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
 def fingerprint(image_id: str) -> str:
     """Return the name under which nova caches an image."""
     return hashlib.sha1(image_id.encode()).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def disks() -> Iterator[Path]:
@@ -50,6 +57,19 @@ def chains() -> tuple[dict[Path, list[str]], dict[Path, str]]:
         except subprocess.CalledProcessError as exc:
             broken[disk] = exc.stderr.strip()
     return whole, broken
+
+
+def content(disk: Path) -> str:
+    """Return the SHA-256 of what a guest reads from a disk, through its whole chain."""
+    with tempfile.NamedTemporaryFile(prefix="content-", dir=INSTANCES.parent) as raw:
+        command = ["qemu-img", "convert", "--force-share", "-O", "raw", str(disk), raw.name]
+        subprocess.run(command, check=True, capture_output=True)
+        return digest(Path(raw.name))
+
+
+def pull(domain: str, disk: Path) -> None:
+    """Make a running guest's disk independent of its backing file, by ``virsh blockpull``."""
+    subprocess.run(["virsh", "blockpull", "--wait", domain, str(disk)], check=True, capture_output=True)
 
 
 def check(disk: Path) -> str | None:
