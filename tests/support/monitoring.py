@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The real programs that watch a fleet, on this machine: node exporter, Prometheus, Alertmanager, and who is told."""
+"""The real programs that watch a fleet, on this machine: node exporter, Pushgateway, Prometheus, Alertmanager.
+
+And who is told by them.
+"""
 
 from __future__ import annotations
 
@@ -130,7 +133,7 @@ def watched(root: Path, folder: Path) -> Iterator[Watch]:
     }
     for name, settings in (("alertmanager.yml", alertmanager), ("prometheus.yml", prometheus)):
         (root / name).write_text(yaml.safe_dump(settings))
-    commands: Sequence[Sequence[str]] = [
+    commands = [
         [
             "prometheus-node-exporter",
             "--collector.disable-defaults",
@@ -152,23 +155,45 @@ def watched(root: Path, folder: Path) -> Iterator[Watch]:
             f"--web.listen-address=127.0.0.1:{port}",
         ],
     ]
-    log = (root / "watch.log").open("wb")
-    programs = []
     try:
-        for command in commands:
-            programs.append(subprocess.Popen(command, stdout=log, stderr=log))
-        for each in (alertmanager_port, port):
-            wait_until(lambda each=each: _is_ready(f"http://127.0.0.1:{each}/-/ready"), "the start of a program")
-        watch = Watch(f"http://127.0.0.1:{port}", receiver)
-        wait_until(lambda: watch.query("up == 1"), "the first scrape")
-        yield watch
+        with _running(root / "watch.log", commands):
+            for each in (alertmanager_port, port):
+                _wait_for_start(f"http://127.0.0.1:{each}/-/ready")
+            watch = Watch(f"http://127.0.0.1:{port}", receiver)
+            wait_until(lambda: watch.query("up == 1"), "the first scrape")
+            yield watch
     finally:
-        for program in programs:
-            program.terminate()
-        for program in programs:
-            program.wait()
-        log.close()
         receiver.stop()
+
+
+@contextmanager
+def pushgateway(root: Path, port: int) -> Iterator[str]:
+    """Run a Pushgateway that remembers nothing of a former one, and give its address."""
+    url = f"http://127.0.0.1:{port}"
+    command = ["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
+    with _running(root / "pushgateway.log", [command]):
+        _wait_for_start(f"{url}/-/ready")
+        yield url
+
+
+@contextmanager
+def _running(log_path: Path, commands: Sequence[Sequence[str]]) -> Iterator[None]:
+    """Run programs side by side, which write into one log."""
+    programs = []
+    with log_path.open("wb") as log:
+        try:
+            for command in commands:
+                programs.append(subprocess.Popen(command, stdout=log, stderr=log))
+            yield
+        finally:
+            for program in programs:
+                program.terminate()
+            for program in programs:
+                program.wait()
+
+
+def _wait_for_start(url: str) -> None:
+    wait_until(lambda: _is_ready(url), "the start of a program")
 
 
 def _is_ready(url: str) -> bool:
