@@ -364,6 +364,50 @@ def measure_scale(root: Path, hosts: int = 1000, rounds: int = 1) -> Iterator[Ro
         yield ratio(f"{figure}, memory", large[1] / small[1], 1.15, kb(large[1]), kb(small[1]))
 
 
+def measure_metrics(root: Path, hosts: int = 10_000, rounds: int = 1) -> Iterator[Row]:
+    """What the metrics of many hosts cost, and of a tenth of them: each night's file, and each scrape of it."""
+    for count in (hosts // 10, hosts):
+        folder = root / f"metrics-{count}"
+        folder.mkdir()
+        first = writing(folder, count)
+        again = medians_of([writing(folder, count) for _round in range(rounds)])
+        scrape = medians_of([scraping(folder) for _round in range(rounds)])
+        for figure, value, unit, digits in (
+            ("series", first["series"], "", 0),
+            ("series that Prometheus keeps", scrape["kept_series"], "", 0),
+            ("the file", first["bytes"] / 1e6, "MB", 1),
+            ("first written, processor time", first["processor_seconds"], "s", 1),
+            ("written beside a former file, processor time", again["processor_seconds"], "s", 1),
+            ("written beside a former file, elapsed", again["seconds"], "s", 1),
+            ("written beside a former file, peak memory", again["peak_bytes"] / 1e6, "MB", 0),
+            ("a scrape, processor time of both", scrape["processor_seconds"], "s", 1),
+            ("a scrape, elapsed", scrape["seconds"], "s", 1),
+            ("a scrape, peak memory of the node exporter", scrape["exporter_peak_bytes"] / 1e6, "MB", 0),
+            ("a scrape, peak memory of Prometheus", scrape["prometheus_peak_bytes"] / 1e6, "MB", 0),
+        ):
+            yield at_most(f"metrics of {count:,} hosts, {figure}", value, None, unit, digits)
+
+
+def writing(folder: Path, hosts: int) -> dict[str, float]:
+    """The figures of a fresh process that writes the metrics of so many hosts, beside those that are there."""
+    return figures_of("metrics.py", str(folder / "image_cache.prom"), str(hosts))
+
+
+def scraping(folder: Path) -> dict[str, float]:
+    """The figures of one scrape of a textfile folder."""
+    return figures_of("scraping.py", str(folder))
+
+
+def figures_of(script: str, *arguments: str) -> dict[str, float]:
+    """What a script beside this one prints."""
+    command = [sys.executable, str(HERE / script), *arguments]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+def medians_of(figures: list[dict[str, float]]) -> dict[str, float]:
+    return {name: statistics.median(each[name] for each in figures) for name in figures[0]}
+
+
 @contextmanager
 def files_of(root: Path, count: int, size: int) -> Iterator[list[Path]]:
     """So many files of random bytes, all in the page cache."""
@@ -408,7 +452,7 @@ def at_least(figure: str, value: float, least: float, ours: float, peer: float) 
 
 def at_most(figure: str, value: float, most: float | None, unit: str, digits: int) -> Row:
     target = "" if most is None else f"<= {most} {unit}"
-    return Row(figure, target, f"{value:.{digits}f} {unit}", "", "", most is None or value <= most)
+    return Row(figure, target, f"{value:,.{digits}f} {unit}".strip(), "", "", most is None or value <= most)
 
 
 def note(figure: str, value: float, ours: str, peer: str) -> Row:
@@ -440,15 +484,17 @@ PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "restore": measure_restore,
     "fleet": measure_fleet,
 }
-BY_HAND = {"scale": measure_scale}
-OF_A_FLEET = ("fleet", "scale")
+BY_HAND = {"scale": measure_scale, "metrics": measure_metrics}
+OF_A_FLEET = ("fleet", "scale", "metrics")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="*", choices=[*PARTS, *BY_HAND, []], help="all but scale if none is named")
-    parser.add_argument("--hosts", type=int, help="hosts of a fleet: 100, for scale 1,000 against 100")
-    parser.add_argument("--rounds", type=int, help="rounds of a fleet, of which the median counts: 3, for scale 1")
+    parser.add_argument(
+        "parts", nargs="*", choices=[*PARTS, *BY_HAND, []], help="all but scale and metrics if none is named"
+    )
+    parser.add_argument("--hosts", type=int, help="hosts of a fleet: 100, for scale 1,000, for metrics 10,000")
+    parser.add_argument("--rounds", type=int, help="rounds, of which the median counts: 3, for scale and metrics 1")
     return parser.parse_args()
 
 

@@ -76,12 +76,11 @@ class Receiver:
         self._server.server_close()
 
 
-class Watch:
-    """Prometheus, which reads a textfile folder every second, and its Alertmanager, which tells a receiver."""
+class Prometheus:
+    """A running Prometheus."""
 
-    def __init__(self, url: str, receiver: Receiver) -> None:
+    def __init__(self, url: str) -> None:
         self.url = url
-        self.receiver = receiver
 
     def get(self, path: str, **query: str) -> Any:
         with urlopen(f"{self.url}/api/v1/{path}?{urlencode(query)}") as answer:
@@ -94,6 +93,14 @@ class Watch:
     def value(self, expression: str) -> float | None:
         series = self.query(expression)
         return float(series[0]["value"][1]) if series else None
+
+
+class Watch(Prometheus):
+    """Prometheus, which reads a textfile folder every second, and its Alertmanager, which tells a receiver."""
+
+    def __init__(self, url: str, receiver: Receiver) -> None:
+        super().__init__(url)
+        self.receiver = receiver
 
     def firing(self) -> set[tuple[str, str]]:
         """Return the name and host of each alert that fires."""
@@ -134,13 +141,7 @@ def watched(root: Path, folder: Path) -> Iterator[Watch]:
     for name, settings in (("alertmanager.yml", alertmanager), ("prometheus.yml", prometheus)):
         (root / name).write_text(yaml.safe_dump(settings))
     commands = [
-        [
-            "prometheus-node-exporter",
-            "--collector.disable-defaults",
-            "--collector.textfile",
-            f"--collector.textfile.directory={folder}",
-            f"--web.listen-address=127.0.0.1:{node_port}",
-        ],
+        exporter_command(node_port, folder),
         [
             "prometheus-alertmanager",
             f"--config.file={root / 'alertmanager.yml'}",
@@ -148,17 +149,12 @@ def watched(root: Path, folder: Path) -> Iterator[Watch]:
             "--cluster.listen-address=",
             f"--web.listen-address=127.0.0.1:{alertmanager_port}",
         ],
-        [
-            "prometheus",
-            f"--config.file={root / 'prometheus.yml'}",
-            f"--storage.tsdb.path={root / 'tsdb'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
+        prometheus_command(port, root),
     ]
     try:
-        with _running(root / "watch.log", commands):
+        with running(root / "watch.log", commands):
             for each in (alertmanager_port, port):
-                _wait_for_start(f"http://127.0.0.1:{each}/-/ready")
+                wait_for_start(f"http://127.0.0.1:{each}/-/ready")
             watch = Watch(f"http://127.0.0.1:{port}", receiver)
             wait_until(lambda: watch.query("up == 1"), "the first scrape")
             yield watch
@@ -166,25 +162,46 @@ def watched(root: Path, folder: Path) -> Iterator[Watch]:
         receiver.stop()
 
 
+def exporter_command(port: int, folder: Path) -> list[str]:
+    """Return the command of a node exporter that shows a textfile folder, and nothing of its machine."""
+    return [
+        "prometheus-node-exporter",
+        "--collector.disable-defaults",
+        "--collector.textfile",
+        f"--collector.textfile.directory={folder}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+
+
+def prometheus_command(port: int, root: Path) -> list[str]:
+    """Return the command of a Prometheus with the ``prometheus.yml`` of a folder, where it also stores."""
+    return [
+        "prometheus",
+        f"--config.file={root / 'prometheus.yml'}",
+        f"--storage.tsdb.path={root / 'tsdb'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+    ]
+
+
 @contextmanager
 def pushgateway(root: Path, port: int) -> Iterator[str]:
     """Run a Pushgateway that remembers nothing of a former one, and give its address."""
     url = f"http://127.0.0.1:{port}"
     command = ["prometheus-pushgateway", f"--web.listen-address=127.0.0.1:{port}", "--persistence.file="]
-    with _running(root / "pushgateway.log", [command]):
-        _wait_for_start(f"{url}/-/ready")
+    with running(root / "pushgateway.log", [command]):
+        wait_for_start(f"{url}/-/ready")
         yield url
 
 
 @contextmanager
-def _running(log_path: Path, commands: Sequence[Sequence[str]]) -> Iterator[None]:
+def running(log_path: Path, commands: Sequence[Sequence[str]]) -> Iterator[Sequence[subprocess.Popen[bytes]]]:
     """Run programs side by side, which write into one log."""
-    programs = []
+    programs: list[subprocess.Popen[bytes]] = []
     with log_path.open("wb") as log:
         try:
             for command in commands:
                 programs.append(subprocess.Popen(command, stdout=log, stderr=log))
-            yield
+            yield programs
         finally:
             for program in programs:
                 program.terminate()
@@ -192,7 +209,8 @@ def _running(log_path: Path, commands: Sequence[Sequence[str]]) -> Iterator[None
                 program.wait()
 
 
-def _wait_for_start(url: str) -> None:
+def wait_for_start(url: str) -> None:
+    """Wait until a program answers at the address that says whether it is ready."""
     wait_until(lambda: _is_ready(url), "the start of a program")
 
 
