@@ -51,11 +51,11 @@ def by_descriptor(disk: Path, base: Path, closing: ExitStack) -> list[str]:
 
 
 def by_nbd(disk: Path, _base: Path, closing: ExitStack) -> list[str]:
-    # A socket's path must be short.
-    socket = os.path.join(closing.enter_context(tempfile.TemporaryDirectory()), "socket")
-    command = ["qemu-nbd", "--persistent", "--socket", socket, "--format", "qcow2", str(disk)]
+    folder = Path(closing.enter_context(tempfile.TemporaryDirectory()))  # a socket's path must be short
+    pid_file = str(folder / "pid")  # written when all files are open, unlike the socket
+    command = ["qemu-nbd", "--persistent", "--socket", str(folder / "socket"), "--pid-file", pid_file]
     script = '(while [ ! -e "$0" ]; do sleep 0.01; done; echo listening) & exec "$@"'
-    return ["sh", "-c", script, socket, *command]
+    return ["sh", "-c", script, pid_file, *command, "--format", "qcow2", str(disk)]
 
 
 def by_storage_daemon(disk: Path, _base: Path, _closing: ExitStack) -> list[str]:
