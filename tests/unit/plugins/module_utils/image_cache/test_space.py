@@ -27,7 +27,9 @@ GIB = 1 << 30
     [
         (0, 0),
         (7, 7),
+        (-7, -7),
         ("7", 7),
+        ("1" + "0" * 39, 10**39),
         (" 100G ", 100 * GIB),
         ("100g", 100 * GIB),
         ("100 GB", 100 * GIB),
@@ -75,6 +77,7 @@ def test_bytes_are_those_that_ansible_reads(whole: int, part: int, space: str, u
         (7, 200, 7),
         (7, None, 7),
         (Share(15), 200, 30),
+        (Share(15), 210, 31.5),
         (Share(0), 200, 0),
         (Share(100), 200, 200),
         (Share(15), None, None),
