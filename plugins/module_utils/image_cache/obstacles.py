@@ -38,8 +38,8 @@ class Obstacles(NamedTuple):
     :param everything: why no file can be removed; empty where files can be.
     :param files: why a file cannot be removed, by its name.
     :param new_locks: why no lock file can be made now; empty where one can.
-    :param bytes_for_locks: how many bytes removals must free before lock files can be made; None where that does not
-        help.
+    :param bytes_for_locks: how many bytes removals must free before lock files can be made, at least one; None where
+        that does not help.
     :param lock_files: the names of the lock files that exist.
     """
 

@@ -566,7 +566,7 @@ def select_removals(
     order = _RemovalOrder(removable, snapshot.overlays)
     for file in order:
         reason = _why_kept(file, snapshot, settings, freed_bytes >= bytes_to_free)
-        cause = _why_unremovable(file, snapshot.obstacles, removals, freed_bytes) if reason is None else ""
+        cause = _why_unremovable(file, snapshot.obstacles, freed_bytes) if reason is None else ""
         if cause:
             reason = KeptReason.UNREMOVABLE
             causes.setdefault(cause, []).append(file.name)
@@ -608,13 +608,12 @@ def _needs_new_lock(file: CacheFile, obstacles: Obstacles) -> bool:
     return bool(obstacles.new_locks) and lock_name(file.name) not in obstacles.lock_files
 
 
-def _why_unremovable(file: CacheFile, obstacles: Obstacles, removals: Sequence[CacheFile], freed_bytes: int) -> str:
+def _why_unremovable(file: CacheFile, obstacles: Obstacles, freed_bytes: int) -> str:
     cause = obstacles.everything or obstacles.files.get(file.name, "")
     if cause or not _needs_new_lock(file, obstacles):
         return cause
     needed = obstacles.bytes_for_locks
-    has_room = needed is not None and bool(removals) and freed_bytes >= needed
-    return "" if has_room else obstacles.new_locks
+    return "" if needed is not None and freed_bytes >= needed else obstacles.new_locks
 
 
 class _RemovalOrder:

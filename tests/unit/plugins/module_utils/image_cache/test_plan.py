@@ -15,7 +15,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance, Instances
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import fingerprint, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import fingerprint, lock_name, parse_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.obstacles import Obstacles
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import (
     ImageUse,
     Kept,
@@ -546,6 +547,26 @@ class TestStorageUsers:
         assert decide(snapshot, both, orphans="ignore").warnings == ()
         assert decide(snapshot, known(GUEST)).usage.orphans == {"nobodys"}
 
+    @pytest.mark.parametrize(
+        ("is_shared", "source", "orphans", "is_warned"),
+        [
+            (False, known(GUEST), "ignore", True),
+            (False, known(GUEST), "protect", False),
+            (False, NOBODY_ASKED, "ignore", False),
+            (False, known(GUEST, Instance("uuid-9", "nobodys", "here")), "ignore", False),
+            (True, known(GUEST), "ignore", False),
+            (True, known(GUEST, complete_for=frozenset({"here"})), "ignore", True),
+        ],
+    )
+    def test_host_whose_instances_are_unknown_is_named_where_a_directory_would_count_as_an_orphan(
+        self, is_shared: bool, source: Instances, orphans: str, is_warned: bool
+    ) -> None:
+        directories = {"uuid-1": None, "nobodys": None}
+        snapshot = found(instance_directories=directories, storage_users={"there": NOW - 9 * DAY})
+        snapshot = snapshot._replace(storage=Storage("id", "nfs4", is_shared, 0, 10**6))
+        plan = decide(snapshot, source, orphans=orphans)
+        assert ["there" in warning for warning in plan.warnings] == [True] * is_warned
+
     @pytest.mark.parametrize("ago", [DAY, 9 * DAY])
     def test_a_host_of_the_day_before_need_not(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
@@ -740,6 +761,47 @@ class TestSpace:
 
     def test_of_two_of_an_age_the_name_decides(self) -> None:
         assert removed(decide(found(cached("swap_2"), cached("swap_1")))) == ["swap_1", "swap_2"]
+
+
+class TestObstacles:
+    """A file that cannot be removed is kept, and the plan says why."""
+
+    FILES = (cached("swap_1", age=8 * DAY, size=100), cached("swap_2", age=9 * DAY, size=100))
+    FULL = Obstacles(new_locks="Full.", lock_files=frozenset({lock_name("swap_1")}))
+
+    @pytest.mark.parametrize(
+        ("bytes_for_locks", "goes"), [(1, ["swap_1", "swap_2"]), (100, ["swap_1", "swap_2"]), (101, ["swap_1"])]
+    )
+    def test_file_without_a_lock_is_removed_once_others_have_made_room_for_the_lock(
+        self, bytes_for_locks: int, goes: list[str]
+    ) -> None:
+        obstacles = self.FULL._replace(bytes_for_locks=bytes_for_locks)
+        plan = decide(found(*self.FILES, obstacles=obstacles))
+        assert removed(plan) == goes
+        assert {kept.reason for kept in plan.kept} <= {KeptReason.UNREMOVABLE}
+
+    def test_file_without_a_lock_is_kept_where_removals_make_no_room(self) -> None:
+        plan = decide(found(*self.FILES, obstacles=self.FULL))
+        assert (removed(plan), plan.kept) == (["swap_1"], (Kept("swap_2", KeptReason.UNREMOVABLE),))
+        assert plan.unremovable == ("1 unused file in /instances/_base cannot be removed (swap_2). Full.",)
+        assert plan.blocked_by == ""
+
+    def test_no_room_is_made_where_no_file_has_a_lock(self) -> None:
+        obstacles = Obstacles(new_locks="Full.", bytes_for_locks=1)
+        assert removed(decide(found(*self.FILES, obstacles=obstacles))) == []
+
+    def test_file_that_cannot_be_removed_does_not_stop_the_others(self) -> None:
+        plan = decide(found(*self.FILES, obstacles=Obstacles(files={"swap_2": "Immutable."})))
+        assert (removed(plan), plan.kept) == (["swap_1"], (Kept("swap_2", KeptReason.UNREMOVABLE),))
+
+    def test_cache_that_cannot_be_written_blocks_all_removals_and_matters_to_nothing_else(self) -> None:
+        obstacles = Obstacles(everything="Read-only.", files={"swap_2": "Immutable."})
+        plan = decide(found(*self.FILES, obstacles=obstacles))
+        assert (removed(plan), plan.blocked_by) == ([], "Read-only.")
+        assert plan.unremovable == (
+            "2 unused files in /instances/_base cannot be removed (swap_2, swap_1). Read-only.",
+        )
+        assert decide(found(cached(BASE, age=0), obstacles=obstacles)).blocked_by == ""
 
 
 def test_switched_off_it_removes_nothing_and_says_so() -> None:
