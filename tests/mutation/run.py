@@ -26,8 +26,8 @@ from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mut
 CORE = Path("plugins/module_utils/image_cache")
 FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
-    **dict.fromkeys(("plan", "backing_chain", "apply"), CORE),
-    **dict.fromkeys(("decision", "limit", "refusals", "storages"), FLEET),
+    **dict.fromkeys(("plan", "backing_chain", "apply", "space"), CORE),
+    **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore"), FLEET),
 }
 # What public reports showed of hosts is tested on whole trees, and not file by file.
 STATES_OF_HOSTS = ("test_kept_overlays.py", "test_obstacles.py", "test_public_reports.py")

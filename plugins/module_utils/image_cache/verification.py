@@ -200,7 +200,7 @@ def _existing_locks(snapshot: Snapshot, plan: Plan, removed: frozenset[str]) -> 
     obstacles = snapshot.obstacles
     freed = sum(file.allocated_bytes for file in plan.removals if file.name in removed)
     needed = obstacles.bytes_for_locks
-    has_room = not obstacles.new_locks or (needed is not None and bool(removed) and freed >= needed)
+    has_room = not obstacles.new_locks or (needed is not None and freed >= needed)
     return None if has_room else obstacles.lock_files
 
 

@@ -59,6 +59,19 @@ def test_most_popular_image_comes_first() -> None:
     assert names == ["image-used", "image-everywhere", "image-large"]
 
 
+@pytest.mark.parametrize("more", [{"instances": 2}, {"gib": 2}], ids=str)
+@pytest.mark.parametrize("numbers", [(1, 2), (2, 1)])
+def test_of_two_images_on_as_many_hosts_the_one_with_more_instances_or_bytes_comes_first(
+    numbers: tuple[int, int], more: dict[str, int]
+) -> None:
+    less, larger = numbers
+    images = [image(less, gib=1, instances=1), image(larger, **{"gib": 1, "instances": 1, **more})]
+    assert [total["image_name"] for total in total_images([storage("a", images=images)])] == [
+        f"image-{larger}",
+        f"image-{less}",
+    ]
+
+
 @pytest.mark.parametrize(
     ("here", "there", "expected"),
     [(None, None, None), (False, None, False), (None, False, False), (False, True, True), (None, True, True)],

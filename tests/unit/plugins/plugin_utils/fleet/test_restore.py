@@ -283,6 +283,12 @@ class TestDecision:
     def test_order_of_the_hosts_changes_nothing(self, made: list[RestoreAnswer]) -> None:
         assert decide_restore(made) == decide_restore(made[::-1])
 
+    def test_decision_in_a_result_is_plain_and_is_read_again(self) -> None:
+        decision = RestoreDecision(("one",), {"two": "b"}, {"three": "Two are open."})
+        plain = json.loads(json.dumps(decision.to_plain()))
+        assert plain == {"names": ["one"], "elsewhere": {"two": "b"}, "refused": {"three": "Two are open."}}
+        assert RestoreDecision.from_plain(plain) == decision
+
     @given(answers())
     def test_decision_survives_the_way_through_a_result(self, made: list[RestoreAnswer]) -> None:
         for decision in decide_restore(made).values():
@@ -349,6 +355,11 @@ class TestOutcome:
             "/nova/_base/two was not restored (used by guest). The host did not find it again"
             in (reasons_to_fail(outcome)[0])
         )
+
+    def test_file_that_was_restored_without_being_asked_for_has_not_failed(self) -> None:
+        both = found(restored=[restorable("one"), restorable("two")])
+        outcome = merge_outcome(both, RestoreDecision(("one",), {"two": "b"}), both)
+        assert (names(outcome["restored"]), outcome["failed"]) == (["one", "two"], [])
 
     def test_run_that_fails_over_what_it_refused_has_its_own_answer(self) -> None:
         look = found(restored=[restorable()])
