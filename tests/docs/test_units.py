@@ -28,4 +28,6 @@ def test_units_have_nothing_that_systemd_warns_about(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     paths = [str(tmp_path / name) for name in units]
     done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, check=False, encoding="utf-8")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    # It looks at the units of this machine, too: what it says of those is not about ours.
+    about_ours = [line for line in done.stderr.splitlines() if "image-cache" in line]
+    assert (done.returncode, done.stdout, about_ours) == (0, "", [])
