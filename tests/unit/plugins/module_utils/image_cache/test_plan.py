@@ -294,7 +294,7 @@ class TestAge:
         assert plan.verdicts[0].removable_in == 2 * DAY
 
     def test_unused_file_from_the_future_is_reported_with_its_name(self) -> None:
-        files = [cached(BASE, age=-DAY), cached("swap_64", age=-60), cached(OTHER_BASE, age=-60.5)]
+        files = [cached(BASE, age=-DAY), cached("swap_64", age=-60), cached(OTHER_BASE, age=-60.25)]
         (warning,) = decide(found(*files)).warnings
         assert warning.startswith("Unused files have modification times in the future (")
         assert BASE in warning
@@ -567,6 +567,11 @@ class TestStorageUsers:
         plan = decide(snapshot, source, orphans=orphans)
         assert ["there" in warning for warning in plan.warnings] == [True] * is_warned
 
+    def test_host_whose_instances_are_unknown_is_not_named_where_each_directory_is_of_a_known_instance(self) -> None:
+        directories = dict.fromkeys(GUEST.directories)
+        snapshot = found(instance_directories=directories, storage_users={"there": NOW - 9 * DAY})
+        assert decide(snapshot, known(GUEST), orphans="ignore").warnings == ()
+
     @pytest.mark.parametrize("ago", [DAY, 9 * DAY])
     def test_a_host_of_the_day_before_need_not(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
@@ -645,7 +650,10 @@ class TestBrakes:
 
     def test_it_says_what_it_would_have_removed(self) -> None:
         (sentence,) = decide(found(*self.FILES), max_removals=1).limit_exceeded
-        assert "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1)" in sentence
+        assert sentence == (
+            "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1) allows. If "
+            "this is expected, raise max_removals. Otherwise the list of instances is probably incomplete."
+        )
 
     def test_files_in_use_count_among_all(self) -> None:
         snapshot = found(*self.FILES, held_by_qemu=frozenset({BASE}))
@@ -1138,6 +1146,15 @@ def test_overlays_only_ever_protect(
 def test_order_of_removal_is_by_last_use_where_nothing_is_built_on_anything() -> None:
     plan = decide(found(cached("swap_1", age=8 * DAY), cached("swap_2", age=9 * DAY), overlays={"swap_3": ("swap_4",)}))
     assert removed(plan) == ["swap_2", "swap_1"]
+
+
+def test_base_is_removed_after_all_that_is_built_on_it_though_it_was_used_before() -> None:
+    files = [cached(f"swap_{number}", age=age * DAY) for number, age in enumerate((9, 3, 4, 5))]
+    built = {"swap_1": ("swap_0",), "swap_2": ("swap_0", "swap_9"), "README": ("swap_9",)}
+    assert removed(decide(found(*files, overlays=built))) == ["swap_3", "swap_2", "swap_1", "swap_0"]
+    plan = decide(found(*files, overlays=built, locked=frozenset({"swap_2"})))
+    assert removed(plan) == ["swap_3", "swap_1"]
+    assert plan.kept == (Kept("swap_2", KeptReason.LOCKED), Kept("swap_0", KeptReason.OVERLAY))
 
 
 def test_disabled_removal_is_the_reason_of_a_base_too() -> None:
