@@ -51,3 +51,23 @@ def test_empty_mount_point_stays_empty(fleet: ComputeFleet, tmp_path: Path) -> N
     run = fleet.prune()
     assert (run.status, run.changed, list(mount_point.iterdir())) == (0, set(), []), run.output
     assert "or what lies there is not mounted" in " ".join(run.text.split())
+
+
+def test_metrics_of_a_host_whose_cache_is_not_mounted_any_more_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
+    tree = fleet.add("a")
+    fleet.variables["image_cache_report_path"] = str(tmp_path / "report")
+
+    def metrics() -> list[str]:
+        run = fleet.audit()
+        assert run.status == 0, run.output
+        text = (tmp_path / "report" / "image_cache.prom").read_text()
+        return [line for line in text.splitlines() if "report_timestamp" not in line and "answer_timestamp" not in line]
+
+    before = metrics()
+    found = f'nova_image_cache_cache_found{{host="a",cache_path="{tree.cache_path}"}}'
+    mounted = tree.instances_path.rename(tmp_path / "elsewhere")
+    tree.instances_path.mkdir()
+    assert metrics() == [line.replace(f"{found} 1", f"{found} 0") for line in before]
+    tree.instances_path.rmdir()
+    mounted.rename(tree.instances_path)
+    assert f"{found} 1" in metrics()

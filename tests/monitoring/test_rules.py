@@ -108,6 +108,7 @@ CORRUPT = [{"name": BASE, "used_by": ["instance-1"]}]
 FAILED = [{"name": BASE, "error": "Input/output error"}]
 HEALTHY = report(cache())
 FULL = report(cache(full=True))
+LOST = re.sub(r"^(\w+cache_found\S+) 1$", r"\1 0", HEALTHY, flags=re.MULTILINE)
 OPTED_OUT = report(cache(opted_out=True, prune_seconds=None))
 MISSING, REPLACED, CORRUPTED, STALE, ABSENT, SILENT, REFUSED, UNREMOVED, RECLAIMABLE, ORPHANS = ALERTS
 FIRES = [
@@ -117,6 +118,7 @@ FIRES = [
     (STALE, HEALTHY, 36 * HOUR + STEP),
     (ABSENT, "", HOUR + STEP),
     (SILENT, report(hosts=[silent("cmp-1")]), HOUR + STEP),
+    (SILENT, LOST, HOUR + STEP),
     (REFUSED, report(cache(unknown_use=["It is unknown."])), DAY + STEP),
     (REFUSED, report(cache(reasons=["fleet_limit"])), DAY + STEP),
     (REFUSED, report(cache(reasons=["members_missing"], prune_seconds=None)), DAY + STEP),
@@ -137,6 +139,7 @@ IS_SILENT = [
     (ABSENT, "", HOUR - STEP),
     (ABSENT, HEALTHY, 2 * HOUR),
     (SILENT, report(hosts=[silent("cmp-1")]), HOUR - STEP),
+    (SILENT, LOST, HOUR - STEP),
     (SILENT, HEALTHY, 4 * DAY),  # the whole report is stale, and each host with it
     (REFUSED, report(cache(reasons=["limit"])), DAY - STEP),
     (REFUSED, OPTED_OUT, DAY + STEP),

@@ -44,6 +44,7 @@ class _Part(Enum):
     STATE = auto()
     ANSWER = auto()
     INFO = auto()
+    FOUND = auto()
     AUDIT = auto()
     VERIFICATION = auto()
     PRUNE = auto()
@@ -75,6 +76,9 @@ _METRICS = {
         _Part.INFO,
         (*_STORAGE, "mountpoint", "nova_host", "storage"),
         "Always 1. What nova calls the host, and which storage it uses.",
+    ),
+    "cache_found": _Metric(
+        _Part.FOUND, _STORAGE, "Whether the last look found a cache; only where a look has found one at this path."
     ),
     "audit_timestamp_seconds": _Metric(_Part.AUDIT, _STORAGE, "Time of the last look at the storage."),
     "audit_duration_seconds": _Metric(_Part.AUDIT, _STORAGE, "How long that took."),
@@ -179,11 +183,18 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
     A storage that several hosts share has one series of each metric, under the first of their names: so a sum over
     hosts counts it once. ``host_info`` shows which hosts share one.
 
+    A host that had a cache and has none now, because nothing is mounted there, keeps what is known of that cache: its
+    zeros are those of another directory.
+
     :param fleet: the fleet as ``report.json`` has it.
     :param former: what the former file has.
     :param inventory: the hosts of the inventory. What is known of others is left out.
     """
-    answered = {host["name"] for host in fleet["hosts"] if host["cache_path"] is not None}
+    lost = _lost_caches(fleet, former)
+    fleet = {**fleet, "storages": [each for each in fleet["storages"] if not _is_lost(each, lost)]}
+    answered = {host["name"] for host in fleet["hosts"] if host["cache_path"] is not None} - {
+        host for host, _path in lost
+    }
     members: dict[str | None, set[str]] = {}
     for host, _cache_path, _mountpoint, _nova_host, storage_id in _labels_of("host_info", former):
         if host in inventory - answered:
@@ -195,7 +206,7 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
         storage_id for storage_id, count in Counter(each["id"] for each in fleet["storages"]).items() if count > 1
     )
     shown_under = {each: min(hosts) for each, hosts in members.items() if each not in ambiguous}
-    metrics = dict(_answered(fleet, shown_under))
+    metrics = dict(_answered(fleet, shown_under, lost))
     return carry_forward(_moved(former, shown_under), metrics, inventory, answered)
 
 
@@ -225,6 +236,16 @@ def _labels_of(name: str, metrics: Metrics) -> Iterator[tuple[str, ...]]:
     return (series.labels for series in metrics if series.name == name)
 
 
+def _lost_caches(fleet: Mapping[str, Any], former: Metrics) -> set[tuple[str, str]]:
+    """Return the host and path of each cache that a former run found, and whose directory does not exist now."""
+    had = {(host, path) for host, path, _mount_point, _nova_host, storage in _labels_of("host_info", former) if storage}
+    return had & {(host["name"], host["cache_path"]) for host in fleet["hosts"] if host["storage"] is None}
+
+
+def _is_lost(storage: Mapping[str, Any], lost: Set[tuple[str, str]]) -> bool:
+    return storage["id"] is None and {(host, storage["cache_path"]) for host in storage["hosts"]} <= lost
+
+
 def _moved(former: Metrics, shown_under: Mapping[str | None, str]) -> dict[Series, float]:
     """Return the former metrics with each storage under the host that it is shown under now."""
     storage_of: dict[tuple[str, ...], str] = {
@@ -238,7 +259,9 @@ def _moved(former: Metrics, shown_under: Mapping[str | None, str]) -> dict[Serie
     return moved
 
 
-def _answered(fleet: Mapping[str, Any], shown_under: Mapping[str | None, str]) -> Iterator[tuple[Series, float]]:
+def _answered(
+    fleet: Mapping[str, Any], shown_under: Mapping[str | None, str], lost: Set[tuple[str, str]]
+) -> Iterator[tuple[Series, float]]:
     """Yield what this run found and did."""
     yield Series("report_timestamp_seconds", ()), fleet["generated"]
     mount_points = {(host, each["id"]): each["mount_point"] for each in fleet["storages"] for host in each["hosts"]}
@@ -247,6 +270,11 @@ def _answered(fleet: Mapping[str, Any], shown_under: Mapping[str | None, str]) -
         yield Series("host_answered", (name,)), host["state"] not in ("failed", "unreachable")
         if host["cache_path"] is not None:
             yield Series("host_answer_timestamp_seconds", (name,)), host["time"]
+            cache = (name, host["cache_path"])
+            if host["storage"] is not None or cache in lost:
+                yield Series("cache_found", cache), cache not in lost
+            if cache in lost:
+                continue
             mount_point = mount_points.get((name, host["storage"]))
             named = (host["cache_path"], mount_point or "", host["host"] or "", host["storage"] or "")
             yield Series("host_info", (name, *named)), 1

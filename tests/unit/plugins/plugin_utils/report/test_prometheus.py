@@ -379,6 +379,49 @@ def test_host_without_a_cache_has_no_metrics_of_a_file_system() -> None:
     assert "None" not in written(fleet(storage(nothing, "a", mount_point=None))).text
 
 
+def without_cache(*hosts: str) -> dict[str, Any]:
+    """A storage that was to be one, of a host whose directory does not exist; all its numbers are 0."""
+    made = answer(**{"exists": False, **done(), "checksums": verified()})
+    made["storage"].update(id=None, free_bytes=None, total_bytes=None, filesystem=None, shared=None)
+    made["summary"].update(dict.fromkeys(("active", "removable", "too_young", "other", "reclaimable_bytes"), 0))
+    return storage(made, *hosts, mount_point=None)
+
+
+def test_cache_that_is_not_there_any_more_keeps_its_values_and_their_time() -> None:
+    bad = storage(answer("a", missing=MISSING, corrupt=CORRUPT, checksums=verified(), **done(BASE)), "a")
+    folder = written(fleet(bad), "a")
+    assert folder.value("cache_found", "a") == 1
+    before = series(folder.text)
+    for at in (NOW + HOUR, NOW + 2 * HOUR):
+        folder.write(fleet(without_cache("a")), at)
+        assert folder.value("cache_found", "a") == 0
+        assert (folder.value("host_answered", "a"), folder.value("host_answer_timestamp_seconds", "a")) == (1, at)
+        changed = {name for (name, labels), value in series(folder.text).items() if before[name, labels] != value}
+        assert changed == {
+            f"nova_image_cache_{name}"
+            for name in ("report_timestamp_seconds", "host_answer_timestamp_seconds", "cache_found")
+        }
+        assert series(folder.text).keys() == before.keys()
+    folder.write(fleet(storage(answer("a"), "a")), NOW + 3 * HOUR)
+    assert (folder.value("cache_found", "a"), folder.value("missing_files", "a")) == (1, 0)
+    assert folder.value("audit_timestamp_seconds", "a") == NOW + 3 * HOUR
+
+
+def test_cache_that_another_host_still_has_is_shown_as_that_host_found_it() -> None:
+    shared = answer("ab")
+    folder = written(fleet(storage(shared, "a", "b")), "a", "b")
+    folder.write(fleet(without_cache("a"), storage(answer("ab", missing=MISSING), "b")), NOW + HOUR)
+    assert (folder.value("cache_found", "a"), folder.value("cache_found", "b")) == (0, 1)
+    assert (folder.value("missing_files", "a"), folder.value("missing_files", "b")) == (1, None)
+    assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
+
+
+def test_host_that_never_had_a_cache_has_not_lost_one() -> None:
+    folder = written(fleet(without_cache("a")), "a").write(fleet(without_cache("a")), NOW + HOUR)
+    assert (folder.value("cache_found", "a"), folder.value("missing_files", "a")) == (None, 0)
+    assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
+
+
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile_name_adds_and_removes_no_series(name: str) -> None:
     hostile, harmless = (
