@@ -45,7 +45,7 @@ HOLDING_MESSAGES = {
     "What verification found of … could not be saved, and they are read again next time; ….": "why the first cannot",
     "… could not be read and verified; ….": "why the first cannot",
     "instances_path … does not exist on this host, or is not a directory: …. …": "what layouts.py says of this host",
-    "… was not restored (used by …). …": "why it was refused, or failed",
+    "… was not restored (used by …). ……": "why it was refused, or failed",
     "… of … could not be restored. … See image_cache_restore.refused and image_cache_restore.failed in the result for "
     "each.": "why the first was not",
     "It has a file of that name now, and it is not certain which disks need that. …": "a reason of unknown_use",
