@@ -26,8 +26,13 @@ def test_units_have_nothing_that_systemd_warns_about(tmp_path: Path) -> None:
     assert sorted(units) == ["image-cache.service", "image-cache.timer"]
     for name, text in units.items():
         (tmp_path / name).write_text(text)
-    paths = [str(tmp_path / name) for name in units]
-    done = subprocess.run(["systemd-analyze", "verify", *paths], capture_output=True, check=False, encoding="utf-8")
-    # It looks at the units of this machine, too: what it says of those is not about ours.
-    about_ours = [line for line in done.stderr.splitlines() if "image-cache" in line]
-    assert (done.returncode, done.stdout, about_ours) == (0, "", [])
+    plain = tmp_path / "plain.service"
+    plain.write_text("[Service]\nExecStart=/bin/true\n")
+    # It warns of other units of this machine as well, whatever it is asked about.
+    assert verify(*(tmp_path / name for name in units)) == verify(plain)
+
+
+def verify(*paths: Path) -> tuple[int, str, str]:
+    command = ["systemd-analyze", "verify", *map(str, paths)]
+    done = subprocess.run(command, capture_output=True, check=False, encoding="utf-8")
+    return done.returncode, done.stdout, done.stderr
