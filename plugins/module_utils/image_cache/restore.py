@@ -22,7 +22,7 @@ from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, fingerprint, parse_name
 from .snapshot import names_by_inode, open_cache, read_disks
-from .text import printable
+from .text import printable, printable_names
 
 __all__ = ["RestoreResult", "restore"]
 
@@ -161,7 +161,7 @@ def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool)
     }
     done.update(
         restored=[_restored(each, image_ids) for each in restorer.restored],
-        present=sorted(map(printable, restorer.present)),
+        present=printable_names(restorer.present),
         refused=[{**_file(each.candidate, image_ids), "reason": each.reason} for each in restorer.refused],
         failed=[{**_file(each.candidate, image_ids), "error": each.reason} for each in restorer.failed],
         set_aside=[_set_aside(each) for each in restorer.set_aside],

@@ -14,7 +14,7 @@ from .names import set_aside_of
 from .other_ages import reclaimable_by_age
 from .plan import Plan, State, Verdict, used_by
 from .settings import Settings
-from .shortening import shortened
+from .shortening import shorten_lists
 from .snapshot import CacheFile, Snapshot
 from .text import printable, printable_names
 
@@ -109,7 +109,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
 
         facts["for_members"] = describe_for_members(snapshot, plan, settings)
     if not settings.shows("names"):
-        facts = shortened(facts)
+        facts = shorten_lists(facts)
     if settings.shows("images"):
         from .images_result import describe_images
 

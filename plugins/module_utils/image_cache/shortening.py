@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-__all__ = ["first_items", "shortened"]
+__all__ = ["first_items", "shorten_lists"]
 
 # A summary is under 4 KiB of JSON. How much of it each list may take, what is more important first.
 _SUMMARY_BYTES = 4000
@@ -27,7 +27,7 @@ _LIST_BYTES = {
 _LEAST_LIST_BYTES = 300
 
 
-def shortened(facts: dict[str, Any]) -> dict[str, Any]:
+def shorten_lists(facts: dict[str, Any]) -> dict[str, Any]:
     """Cut the lists so that the whole stays small, and say how much is left out of each."""
     lists = {name: facts["storage"][name] if name == "users" else facts[name] for name in _LIST_BYTES}
     shown = {**facts, **dict.fromkeys(lists, ()), "storage": {**facts["storage"], "users": ()}, "for_members": None}
