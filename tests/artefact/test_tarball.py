@@ -18,7 +18,7 @@ ALLOWED = re.compile(
     r"|plugins/\w+/(\w+/){0,2}[\w.]+\.(py|yml|j2|css|js)|playbooks/\w+\.yml"
     r"|roles/\w+/(README\.md|(defaults|meta|tasks|vars|handlers)/\w+\.yml|templates/[\w.]+\.j2)"
     r"|extensions/monitoring/[\w.]+\.(rules|json)"
-    r"|docs/[\w-]+\.md|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/\w+\.rst"
+    r"|docs/[\w-]+\.md|docs/docsite/(extra-docs|links)\.yml|docs/docsite/rst/(\w+\.rst|images/\w+\.png)"
 )
 NEEDED = (
     "plugins",
