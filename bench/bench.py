@@ -11,6 +11,7 @@ medians; the trees are in the page cache.
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import statistics
@@ -261,11 +262,7 @@ def lost_file(root: Path, size: int) -> Iterator[CacheTree]:
     with tempfile.TemporaryDirectory(dir=root) as directory:
         tree = CacheTree(directory)
         base = tree.base(fingerprint("image"), size=size)
-        with base.open("r+b") as file:
-            for offset in range(0, size, 64 << 20):
-                file.seek(offset)
-                for _megabyte in range(min(size, 32 << 20) >> 20):
-                    file.write(os.urandom(1 << 20))
+        write_half(base, size)
         disk = tree.instances_path / "00000000-0000-4000-8000-000000000000" / "disk"
         disk.parent.mkdir()
         backing = ["-b", str(base), "-F", "raw"]
@@ -274,6 +271,16 @@ def lost_file(root: Path, size: int) -> Iterator[CacheTree]:
         with running_guest(disk, base):
             base.unlink()
             yield tree
+
+
+def write_half(path: Path, size: int) -> None:
+    """Give a file that size, with random bytes in its one half and holes in the other."""
+    with path.open("wb") as file:
+        file.truncate(size)
+        for offset in range(0, size, 64 << 20):
+            file.seek(offset)
+            for _megabyte in range(min(size // 2, 32 << 20) >> 20):
+                file.write(os.urandom(1 << 20))
 
 
 def restoring(tree: CacheTree) -> dict[str, float]:
@@ -294,6 +301,95 @@ def copying(tree: CacheTree) -> float:
     seconds = time.perf_counter() - started
     copy.unlink()
     return seconds
+
+
+def measure_fetch(root: Path) -> Iterator[Row]:
+    """An image from a server on this machine, hashed and written sparse, against tools that do one of these each."""
+    with served_image(root, 1 << 30) as image:
+        ours, peer, hashing, writing = medians(
+            5,
+            lambda: fetching(image)["seconds"],
+            lambda: downloading(image) + hashing_with_sha512sum(image.copy),
+            lambda: hashing_with_sha512sum(image.source),
+            lambda: writing_densely(image),
+        )
+    floor = max(hashing, writing)
+    yield ratio(
+        "fetch, 1 GiB, half zeros, verified, sparse / curl and sha512sum", ours / peer, 0.75, ms(ours), ms(peer)
+    )
+    yield ratio("the same / the slower of sha512sum and a dense write", ours / floor, 1.3, ms(ours), ms(floor))
+    with served_image(root, 4 << 20) as small, served_image(root, 4 << 30) as large:
+        few, many = (fetching(image)["peak_bytes"] / 1e6 for image in (small, large))
+    yield Row(
+        "fetch, peak memory, 4 GiB more than 4 MiB",
+        "<= 10 MB",
+        f"{many - few:.1f} MB",
+        f"{many:.0f} MB",
+        f"{few:.0f} MB",
+        many - few <= 10,
+    )
+
+
+class ServedImage(NamedTuple):
+    """An image that a server on this machine has, its checksum by sha512, and where a copy of it goes."""
+
+    endpoint: str
+    source: Path
+    checksum: str
+    copy: Path
+
+
+@contextmanager
+def served_image(root: Path, size: int) -> Iterator[ServedImage]:
+    """A server of an image of that size, half of it zeros."""
+    with tempfile.TemporaryDirectory(dir=root) as directory:
+        source = Path(directory, "image")
+        write_half(source, size)
+        os.sync()
+        with source.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha512").hexdigest()
+        command = [sys.executable, str(HERE / "server.py"), str(source)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+            try:
+                endpoint = f"http://127.0.0.1:{server.stdout.readline().strip()}"
+                yield ServedImage(endpoint, source, checksum, Path(directory, "copy"))
+            finally:
+                server.terminate()
+
+
+def fetching(image: ServedImage) -> dict[str, float]:
+    """The figures of a fresh process that fetches the image."""
+    image.copy.unlink(missing_ok=True)
+    size = image.source.stat().st_size
+    command = [sys.executable, str(HERE / "fetching.py"), image.endpoint, str(image.copy), str(size), image.checksum]
+    figures = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    if figures["allocated_bytes"] > size * 0.6 + (1 << 20):
+        raise SystemExit("The image was not written sparse.")
+    return figures
+
+
+def downloading(image: ServedImage) -> float:
+    return timed(image, ["curl", "--silent", "--output", str(image.copy), f"{image.endpoint}/image"])
+
+
+def writing_densely(image: ServedImage) -> float:
+    return timed(
+        image, ["dd", "if=/dev/zero", f"of={image.copy}", "bs=1M", f"count={image.source.stat().st_size >> 20}"]
+    )
+
+
+def timed(image: ServedImage, command: list[str]) -> float:
+    """Seconds that a command takes which writes a new copy of the image."""
+    image.copy.unlink(missing_ok=True)
+    started = time.perf_counter()
+    subprocess.run(command, check=True, capture_output=True)
+    return time.perf_counter() - started
+
+
+def hashing_with_sha512sum(path: Path) -> float:
+    started = time.perf_counter()
+    subprocess.run(["sha512sum", str(path)], check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 @contextmanager
@@ -482,6 +578,7 @@ PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "prune": measure_prune,
     "integrity": measure_integrity,
     "restore": measure_restore,
+    "fetch": measure_fetch,
     "fleet": measure_fleet,
 }
 BY_HAND = {"scale": measure_scale, "metrics": measure_metrics}

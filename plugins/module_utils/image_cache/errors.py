@@ -12,6 +12,7 @@ import os
 __all__ = [
     "AS_ROOT",
     "AS_WHOLE_ROOT",
+    "FetchError",
     "ImageCacheError",
     "or_as_root",
     "reason_and_remedy",
@@ -29,6 +30,10 @@ class ImageCacheError(Exception):
 
     The text says what happened, to which file or option, and what to do.
     """
+
+
+class FetchError(ImageCacheError):
+    """An image could not be fetched, whole and as Glance's record has it."""
 
 
 def reason_of(exc: Exception) -> str:

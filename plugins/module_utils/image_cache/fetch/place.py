@@ -34,6 +34,7 @@ __all__ = [
     "publish",
     "remove_left_drafts",
     "shares_blocks",
+    "write_without_zeros",
 ]
 
 _FICLONE = IOCTL_WRITE | 4 << 16 | 0x94 << 8 | 9  # linux/fs.h
@@ -61,7 +62,8 @@ _NO_NAMELESS_FILES = (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL)
 _CHUNK_BYTES = 8 << 20
 _BLOCK_BYTES = 1 << 20
 _HOLE_BYTES = 64 << 10
-_ZEROS = memoryview(bytes(_HOLE_BYTES))
+# Of bytearray, because that compares itself with a memoryview as memory, and not item by item.
+_ZEROS = bytearray(_HOLE_BYTES)
 _MODE = 0o644
 _COPY_OF = "user.stackops.copy_of"
 
@@ -183,14 +185,25 @@ def _copy_range(source: int, target: int, start: int, count: int) -> int:
 
 def _copy_without_zeros(source: int, target: int, start: int, count: int) -> int:
     """Do as :func:`_copy_range`, and leave out zeros."""
-    block = memoryview(os.pread(source, min(count, _BLOCK_BYTES), start))
+    block = os.pread(source, min(count, _BLOCK_BYTES), start)
+    write_without_zeros(target, memoryview(block), start)
+    return len(block)
+
+
+def write_without_zeros(target: int, block: memoryview, start: int) -> None:
+    """Write bytes to a file that has a hole there, and leave out zeros.
+
+    :param target: the file, open for writing.
+    :param block: the bytes. Zeros become holes in pieces of 64 KiB from its beginning.
+    :param start: the offset of the first of them in the file.
+    :raises OSError: they cannot be written.
+    """
     for offset in range(0, len(block), _HOLE_BYTES):
         part = block[offset : offset + _HOLE_BYTES]
-        if part != _ZEROS[: len(part)]:
+        if _ZEROS[: len(part)] != part:
             while part:
                 written = os.pwrite(target, part, start + offset)
                 part, offset = part[written:], offset + written
-    return len(block)
 
 
 def shares_blocks(cache: int, filesystem: str) -> bool:
@@ -223,14 +236,15 @@ def is_same_content(first: int, second: int) -> bool:
     return True
 
 
-def finish(draft: Draft, source: int) -> None:
+def finish(draft: Draft, source: int | None) -> None:
     """Put a draft on disk for good, as nova's own file: owner and group of the cache directory, mode 0644.
 
-    :param source: descriptor of the file that it is a copy of, for :func:`origin_of`.
+    :param source: descriptor of the file that it is a copy of, for :func:`origin_of`; None for a copy of no file.
     :raises OSError: it cannot be written or given away.
     """
-    with suppress(OSError):  # not every file system has attributes
-        os.setxattr(draft.descriptor, _COPY_OF, origin_of(source))
+    if source is not None:
+        with suppress(OSError):  # not every file system has attributes
+            os.setxattr(draft.descriptor, _COPY_OF, origin_of(source))
     owner = os.fstat(draft.cache)
     os.fchown(draft.descriptor, owner.st_uid, owner.st_gid)
     os.fchmod(draft.descriptor, _MODE)
