@@ -15,7 +15,15 @@ from ..disk_references import DiskReader, DiskSources, ExternalDisk, split_disks
 from ..errors import ImageCacheError
 from .proof import Content, Overlay
 
-__all__ = ["CacheName", "DiskTools", "find_overlays", "is_self_contained", "made_at", "read_content"]
+__all__ = [
+    "CacheName",
+    "DiskTools",
+    "find_overlays",
+    "is_self_contained",
+    "made_at",
+    "read_content",
+    "why_not_self_contained",
+]
 
 CacheName = Callable[[str], Optional[str]]
 """Returns the name of the base file that a path on this host leads to, None where it leads to none."""
@@ -25,6 +33,7 @@ _FIRST_READ = 1024
 _HEADER = struct.Struct(">4sIQIIQIIQQIIQQ")
 # statx(2); Python has no function for it before 3.15.
 _AT_FDCWD, _STATX_BTIME, _STATX_BYTES, _BTIME_OFFSET = -100, 0x800, 256, 80
+_DATA_FILE = 0b100
 _KNOWN_FEATURES = 0b11001  # dirty, compression type, extended L2 entries
 
 
@@ -149,18 +158,34 @@ def read_content(descriptor: int) -> Content:
 
 
 def is_self_contained(descriptor: int) -> bool:
-    """Tell whether a qcow2 image has no backing file, no data file, no encryption and no feature that is unknown.
+    """Tell whether a qcow2 image needs nothing but its own bytes; see :func:`why_not_self_contained`."""
+    return not why_not_self_contained(descriptor)
+
+
+def why_not_self_contained(descriptor: int) -> str:
+    """Say why a qcow2 image has a backing file, a data file, encryption or a feature that is unknown.
 
     :param descriptor: the image, open for reading.
+    :return: the end of a sentence; empty where it has none of these, and its header is one that QEMU takes.
     :raises OSError: it cannot be read.
     """
     start = os.pread(descriptor, _HEADER.size, 0)
     if len(start) < _HEADER.size:
-        return False
-    _magic, version, backing_offset, *_rest, features = _HEADER.unpack(start)
-    encryption = _rest[3]
-    has_features = version > 2 and bool(features & ~_KNOWN_FEATURES)
-    return version in (2, 3) and backing_offset == 0 and encryption == 0 and not has_features
+        return "its header is not whole"
+    header = _HEADER.unpack(start)
+    version, backing_offset, cluster_bits, virtual_bytes, encryption = (header[number] for number in (1, 2, 4, 5, 6))
+    features = header[-1] if version > 2 else 0
+    if version not in (2, 3) or not 9 <= cluster_bits <= 21 or not 0 < virtual_bytes < 1 << 63:
+        return "its header is not one of a qcow2 image that can be used"
+    if backing_offset:
+        return "it has a backing file"
+    if encryption:
+        return "it is encrypted"
+    if features & _DATA_FILE:
+        return "its data is in an external file"
+    if features & ~_KNOWN_FEATURES:
+        return "it has incompatible features that are unknown, or is marked as corrupt"
+    return ""
 
 
 def made_at(path: str) -> int | None:
