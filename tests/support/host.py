@@ -22,11 +22,17 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit im
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult, precache
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult, restore
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot, take_snapshot
-from ansible_collections.stackops.nova.tests.support.params import RESTORE_DEFAULTS, params, run_command
+from ansible_collections.stackops.nova.tests.support.params import (
+    PRECACHE_DEFAULTS,
+    RESTORE_DEFAULTS,
+    params,
+    run_command,
+)
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
 
 HOUR = 3600
@@ -70,6 +76,10 @@ class Host(CacheTree):
     def restore(self, *, check_mode: bool = False, **given: Any) -> RestoreResult:
         own = {name: given.pop(name, default) for name, default in RESTORE_DEFAULTS.items()}
         return restore({**self.options(**given), **own}, self.now, run_command, check_mode)
+
+    def precache(self, *, check_mode: bool = False, **given: Any) -> PrecacheResult:
+        own = {name: given.pop(name, default) for name, default in {**PRECACHE_DEFAULTS, "images": []}.items()}
+        return precache({**self.options(**given), **own}, self.now, check_mode)
 
     def cached(self) -> list[str]:
         return sorted(os.listdir(self.cache_path))

@@ -58,6 +58,15 @@ RESTORE_DEFAULTS: dict[str, Any] = {
     "max_rate": None,
 }
 
+# What image_cache_precache has besides; `images` must be given.
+PRECACHE_DEFAULTS: dict[str, Any] = {
+    "glance": None,
+    "files": {},
+    "qemu_img": None,
+    "max_rate": None,
+    "allow_unverified_signatures": False,
+}
+
 
 def params(**given: Any) -> dict[str, Any]:
     """All options of the modules: the given ones, and the rest as they are when left out."""

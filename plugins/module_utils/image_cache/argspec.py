@@ -20,6 +20,7 @@ __all__ = [
     "argument_spec",
     "has_instance_source",
     "instances_from_params",
+    "precache_argument_spec",
     "restore_argument_spec",
     "settings_from_params",
 ]
@@ -81,6 +82,31 @@ def restore_argument_spec() -> dict[str, dict[str, Any]]:
         "files": {"type": "dict", "default": {}},
         "unproven": {"type": "list", "elements": "str", "default": []},
         "max_rate": {"type": "bytes"},
+    }
+
+
+def precache_argument_spec() -> dict[str, dict[str, Any]]:
+    """Return the argument spec of ``image_cache_precache``: the shared options, and its own."""
+    return {
+        **argument_spec(),
+        "images": {"type": "list", "elements": "dict", "required": True},
+        "glance": {
+            "type": "dict",
+            "no_log": True,
+            "options": {
+                "endpoint": {"type": "str", "required": True},
+                "token": {"type": "str", "no_log": True},
+                "region_name": {"type": "str"},
+                "interface": {"type": "str"},
+                "ca_cert": {"type": "path"},
+                "validate_certs": {"type": "bool", "default": True},
+                "timeout": {"type": "float", "default": 60.0},
+            },
+        },
+        "files": {"type": "dict", "default": {}},
+        "qemu_img": {"type": "str"},
+        "max_rate": {"type": "bytes"},
+        "allow_unverified_signatures": {"type": "bool", "default": False},
     }
 
 

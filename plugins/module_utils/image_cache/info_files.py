@@ -29,7 +29,9 @@ from .text import printable
 
 __all__ = [
     "DIGITS",
+    "IMAGE_ID",
     "INFO_KINDS",
+    "PRECACHED_AT",
     "TIMESTAMP",
     "Info",
     "held_lock",
@@ -49,6 +51,10 @@ __all__ = [
 DIGITS = {"sha1": 40, "sha256": 64, "sha512": 128}
 INFO_KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
 TIMESTAMP = "-timestamp"
+PRECACHED_AT = "precached_at"
+"""When an image was last pre-cached here, in unix seconds."""
+IMAGE_ID = "image_id"
+"""The image that it was."""
 _ESSEX_SUFFIX = ".sha1"
 _SIZE_LIMIT = 16 * 1024
 _LOCK_WAIT_SECONDS = 1.0

@@ -23,7 +23,7 @@ from .own_address import own_address
 from .settings import OBSOLETE_OPTIONS
 from .text import printable, some_names
 
-__all__ = ["NovaConf", "read_nova_conf"]
+__all__ = ["CACHING_LOCATIONS", "NovaConf", "read_nova_conf"]
 
 _CONFIG_SIZE_LIMIT = 4 * 1024 * 1024
 # Of a path, a name or a number. References that refer to references, each to two, would fill the memory.
@@ -78,6 +78,15 @@ OPTION_LOCATIONS: dict[str, tuple[Place, ...]] = {
     "host": (("DEFAULT", "host"),),
 }
 
+# How nova caches images: what only those who fill the cache ask for.
+CACHING_LOCATIONS: dict[str, tuple[Place, ...]] = {
+    "images_type": (("libvirt", "images_type"), ("DEFAULT", "libvirt_images_type")),
+    "use_cow_images": (("DEFAULT", "use_cow_images"),),
+    "force_raw_images": (("DEFAULT", "force_raw_images"),),
+    "verify_glance_signatures": (("glance", "verify_glance_signatures"),),
+    "enable_certificate_validation": (("glance", "enable_certificate_validation"),),
+}
+
 _OPTION_PLACES: dict[Place, tuple[Place, ...]] = {
     place: places for places in OPTION_LOCATIONS.values() for place in places
 }
@@ -116,6 +125,7 @@ def read_nova_conf(
     config_file: str | Sequence[str],
     config_dir: str | Sequence[str] | None = None,
     given: Mapping[str, str | None] | None = None,
+    locations: Mapping[str, tuple[Place, ...]] = OPTION_LOCATIONS,
 ) -> NovaConf:
     """Read the image cache's options out of nova's configuration, as oslo.config does.
 
@@ -128,6 +138,7 @@ def read_nova_conf(
     :param config_dir: a directory or several. None: where there is one file only, what lies beside it and oslo.config
         reads by default (``nova.conf.d``) is read too.
     :param given: options that were given to the module: references to them stand for what was given.
+    :param locations: where each option stands that is read.
     :return: the options that the configuration sets.
     :raises ImageCacheError: a file cannot be read or is not valid, or a reference leads nowhere.
     """
@@ -139,7 +150,7 @@ def read_nova_conf(
     }
     names = some_names(paths)
     try:
-        return _find_options(_Values(sections, overrides), paths)
+        return _find_options(_Values(sections, overrides), paths, locations)
     except RecursionError as exc:
         raise ImageCacheError(
             f"config_file {names} has references that go too deep. Set the option that uses them, such as "
@@ -204,10 +215,10 @@ def _reason(exc: OSError | ValueError) -> str:
     return "it is not UTF-8 text" if isinstance(exc, UnicodeDecodeError) else reason_of(exc)
 
 
-def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
+def _find_options(values: _Values, files: Sequence[str], locations: Mapping[str, tuple[Place, ...]]) -> NovaConf:
     found = {}
     ignored = []
-    for option, places in OPTION_LOCATIONS.items():
+    for option, places in locations.items():
         if values.raw(places) is not None:
             try:
                 found[option] = values.resolve(places)
@@ -218,7 +229,8 @@ def _find_options(values: _Values, files: Sequence[str]) -> NovaConf:
                     f"config_file sets {option}, which is ignored: {exc}. Today's nova has no such option. "
                     f"Remove {option} from that file."
                 )
-    if "instances_path" not in found and values.raw((("DEFAULT", "state_path"),)) is not None:
+    is_derived = "instances_path" in locations and "instances_path" not in found
+    if is_derived and values.raw((("DEFAULT", "state_path"),)) is not None:
         found["instances_path"] = values.resolve(OPTION_LOCATIONS["instances_path"])
     return NovaConf(found, files, ignored)
 

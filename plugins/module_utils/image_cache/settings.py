@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from .images import GlanceImages
     from .space import SpaceTarget
 
-__all__ = ["DETAILS", "OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings"]
+__all__ = ["DETAILS", "OBSOLETE_OPTIONS", "ChecksumSettings", "Settings", "make_settings", "read_boolean"]
 
 DETAILS = ("summary", "images", "names", "files")
 """How much a result has: each of these adds something to the one before it."""
@@ -151,7 +151,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
             return default
         try:
             if isinstance(default, bool):
-                return _boolean(name, configured[name])
+                return read_boolean(name, configured[name])
             if isinstance(default, int):
                 return _not_negative(name, _integer(name, configured[name]))
         except ImageCacheError as exc:
@@ -283,7 +283,11 @@ def _ignored(name: str, reason: ImageCacheError) -> str:
     )
 
 
-def _boolean(name: str, value: str) -> bool:
+def read_boolean(name: str, value: str) -> bool:
+    """Read a truth value of nova's configuration, as oslo.config does.
+
+    :raises ImageCacheError: it is none.
+    """
     if value.lower() not in _BOOLEANS:
         raise ImageCacheError(
             f"config_file sets {name} to '{printable(value)}', which is neither true nor false. Correct {name} in that "

@@ -27,6 +27,7 @@ class ImageRecord(NamedTuple):
 
     :param image_id: the image, exactly as Glance spells it.
     :param size_bytes: the size of what Glance serves.
+    :param virtual_bytes: the size of the disk in it, of a format that needs conversion.
     :param algorithm: of the checksum of what Glance serves: ``sha256`` or ``sha512``; None for any other one.
     """
 
@@ -37,6 +38,8 @@ class ImageRecord(NamedTuple):
     size_bytes: int | None
     algorithm: str | None
     checksum: str | None
+    image_name: str | None = None
+    virtual_bytes: int | None = None
 
 
 def read_records(images: Iterable[Mapping[str, Any]]) -> dict[str, ImageRecord]:
@@ -58,15 +61,16 @@ def read_records(images: Iterable[Mapping[str, Any]]) -> dict[str, ImageRecord]:
                 f"images: the record of {printable(image_id)} has a checksum that is not one of {algorithm}. Set "
                 f"images: to Glance's own records."
             )
-        size = image.get("size")
         found[fingerprint(image_id)] = ImageRecord(
             image_id=image_id,
             disk_format=_text(image.get("disk_format")),
             container_format=_text(image.get("container_format")),
             status=_text(image.get("status")),
-            size_bytes=size if isinstance(size, int) else None,
+            size_bytes=_size(image.get("size")),
             algorithm=algorithm if algorithm in _DIGITS else None,
             checksum=checksum if algorithm in _DIGITS else None,
+            image_name=_text(image.get("name")),
+            virtual_bytes=_size(image.get("virtual_size")),
         )
     return found
 
@@ -87,3 +91,7 @@ def why_not_usable(record: ImageRecord) -> str:
 
 def _text(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
+
+
+def _size(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

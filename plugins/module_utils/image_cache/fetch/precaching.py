@@ -1,0 +1,551 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pre-caching one image after the other: what is decided of each, a pure function, and what is done then."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from contextlib import ExitStack, suppress
+from typing import TYPE_CHECKING, Mapping, NamedTuple
+
+from ..errors import ImageCacheError, reason_and_remedy
+from ..files import FILE_FLAGS
+from ..hashing import RateLimiter, read_digests
+from ..info_files import IMAGE_ID, PRECACHED_AT, TIMESTAMP, info_directory, read_info, save_info
+from ..locks import open_locks_directory
+from ..names import LOCKS_DIRECTORY, fingerprint, info_path
+from ..saved_checksums import read_saved_checksums
+from ..settings import Settings
+from ..space import Share, target_bytes
+from ..text import printable
+from .cache_use import CacheUse
+from .convert import Converter, convert_to_raw, measure_bytes, why_not_acceptable, why_not_raw
+from .disks import read_content
+from .novas_lock import hold_novas_lock, why_lock_is_unusable
+from .place import Draft, copy_bytes, finish, new_draft, publish
+from .records import KEPT_FORMATS, ImageRecord, why_not_usable
+
+if TYPE_CHECKING:
+    from .glance import Glance
+
+__all__ = [
+    "Decision",
+    "Fetched",
+    "NotFetched",
+    "Policy",
+    "Precacher",
+    "Source",
+    "Space",
+    "cached_sizes",
+    "decide",
+    "look_at_space",
+]
+
+_LEAST_FREE = Share(10)
+_SHOW = "Look at the image (openstack image show)"
+_LEAVE = "Leave it to nova, which fetches it for the first server"
+_NO_SOURCE = (
+    "It is not in the cache, and there is no source for it. Set glance: {endpoint: URL}, or files: {image id: path on "
+    "the host}."
+)
+_NO_QEMU_IMG = (
+    "It is a qcow2 image, and this host has no qemu-img to convert it with. Set qemu_img to a command that runs it, or "
+    "upload the image as raw (openstack image create)."
+)
+
+
+class Source(NamedTuple):
+    """Where images come from.
+
+    :param files: the path of a file that an operator brought, by the name of the base file.
+    :param glance: Glance, None where it was not given.
+    :param rate_limiter: how fast they are read.
+    """
+
+    files: Mapping[str, str]
+    glance: Glance | None
+    rate_limiter: RateLimiter
+
+    def kind(self, name: str) -> str:
+        """Return where an image comes from, by the name of its base file: ``file``, ``glance``, or nothing."""
+        if name in self.files:
+            return "file"
+        return "glance" if self.glance is not None else ""
+
+
+class Policy(NamedTuple):
+    """How this host caches images.
+
+    :param use: what nova's configuration says.
+    :param converter: how ``qemu-img`` is run; None where the host has none.
+    :param allows_unverified: whether images may be cached that nova itself would verify.
+    """
+
+    use: CacheUse
+    converter: Converter | None
+    allows_unverified: bool
+
+    def converts(self, record: ImageRecord) -> bool:
+        """Tell whether an image becomes another file than the one that Glance serves."""
+        return record.disk_format not in KEPT_FORMATS and self.use.force_raw_images
+
+
+class Space(NamedTuple):
+    """The space that there is, in bytes, and what must be left of it.
+
+    :param free_bytes: free on the file system; None where it does not report that.
+    :param cached_bytes: what the files of the cache take.
+    :param least_free_bytes: what must be free afterwards; None where that is not known.
+    :param most_cached_bytes: what they may take afterwards; None without a limit.
+    """
+
+    free_bytes: int | None
+    cached_bytes: int
+    least_free_bytes: float | None
+    most_cached_bytes: float | None
+
+    def why_not(self, new_bytes: int, passing_bytes: int = 0) -> str:
+        """Say why something cannot be written.
+
+        :param new_bytes: what it takes.
+        :param passing_bytes: what is written besides, and removed again.
+        :return: two sentences; empty where it can.
+        """
+        needed, least = new_bytes + passing_bytes, self.least_free_bytes or 0
+        if self.free_bytes is not None and self.free_bytes - needed < least:
+            return (
+                f"It takes {needed} bytes, {max(0, self.free_bytes)} are free, and {least:.0f} must be left "
+                f"(min_free_space). Prune the cache, or set min_free_space to less."
+            )
+        if self.most_cached_bytes is not None and self.cached_bytes + new_bytes > self.most_cached_bytes:
+            return (
+                f"It takes {new_bytes} bytes, and the files of the cache take {self.cached_bytes} of the "
+                f"{self.most_cached_bytes:.0f} that they may (max_used_space). Prune the cache, or set max_used_space "
+                f"to more."
+            )
+        return ""
+
+    def without(self, new_bytes: int) -> Space:
+        """Return the space that is left after so much was written."""
+        free = None if self.free_bytes is None else self.free_bytes - new_bytes
+        return self._replace(free_bytes=free, cached_bytes=self.cached_bytes + new_bytes)
+
+
+class NotFetched(NamedTuple):
+    """An image that was not pre-cached, and why."""
+
+    record: ImageRecord
+    reason: str
+
+
+class Decision(NamedTuple):
+    """What is done with each image: it is there, it is fetched, or it is refused."""
+
+    present: tuple[ImageRecord, ...]
+    wanted: tuple[ImageRecord, ...]
+    refused: tuple[NotFetched, ...]
+
+
+class Fetched(NamedTuple):
+    """An image that was put in place, or in a dry run would be: as the module documents ``fetched``."""
+
+    record: ImageRecord
+    source: str
+    read_bytes: int
+    size_bytes: int
+    allocated_bytes: int
+    seconds: float
+    checksum: str | None
+
+
+class _RefusalError(ImageCacheError):
+    """Why an image is not pre-cached, on purpose, and what a person can do."""
+
+
+def decide(
+    records: Mapping[str, ImageRecord],
+    cached: Mapping[str, int | None],
+    source: Source,
+    policy: Policy,
+    space: Space,
+    obstacle: str = "",
+) -> Decision:
+    """Decide about each image.
+
+    :param records: Glance's records, by the names of the base files.
+    :param cached: the size of each file of the cache in bytes, by its name; None where it is not a regular file.
+    :param source: where images come from.
+    :param policy: how this host caches images.
+    :param space: the space that there is.
+    :param obstacle: why no file can be put in place, two sentences; empty where files can be.
+    """
+    present: list[ImageRecord] = []
+    wanted: list[ImageRecord] = []
+    refused: list[NotFetched] = []
+    for name, record in records.items():
+        if name in cached:
+            reason = _why_not_present(record, cached[name])
+            if not reason:
+                present.append(record)
+        else:
+            new_bytes, passing_bytes = _expected_bytes(record, policy)
+            reason = (
+                obstacle
+                or _why_not_cacheable(record, policy)
+                or ("" if source.kind(name) else _NO_SOURCE)
+                or space.why_not(new_bytes, passing_bytes)
+            )
+            if not reason:
+                wanted.append(record)
+                space = space.without(new_bytes)
+        if reason:
+            refused.append(NotFetched(record, reason))
+    return Decision(tuple(present), tuple(wanted), tuple(refused))
+
+
+def _expected_bytes(record: ImageRecord, policy: Policy) -> tuple[int, int]:
+    """Return what an image takes, and what is written besides, as far as its record says it.
+
+    It does not say how much of it is compressed: what a conversion takes is measured before it.
+    """
+    size = record.size_bytes or 0
+    return (size, size) if policy.converts(record) else (size, 0)
+
+
+def _why_not_present(record: ImageRecord, size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return "What has its name is not a regular file. Look at it (ls -l), and move it away (mv)."
+    is_as_served = record.disk_format in KEPT_FORMATS
+    if is_as_served and record.size_bytes is not None and record.size_bytes != size_bytes:
+        return (
+            f"The file that has its name has {size_bytes} bytes, and by Glance's record the image has "
+            f"{record.size_bytes}. Compare the two before any guest is built on it (checksum_base_images: true)."
+        )
+    return ""
+
+
+def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
+    """Say why an image is not cached, as far as its record and nova's configuration say it."""
+    if policy.use.verification and not policy.allows_unverified:
+        return (
+            f"nova.conf sets {policy.use.verification[0]}, and nova verifies only what it downloads itself. {_LEAVE}, "
+            f"or set allow_unverified_signatures: true."
+        )
+    if record.status is None or record.container_format is None or record.size_bytes is None:
+        return "Glance's record of it has no status, container_format or size. Set images: to Glance's own records."
+    reason = why_not_usable(record)
+    if reason:
+        return f"It cannot be fetched: {reason}. {_SHOW}."
+    if record.disk_format in KEPT_FORMATS:
+        return ""
+    if record.disk_format != "qcow2":
+        image_format = printable(record.disk_format or "unknown")
+        return f"It has the format {image_format}, and only raw and qcow2 images are pre-cached. {_LEAVE}."
+    if policy.converts(record) and policy.converter is None:
+        return _NO_QEMU_IMG
+    return ""
+
+
+def cached_sizes(cache: int) -> tuple[dict[str, int | None], int]:
+    """List the files of the cache.
+
+    :param cache: descriptor of the cache directory.
+    :return: see :func:`decide`, and what all of them take, in bytes.
+    :raises OSError: it cannot be listed.
+    """
+    sizes: dict[str, int | None] = {}
+    allocated = 0
+    with os.scandir(cache) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):  # it was removed or renamed meanwhile
+                status = entry.stat(follow_symlinks=False)
+                sizes[entry.name] = status.st_size if stat.S_ISREG(status.st_mode) else None
+                allocated += status.st_blocks * 512
+    return sizes, allocated
+
+
+def look_at_space(cache: int, cached_bytes: int, settings: Settings) -> Space:
+    """Look at how much may be written.
+
+    :param cache: descriptor of the cache directory.
+    :param cached_bytes: what its files take.
+    :param settings: the options, with the space targets.
+    :raises OSError: the file system does not answer.
+    """
+    status = os.fstatvfs(cache)
+    free_bytes = status.f_bavail * status.f_frsize if status.f_blocks else None
+    total_bytes = status.f_blocks * status.f_frsize or None
+    least = _LEAST_FREE if settings.min_free_space is None else settings.min_free_space
+    return Space(
+        free_bytes=free_bytes,
+        cached_bytes=cached_bytes,
+        least_free_bytes=target_bytes(least, total_bytes),
+        most_cached_bytes=target_bytes(settings.max_used_space, total_bytes),
+    )
+
+
+class Precacher:
+    """Pre-caches images on one host, and takes note of what comes of each.
+
+    :param settings: the options.
+    :param cache: descriptor of the cache directory; in a dry run that would make it, of the one above.
+    :param source: where images come from.
+    :param policy: how this host caches images.
+    :param now: the time, in unix seconds.
+    :param is_shared: whether other hosts have the same files.
+    :param is_dry_run: look at sources and obstacles, and write nothing.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        cache: int,
+        source: Source,
+        policy: Policy,
+        now: float,
+        is_shared: bool,
+        is_dry_run: bool,
+    ) -> None:
+        self.fetched: list[Fetched] = []
+        self.present: list[ImageRecord] = []
+        self.refused: list[NotFetched] = []
+        self.failed: list[NotFetched] = []
+        self._settings = settings
+        self._cache = cache
+        self._source = source
+        self._policy = policy
+        self._now = now
+        self._is_shared = is_shared
+        self._is_dry_run = is_dry_run
+
+    def run(self, decision: Decision) -> None:
+        """Do what was decided."""
+        self.refused += [self._not_fetched(each.record, each.reason) for each in decision.refused]
+        for record in decision.present:
+            self._note_present(record)
+        for record in decision.wanted:
+            try:
+                with ExitStack() as closing:
+                    self._fetch(record, closing)
+            except _RefusalError as exc:
+                self.refused.append(self._not_fetched(record, str(exc)))
+            except ImageCacheError as exc:
+                self.failed.append(self._not_fetched(record, str(exc)))
+            except OSError as exc:
+                self.failed.append(self._not_fetched(record, f"{reason_and_remedy(exc)}."))
+
+    def _not_fetched(self, record: ImageRecord, reason: str) -> NotFetched:
+        return NotFetched(record, f"The image {_label(record)} was not pre-cached. {reason}")
+
+    def _note_present(self, record: ImageRecord) -> None:
+        """Mark an image that is there as used now: nova's pass and ours count its age from then."""
+        self.present.append(record)
+        if self._is_dry_run:
+            return
+        name = fingerprint(record.image_id)
+        try:
+            os.utime(name, dir_fd=self._cache, follow_symlinks=False)
+            self._save(record, {})
+        except (OSError, ImageCacheError) as exc:
+            self.failed.append(
+                NotFetched(
+                    record,
+                    f"The image {_label(record)} is in the cache, but could not be marked as used now: "
+                    f"{_reason(exc)}. Its age counts from an earlier use.",
+                )
+            )
+
+    def _fetch(self, record: ImageRecord, closing: ExitStack) -> None:
+        started = time.monotonic()
+        name = fingerprint(record.image_id)
+        unusable = why_lock_is_unusable(self._settings, name)
+        if unusable:
+            raise _RefusalError(unusable)
+        file = self._open_file(record, closing) if name in self._source.files else None
+        if self._is_dry_run:
+            if file is not None:
+                self._require_checksum(record, file)
+            self._note_expected(record)
+            return
+        draft = closing.enter_context(new_draft(self._cache, name))
+        read_bytes = self._read(record, file, draft)
+        reason = why_not_acceptable(draft.descriptor, record)
+        if reason:
+            raise _RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+        if self._policy.converts(record):
+            draft = self._convert(record, draft, closing)
+        digests = self._digests(record, draft)
+        finish(draft, None)
+        if not self._put_in_place(record, draft):
+            self._note_present(record)
+            return
+        status = os.fstat(draft.descriptor)
+        self.fetched.append(
+            Fetched(
+                record=record,
+                source=self._source.kind(name),
+                read_bytes=read_bytes,
+                size_bytes=status.st_size,
+                allocated_bytes=status.st_blocks * 512,
+                seconds=time.monotonic() - started,
+                checksum=digests[str(record.algorithm)],
+            )
+        )
+        self._finish_placed(record, digests)
+
+    def _note_expected(self, record: ImageRecord) -> None:
+        size, is_converted = record.size_bytes or 0, self._policy.converts(record)
+        self.fetched.append(
+            Fetched(
+                record=record,
+                source=self._source.kind(fingerprint(record.image_id)),
+                read_bytes=size,
+                size_bytes=(record.virtual_bytes or size) if is_converted else size,
+                allocated_bytes=size,
+                seconds=0.0,
+                checksum=None if is_converted else record.checksum,
+            )
+        )
+
+    def _open_file(self, record: ImageRecord, closing: ExitStack) -> int:
+        path = self._source.files[fingerprint(record.image_id)]
+        try:
+            descriptor = os.open(path, FILE_FLAGS)
+        except OSError as exc:
+            raise _RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
+        closing.callback(os.close, descriptor)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
+        if status.st_size != record.size_bytes:
+            raise _RefusalError(
+                f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
+                f"{record.size_bytes}. Copy the image anew (openstack image save)."
+            )
+        reason = why_not_acceptable(descriptor, record)
+        if reason:
+            raise _RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+        return descriptor
+
+    def _require_checksum(self, record: ImageRecord, descriptor: int) -> None:
+        """Compare what was read of a file with Glance's checksum."""
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        algorithm = str(record.algorithm)
+        digest = (read_digests(descriptor, [algorithm], RateLimiter()) or {})[algorithm]
+        if digest != record.checksum:
+            path = printable(self._source.files[fingerprint(record.image_id)])
+            raise _RefusalError(
+                f"The {algorithm} of {path} is {digest} and not {record.checksum}. Compare it with Glance's record "
+                f"(openstack image show), and set files: {{image id: path of the right one}}."
+            )
+
+    def _read(self, record: ImageRecord, file: int | None, draft: Draft) -> int:
+        """Give a draft the bytes that Glance serves, proven by its checksum; return how many were read."""
+        if file is not None:
+            read = copy_bytes(file, draft, self._source.rate_limiter, punch_zeros=True)
+            self._require_checksum(record, draft.descriptor)
+            return read
+        if self._source.glance is None:
+            raise _RefusalError(_NO_SOURCE)
+        # Here, so that a run in which all is present does not pay for it.
+        from .glance import fetch_image
+
+        return fetch_image(self._source.glance, record, draft.descriptor, self._source.rate_limiter, None).read_bytes
+
+    def _convert(self, record: ImageRecord, draft: Draft, closing: ExitStack) -> Draft:
+        """Convert a draft to raw in another one, which is all that is left of it."""
+        converter = self._policy.converter
+        if converter is None:
+            raise _RefusalError(_NO_QEMU_IMG)
+        target = closing.enter_context(new_draft(self._cache, fingerprint(record.image_id)))
+        for descriptor in (draft.descriptor, target.descriptor):
+            os.fchown(descriptor, converter.user, converter.group)
+        data_bytes = measure_bytes(converter, draft.descriptor)
+        needed = min(data_bytes, read_content(draft.descriptor).virtual_bytes)
+        reason = look_at_space(self._cache, cached_sizes(self._cache)[1], self._settings).why_not(needed)
+        if reason:
+            raise _RefusalError(reason)
+        convert_to_raw(converter, draft.descriptor, target.descriptor, data_bytes)
+        reason = why_not_raw(target.descriptor)
+        if reason:
+            raise _RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}, and where it comes from.")
+        return target
+
+    def _digests(self, record: ImageRecord, draft: Draft) -> dict[str, str]:
+        """Return the checksums of a draft: by the image's algorithm, and by those that are saved under its name.
+
+        A checksum that was saved of a worse file would call it corrupt.
+        """
+        algorithm = str(record.algorithm)
+        known = {} if self._policy.converts(record) else {algorithm: str(record.checksum)}
+        algorithms = dict.fromkeys([algorithm, *self._saved_algorithms(fingerprint(record.image_id))])
+        missing = [each for each in algorithms if each not in known]
+        if missing:
+            os.lseek(draft.descriptor, 0, os.SEEK_SET)
+            known.update(read_digests(draft.descriptor, missing, RateLimiter()) or {})
+        return known
+
+    def _saved_algorithms(self, name: str) -> list[str]:
+        pattern = self._settings.image_info_filename_pattern
+        with info_directory(pattern, self._settings.cache_path, self._cache) as directory:
+            info = read_info(os.path.basename(info_path(pattern, name)), directory)
+            return list(read_saved_checksums(info, name, "sha1", self._cache).digests)
+
+    def _put_in_place(self, record: ImageRecord, draft: Draft) -> bool:
+        """Give a draft its name, under nova's lock; False where another file of its size has got it meanwhile."""
+        name = fingerprint(record.image_id)
+        with hold_novas_lock(self._settings, name):
+            try:
+                publish(draft, name)
+                return True
+            except FileExistsError:
+                other = os.stat(name, dir_fd=self._cache, follow_symlinks=False)
+        size = os.fstat(draft.descriptor).st_size
+        if stat.S_ISREG(other.st_mode) and other.st_size == size:
+            return False
+        raise ImageCacheError(
+            f"Another file got its name meanwhile, which has {other.st_size} bytes, and the image has {size}. Compare "
+            f"the two before any guest is built on it (checksum_base_images: true)."
+        )
+
+    def _finish_placed(self, record: ImageRecord, digests: Mapping[str, str]) -> None:
+        """Put a name on disk for good, and save the checksums."""
+        facts: dict[str, object] = {}
+        for algorithm, value in digests.items():
+            facts.update({algorithm: value, algorithm + TIMESTAMP: self._now})
+        try:
+            os.fsync(self._cache)
+            self._save(record, facts)
+        except (OSError, ImageCacheError) as exc:
+            self.failed.append(
+                NotFetched(
+                    record,
+                    f"The image {_label(record)} was pre-cached, but its name or its checksum may not be saved: "
+                    f"{_reason(exc)}. Run it again.",
+                )
+            )
+
+    def _save(self, record: ImageRecord, facts: Mapping[str, object]) -> None:
+        """Save that an image is pre-cached now, with other facts, so that a prune keeps it."""
+        pattern, name = self._settings.image_info_filename_pattern, fingerprint(record.image_id)
+        facts = {**facts, PRECACHED_AT: self._now, IMAGE_ID: record.image_id}
+        locks = open_locks_directory(self._settings.instances_path, LOCKS_DIRECTORY)
+        try:
+            with info_directory(pattern, self._settings.cache_path, self._cache) as directory:
+                save_info(pattern, name, facts, directory=directory, locks=locks, keep_lock_file=self._is_shared)
+        finally:
+            os.close(locks)
+
+
+def _reason(exc: OSError | ImageCacheError) -> str:
+    return str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
+
+
+def _label(record: ImageRecord) -> str:
+    """Return what people call an image."""
+    name = f" ({printable(record.image_name)})" if record.image_name else ""
+    return printable(record.image_id) + name
