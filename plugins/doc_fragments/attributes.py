@@ -71,6 +71,23 @@ attributes:
     support: full
 """
 
+    PRECACHE = r"""
+options: {}
+attributes:
+  check_mode:
+    description:
+      - Is the dry run. It looks at the host, the records and the files that were brought as a run does, and then it
+        stops. It makes no connection.
+      - Nothing at all is written, no modification time and no lock file either.
+    support: full
+  diff_mode:
+    description: The result names each image that is fetched. There is no text to compare.
+    support: none
+  idempotent:
+    description: A second run fetches nothing, because the images are there. It marks them as used again.
+    support: full
+"""
+
     ACTIONGROUP_IMAGE_CACHE = r"""
 options: {}
 attributes:

@@ -158,6 +158,13 @@ options:
     type: list
     elements: str
     default: []
+  keep_precached_seconds:
+    description:
+      - For how many seconds a file is kept, in use or not, after M(stackops.nova.image_cache_precache) has fetched it
+        or found it there. V(0) keeps none for that reason.
+      - It does not bind nova's own pass.
+    type: int
+    default: 604800
   glance_images:
     description:
       - The images that Glance still has, by their ids or as Glance's records with C(id) and C(name).

@@ -203,6 +203,19 @@ ansible_facts:
                   description: Those of RV(ignore:corrupt), which have one of the states above as well.
                   returned: success
                   type: int
+            precached:
+              description: The files that are kept only because they were pre-cached within O(keep_precached_seconds).
+              returned: success
+              type: dict
+              contains:
+                files:
+                  description: How many there are.
+                  returned: success
+                  type: int
+                allocated_bytes:
+                  description: How much space they take.
+                  returned: success
+                  type: int
             orphans:
               description: All orphans, also those that are left out of RV(ignore:orphans).
               returned: success
@@ -632,7 +645,8 @@ ansible_facts:
                 - Why. An active file has V(instance) (an instance uses its image), V(backing) (a disk is built on
                   it), V(orphan) (a disk of an unknown instance is), V(qemu) (QEMU holds it), V(open) (a process has
                   it open), V(keep_images), V(keep_files), V(overlay) (another file of the cache is built on it and is
-                  kept), or V(not_deleted) (it is unused, and O(remove_only_deleted_images) keeps it).
+                  kept), V(not_deleted) (it is unused, and O(remove_only_deleted_images) keeps it), or V(precached)
+                  (it is unused, and O(keep_precached_seconds) keeps it).
                 - An unused file has V(unused), V(deleted) if Glance no longer has its image and that matters for its
                   removal, or V(unknown) if no source names its image.
               returned: success

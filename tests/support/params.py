@@ -30,6 +30,7 @@ DEFAULTS: dict[str, Any] = {
     "orphans": "protect",
     "keep_images": [],
     "keep_files": [],
+    "keep_precached_seconds": 604800,
     "glance_images": None,
     "shared_storage": None,
     "storage_timeout_seconds": 30,

@@ -20,12 +20,13 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
     argument_spec,
+    precache_argument_spec,
     restore_argument_spec,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import novas_lock, restoring
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.candidates import State as LossState
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import Proof
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import KeptReason, Reason, State
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import (
     ChecksumReason,
@@ -33,7 +34,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verifica
 )
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host
-from ansible_collections.stackops.nova.tests.support.params import DEFAULTS, RESTORE_DEFAULTS
+from ansible_collections.stackops.nova.tests.support.params import (
+    DEFAULTS,
+    PRECACHE_DEFAULTS,
+    RESTORE_DEFAULTS,
+)
 from ansible_collections.stackops.nova.tests.support.processes import nova_compute
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
@@ -41,6 +46,7 @@ MODULES = {
     "image_cache_facts": argument_spec(),
     "image_cache_prune": argument_spec(),
     "image_cache_restore": restore_argument_spec(),
+    "image_cache_precache": precache_argument_spec(),
 }
 TYPES = {str: "str", bool: "bool", int: "int", float: "float", list: "list", dict: "dict"}
 # Keys of a result that mean something to Ansible: what a module puts there is lost or misunderstood.
@@ -61,25 +67,44 @@ def documented() -> dict[str, Any]:
     return {name.rpartition(".")[2]: pages for name, pages in json.loads(done.stdout).items()}
 
 
+def _without_words(options: dict[str, Any]) -> dict[str, Any]:
+    """What the documentation says of options, as an argument spec."""
+    return {
+        name: {
+            "options" if key == "suboptions" else key: _without_words(value) if key == "suboptions" else value
+            for key, value in option.items()
+            if key not in ("description", "version_added") and (key, value) != ("required", False)
+        }
+        for name, option in options.items()
+    }
+
+
+def _documentable(spec: dict[str, Any]) -> dict[str, Any]:
+    """An argument spec without no_log, for which the documentation has no word."""
+    return {
+        name: {
+            key: _documentable(value) if key == "options" else value for key, value in option.items() if key != "no_log"
+        }
+        for name, option in spec.items()
+    }
+
+
 class TestOptions:
     @pytest.mark.parametrize("module", MODULES)
     def test_each_is_documented_as_it_is_taken(self, documented: dict[str, Any], module: str) -> None:
-        options = {
-            name: {key: value for key, value in option.items() if key not in ("description", "version_added")}
-            for name, option in documented[module]["doc"]["options"].items()
-        }
-        # The documentation has no word for no_log.
-        taken = {
-            name: {key: value for key, value in option.items() if key != "no_log"}
-            for name, option in MODULES[module].items()
-        }
-        assert options == taken
+        options = _without_words(documented[module]["doc"]["options"])
+        assert options == _documentable(MODULES[module])
 
     def test_these_tests_know_them_all(self) -> None:
         assert {name: option.get("default") for name, option in argument_spec().items()} == DEFAULTS
         assert {name: option.get("default") for name, option in restore_argument_spec().items()} == {
             **DEFAULTS,
             **RESTORE_DEFAULTS,
+        }
+        assert {name: option.get("default") for name, option in precache_argument_spec().items()} == {
+            **DEFAULTS,
+            **PRECACHE_DEFAULTS,
+            "images": None,
         }
 
 
@@ -160,6 +185,32 @@ class TestReturnValues:
             )
         assert [len(result.done[part]) for part in ("restored", "refused", "failed", "set_aside")] == [1] * 4
         compare(documented["image_cache_restore"]["return"], {"image_cache_restore": result.done}, "summary")
+
+    def test_result_of_precaching_is_what_is_documented(
+        self, documented: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(novas_lock, "_WAIT_SECONDS", 0)
+        content = b"image".ljust(1 << 20, b"\0")
+        brought = host.root / "image.raw"
+        brought.write_bytes(content)
+        host.base(fingerprint("present"), content=content)
+        image = {
+            "status": "active",
+            "container_format": "bare",
+            "disk_format": "raw",
+            "size": len(content),
+            "os_hash_algo": "sha512",
+            "os_hash_value": hashlib.sha512(content).hexdigest(),
+        }
+        with nova_compute() as nova:
+            nova.take(OTHER_BASE, host.locks_path)
+            result = host.precache(
+                files={IMAGE: str(brought), OTHER_IMAGE: str(brought)},
+                images=[{"id": image_id, **image} for image_id in (IMAGE, OTHER_IMAGE, "present", "refused")],
+                min_free_space=0,
+            )
+        assert [len(result.done[part]) for part in ("fetched", "present", "refused", "failed")] == [1] * 4
+        compare(documented["image_cache_precache"]["return"], {"image_cache_precache": result.done}, "summary")
 
     def test_what_was_done_hides_nothing_of_what_was_found(self, busy: Host) -> None:
         result = busy.prune(**self.options())

@@ -29,6 +29,7 @@ __all__ = ["Failure", "Outcome", "apply_plan", "dry_run"]
 
 _LOCK_WAIT_SECONDS = 1.0  # for all locks of a batch together
 _BATCH = 256  # each lock takes a descriptor, and nova waits for it
+_NO_USES = frozenset([Reason.NOT_DELETED, Reason.PRECACHED])  # what keeps a file that nobody uses
 _NO_USE = DiskUse([], {}, {}, [], [], [])
 _NO_ORPHANS: frozenset[str] = frozenset()
 
@@ -82,7 +83,7 @@ def apply_plan(
         active = [
             verdict.file.name
             for verdict in plan.verdicts
-            if verdict.state is State.ACTIVE and Reason.NOT_DELETED not in verdict.reasons
+            if verdict.state is State.ACTIVE and not _NO_USES.issuperset(verdict.reasons)
         ]
         return outcome._replace(warnings=_mark_used(cache, active))
     finally:

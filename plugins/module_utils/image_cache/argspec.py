@@ -48,6 +48,7 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "orphans": {"type": "str", "choices": ["protect", "ignore"], "default": "protect"},
         "keep_images": {"type": "list", "elements": "raw", "default": []},
         "keep_files": {"type": "list", "elements": "str", "default": []},
+        "keep_precached_seconds": {"type": "int", "default": 604800},
         "glance_images": {"type": "list", "elements": "raw"},
         "shared_storage": {"type": "bool"},
         "storage_timeout_seconds": {"type": "int", "default": 30},

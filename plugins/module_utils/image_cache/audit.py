@@ -84,6 +84,14 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
         snapshot = take_snapshot(settings, external_disks, run_command)
         snapshot = snapshot._replace(warnings=(*settings.warnings, *snapshot.warnings))
         plan = make_plan(snapshot, instances, settings, now)
+        if plan.unused and settings.keep_precached_seconds:
+            # Here, so that a pass that finds nothing unused does not pay for it.
+            from .precached import read_precached
+
+            precached_at = read_precached(plan.unused, snapshot, settings)
+            if precached_at:
+                snapshot = snapshot._replace(precached_at=precached_at)
+                plan = make_plan(snapshot, instances, settings, now)
         if plan.missing and snapshot.former_file_users:
             # Here, so that a pass that misses nothing does not pay for it.
             from .fetch.candidates import look_at_former_files

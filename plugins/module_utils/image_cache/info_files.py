@@ -40,6 +40,7 @@ __all__ = [
     "is_valid_info_file",
     "read_info",
     "read_legacy_sha1_file",
+    "read_precached_at",
     "read_timestamp",
     "remove_essex_checksum",
     "remove_info",
@@ -53,6 +54,7 @@ INFO_KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
 TIMESTAMP = "-timestamp"
 PRECACHED_AT = "precached_at"
 """When an image was last pre-cached here, in unix seconds."""
+_PRECACHED_AT = json.dumps(PRECACHED_AT).encode()
 IMAGE_ID = "image_id"
 """The image that it was."""
 _ESSEX_SUFFIX = ".sha1"
@@ -172,6 +174,24 @@ def read_timestamp(file: str, directory: int, algorithm: str) -> float | None:
     except (OSError, ValueError):
         return None
     return None if found is None else float(found[1])
+
+
+def read_precached_at(file: str, directory: int | None) -> float | None:
+    """Read when an image was last pre-cached. Most info files do not say it, and are not parsed.
+
+    :param file: the bare name of its info file.
+    :param directory: what :func:`info_directory` gives.
+    :return: unix seconds; None where it does not say it, or cannot be read.
+    """
+    if directory is None:
+        return None
+    try:
+        data = _read(file, directory)
+        fields = json.loads(data) if _PRECACHED_AT in data else {}
+        value = fields.get(PRECACHED_AT)
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def remove_info(file: str, directory: int | None) -> None:

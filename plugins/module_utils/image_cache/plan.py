@@ -65,6 +65,7 @@ class Reason(str, Enum):
     KEEP_FILES = "keep_files"
     OVERLAY = "overlay"
     NOT_DELETED = "not_deleted"
+    PRECACHED = "precached"
     UNUSED = "unused"
     DELETED = "deleted"
     UNKNOWN = "unknown"
@@ -351,6 +352,8 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
     is_deleted = settings.needs_glance_images and _is_deleted(file.key, image_id, settings)
     if settings.remove_only_deleted_images and not is_deleted:
         return Verdict(file, State.ACTIVE, (Reason.NOT_DELETED,), image_id, None)
+    if _is_precached(file.name, snapshot, settings, now):
+        return Verdict(file, State.ACTIVE, (Reason.PRECACHED,), image_id, None)
     seconds_left = _minimum_age(kind, is_deleted, settings) - age_seconds(file, now)
     state = State.TOO_YOUNG if seconds_left > 0 else State.REMOVABLE
     if is_deleted and settings.glance_images is not None:
@@ -358,6 +361,12 @@ def _judge(file: CacheFile, snapshot: Snapshot, usage: Usage, settings: Settings
     else:
         reason = Reason.UNUSED if image_id is not None or not is_of_image(file.key) else Reason.UNKNOWN
     return Verdict(file, state, (reason,), image_id, max(0, math.ceil(seconds_left)))
+
+
+def _is_precached(name: str, snapshot: Snapshot, settings: Settings, now: float) -> bool:
+    """Tell whether a file was pre-cached lately. A time in the future, by a clock that was wrong, does not count."""
+    precached_at = snapshot.precached_at.get(name)
+    return precached_at is not None and -_CLOCK_TOLERANCE_SECONDS < now - precached_at < settings.keep_precached_seconds
 
 
 def _is_deleted(key: str, image_id: str | None, settings: Settings) -> bool:

@@ -57,6 +57,7 @@ def describe(inspection: Inspection) -> dict[str, Any]:
                 },
                 "corrupt": reclaimable_bytes(verification.corrupt if verification else ()),
             },
+            "precached": _precached(plan),
             "orphans": {
                 "directories": len(orphans),
                 "allocated_bytes": sum(orphan.allocated_bytes or 0 for orphan in orphans),
@@ -185,6 +186,12 @@ def _storage(snapshot: Snapshot, plan: Plan) -> dict[str, Any]:
         "free_bytes": None if storage is None else storage.free_bytes,
         "total_bytes": None if storage is None else storage.total_bytes,
     }
+
+
+def _precached(plan: Plan) -> dict[str, int]:
+    """Return how much is kept because it was pre-cached."""
+    files = [verdict.file for verdict in plan.verdicts if Reason.PRECACHED in verdict.reasons]
+    return {"files": len(files), "allocated_bytes": reclaimable_bytes(files)}
 
 
 def _set_aside(files: Iterable[CacheFile]) -> list[dict[str, Any]]:

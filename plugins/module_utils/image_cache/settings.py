@@ -102,6 +102,7 @@ class Settings(NamedTuple):
     image_names: Mapping[str, str] = MappingProxyType({})
     remove_only_deleted_images: bool = False
     remove_deleted_images_minimum_age_seconds: int | None = None
+    keep_precached_seconds: int = 0
 
     def shows(self, details: str) -> bool:
         """Tell whether the result has what these details add."""
@@ -216,6 +217,7 @@ def make_settings(given: Mapping[str, Any], configured: Mapping[str, str], hostn
         image_names={} if glance_images is None else glance_images.names,
         remove_only_deleted_images=bool(given.get("remove_only_deleted_images")),
         remove_deleted_images_minimum_age_seconds=_limit(given, "remove_deleted_images_minimum_age_seconds"),
+        keep_precached_seconds=_limit(given, "keep_precached_seconds") or 0,
     )
     return settings._replace(warnings=tuple(ignored))
 

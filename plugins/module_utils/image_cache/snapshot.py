@@ -94,6 +94,7 @@ class Snapshot(NamedTuple):
     :param overlays: the cache files that a file of the cache is directly built on, by its name.
     :param obstacles: what is known to stand in the way of removals.
     :param former_file_users: the processes that have a former file of the cache directory open.
+    :param precached_at: when files were last pre-cached, in unix seconds, by their names: of those that nothing needs.
     :param instances_storage: the storage of ``instances_path``, on which other hosts may have caches of their own.
     """
 
@@ -116,6 +117,7 @@ class Snapshot(NamedTuple):
     obstacles: Obstacles = Obstacles()
     instances_storage: Storage | None = None
     former_file_users: tuple[FormerFileUser, ...] = ()
+    precached_at: Mapping[str, float] = MappingProxyType({})
 
 
 def open_cache(settings: Settings) -> int | None:

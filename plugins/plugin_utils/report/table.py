@@ -373,6 +373,8 @@ def _reasons(file: File) -> list[str]:
         words.append("keep_files names it")
     if "not_deleted" in reasons:
         words.append("remove_only_deleted_images keeps it")
+    if "precached" in reasons:
+        words.append("it was pre-cached")
     return words
 
 

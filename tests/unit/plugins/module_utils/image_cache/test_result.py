@@ -127,6 +127,7 @@ class TestSummary:
                 "reclaimable_bytes": 64,
                 "reclaimable_by_age": {"3600": 1064, "86400": 64, "604800": 0, "2419200": 0},
                 "bytes": {"active": 1008, "removable": 64, "too_young": 1000, "other": 2000, "corrupt": 0},
+                "precached": {"files": 0, "allocated_bytes": 0},
                 "orphans": {"directories": 1, "allocated_bytes": 3000},
             },
             "missing": [
@@ -206,6 +207,7 @@ class TestSummary:
                 "reclaimable_bytes": 0,
                 "reclaimable_by_age": {"3600": 0, "86400": 0, "604800": 0, "2419200": 0},
                 "bytes": {"active": 0, "removable": 0, "too_young": 0, "other": 0, "corrupt": 0},
+                "precached": {"files": 0, "allocated_bytes": 0},
                 "orphans": {"directories": 0, "allocated_bytes": 0},
             },
             "missing": [],
