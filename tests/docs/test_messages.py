@@ -48,6 +48,11 @@ HOLDING_MESSAGES = {
     "… was not restored (used by …). ……": "why it was refused, or failed",
     "… of … could not be restored. … See image_cache_restore.refused and image_cache_restore.failed in the result for "
     "each.": "why the first was not",
+    "The image … was not pre-cached. …": "why it was refused, or failed",
+    "The image … is in the cache, but its age counts from an earlier use, because it could not be marked as used now: "
+    "….": "why it could not",
+    "… could not be pre-cached in …. … See image_cache_precache.refused and image_cache_precache.failed in the result "
+    "for each.": "why the first was not",
     "It has a file of that name now, and it is not certain which disks need that. …": "a reason of unknown_use",
     "It is no longer certain which disks need the file. …": "a reason of unknown_use",
     ", but not all of them: …": "why the first that was not copied aside could not be",

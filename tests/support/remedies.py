@@ -14,7 +14,10 @@ from pathlib import Path
 
 import yaml
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import restore_argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
+    precache_argument_spec,
+    restore_argument_spec,
+)
 
 __all__ = ["VARYING", "has_remedy"]
 
@@ -47,7 +50,11 @@ _PLACES = (
 
 def _names() -> re.Pattern[str]:
     roles = yaml.safe_load(_SPECS.read_text())["argument_specs"].values()
-    options = {*restore_argument_spec(), *(name for role in roles for name in role["options"])}
+    options = {
+        *restore_argument_spec(),
+        *precache_argument_spec(),
+        *(name for role in roles for name in role["options"]),
+    }
     apart = [*_COMMANDS, *_OF_A_PLAY, *_PLACES, *(option for option in options if "_" in option)]
     # An option that is an English word, such as "host", counts only as it is set.
     as_set = [rf"{option}: \S" for option in options if "_" not in option]

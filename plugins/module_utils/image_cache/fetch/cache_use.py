@@ -64,12 +64,12 @@ def why_not_used(use: CacheUse) -> str:
     if use.images_type not in _WITH_BASE_FILES:
         return (
             f"nova.conf sets images_type to {printable(use.images_type)}, and disks of that type are not built on "
-            f"files of the cache. Leave this host out (--limit), or correct config_file."
+            f"files of the cache. Run it for other hosts (--limit), or correct config_file."
         )
     if use.images_type == _IMAGES_TYPE and not use.use_cow_images:
         return (
-            "nova.conf sets use_cow_images to false, and such disks are not built on files of the cache. Leave this "
-            "host out (--limit), or correct config_file."
+            "nova.conf sets use_cow_images to false, and such disks are not built on files of the cache. Run it "
+            "for other hosts (--limit), or correct config_file."
         )
     return ""
 

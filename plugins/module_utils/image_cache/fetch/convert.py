@@ -86,7 +86,7 @@ def why_not_acceptable(descriptor: int, record: ImageRecord) -> str:
     """
     if record.disk_format == "qcow2":
         if read_content(descriptor).format != "qcow2":
-            return "Glance's record has the format qcow2, and it does not begin like a qcow2 image"
+            return "it does not begin like a qcow2 image, and Glance's record has that format"
         return why_not_self_contained(descriptor)
     if record.disk_format in KEPT_FORMATS:
         return why_not_raw(descriptor)

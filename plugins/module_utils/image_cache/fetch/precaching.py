@@ -47,7 +47,6 @@ __all__ = [
 
 _LEAST_FREE = Share(10)
 _SHOW = "Look at the image (openstack image show)"
-_LEAVE = "Leave it to nova, which fetches it for the first server"
 _NO_SOURCE = (
     "It is not in the cache, and there is no source for it. Set glance: {endpoint: URL}, or files: {image id: path on "
     "the host}."
@@ -232,8 +231,8 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
     """Say why an image is not cached, as far as its record and nova's configuration say it."""
     if policy.use.verification and not policy.allows_unverified:
         return (
-            f"nova.conf sets {policy.use.verification[0]}, and nova verifies only what it downloads itself. {_LEAVE}, "
-            f"or set allow_unverified_signatures: true."
+            f"nova.conf sets {policy.use.verification[0]}, and nova verifies only what it downloads itself. Let nova "
+            f"fetch it for the first server, or set allow_unverified_signatures: true."
         )
     if record.status is None or record.container_format is None or record.size_bytes is None:
         return "Glance's record of it has no status, container_format or size. Set images: to Glance's own records."
@@ -244,7 +243,10 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
         return ""
     if record.disk_format != "qcow2":
         image_format = printable(record.disk_format or "unknown")
-        return f"It has the format {image_format}, and only raw and qcow2 images are pre-cached. {_LEAVE}."
+        return (
+            f"It has the format {image_format}, and only raw and qcow2 images are pre-cached. Let nova fetch it for "
+            f"the first server, or upload it as raw (openstack image create)."
+        )
     if policy.converts(record) and policy.converter is None:
         return _NO_QEMU_IMG
     return ""
@@ -354,8 +356,8 @@ class Precacher:
             self.failed.append(
                 NotFetched(
                     record,
-                    f"The image {_label(record)} is in the cache, but could not be marked as used now: "
-                    f"{_reason(exc)}. Its age counts from an earlier use.",
+                    f"The image {_label(record)} is in the cache, but its age counts from an earlier use, "
+                    f"because it could not be marked as used now: {_reason(exc)}.",
                 )
             )
 
@@ -525,7 +527,7 @@ class Precacher:
                 NotFetched(
                     record,
                     f"The image {_label(record)} was pre-cached, but its name or its checksum may not be saved: "
-                    f"{_reason(exc)}. Run it again.",
+                    f"{_reason(exc)}. Check it (checksum_base_images: true).",
                 )
             )
 
