@@ -189,9 +189,9 @@ def read_precached_at(file: str, directory: int | None) -> float | None:
         data = _read(file, directory)
         fields = json.loads(data) if _PRECACHED_AT in data else {}
         value = fields.get(PRECACHED_AT)
-    except (OSError, ValueError, RecursionError, AttributeError):
+        return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    except (OSError, ValueError, OverflowError, RecursionError, AttributeError):
         return None
-    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def remove_info(file: str, directory: int | None) -> None:

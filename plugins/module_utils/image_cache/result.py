@@ -12,7 +12,7 @@ from typing import Any, Iterable, Sequence
 from .inspection import Inspection
 from .names import set_aside_of
 from .other_ages import reclaimable_by_age
-from .plan import Plan, State, Verdict, used_by
+from .plan import Plan, Reason, State, Verdict, used_by
 from .settings import Settings
 from .shortening import shorten_lists
 from .snapshot import CacheFile, Snapshot

@@ -13,7 +13,8 @@ from typing import Iterator
 from ..errors import ImageCacheError
 from ..files import DIRECTORY_FLAGS
 from ..info_files import held_lock
-from ..locks import acquire, look_at_lock, open_locks_directory, release
+from ..lock_state import look_at_lock
+from ..locks import acquire, open_locks_directory, release
 from ..names import LOCKS_DIRECTORY, lock_name
 from ..settings import Settings
 from ..text import printable
