@@ -13,10 +13,12 @@ description:
   - Puts a base file that disks need and that is gone back under its name in nova's image cache, beside a running nova.
   - While a guest runs, its QEMU still has a deleted base file open. That is where a file comes from first, and the only
     place where a swap or ephemeral template can come from, because its bytes differ from host to host.
-  - An image can also come from a file that an operator brought to the host, together with Glance's record of the image.
+  - An image can also come from a file that an operator brought to the host, or from Glance, together with Glance's
+    record of the image. The host itself reads it from Glance, without the proxies that its environment names.
   - Nothing is put in place without proof of its content. What cannot be proven is refused, with the reason and what a
     person can do.
   - Check mode shows each file with its source, its proof, the guests and the bytes, and what would still be missing.
+    It makes no connection.
   - A file is whole or not there. The bytes go into a file without a name, which gets its name at the end, under nova's
     lock. An interrupted run leaves nothing, and the failure of one file does not stop the others.
 author:
@@ -73,6 +75,41 @@ options:
       - How much to copy a second, all files together. A number of bytes, or one with a unit such as V(100M).
       - No limit if it is not given. Where the file system shares blocks between files (XFS, btrfs), nothing is copied.
     type: bytes
+  glance:
+    description:
+      - Where Glance is, for images whose base files no process has open and that are not in O(files).
+      - Only images that nova caches as they are come from there, with a record in O(images). Their C(disk_format) is
+        V(raw), V(iso), V(ami), V(aki) or V(ari), or V(qcow2) where nova does not convert it
+        (C(force_raw_images = false)).
+    type: dict
+    suboptions:
+      endpoint:
+        description: The URL of the Image API, as C(openstack endpoint list --service image) shows it.
+        type: str
+        required: true
+      token:
+        description: A token of Keystone. It is sent to the host of O(glance.endpoint) only, and is in no result.
+        type: str
+      region_name:
+        description: The region. It is for looking up the endpoint, and not used where O(glance.endpoint) is given.
+        type: str
+      interface:
+        description: The interface of the endpoint. It is not used where O(glance.endpoint) is given.
+        type: str
+      ca_cert:
+        description: A file on the host with the certificates to trust, those of the system if it is not given.
+        type: path
+      validate_certs:
+        description: Whether the server's certificate is verified.
+        type: bool
+        default: true
+      timeout:
+        description:
+          - How many seconds a connection may take, and how many it may bring nothing. Over this time it also has to
+            bring 10 KiB a second.
+          - A transfer that was cut goes on where it was cut, a few times.
+        type: float
+        default: 60.0
 notes:
   - Run it as C(root). Another user cannot see which files the processes of guests have open.
 seealso:
@@ -95,6 +132,15 @@ EXAMPLES = r"""
     files:
       131d062c-6166-4aa7-bb6c-7ceae4a8201c: /root/cirros.raw
     images: "{{ glance.images }}"
+
+- name: Restore the base files of images from Glance
+  stackops.nova.image_cache_restore:
+    glance:
+      endpoint: https://glance.example.com:9292
+      token: "{{ token }}"
+      ca_cert: /etc/ssl/certs/cloud.pem
+    images: "{{ glance.images }}"
+  no_log: true
 
 - name: Give guests back the base file that was replaced under them
   stackops.nova.image_cache_restore:
@@ -148,16 +194,21 @@ image_cache_restore:
           returned: success
           type: str
         source:
-          description: Where its bytes come from. V(process) for a process of a guest, V(file) for a file of O(files).
+          description: Where its bytes come from. V(process) for a process of a guest, V(file) for a file of O(files),
+            V(glance) for Glance.
           returned: success
           type: str
         source_path:
-          description: The descriptor of the process (C(/proc/PID/fd/N)), or the path of the file.
+          description: The descriptor of the process (C(/proc/PID/fd/N)), the path of the file, or Glance's URL.
           returned: success
           type: str
+        contacted:
+          description: Whether the source was looked at. V(false) for Glance in check mode, which makes no connection.
+          returned: success
+          type: bool
         inode:
-          description: The inode number of the source. Hosts that share a storage have the same file open if it is the
-            same.
+          description: The inode number of the source, none for Glance. Hosts that share a storage have the same file
+            open if it is the same.
           returned: success
           type: int
         proof:
@@ -312,9 +363,13 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore 
 def main() -> None:
     module = AnsibleModule(argument_spec=restore_argument_spec(), supports_check_mode=True)
     params = dict(module.params)
-    # As in image_cache_prune: records of instances may hold passwords, and their names are no secrets.
-    module.params["instances"] = None
+    # As in image_cache_prune: records of instances may hold passwords, and their names are no secrets. Of Glance's
+    # options, only the token is one.
+    module.params["instances"] = module.params["glance"] = None
     module.no_log_values.clear()
+    token = (params["glance"] or {}).get("token")
+    if token:
+        module.no_log_values.add(token)
     try:
         result = restore(
             params,

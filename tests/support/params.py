@@ -57,6 +57,7 @@ RESTORE_DEFAULTS: dict[str, Any] = {
     "files": {},
     "unproven": [],
     "max_rate": None,
+    "glance": None,
 }
 
 # What image_cache_precache has besides; `images` must be given.

@@ -42,6 +42,7 @@ _PLACES = (
     "clouds.yaml",
     "compute_nodes",
     "disk.info",
+    "glance-api",
     "image_cache.corrupt",
     "image_cache.failed",
     "unknown_use",
@@ -55,7 +56,8 @@ def _names() -> re.Pattern[str]:
         *precache_argument_spec(),
         *(name for role in roles for name in role["options"]),
     }
-    apart = [*_COMMANDS, *_OF_A_PLAY, *_PLACES, *(option for option in options if "_" in option)]
+    of_glance = (f"glance.{option}" for option in restore_argument_spec()["glance"]["options"])
+    apart = [*_COMMANDS, *_OF_A_PLAY, *_PLACES, *of_glance, *(option for option in options if "_" in option)]
     # An option that is an English word, such as "host", counts only as it is set.
     as_set = [rf"{option}: \S" for option in options if "_" not in option]
     in_parentheses = rf"[('`](?:{'|'.join(_COMMANDS_IN_PARENTHESES)})\b"

@@ -26,6 +26,22 @@ __all__ = [
 ]
 
 
+# no_log on all of it: a token under a misspelt name must not be shown either.
+_GLANCE: dict[str, Any] = {
+    "type": "dict",
+    "no_log": True,
+    "options": {
+        "endpoint": {"type": "str", "required": True},
+        "token": {"type": "str", "no_log": True},
+        "region_name": {"type": "str"},
+        "interface": {"type": "str"},
+        "ca_cert": {"type": "path"},
+        "validate_certs": {"type": "bool", "default": True},
+        "timeout": {"type": "float", "default": 60.0},
+    },
+}
+
+
 def argument_spec() -> dict[str, dict[str, Any]]:
     """Return the options that all modules share; the fragment ``image_cache`` documents them word for word."""
     return {
@@ -83,6 +99,7 @@ def restore_argument_spec() -> dict[str, dict[str, Any]]:
         "files": {"type": "dict", "default": {}},
         "unproven": {"type": "list", "elements": "str", "default": []},
         "max_rate": {"type": "bytes"},
+        "glance": _GLANCE,
     }
 
 
@@ -91,19 +108,7 @@ def precache_argument_spec() -> dict[str, dict[str, Any]]:
     return {
         **argument_spec(),
         "images": {"type": "list", "elements": "dict", "required": True},
-        "glance": {
-            "type": "dict",
-            "no_log": True,
-            "options": {
-                "endpoint": {"type": "str", "required": True},
-                "token": {"type": "str", "no_log": True},
-                "region_name": {"type": "str"},
-                "interface": {"type": "str"},
-                "ca_cert": {"type": "path"},
-                "validate_certs": {"type": "bool", "default": True},
-                "timeout": {"type": "float", "default": 60.0},
-            },
-        },
+        "glance": _GLANCE,
         "files": {"type": "dict", "default": {}},
         "qemu_img": {"type": "str"},
         "max_rate": {"type": "bytes"},

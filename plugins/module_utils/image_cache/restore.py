@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import Any, Mapping, NamedTuple
+from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
 
 from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
@@ -23,6 +23,9 @@ from .known_checksums import parse_known_checksums
 from .names import Kind, fingerprint, parse_name
 from .snapshot import names_by_inode, open_cache, read_disks
 from .text import printable, printable_names
+
+if TYPE_CHECKING:
+    from .fetch.glance import Glance
 
 __all__ = ["RestoreResult", "restore"]
 
@@ -118,7 +121,17 @@ def _given(params: Mapping[str, Any]) -> Given:
         records=read_records(params["images"]),
         known=parse_known_checksums(params["known_checksums"] or {}),
         unproven=frozenset(params["unproven"]),
+        glance=_glance(params["glance"]),
     )
+
+
+def _glance(option: Mapping[str, Any] | None) -> Glance | None:
+    if option is None:
+        return None
+    # Here, so that a restore without Glance does not load what speaks HTTP.
+    from .fetch.glance import read_glance
+
+    return read_glance(option)
 
 
 def _rate_limiter(max_rate: int | None) -> RateLimiter:
@@ -190,6 +203,7 @@ def _restored(restored: Restored, image_ids: Mapping[str, str]) -> dict[str, Any
         **_file(restored.candidate, image_ids),
         "source": restored.source,
         "source_path": printable(restored.source_path),
+        "contacted": restored.contacted,
         "inode": restored.inode,
         "proof": restored.proof.value,
         "guests": [printable(guest) for guest in restored.guests],

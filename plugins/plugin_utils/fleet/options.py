@@ -47,7 +47,9 @@ def variable_of(option: str) -> str:
 
 
 _MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
-_RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, "images")}
+# Glance's records and where Glance is: they are found out, and no variables of the role.
+_FOUND_OUT = ("images", "glance")
+_RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_SPEC}
 _ROLE_OPTIONS = frozenset(
     [

@@ -44,7 +44,8 @@ _FOUND = {
             **dict.fromkeys(("source", "source_path", "proof"), str),
             "guests": [str],
             "needs_restart": [str],
-            **dict.fromkeys(("inode", "size_bytes", "allocated_bytes"), int),
+            "inode": (int, None),
+            **dict.fromkeys(("size_bytes", "allocated_bytes"), int),
         }
     ],
     "present": [str],

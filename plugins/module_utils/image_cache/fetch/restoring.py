@@ -10,7 +10,7 @@ import os
 import stat
 import time
 from contextlib import ExitStack, contextmanager, suppress
-from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Callable, Iterator, Mapping, NamedTuple, Sequence
 
 from ..disk_references import DiskUse
 from ..errors import ImageCacheError, or_as_root, reason_and_remedy, remedy_for_rights
@@ -29,9 +29,12 @@ from ..text import printable, some_names
 from .candidates import Candidate, State
 from .disks import is_self_contained, made_at, read_content
 from .place import Draft, copy_bytes, exchange, finish, is_same_content, new_draft, publish, shares_blocks
-from .proof import OpenFile, Proof, guests_of, why_unfit
+from .proof import Content, OpenFile, Proof, guests_of, why_unfit
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
 from .sources import open_again, users_of_inode
+
+if TYPE_CHECKING:
+    from .glance import Glance
 
 __all__ = ["Given", "NotRestored", "Restored", "Restorer", "SetAside"]
 
@@ -45,12 +48,14 @@ class Given(NamedTuple):
     :param records: Glance's record of its image.
     :param known: the checksum that it must have, algorithm and value.
     :param unproven: the names for which the operator's word counts.
+    :param glance: where Glance is; None where it is not to be asked.
     """
 
     files: Mapping[str, str]
     records: Mapping[str, ImageRecord]
     known: Mapping[str, tuple[str, str]]
     unproven: frozenset[str]
+    glance: Glance | None = None
 
 
 class Restored(NamedTuple):
@@ -59,7 +64,8 @@ class Restored(NamedTuple):
     candidate: Candidate
     source: str
     source_path: str
-    inode: int
+    contacted: bool
+    inode: int | None
     proof: Proof
     guests: tuple[str, ...]
     needs_restart: tuple[str, ...]
@@ -95,7 +101,7 @@ class _RefusalError(ImageCacheError):
 class _Source(NamedTuple):
     """A source that was chosen.
 
-    :param kind: ``process`` or ``file``.
+    :param kind: ``process``, ``file`` or ``glance``.
     :param path: where a person finds it.
     :param descriptor: the file, open for reading.
     :param proof: what it proves.
@@ -171,19 +177,13 @@ class Restorer:
     def _restore(self, candidate: Candidate, closing: ExitStack) -> None:
         started = time.monotonic()
         self._require_possible(candidate)
+        if self._is_for_glance(candidate):
+            self._fetch(candidate, closing, started)
+            return
         source = self._choose_source(candidate, closing)
         self._require_fit(candidate, source, source.descriptor)
-        if candidate.inode is not None:
-            # Open until the end: no other file gets its number.
-            now = os.open(candidate.name, FILE_FLAGS, dir_fd=self._cache)
-            closing.callback(os.close, now)
-            if _inode_of(os.fstat(now)) != candidate.inode:
-                raise ImageCacheError("Another file got its name meanwhile. Run it again with states: [replaced].")
-            if is_protected_by_flags(now):
-                raise _RefusalError(
-                    "The file that has the name now has the attribute immutable or append-only. Remove it (chattr -i "
-                    "-a)."
-                )
+        now = self._open_former(candidate, closing)
+        if now is not None:
             if source.kind == "process" and not self._is_one_generation(candidate, source):
                 source = source._replace(proof=Proof.UNPROVEN)
             if is_same_content(now, source.descriptor):
@@ -216,6 +216,7 @@ class Restorer:
                 candidate=candidate,
                 source=source.kind,
                 source_path=source.path,
+                contacted=True,
                 inode=status.st_ino,
                 proof=source.proof,
                 guests=self.labels(source.guests),
@@ -230,6 +231,107 @@ class Restorer:
         )
         if not self._is_dry_run:
             self._finish_placed(candidate, digests)
+
+    def _is_for_glance(self, candidate: Candidate) -> bool:
+        """Tell whether a file comes from Glance: where it is an image's, and nearer sources have nothing of it."""
+        is_nearer = candidate.proven or candidate.name in self.given.files
+        is_image = candidate.is_base_file and parse_name(candidate.name).kind is Kind.ORIGINAL
+        return self.given.glance is not None and is_image and not is_nearer
+
+    def _fetch(self, candidate: Candidate, closing: ExitStack, started: float) -> None:
+        """Restore one file from Glance. In a dry run no connection is made."""
+        # Here, so that a restore without Glance does not load what speaks HTTP.
+        from .glance import fetch_image, image_url
+
+        record, glance = self._provable_record(candidate), self.given.glance
+        assert glance is not None
+        algorithm, checksum, size = str(record.algorithm), str(record.checksum), int(record.size_bytes or 0)
+        expected = {algorithm: checksum}
+        self._require_size_fits(candidate, record)
+        now = self._open_former(candidate, closing)
+        if now is not None and (read_digests(now, expected, RateLimiter()) or {}) == expected:
+            self.present.append(candidate.name)
+            return
+        self._require_space(size)
+        needs_restart = self._users_now(candidate)
+        read, allocated, seconds, digests = size, size, 0.0, dict(expected)
+        if self._is_dry_run:
+            self._planned_bytes += size
+            if candidate.inode is not None:
+                self._note_set_aside(candidate, self._name_aside(candidate), needs_restart)
+        else:
+            draft = closing.enter_context(new_draft(self._cache, candidate.name))
+            read = fetch_image(glance, record, draft.descriptor, self._rate_limiter, None).read_bytes
+            source = _Source(
+                "glance", image_url(glance, record.image_id), draft.descriptor, Proof.CHECKSUM, (), expected
+            )
+            self._require_fit(candidate, source, draft.descriptor)
+            if self._saved_checksums(candidate.name).keys() - expected.keys():
+                digests = self._require_checksums(candidate.name, source, draft.descriptor)
+            finish(draft, None)
+            allocated = os.fstat(draft.descriptor).st_blocks * 512
+            if not self._put_in_place(candidate, draft, needs_restart):
+                return
+            seconds = time.monotonic() - started
+        self.restored.append(
+            Restored(
+                candidate=candidate,
+                source="glance",
+                source_path=image_url(glance, record.image_id),
+                contacted=not self._is_dry_run,
+                inode=None,
+                proof=Proof.CHECKSUM,
+                guests=(),
+                needs_restart=needs_restart,
+                read_bytes=read,
+                size_bytes=size,
+                allocated_bytes=allocated,
+                seconds=seconds,
+                algorithm=algorithm,
+                checksum=checksum,
+            )
+        )
+        if not self._is_dry_run:
+            self._finish_placed(candidate, digests)
+
+    def _provable_record(self, candidate: Candidate) -> ImageRecord:
+        """Return the record of an image that Glance serves as nova caches it; refuse any other."""
+        record = self.given.records.get(candidate.name)
+        reason = _why_no_proof(record, candidate)
+        if record is None or reason or record.size_bytes is None:
+            reason = reason or "by Glance's record the image has no size"
+            raise _RefusalError(
+                f"No process of a guest on this host has it open, and nothing would prove what Glance sends: {reason}. "
+                f"Set images: [Glance's record of it], or copy the base file to this host and set files: {{image id: "
+                f"path}}."
+            )
+        return record
+
+    def _require_size_fits(self, candidate: Candidate, record: ImageRecord) -> None:
+        """Refuse an image that cannot fit what is built on it, before the first byte of it is read."""
+        size = int(record.size_bytes or 0)
+        # The size of the image in a qcow2 is known when that is here.
+        content = Content("qcow2", size, 0) if record.disk_format == "qcow2" else Content("raw", size, size)
+        reason = why_unfit(content, candidate.overlays, is_image=True)
+        if reason:
+            raise _RefusalError(
+                f"The image {printable(record.image_id)} does not fit what is built on it: {reason}. Look at both "
+                f"(openstack image show, qemu-img info -U)."
+            )
+
+    def _open_former(self, candidate: Candidate, closing: ExitStack) -> int | None:
+        """Open the file that has the name now, until the end: no other file gets its number. None if there is none."""
+        if candidate.inode is None:
+            return None
+        now = os.open(candidate.name, FILE_FLAGS, dir_fd=self._cache)
+        closing.callback(os.close, now)
+        if _inode_of(os.fstat(now)) != candidate.inode:
+            raise ImageCacheError("Another file got its name meanwhile. Run it again with states: [replaced].")
+        if is_protected_by_flags(now):
+            raise _RefusalError(
+                "The file that has the name now has the attribute immutable or append-only. Remove it (chattr -i -a)."
+            )
+        return now
 
     def _require_possible(self, candidate: Candidate) -> None:
         """Refuse what is known beforehand to fail, or is not certain."""
@@ -448,8 +550,8 @@ class Restorer:
 
     def _require_fit(self, candidate: Candidate, source: _Source, descriptor: int) -> None:
         content = read_content(descriptor)
-        reason = why_unfit(content, candidate.overlays, is_image=source.kind == "file")
-        if not reason and source.kind == "file" and content.format == "qcow2" and _wants_qcow2(candidate):
+        reason = why_unfit(content, candidate.overlays, is_image=source.kind != "process")
+        if not reason and source.kind != "process" and content.format == "qcow2" and _wants_qcow2(candidate):
             reason = "" if is_self_contained(descriptor) else "it needs other files, or is encrypted"
         if reason:
             raise _RefusalError(

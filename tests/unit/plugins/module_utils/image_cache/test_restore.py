@@ -19,9 +19,16 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import glance, place, restoring
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
-from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.constants import (
+    BASE,
+    IMAGE,
+    OTHER_BASE,
+    OTHER_IMAGE,
+    OTHER_UUID,
+    UUID,
+)
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
 from ansible_collections.stackops.nova.tests.support.guests import WAYS, by_name, needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import (
@@ -34,6 +41,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     picture,
     qemu_img_create,
 )
+from ansible_collections.stackops.nova.tests.support.image_server import Answer, ImageServer, answer, image
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
@@ -53,6 +61,7 @@ pytestmark = needs_qemu
 
 CONTENT = os.urandom(300_000)
 SIZE = 1 << 20
+IMAGE_CONTENT = CONTENT.ljust(SIZE, b"\0")
 # Where a test has mounts of its own, other audits take what its guests have open to be seen from a container. So it has
 # names of its own as well.
 OWN_UUID = str(uuid.uuid4())
@@ -610,6 +619,157 @@ class TestFromAFileThatWasBrought:
         options = brought(host, CONTENT)
         [restored] = host.restore(max_rate=len(CONTENT), **options).done["restored"]
         assert restored["seconds"] >= 0.9
+
+
+class TestFromGlance:
+    """The server is a real one on this machine; what else it can answer is tested where the transfer is."""
+
+    TOKEN = "the-token"
+
+    @pytest.fixture
+    def lost(self, host: Host) -> Path:
+        _disk, base = guest_on(host)
+        base.unlink()
+        return base
+
+    def options(self, server: ImageServer, content: bytes = IMAGE_CONTENT, **differs: Any) -> dict[str, Any]:
+        return {"glance": {"endpoint": server.origin, "token": self.TOKEN}, "images": [record(content, **differs)]}
+
+    def test_image_is_put_in_place_with_glances_checksum(self, host: Host, lost: Path) -> None:
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            options = self.options(server)
+            result = host.restore(**options)
+        [restored] = result.done["restored"]
+        assert whole(lost)
+        assert lost.stat().st_blocks * 512 < SIZE
+        assert (restored["source"], restored["proof"], restored["image_id"]) == ("glance", "checksum", IMAGE)
+        assert restored["source_path"] == f"{server.origin}/v2/images/{IMAGE}/file"
+        assert (restored["contacted"], restored["inode"], restored["read_bytes"]) == (True, None, SIZE)
+        saved = json.loads((host.cache_path / f"{BASE}.info").read_text())
+        assert saved["sha512"] == restored["checksum"] == options["images"][0]["os_hash_value"]
+        assert self.TOKEN not in str(result)
+        assert host.audit().facts["missing"] == []
+
+    def test_dry_run_makes_no_connection_and_says_so(self, host: Host, lost: Path) -> None:
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            before = picture(host.root)
+            result = host.restore(check_mode=True, **self.options(server))
+            assert server.requests == []
+        assert picture(host.root) == before
+        [restored] = result.done["restored"]
+        assert result.changed
+        assert (restored["source"], restored["contacted"]) == ("glance", False)
+        assert (restored["read_bytes"], restored["size_bytes"], restored["seconds"]) == (SIZE, SIZE, 0.0)
+        assert not lost.exists()
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    @pytest.mark.parametrize(
+        ("differs", "why"),
+        [
+            ({"os_hash_algo": "md5", "os_hash_value": "0" * 32}, "no checksum by sha256 or sha512"),
+            ({"status": "deactivated"}, "status is deactivated"),
+            ({"status": "queued"}, "status is queued"),
+            ({"container_format": "ova"}, "container of the format ova"),
+            ({"disk_format": "qcow2"}, "converts images of the format qcow2"),
+            ({"disk_format": "vmdk"}, "converts images of the format vmdk"),
+            ({"size": None}, "the image has no size"),
+            ({"size": SIZE + 1}, f"it has {SIZE + 1} bytes"),
+            ({"size": 1 << 60}, f"it has {1 << 60} bytes"),
+            ({"id": OTHER_UUID}, "there is no record of the image"),
+        ],
+    )
+    def test_image_that_its_record_does_not_prove_is_refused_without_a_connection(
+        self, host: Host, lost: Path, differs: dict[str, Any], why: str, check_mode: bool
+    ) -> None:
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            assert why in reason(host.restore(check_mode=check_mode, **self.options(server, **differs)))
+        assert server.requests == []
+        assert not lost.exists()
+
+    @pytest.mark.usefixtures("lost")
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_image_for_which_there_is_no_space_is_refused(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+    ) -> None:
+        full = os.statvfs_result((4096, 4096, 1000, 10, 10, 100, 100, 100, 0, 255))
+        monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: full)
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            text = reason(host.restore(check_mode=check_mode, **self.options(server)))
+        assert f"It takes {SIZE} bytes, and 40960 are free" in text
+        assert server.requests == []
+
+    @pytest.mark.parametrize(
+        "wrong", [answer(404), image(IMAGE_CONTENT[:-1] + b"x"), image(IMAGE_CONTENT, end=1000), image(b"short")]
+    )
+    def test_transfer_that_fails_leaves_nothing(
+        self, host: Host, lost: Path, monkeypatch: pytest.MonkeyPatch, wrong: Answer
+    ) -> None:
+        monkeypatch.setattr(glance, "_RESUME_AFTER_SECONDS", (0.0,))
+        before = host.cached()
+        with ImageServer(wrong) as server:
+            result = host.restore(**self.options(server))
+        [failed] = result.done["failed"]
+        assert f"{lost} was not restored (used by {UUID}). The image {IMAGE}" in failed["error"]
+        assert self.TOKEN not in str(result)
+        assert not result.changed
+        assert host.cached() == before
+
+    def test_other_images_go_on_after_one_that_fails(self, host: Host, lost: Path) -> None:
+        _disk, other = guest_on(host, OTHER_BASE, OTHER_UUID)
+        other.unlink()
+        with ImageServer(answer(404), image(IMAGE_CONTENT)) as server:
+            options = self.options(server)
+            options["images"].append(record(IMAGE_CONTENT, id=OTHER_IMAGE))
+            result = host.restore(**options)
+        assert len(result.done["failed"]) == len(result.done["restored"]) == 1
+        assert lost.exists() != other.exists()
+
+    def test_guest_comes_before_glance(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with ImageServer(image(IMAGE_CONTENT)) as server, running_guest(disk, base):
+            base.unlink()
+            [restored] = host.restore(**self.options(server)).done["restored"]
+        assert restored["source"] == "process"
+        assert server.requests == []
+
+    @pytest.mark.usefixtures("lost")
+    def test_file_that_was_brought_comes_before_glance(self, host: Host) -> None:
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            options = {**self.options(server), **brought(host, IMAGE_CONTENT)}
+            assert host.restore(**options).done["restored"][0]["source"] == "file"
+        assert server.requests == []
+
+    def test_resized_copy_does_not_come_from_glance(self, host: Host) -> None:
+        _disk, base = guest_on(host, f"{BASE}_1048576")
+        base.unlink()
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            assert "cannot be made of the image" in reason(host.restore(**self.options(server)))
+
+    def test_raw_image_whose_content_is_another_image_is_refused(self, host: Host, lost: Path) -> None:
+        content = create_image(host.root / "inner", over=host.root / "outside", unchecked=True).read_bytes()
+        with ImageServer(image(content)) as server:
+            assert "first bytes are not those of a raw image" in reason(host.restore(**self.options(server, content)))
+        assert not lost.exists()
+
+    @pytest.mark.parametrize("is_right", [True, False])
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_corrupt_file_is_replaced_by_what_glance_has(self, host: Host, is_right: bool, check_mode: bool) -> None:
+        _disk, base = guest_on(host)
+        if not is_right:
+            with base.open("r+b") as file:
+                file.write(b"corrupt")
+        with ImageServer(image(IMAGE_CONTENT)) as server:
+            result = host.restore(states=["corrupt"], check_mode=check_mode, **self.options(server))
+        assert [file["source"] for file in result.done["restored"]] == ([] if is_right else ["glance"])
+        assert len(result.done["set_aside"]) == (not is_right)
+        assert len(server.requests) == (not is_right and not check_mode)
+        assert whole(base) == (is_right or not check_mode)
+
+    @pytest.mark.usefixtures("lost")
+    def test_endpoint_that_cannot_be_meant_is_an_error_without_the_token(self, host: Host) -> None:
+        with pytest.raises(ImageCacheError, match=r"glance\.endpoint") as caught:
+            host.restore(glance={"endpoint": "glance", "token": self.TOKEN})
+        assert self.TOKEN not in str(caught.value)
 
 
 class TestReplacedFile:

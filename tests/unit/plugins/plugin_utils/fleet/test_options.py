@@ -416,7 +416,7 @@ class TestRestore:
         module = self.read(**{f"restore_{name}": value for name, value in given.items()}, config_file="/nova.conf")
         expected = {**given, "states": ["replaced"], "unproven": ["y", "z"]}
         assert module == {**expected, "config_file": ["/nova.conf"], "images": [], "instances_complete_for": []}
-        own = restore_argument_spec().keys() - argument_spec().keys() - {"images"}
+        own = restore_argument_spec().keys() - argument_spec().keys() - {"images", "glance"}
         assert given.keys() == own
 
     def test_records_among_glances_images_are_what_proves_a_file(self) -> None:
