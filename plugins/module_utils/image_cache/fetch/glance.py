@@ -36,6 +36,7 @@ from .records import ImageRecord
 
 __all__ = ["Glance", "Transfer", "fetch_image", "image_url", "read_glance"]
 
+_CHECK_NETWORK = "Check glance.endpoint, and the network and firewalls on the way."
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 4  # one is filled while the others are hashed
 _RECEIVE_BYTES = 256 * 1024
@@ -424,7 +425,7 @@ class _Download:
                     f"glance.endpoint and the proxies before it: their answer to a Range is wrong."
                 )
         if response.length is not None and response.length != self._size - first:
-            raise _other_size(f"{response.length + first} bytes would come")
+            raise _other_size(f"the server announces {response.length + first} bytes")
         self._wire.begin_body(self._size - first)
         if status == 200:
             self._skip(self.received)
@@ -595,14 +596,10 @@ def _connection_failure(exc: OSError, timeout: float) -> _TransferError:
             f"Its name cannot be resolved: {_reason(exc)}. Check glance.endpoint and this host's resolver."
         )
     if isinstance(exc, socket.timeout):
-        return _TransferError(
-            f"Nothing came for {timeout:g} seconds. Check glance.endpoint, and the network and firewalls on the way.",
-            may_resume=True,
-        )
-    kind = "TLS failed" if isinstance(exc, ssl.SSLError) else "The connection failed"
-    return _TransferError(
-        f"{kind}: {_reason(exc)}. Check glance.endpoint, and the network and firewalls on the way.", may_resume=True
-    )
+        return _TransferError(f"Nothing came for {timeout:g} seconds. {_CHECK_NETWORK}", may_resume=True)
+    if isinstance(exc, ssl.SSLError):
+        return _TransferError(f"TLS failed: {_reason(exc)}. {_CHECK_NETWORK}", may_resume=True)
+    return _TransferError(f"The connection failed: {_reason(exc)}. {_CHECK_NETWORK}", may_resume=True)
 
 
 def _reason(exc: OSError) -> str:
