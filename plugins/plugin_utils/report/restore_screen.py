@@ -2,30 +2,20 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A restore on one screen: what comes back and from where, what is still lost and why, and what to type next.
-
-Names come from guests and tenants. Each line goes through :func:`printable`, so that none of them reaches a terminal
-as a control character.
-"""
+"""A restore on one screen: what comes back and from where, what is still lost and why, and what to type next."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
-
-from .alarms import Item, grouped
+from .alarms import Item
+from .sections import WIDTH, Section, cut_lines, item_lines, merged_section, page
 from .text import some_names, wrap
 from .units import count_text, size_text
 
 __all__ = ["restore_screen"]
 
-_WIDTH = 78
-_LINES = 45
-_ITEM_LINES = 6
-_FEWEST_LINES = 2 + _ITEM_LINES + 1  # of each section: its heading, an item, and how many more there are
 _WARNING_LINES = 2
 
 _PROOFS = {
@@ -44,20 +34,14 @@ def restore_screen(restore: Mapping[str, Any]) -> str:
     :param restore: what :func:`summarise_restore` returns.
     :return: at most 45 lines of at most 78 columns, without a line break after the last one.
     """
-    head, advice = _head(restore), _advice(restore)
-    sections = [section for section in _sections(restore) if section.items]
-    lines: list[str] = []
-    for number, section in enumerate(sections, 1):
-        reserved = sum(min(later.height, _FEWEST_LINES) for later in sections[number:])
-        lines += section.lines(_LINES - len(head) - len(advice) - len(lines) - reserved)
-    return "\n".join(printable(line).rstrip() for line in [*head, *lines, *advice])
+    return page(_head(restore), _sections(restore), _advice(restore))
 
 
 def _head(restore: Mapping[str, Any]) -> list[str]:
     parts = [count_text(restore["hosts"], "host")]
     if restore["unanswered"]:
         parts.append(f"{len(restore['unanswered'])} without an answer")
-    lines = wrap(", ".join(parts), _WIDTH, "BASE FILES  ")
+    lines = wrap(", ".join(parts), WIDTH, "BASE FILES  ")
     if restore["unanswered"] and len(restore["unanswered"]) == restore["hosts"]:
         return [*lines, "  What can be restored is unknown."]
     if not restore["restored"] and not restore["lost"]:
@@ -66,78 +50,26 @@ def _head(restore: Mapping[str, Any]) -> list[str]:
     count = count_text(len(restore["restored"]), "file")
     size = size_text(sum(file["allocated_bytes"] for file in restore["restored"]))
     text = f"WOULD BE RESTORED: {count}, {size}. Nothing was restored: this was a dry run."
-    lines += wrap(text if restore["check_mode"] else f"RESTORED: {count}, {size}.", _WIDTH, "  ")
+    lines += wrap(text if restore["check_mode"] else f"RESTORED: {count}, {size}.", WIDTH, "  ")
     return lines
 
 
-@dataclass(frozen=True)
-class _Section:
-    """A part of the page.
-
-    :param title: its heading.
-    :param items: the lines of each thing that it lists.
-    :param counts: for how many things each of those stands.
-    """
-
-    title: str
-    items: Sequence[Sequence[str]]
-    counts: Sequence[int]
-
-    @property
-    def height(self) -> int:
-        """How many lines it takes with all of its items. The heading takes two."""
-        return 2 + sum(map(len, self.items))
-
-    def lines(self, room: int) -> list[str]:
-        """Return it in at most this many lines, but for its first item, which is always there."""
-        shown = 1
-        while shown < len(self.items) and self._height_of(shown + 1) <= room:
-            shown += 1
-        more = sum(self.counts[shown:])
-        rest = [f"  and {more} more"] if more else []
-        return ["", self.title, *(line for item in self.items[:shown] for line in item), *rest]
-
-    def _height_of(self, shown: int) -> int:
-        return 2 + sum(map(len, self.items[:shown])) + (shown < len(self.items))
-
-
-def _sections(restore: Mapping[str, Any]) -> list[_Section]:
+def _sections(restore: Mapping[str, Any]) -> list[Section]:
     is_dry = restore["check_mode"]
     return [
-        _Section(
+        Section(
             "WOULD BE RESTORED" if is_dry else "RESTORED",
-            [_item([file["host"]], file["name"], _restored(file)) for file in restore["restored"]],
+            [item_lines([file["host"]], file["name"], _restored(file)) for file in restore["restored"]],
             [1] * len(restore["restored"]),
         ),
-        _merged("!! WOULD STILL BE LOST" if is_dry else "!! STILL LOST", restore["lost"], _lost),
-        _merged(
+        merged_section("!! WOULD STILL BE LOST" if is_dry else "!! STILL LOST", restore["lost"], _lost),
+        merged_section(
             "!! HOSTS WITHOUT AN ANSWER: what they need is unknown. Run again.",
             restore["unanswered"],
             lambda host: Item((host["host"],), "", error=host["error"]),
         ),
-        _merged("WOULD BE SET ASIDE" if is_dry else "SET ASIDE", restore["set_aside"], _set_aside),
+        merged_section("WOULD BE SET ASIDE" if is_dry else "SET ASIDE", restore["set_aside"], _set_aside),
     ]
-
-
-def _merged(title: str, things: Iterable[File], to_item: Callable[[File], Item]) -> _Section:
-    """Make a section in which the same thing on different hosts is one item."""
-    groups = grouped([to_item(thing) for thing in things])
-    items = []
-    for item, _count in groups:
-        users = some_names(item.instances)
-        what = f"{item.what}, needed by {users}" if users else item.what
-        items.append(_item(item.hosts, what, item.error))
-    return _Section(title, items, [count for _item_, count in groups])
-
-
-def _item(hosts: Sequence[str], what: str, more: str) -> Sequence[str]:
-    where = some_names(hosts) if len(hosts) <= 3 else f"{len(hosts)} hosts ({some_names(hosts)})"
-    lines = wrap(": ".join(filter(None, [where, what, more])), _WIDTH, "- ", "  ")
-    return _cut(lines, _ITEM_LINES)
-
-
-def _cut(lines: Sequence[str], most: int) -> Sequence[str]:
-    return lines if len(lines) <= most else [*lines[: most - 1], "  …"]
 
 
 def _restored(file: File) -> str:
@@ -169,7 +101,7 @@ def _advice(restore: Mapping[str, Any]) -> list[str]:
     guests = list(dict.fromkeys(guest for file in restore["restored"] for guest in file["guests"]))
     if restore["check_mode"] and guests:
         warning = f"Do not stop {some_names(guests)} before that: these files are open there, and nowhere else."
-        lines += _cut(wrap(warning, _WIDTH), _WARNING_LINES)
+        lines += cut_lines(wrap(warning, WIDTH), _WARNING_LINES)
     if restore["check_mode"] and restore["restored"]:
         lines.append("To restore these files: the same command without --check")
     if not restore["check_mode"] and restore["restored"]:
