@@ -12,7 +12,12 @@ from ansible.plugins.action import ActionBase
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import decide_restore, summarise_restore
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
+    RESTORE,
+    decide_restore,
+    parse_restore_answer,
+    summarise_restore,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
 
 
@@ -27,10 +32,10 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         walk = play.Walk.of(self._task)
         if self._task.args.get("operation") == "decide":
-            decisions = decide_restore(play.read_restore_answers(variables, walk))
+            decisions = decide_restore(play.read_file_answers(variables, walk, parse_restore_answer))
             plain = {name: decision.to_plain() for name, decision in decisions.items()}
             return {"changed": False, "walk": walk.id, "hosts": plain}
-        outcomes = play.read_restore_outcomes(variables, walk)
+        outcomes = play.read_file_outcomes(variables, walk, parse_restore_answer, RESTORE)
         if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
         summary = summarise_restore(outcomes, check_mode=self._task.check_mode)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import RESTORE, RestoreAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, FileAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import RESTORE
 
 GIB = 1 << 30
 
@@ -86,9 +86,9 @@ def found(storage: str | None = "disk", *, shared: bool = False, **more: Any) ->
     return copied
 
 
-def answer(name: str = "a", storage: str | None = "disk", *, group: str = "", **more: Any) -> RestoreAnswer:
+def answer(name: str = "a", storage: str | None = "disk", *, group: str = "", **more: Any) -> FileAnswer:
     """A host that answered."""
-    return RestoreAnswer(name, AnswerState.ANSWERED, found(storage, **more), group=group)
+    return FileAnswer(name, AnswerState.ANSWERED, found(storage, **more), group=group)
 
 
 def result(**more: Any) -> dict[str, Any]:

@@ -19,6 +19,9 @@ __all__ = [
     "NOT_LOOKED_AT",
     "REFUSALS",
     "AnswerState",
+    "FileAnswer",
+    "FileOutcome",
+    "Found",
     "HostAnswer",
     "find_mismatch",
     "parse_answer",
@@ -120,6 +123,9 @@ _OPTIONAL = {
 }
 
 
+Found = Mapping[str, Any]
+
+
 class AnswerState(StrEnum):
     """Whether a host answered."""
 
@@ -172,6 +178,50 @@ class HostAnswer:
     def for_members(self) -> Mapping[str, Any]:
         """What other hosts on its instances have to know of it; empty where it shares none."""
         return {} if self.image_cache is None else self.image_cache["for_members"] or {}
+
+
+@dataclass(frozen=True)
+class FileAnswer:
+    """What one host found to restore or to pre-cache, or did.
+
+    :param name: its name in the inventory.
+    :param state: whether it answered. A host that refused something has answered.
+    :param found: the structure of the module, None where there is none that can be understood.
+    :param error: what went wrong; empty if nothing did.
+    :param group: the storage group that it is in; empty for none.
+    """
+
+    name: str
+    state: AnswerState
+    found: Found | None = None
+    error: str = ""
+    group: str = ""
+
+    @property
+    def storage(self) -> tuple[str, ...]:
+        """What tells the storage of its cache from others. A host without a cache has a storage of its own.
+
+        Clones with one ``/etc/machine-id`` have one id for disks of their own. Nova's names tell them apart, and not
+        the names of one machine in the inventory.
+        """
+        found = self.found or {}
+        if found.get("storage_id") is None:
+            return ("host", self.name)
+        if self.group:
+            return ("group", self.group, posixpath.basename(found["cache_path"]))
+        return ("id", found["storage_id"], "" if found["shared_storage"] else found["host"])
+
+
+@dataclass(frozen=True)
+class FileOutcome:
+    """One host at the end of a restore or a pre-cache.
+
+    :param answer: what it found.
+    :param result: what was made of what it did; None if it did not come to that.
+    """
+
+    answer: FileAnswer
+    result: Found | None
 
 
 def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in_batch: bool = True) -> HostAnswer:

@@ -18,6 +18,8 @@ from ansible.utils.display import Display
 from .answers import (
     NOT_LOOKED_AT,
     AnswerState,
+    FileAnswer,
+    FileOutcome,
     HostAnswer,
     parse_answer,
 )
@@ -33,12 +35,13 @@ from .options import (
     read_percent,
     read_slice,
 )
-from .restore import RESTORE, RestoreAnswer, RestoreOutcome, parse_restore_answer
 from .storages import Fleet
 from .summary import DONE, HostOutcome
 
 LOOK = "__image_cache_look"
 DECISION = "__image_cache_decision"
+ASKED = "__image_cache_asked"
+CHOICE = "__image_cache_choice"
 REPORT = "__image_cache_report"
 LOOK_SECONDS = "look_seconds"
 PRUNE_SECONDS = "prune_seconds"
@@ -50,9 +53,18 @@ RESTORE_TASKS = (
     "Restore base files",
     "Report on the restore",
 )
+PRECACHE_TASKS = (
+    "Read which images are asked for",
+    "Choose images",
+    "Look which images are present",
+    "Decide which host fetches which image",
+    "Pre-cache images",
+    "Report on the pre-caching",
+)
 _CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 Template = Callable[[Any], Any]
+ParseFileAnswer = Callable[[str, Mapping[str, Any], str], FileAnswer]
 
 
 class Walk(NamedTuple):
@@ -247,11 +259,12 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
     return HostOutcome(replace(acted, image_cache=acted.image_cache or looked.image_cache), was_pruned, prune_seconds)
 
 
-def read_restore_answers(task_vars: Mapping[str, Any], walk: Walk) -> list[RestoreAnswer]:
-    """Read what the hosts of the play found to restore in this walk, without those of the batches that are yet to come.
+def read_file_answers(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFileAnswer) -> list[FileAnswer]:
+    """Read what the hosts of the play found in this walk, without those of the batches that are yet to come.
 
     :param task_vars: what an action plugin gets.
     :param walk: this run of the role. Nothing counts that is older.
+    :param parse: makes an answer of a host's name, its registered result and its storage group.
     """
     coming = _hosts_to_come(task_vars)
     looks = {name: registered(task_vars, name, LOOK) for name in task_vars["ansible_play_hosts_all"]}
@@ -262,26 +275,28 @@ def read_restore_answers(task_vars: Mapping[str, Any], walk: Walk) -> list[Resto
     answers = []
     for name, look in looks.items():
         if is_of(look, walk):
-            answers.append(parse_restore_answer(name, look, group_of.get(name, "")))
+            answers.append(parse(name, look, group_of.get(name, "")))
         elif name not in coming:
-            answers.append(RestoreAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
+            answers.append(FileAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
     return answers
 
 
-def read_restore_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[RestoreOutcome]:
-    """Read what came of the restore on each host, for the report.
+def read_file_outcomes(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFileAnswer, key: str) -> list[FileOutcome]:
+    """Read what came of a restore or a pre-cache on each host, for the report.
 
     :param task_vars: what an action plugin gets.
     :param walk: this run of the role.
+    :param parse: as in :func:`read_file_answers`.
+    :param key: the name of the module's structure.
     """
     outcomes = []
-    for answer in read_restore_answers(task_vars, walk):
+    for answer in read_file_answers(task_vars, walk, parse):
         result = registered(task_vars, answer.name, RESULT)
         if answer.found is None or not is_of(result, walk):
-            outcomes.append(RestoreOutcome(answer, None))
+            outcomes.append(FileOutcome(answer, None))
         else:
-            error = str(result.get("msg", "")) if RESTORE not in result else ""
-            outcomes.append(RestoreOutcome(replace(answer, error=error), result.get(RESTORE)))
+            error = str(result.get("msg", "")) if key not in result else ""
+            outcomes.append(FileOutcome(replace(answer, error=error), result.get(key)))
     return outcomes
 
 

@@ -13,12 +13,10 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import some_names
 
-from .answers import AnswerState, find_mismatch, read_result
+from .answers import FileAnswer, FileOutcome, Found, find_mismatch, read_result
 
 __all__ = [
-    "RestoreAnswer",
     "RestoreDecision",
-    "RestoreOutcome",
     "decide_restore",
     "merge_outcome",
     "parse_restore_answer",
@@ -60,40 +58,7 @@ _VANISHED = (
     "meanwhile. Do not stop the guests. Run an audit, and compare what it shows as replaced (cmp)."
 )
 
-Found = Mapping[str, Any]
 File = Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class RestoreAnswer:
-    """What one host found to restore, or did.
-
-    :param name: its name in the inventory.
-    :param state: whether it answered. A host that refused something has answered.
-    :param found: the structure of ``image_cache_restore``, None where there is none that can be understood.
-    :param error: what went wrong; empty if nothing did.
-    :param group: the storage group that it is in; empty for none.
-    """
-
-    name: str
-    state: AnswerState
-    found: Found | None = None
-    error: str = ""
-    group: str = ""
-
-    @property
-    def storage(self) -> tuple[str, ...]:
-        """What tells the storage of its cache from others. A host without a cache has a storage of its own.
-
-        Clones with one ``/etc/machine-id`` have one id for disks of their own. Nova's names tell them apart, and not
-        the names of one machine in the inventory.
-        """
-        found = self.found or {}
-        if found.get("storage_id") is None:
-            return ("host", self.name)
-        if self.group:
-            return ("group", self.group, posixpath.basename(found["cache_path"]))
-        return ("id", found["storage_id"], "" if found["shared_storage"] else found["host"])
 
 
 @dataclass(frozen=True)
@@ -119,19 +84,7 @@ class RestoreDecision:
         return cls(tuple(plain["names"]), plain["elsewhere"], plain["refused"])
 
 
-@dataclass(frozen=True)
-class RestoreOutcome:
-    """One host at the end of the role.
-
-    :param answer: what it found.
-    :param result: what :func:`merge_outcome` made of what it did; None if it did not come to that.
-    """
-
-    answer: RestoreAnswer
-    result: Mapping[str, Any] | None
-
-
-def parse_restore_answer(name: str, result: Mapping[str, Any], group: str = "") -> RestoreAnswer:
+def parse_restore_answer(name: str, result: Mapping[str, Any], group: str = "") -> FileAnswer:
     """Understand what ``image_cache_restore`` returned on a host.
 
     :param name: the host's name in the inventory.
@@ -140,10 +93,10 @@ def parse_restore_answer(name: str, result: Mapping[str, Any], group: str = "") 
     :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
     """
     state, error, found = read_result(name, result, RESTORE, lambda value: find_mismatch(value, _FOUND, RESTORE) or "")
-    return RestoreAnswer(name, state, found, error, group)
+    return FileAnswer(name, state, found, error, group)
 
 
-def decide_restore(answers: Sequence[RestoreAnswer]) -> dict[str, RestoreDecision]:
+def decide_restore(answers: Sequence[FileAnswer]) -> dict[str, RestoreDecision]:
     """Decide which host restores which base file.
 
     Of the hosts of a storage that can restore a file, the first by name whose proof is the strongest does. Each file of
@@ -152,14 +105,14 @@ def decide_restore(answers: Sequence[RestoreAnswer]) -> dict[str, RestoreDecisio
     :param answers: what the hosts found in check mode.
     :return: what each host does that answered.
     """
-    storages: dict[tuple[str, ...], list[RestoreAnswer]] = {}
+    storages: dict[tuple[str, ...], list[FileAnswer]] = {}
     for answer in answers:
         if answer.found is not None:
             storages.setdefault(answer.storage, []).append(answer)
     return {answer.name: decision for members in storages.values() for answer, decision in _decide_for_storage(members)}
 
 
-def _decide_for_storage(members: Sequence[RestoreAnswer]) -> list[tuple[RestoreAnswer, RestoreDecision]]:
+def _decide_for_storage(members: Sequence[FileAnswer]) -> list[tuple[FileAnswer, RestoreDecision]]:
     candidates: dict[str, list[tuple[str, File]]] = {}
     for member in members:
         for file in _listed(member, "restored"):
@@ -178,7 +131,7 @@ def _decide_for_storage(members: Sequence[RestoreAnswer]) -> list[tuple[RestoreA
     return [(member, _decide_for_host(member, chosen, refused)) for member in members]
 
 
-def _decide_for_host(member: RestoreAnswer, chosen: Mapping[str, str], refused: Mapping[str, str]) -> RestoreDecision:
+def _decide_for_host(member: FileAnswer, chosen: Mapping[str, str], refused: Mapping[str, str]) -> RestoreDecision:
     restored = [file["name"] for file in _listed(member, "restored")]
     others = [file["name"] for key in ("refused", "failed") for file in _listed(member, key)]
     own = [name for name in restored if chosen.get(name) == member.name]
@@ -190,7 +143,7 @@ def _decide_for_host(member: RestoreAnswer, chosen: Mapping[str, str], refused: 
     )
 
 
-def _copied_aside(member: RestoreAnswer) -> list[str]:
+def _copied_aside(member: FileAnswer) -> list[str]:
     """Return the files that differ by guest on a host: it restores none of them, and sets copies aside."""
     restored = {file["name"] for file in _listed(member, "restored")}
     return [file["name"] for file in _listed(member, "set_aside") if file["name"] not in restored]
@@ -233,7 +186,7 @@ def _have_different_files(files: Sequence[File]) -> bool:
     return len({None if file["inode"] in proven else file["inode"] for file in files}) > 1
 
 
-def _listed(answer: RestoreAnswer, key: str) -> Sequence[File]:
+def _listed(answer: FileAnswer, key: str) -> Sequence[File]:
     files: Sequence[File] = (answer.found or {})[key]
     return files
 
@@ -311,7 +264,7 @@ def reasons_to_fail(outcome: Mapping[str, Any]) -> list[str]:
     return [*(file["reason"] for file in outcome["refused"]), *(file["error"] for file in outcome["failed"])]
 
 
-def summarise_restore(outcomes: Sequence[RestoreOutcome], check_mode: bool) -> dict[str, Any]:
+def summarise_restore(outcomes: Sequence[FileOutcome], check_mode: bool) -> dict[str, Any]:
     """Make the structure that the report shows.
 
     :param outcomes: all hosts of the play.

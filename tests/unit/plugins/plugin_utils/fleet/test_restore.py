@@ -15,12 +15,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, FileAnswer, FileOutcome
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
     RESTORE,
-    RestoreAnswer,
     RestoreDecision,
-    RestoreOutcome,
     decide_restore,
     merge_outcome,
     parse_restore_answer,
@@ -57,7 +55,7 @@ def restorables(draw: st.DrawFn, name: str) -> dict[str, Any]:
 
 
 @st.composite
-def answers(draw: st.DrawFn) -> list[RestoreAnswer]:
+def answers(draw: st.DrawFn) -> list[FileAnswer]:
     """Hosts on two storages, each of which can restore some files, refuses others, and fails with the rest."""
     made = []
     for name in draw(st.lists(st.sampled_from("abcde"), unique=True)):
@@ -75,11 +73,11 @@ def answers(draw: st.DrawFn) -> list[RestoreAnswer]:
             storage = draw(st.sampled_from(["one", "two", None]))
             made.append(answer(name, storage, shared=draw(st.booleans()), **lists))
         else:
-            made.append(RestoreAnswer(name, AnswerState.UNREACHABLE, error="No route."))
+            made.append(FileAnswer(name, AnswerState.UNREACHABLE, error="No route."))
     return made
 
 
-def outcomes(made: list[RestoreAnswer]) -> dict[str, dict[str, Any]]:
+def outcomes(made: list[FileAnswer]) -> dict[str, dict[str, Any]]:
     """What a dry run shows of each host that answered."""
     decisions = decide_restore(made)
     return {one.name: merge_outcome(one.found, decisions[one.name], None) for one in made if one.found is not None}
@@ -161,7 +159,7 @@ class TestDecision:
         assert decide_restore([hosts[0], other])["b"].names == ("base",)
 
     def test_host_without_an_answer_does_nothing(self) -> None:
-        silent = RestoreAnswer("b", AnswerState.FAILED, error="No space.")
+        silent = FileAnswer("b", AnswerState.FAILED, error="No space.")
         assert decide_restore([answer("a", restored=[restorable()]), silent]).keys() == {"a"}
 
     @pytest.mark.parametrize(
@@ -236,7 +234,7 @@ class TestDecision:
         assert decisions["b"] == RestoreDecision(elsewhere={"base": "a"})
 
     @given(answers())
-    def test_file_of_a_storage_is_restored_by_one_host_at_most(self, made: list[RestoreAnswer]) -> None:
+    def test_file_of_a_storage_is_restored_by_one_host_at_most(self, made: list[FileAnswer]) -> None:
         decisions = decide_restore(made)
         storage = {one.name: one.storage for one in made}
         own = {one.name: set(names(one.found["restored"])) for one in made if one.found is not None}
@@ -246,7 +244,7 @@ class TestDecision:
         assert set(restored.values()) <= {1}
 
     @given(answers())
-    def test_host_is_asked_for_nothing_that_its_look_did_not_offer(self, made: list[RestoreAnswer]) -> None:
+    def test_host_is_asked_for_nothing_that_its_look_did_not_offer(self, made: list[FileAnswer]) -> None:
         offered = {
             one.name: {*names(one.found["restored"]), *names(one.found["set_aside"])}
             for one in made
@@ -256,7 +254,7 @@ class TestDecision:
             assert set(decision.names) <= offered[host]
 
     @given(answers())
-    def test_file_is_left_only_to_a_host_of_the_storage_that_restores_it(self, made: list[RestoreAnswer]) -> None:
+    def test_file_is_left_only_to_a_host_of_the_storage_that_restores_it(self, made: list[FileAnswer]) -> None:
         decisions = decide_restore(made)
         storage = {one.name: one.storage for one in made}
         for host, decision in decisions.items():
@@ -266,7 +264,7 @@ class TestDecision:
                 assert name in decisions[other].names
 
     @given(answers())
-    def test_proof_for_all_guests_is_never_passed_over(self, made: list[RestoreAnswer]) -> None:
+    def test_proof_for_all_guests_is_never_passed_over(self, made: list[FileAnswer]) -> None:
         decisions = decide_restore(made)
         proofs = {
             (one.name, file["name"]): file["proof"]
@@ -280,7 +278,7 @@ class TestDecision:
                     assert proofs[other, name] in ("checksum", "process_and_checksum")
 
     @given(answers())
-    def test_order_of_the_hosts_changes_nothing(self, made: list[RestoreAnswer]) -> None:
+    def test_order_of_the_hosts_changes_nothing(self, made: list[FileAnswer]) -> None:
         assert decide_restore(made) == decide_restore(made[::-1])
 
     def test_decision_in_a_result_is_plain_and_is_read_again(self) -> None:
@@ -290,14 +288,14 @@ class TestDecision:
         assert RestoreDecision.from_plain(plain) == decision
 
     @given(answers())
-    def test_decision_survives_the_way_through_a_result(self, made: list[RestoreAnswer]) -> None:
+    def test_decision_survives_the_way_through_a_result(self, made: list[FileAnswer]) -> None:
         for decision in decide_restore(made).values():
             assert RestoreDecision.from_plain(json.loads(json.dumps(decision.to_plain()))) == decision
 
 
 class TestOutcome:
     @given(answers())
-    def test_each_file_of_a_look_is_somewhere_once(self, made: list[RestoreAnswer]) -> None:
+    def test_each_file_of_a_look_is_somewhere_once(self, made: list[FileAnswer]) -> None:
         shown = outcomes(made)
         for one in made:
             if one.found is not None:
@@ -307,7 +305,7 @@ class TestOutcome:
                 assert sorted([*ended, *outcome["elsewhere"]]) == sorted(looked)
 
     @given(answers())
-    def test_host_fails_in_a_dry_run_where_a_file_of_its_storage_stays_lost(self, made: list[RestoreAnswer]) -> None:
+    def test_host_fails_in_a_dry_run_where_a_file_of_its_storage_stays_lost(self, made: list[FileAnswer]) -> None:
         shown = outcomes(made)
         restored = {(one.storage, name) for one in made if one.found for name in names(shown[one.name]["restored"])}
         for one in made:
@@ -374,7 +372,7 @@ class TestAnswer:
     def test_result_of_the_module_is_understood(self) -> None:
         made = result(restored=[restorable()], refused=[refused()], failed=[failed()], set_aside=[set_aside()])
         read = parse_restore_answer("a", made, "nfs")
-        assert read == RestoreAnswer("a", AnswerState.ANSWERED, made[RESTORE], "", "nfs")
+        assert read == FileAnswer("a", AnswerState.ANSWERED, made[RESTORE], "", "nfs")
 
     def test_host_that_could_not_be_reached_says_why(self) -> None:
         read = parse_restore_answer("a", {"unreachable": True, "msg": "No route."})
@@ -409,10 +407,8 @@ def test_reason_of_the_fleet_reads_as_one_of_a_host_and_differs_by_no_host(insta
     looked = found(restored=[restorable(instances=instances)])
     done = merge_outcome(looked, RestoreDecision(refused={"base": "Two are open."}), None)
     assert reasons_to_fail(done) == [f"/nova/_base/base was not restored (used by {users}). Two are open."]
-    host = RestoreAnswer("a", AnswerState.ANSWERED, looked)
-    assert [lost["reason"] for lost in summarise_restore([RestoreOutcome(host, done)], True)["lost"]] == [
-        "Two are open."
-    ]
+    host = FileAnswer("a", AnswerState.ANSWERED, looked)
+    assert [lost["reason"] for lost in summarise_restore([FileOutcome(host, done)], True)["lost"]] == ["Two are open."]
 
 
 def test_summary_has_what_a_process_has_first_and_each_host_with_its_files() -> None:
@@ -426,9 +422,9 @@ def test_summary_has_what_a_process_has_first_and_each_host_with_its_files() -> 
         RestoreDecision(("one", "two")),
         None,
     )
-    silent = RestoreAnswer("b", AnswerState.UNREACHABLE, error="No route.")
+    silent = FileAnswer("b", AnswerState.UNREACHABLE, error="No route.")
     summary = summarise_restore(
-        [RestoreOutcome(answer("a"), done), RestoreOutcome(silent, None), RestoreOutcome(answer("c"), None)], True
+        [FileOutcome(answer("a"), done), FileOutcome(silent, None), FileOutcome(answer("c"), None)], True
     )
     assert (summary["check_mode"], summary["hosts"]) == (True, 3)
     assert summary["restored"] == [
