@@ -54,7 +54,7 @@ def read_records(images: Iterable[Mapping[str, Any]]) -> dict[str, ImageRecord]:
         image_id = image.get("id")
         if not isinstance(image_id, str) or not image_id:
             raise ImageCacheError("images has a record without an id. Set images: to Glance's own records.")
-        algorithm = image.get("os_hash_algo") or image.get("hash_algo")
+        algorithm = _text(image.get("os_hash_algo") or image.get("hash_algo"))
         checksum = str(image.get("os_hash_value") or image.get("hash_value") or "").strip().lower()
         if algorithm in _DIGITS and not (_HEX.fullmatch(checksum) and len(checksum) == _DIGITS[algorithm]):
             raise ImageCacheError(
