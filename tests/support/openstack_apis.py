@@ -38,6 +38,9 @@ class Cloud:
     :ivar images: the images of each region; hidden and community ones included.
     :ivar trouble: what is wrong with the answers of `troubled`, the end of a path.
     :ivar requests: method and path of each request.
+    :ivar roles: the roles of a token.
+    :ivar token: the beginning of each token; each login gets another one.
+    :ivar files: what Glance serves of an image, by its id, to who has a token.
     """
 
     def __init__(self, url: str, regions: Sequence[str], trouble: str, troubled: str) -> None:
@@ -49,6 +52,10 @@ class Cloud:
         self.trouble = trouble
         self.troubled = troubled
         self.requests: list[str] = []
+        self.roles = ["admin"]
+        self.token = "token"
+        self.tokens: list[str] = []
+        self.files: dict[str, bytes] = {}
         self.released = threading.Event()
 
     def count(self, path: str) -> int:
@@ -96,14 +103,15 @@ class Answer(BaseHTTPRequestHandler):
             "methods": ["password"],
             "user": {**admin, "password_expires_at": None},
             "project": {**admin, "id": PROJECT},
-            "roles": [{"id": "admin", "name": "admin"}],
+            "roles": [{"id": role, "name": role} for role in self.cloud.roles],
             "is_domain": False,
             "audit_ids": ["audit"],
             "issued_at": "2026-11-22T08:00:00.000000Z",
             "expires_at": "2036-11-22T08:00:00.000000Z",
             "catalog": self.cloud.catalogue(),
         }
-        self._send(201, {"token": token}, {"X-Subject-Token": "token"})
+        self.cloud.tokens.append(f"{self.cloud.token}{len(self.cloud.tokens)}")
+        self._send(201, {"token": token}, {"X-Subject-Token": self.cloud.tokens[-1]})
 
     def do_GET(self) -> None:
         self._note()
@@ -117,6 +125,8 @@ class Answer(BaseHTTPRequestHandler):
             self._send(200, self._servers(region, query))
         elif path.endswith("/images"):
             self._send(200, self._images(region, query))
+        elif path.endswith("/file"):
+            self._send_file(path.split("/")[-2])
         elif path.startswith("compute"):
             links = [{"rel": "self", "href": f"{here}/compute/v2.1/"}]
             version = {"id": "v2.1", "status": "CURRENT", "version": "2.93", "min_version": "2.1", "links": links}
@@ -128,6 +138,12 @@ class Answer(BaseHTTPRequestHandler):
             links = [{"rel": "self", "href": f"{self.cloud.url}/identity/v3/"}]
             version = {"id": "v3.14", "status": "stable", "links": links, "media-types": []}
             self._send(200, {"version": version} if "v3" in self.path else {"versions": {"values": [version]}})
+
+    def _send_file(self, image_id: str) -> None:
+        if self.headers.get("X-Auth-Token") not in self.cloud.tokens:
+            self._send(401, {"error": {"code": 401, "message": "Unauthorized"}})
+        else:
+            self._send_bytes(200, self.cloud.files[image_id], {"Content-Type": "application/octet-stream"})
 
     def _servers(self, region: str, query: dict[str, str]) -> dict[str, Any]:
         """Answer as nova does: without a microversion, flavors are links and servers of lost cells are left out."""

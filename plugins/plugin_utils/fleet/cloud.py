@@ -17,7 +17,19 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-__all__ = ["REQUEST_SECONDS", "CloudAnswer", "ask", "interpret"]
+__all__ = [
+    "HIDDEN_IMAGES",
+    "IMAGES",
+    "REQUEST_SECONDS",
+    "ApiList",
+    "CloudAnswer",
+    "ask",
+    "cloud_arguments",
+    "connect",
+    "interpret",
+    "read_list",
+    "reason_of",
+]
 
 REQUEST_SECONDS = 60
 # Since 2.69 (Stein) nova lists a server whose cell does not answer, with the status UNKNOWN. Before, it leaves that
@@ -44,7 +56,7 @@ class CloudAnswer:
 
 
 @dataclass(frozen=True)
-class _List:
+class ApiList:
     """A list that an API has: what a person calls it, where it is, and what has to be asked for."""
 
     what: str
@@ -55,10 +67,10 @@ class _List:
     request: Mapping[str, Any] = field(default_factory=dict)
 
 
-_SERVERS = _List(
+_SERVERS = ApiList(
     "servers", "compute", "/servers/detail", "servers", {"all_tenants": "true"}, {"microversion": _MICROVERSION}
 )
-_SOFT_DELETED = _List(
+_SOFT_DELETED = ApiList(
     "soft-deleted servers",
     "compute",
     "/servers/detail",
@@ -67,8 +79,8 @@ _SOFT_DELETED = _List(
     {"microversion": _MICROVERSION},
 )
 # Without a visibility, Glance leaves out the community images of other projects.
-_IMAGES = _List("images", "image", "/images", "images", {"visibility": "all", "limit": "1000"})
-_HIDDEN_IMAGES = _List("hidden images", "image", "/images", "images", {**_IMAGES.parameters, "os_hidden": "true"})
+IMAGES = ApiList("images", "image", "/images", "images", {"visibility": "all", "limit": "1000"})
+HIDDEN_IMAGES = ApiList("hidden images", "image", "/images", "images", {**IMAGES.parameters, "os_hidden": "true"})
 
 
 def ask(cloud: str | None, region: str | None, request_seconds: float = REQUEST_SECONDS) -> CloudAnswer:
@@ -83,10 +95,10 @@ def ask(cloud: str | None, region: str | None, request_seconds: float = REQUEST_
     :return: the answer; whatever goes wrong is its ``problem``.
     """
     try:
-        connection = _connect(cloud, region, request_seconds)
+        connection = connect(cloud, region, request_seconds)
         # A server that is deleted between the two requests is in the first list. The other order would miss it.
-        servers, soft_deleted = (_read(connection, one) for one in (_SERVERS, _SOFT_DELETED))
-        images = [image for one in (_IMAGES, _HIDDEN_IMAGES) for image in _read(connection, one)]
+        servers, soft_deleted = (read_list(connection, one) for one in (_SERVERS, _SOFT_DELETED))
+        images = [image for one in (IMAGES, HIDDEN_IMAGES) for image in read_list(connection, one)]
     except ImageCacheError as exc:
         return _refused(str(exc), cloud, region)
     return interpret(servers, soft_deleted, images, cloud, region)
@@ -131,14 +143,21 @@ def interpret(
     return CloudAnswer({host: tuple(records) for host, records in instances.items()}, tuple(parsed_images.values()), "")
 
 
-def _connect(cloud: str | None, region: str | None, request_seconds: float) -> Any:
-    """Log in to a cloud."""
+def connect(cloud: str | None, region: str | None, request_seconds: float) -> Any:
+    """Log in to a cloud.
+
+    :param cloud: as for :func:`ask`.
+    :param region: as for :func:`ask`.
+    :param request_seconds: as for :func:`ask`.
+    :return: openstacksdk's connection.
+    :raises ImageCacheError: that is not possible.
+    """
     try:
         import openstack
     except ImportError as exc:
         raise ImageCacheError(
-            f"openstacksdk cannot be imported on the controller, by {sys.executable}: {_reason(exc)}. Run `pip install "
-            f"openstacksdk` there"
+            f"openstacksdk cannot be imported on the controller, by {sys.executable}: {reason_of(exc)}. Run `pip "
+            f"install openstacksdk` there"
         ) from exc
     try:
         loader = openstack.config.OpenStackConfig()
@@ -149,7 +168,7 @@ def _connect(cloud: str | None, region: str | None, request_seconds: float) -> A
         configured = loader.cloud_config["clouds"].get(config.name) or {}
         regions = () if region else _regions_to_choose_from(connection, configured)
     except Exception as exc:
-        raise ImageCacheError(f"they cannot be used: {_reason(exc)}") from exc
+        raise ImageCacheError(f"they cannot be used: {reason_of(exc)}") from exc
     if len(regions) > 1:
         raise ImageCacheError(
             f"the cloud has several regions ({printable(', '.join(regions))}), and no variable names the one of these "
@@ -173,8 +192,13 @@ def _regions_to_choose_from(connection: Any, configured: Mapping[str, Any]) -> S
     return sorted({str(one.region_name) for several in endpoints.values() for one in several})
 
 
-def _read(connection: Any, wanted: _List) -> list[Any]:
-    """Return all that a list has, page by page."""
+def read_list(connection: Any, wanted: ApiList) -> list[Any]:
+    """Return all that a list has, page by page.
+
+    :param connection: openstacksdk's connection.
+    :param wanted: the list.
+    :raises ImageCacheError: it cannot be read as a whole.
+    """
     try:
         service = getattr(connection, wanted.service)
         found: list[Any] = []
@@ -198,7 +222,7 @@ def _read(connection: Any, wanted: _List) -> list[Any]:
             markers.add(marker)
             parameters["marker"] = marker
     except Exception as exc:
-        raise ImageCacheError(f"the {wanted.what} could not be listed: {_reason(exc)}") from exc
+        raise ImageCacheError(f"the {wanted.what} could not be listed: {reason_of(exc)}") from exc
 
 
 def _parse_server(server: Any) -> Instance | None:
@@ -211,7 +235,7 @@ def _parse_server(server: Any) -> Instance | None:
         # A plain record has a uuid, and other fields than a server.
         return parse_record({**server, "uuid": None})
     except ImageCacheError as exc:
-        raise ImageCacheError(f"server {printable(uuid)} cannot be understood: {_reason(exc)}") from exc
+        raise ImageCacheError(f"server {printable(uuid)} cannot be understood: {reason_of(exc)}") from exc
 
 
 def _parse_image(image: Any) -> dict[str, Any]:
@@ -239,12 +263,17 @@ def _as_utf8(value: Any) -> Any:
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
-def _refused(problem: str, cloud: str | None, region: str | None) -> CloudAnswer:
-    arguments = "".join(
+def cloud_arguments(cloud: str | None, region: str | None) -> str:
+    """Return the arguments of `openstack` that mean a cloud and region, each after a space; empty for the defaults."""
+    return "".join(
         f" {option} {shlex.quote(printable(value))}"
         for option, value in (("--os-cloud", cloud), ("--os-region-name", region))
         if value
     )
+
+
+def _refused(problem: str, cloud: str | None, region: str | None) -> CloudAnswer:
+    arguments = cloud_arguments(cloud, region)
     return CloudAnswer(
         {},
         (),
@@ -255,7 +284,7 @@ def _refused(problem: str, cloud: str | None, region: str | None) -> CloudAnswer
     )
 
 
-def _reason(exc: Exception) -> str:
+def reason_of(exc: Exception) -> str:
     """Return what an exception says, on one line: it may quote whatever an API answered."""
     reason = " ".join(str(exc).split()) or type(exc).__name__
     return printable(reason[:_LONGEST_REASON]).rstrip(".")

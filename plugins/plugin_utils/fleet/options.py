@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
+from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
     argument_spec,
+    precache_argument_spec,
     restore_argument_spec,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
@@ -51,6 +53,23 @@ _MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
 _FOUND_OUT = ("images", "glance")
 _RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_SPEC}
+_PRECACHE_SPEC = {
+    name: spec for name, spec in precache_argument_spec().items() if name not in (*_SPEC, "images", "glance")
+}
+_PRECACHE_OPTIONS = {f"{PREFIX}precache_{option}": option for option in _PRECACHE_SPEC}
+_GLANCE_OPTIONS = {f"{PREFIX}glance_{option}": option for option in ("ca_cert", "validate_certs", "timeout")}
+PRECACHE_SOURCES = ("glance", "files")
+DEFAULT_CONCURRENCY = 8
+_PRECACHE_ROLE_OPTIONS = (
+    "image_cache_precache_images",
+    "image_cache_precache_properties",
+    "image_cache_precache_owners",
+    "image_cache_precache_max_bytes",
+    "image_cache_precache_source",
+    "image_cache_glance_interface",
+    "image_cache_glance_concurrency",
+    "image_cache_allow_admin_token",
+)
 _ROLE_OPTIONS = frozenset(
     [
         "image_cache_prune",
@@ -66,6 +85,9 @@ _ROLE_OPTIONS = frozenset(
         "image_cache_report_query",
         "image_cache_report_slice",
         "image_cache_report_view",
+        *_PRECACHE_OPTIONS,
+        *_GLANCE_OPTIONS,
+        *_PRECACHE_ROLE_OPTIONS,
     ]
 )
 
@@ -268,6 +290,116 @@ def read_restore_options(variables: Mapping[str, Any], groups: Mapping[str, Sequ
     return replace(options, module={**options.module, **own})
 
 
+@dataclass(frozen=True)
+class PrecacheOptions:
+    """What one host's variables say of pre-caching. Plain values: the result of a task carries them.
+
+    :param images: ids and names of images.
+    :param properties: properties that an image must have, all of them; empty for none.
+    :param owners: ids of projects whose images may be pre-cached although they are not public.
+    :param max_bytes: how many bytes its images may have together; None for no limit.
+    :param records: Glance's records, where the variables have them and no API is asked; None where Glance is asked.
+    :param cloud: the name of its cloud in ``clouds.yaml``; empty for the environment's.
+    :param region: the region of that cloud; empty for the cloud's own.
+    :param interface: whose endpoint of Glance the host gets; empty for that of ``clouds.yaml``.
+    :param allow_admin_token: whether the host may get a token with the role admin.
+    :param glance: how the host speaks to Glance, options of the module.
+    :param storage_group: the inventory group whose hosts share its storage.
+    """
+
+    images: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    records: tuple[Mapping[str, Any], ...] | None = None
+    cloud: str = ""
+    region: str = ""
+    interface: str = ""
+    allow_admin_token: bool = False
+    glance: Mapping[str, Any] = field(default_factory=dict)
+    storage_group: str = ""
+
+    @property
+    def api(self) -> tuple[str, str, str, bool]:
+        """What tells the API that it asks, and how, from others."""
+        return (self.cloud, self.region, self.interface, self.allow_admin_token)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for the task's result."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> PrecacheOptions:
+        """Read what :meth:`to_plain` made; a list has come back for each tuple."""
+        values: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
+        }
+        return cls(**values)
+
+
+def read_precache_options(
+    variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str
+) -> tuple[Mapping[str, Any], PrecacheOptions]:
+    """Make the options of ``image_cache_precache`` from the role's variables, and refuse what is invalid.
+
+    :param variables: as in :func:`read_options`.
+    :param groups: the groups of the inventory.
+    :param host: the host's name in the inventory.
+    :return: the options of the module without ``images`` and ``glance``, and what says which images these are.
+    :raises OptionsError: a variable is unknown, null, or of no use.
+    """
+    options = read_options(variables, groups, host)
+    values = {name: plain(value) for name, value in variables.items()}
+    own = {
+        option: _list(name, values[name]) if _PRECACHE_SPEC[option]["type"] == "list" else values[name]
+        for name, option in _PRECACHE_OPTIONS.items()
+        if name in values
+    }
+    source = values.get("image_cache_precache_source", "glance")
+    if source not in PRECACHE_SOURCES:
+        raise OptionsError(
+            f"image_cache_precache_source is {source!r}, which the role does not know. Set it to one of "
+            f"{', '.join(PRECACHE_SOURCES)}."
+        )
+    records = tuple(image for image in options.module.get("glance_images") or () if isinstance(image, Mapping))
+    if source == "files" and not records:
+        raise OptionsError(
+            "image_cache_precache_source is files, and no records of images are given, which say what the bytes of a "
+            "file must be. Set image_cache_glance_images to Glance's records of these images."
+        )
+    read_concurrency(values.get("image_cache_glance_concurrency", DEFAULT_CONCURRENCY))
+    return {**options.module, **own}, PrecacheOptions(
+        images=_names(values, "image_cache_precache_images"),
+        properties=_properties(values),
+        owners=_names(values, "image_cache_precache_owners"),
+        max_bytes=_bytes(values, "image_cache_precache_max_bytes"),
+        records=records if source == "files" else None,
+        cloud=options.fleet.cloud,
+        region=options.fleet.region,
+        interface=_text(values, "image_cache_glance_interface"),
+        allow_admin_token=read_bool(
+            "image_cache_allow_admin_token", values.get("image_cache_allow_admin_token", False)
+        ),
+        glance={option: values[name] for name, option in _GLANCE_OPTIONS.items() if name in values},
+        storage_group=options.fleet.storage_group,
+    )
+
+
+def read_concurrency(value: Any) -> int:
+    """Read on how many hosts at a time images are fetched.
+
+    :raises OptionsError: it is no number above zero.
+    """
+    text = str(value).strip()
+    number = int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0
+    if number < 1:
+        raise OptionsError(
+            f"image_cache_glance_concurrency is {value!r}, which is no number of hosts. Set "
+            f"image_cache_glance_concurrency to a number above zero."
+        )
+    return number
+
+
 def as_records(ids: Iterable[str]) -> list[dict[str, str]]:
     """Return ids of images as records, which a module takes for ids whatever they look like."""
     return [{"id": image_id} for image_id in ids]
@@ -367,6 +499,33 @@ def _text(values: Mapping[str, Any], name: str) -> str:
 
 def _names(values: Mapping[str, Any], name: str) -> tuple[str, ...]:
     return tuple(str(item) for item in _list(name, values.get(name, [])))
+
+
+def _properties(values: Mapping[str, Any]) -> dict[str, str]:
+    """Read the properties of images. Glance has texts only, and YAML reads ``true`` as something else."""
+    name = "image_cache_precache_properties"
+    properties = values.get(name, {})
+    if not isinstance(properties, Mapping):
+        raise OptionsError(f"{name} is {properties!r} and must be a dictionary. Set {name} to {{property: value}}.")
+    for key, value in properties.items():
+        if not isinstance(key, str) or not isinstance(value, str):
+            raise OptionsError(
+                f"{name} has {key!r}: {value!r}, and a property of an image is text. Set it in quotes, exactly as "
+                f"`openstack image show` has it."
+            )
+    return dict(properties)
+
+
+def _bytes(values: Mapping[str, Any], name: str) -> int | None:
+    if name not in values:
+        return None
+    try:
+        size = int(human_to_bytes(str(values[name])))
+    except (ValueError, OverflowError):
+        size = 0
+    if size < 1:
+        raise OptionsError(f"{name} is {values[name]!r}, which is no size. Set {name} to bytes, or such as 100G.")
+    return size
 
 
 def _list(name: str, value: Any) -> list[Any]:

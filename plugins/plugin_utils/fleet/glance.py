@@ -1,0 +1,132 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Glance as the controller sees it: which images it lists, and a token with which hosts may fetch them.
+
+A token never leaves the process that fetches with it, but for the host: it is in no result, fact or message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
+
+from .cloud import HIDDEN_IMAGES, IMAGES, REQUEST_SECONDS, cloud_arguments, connect, read_list, reason_of
+from .options import PrecacheOptions
+
+__all__ = ["GlanceAccess", "GlanceList", "list_images", "log_in", "redact"]
+
+_REDACTED = "(the token)"
+_ADMIN = "admin"
+_VERSION = re.compile(r"/v\d+(\.\d+)?/*$")
+# What keystoneauth gives for a cloud without authentication.
+_NO_TOKEN = "notused"
+
+
+@dataclass(frozen=True)
+class GlanceAccess:
+    """How hosts reach Glance.
+
+    :param endpoint: its URL, without the version.
+    :param token: the token; None for a cloud without authentication.
+    """
+
+    endpoint: str
+    token: str | None = field(repr=False)
+
+
+@dataclass(frozen=True)
+class GlanceList:
+    """What Glance lists of one cloud and region.
+
+    :param images: its images as the API has them, hidden ones included.
+    :param endpoint: its URL for hosts, without the version.
+    :param problem: why the rest is empty, and what to do; empty if nothing is wrong.
+    """
+
+    images: tuple[Any, ...] = ()
+    endpoint: str = ""
+    problem: str = ""
+
+
+def list_images(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceList:
+    """Ask Glance which images there are, and whether hosts could fetch them.
+
+    :param asked: which cloud and region, whose endpoint, and which tokens hosts may get.
+    :param request_seconds: the time limit of each request, unless ``clouds.yaml`` has an ``api_timeout``.
+    :return: the list; whatever goes wrong is its ``problem``.
+    """
+    try:
+        connection = _connect(asked, request_seconds)
+        access = _access(connection, asked)
+        images = [image for one in (IMAGES, HIDDEN_IMAGES) for image in read_list(connection, one)]
+    except ImageCacheError as exc:
+        return GlanceList(problem=_sentence(exc, asked))
+    return GlanceList(tuple(images), access.endpoint)
+
+
+def log_in(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceAccess:
+    """Get a new token for one host.
+
+    :param asked: which cloud and region, whose endpoint, and which tokens hosts may get.
+    :param request_seconds: as for :func:`list_images`.
+    :raises ImageCacheError: there is none, or none that a host may get.
+    """
+    try:
+        return _access(_connect(asked, request_seconds), asked)
+    except ImageCacheError as exc:
+        raise ImageCacheError(_sentence(exc, asked)) from None
+
+
+def redact(value: Any, token: str | None) -> Any:
+    """Return a result without the token, wherever a module, Python or a server may have repeated it."""
+    if not token:
+        return value
+    if isinstance(value, str):
+        return value.replace(token, _REDACTED)
+    if isinstance(value, Mapping):
+        return {redact(key, token): redact(inner, token) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [redact(inner, token) for inner in value]
+    return value
+
+
+def _connect(asked: PrecacheOptions, request_seconds: float) -> Any:
+    return connect(asked.cloud or None, asked.region or None, request_seconds)
+
+
+def _access(connection: Any, asked: PrecacheOptions) -> GlanceAccess:
+    token = None
+    try:
+        auth = connection.session.auth
+        token = connection.session.get_token()
+        roles = auth.get_access(connection.session).role_names if hasattr(auth, "get_access") else None
+        endpoint = connection.image.get_endpoint(**({"interface": asked.interface} if asked.interface else {}))
+    except Exception as exc:
+        raise ImageCacheError(f"it cannot be used: {redact(reason_of(exc), token)}") from None
+    if not isinstance(endpoint, str) or not endpoint:
+        raise ImageCacheError("the catalogue has no endpoint of it")
+    if token in (None, _NO_TOKEN):
+        return GlanceAccess(_VERSION.sub("", endpoint.rstrip("/")), None)
+    if not asked.allow_admin_token and (roles is None or any(role.lower() == _ADMIN for role in roles)):
+        why = "the roles of its token are unknown" if roles is None else "its token has the role admin"
+        raise ImageCacheError(
+            f"{why}, and every compute host would get it. Use an application credential that can read images and "
+            f"nothing else, or set image_cache_allow_admin_token: true"
+        )
+    return GlanceAccess(_VERSION.sub("", endpoint.rstrip("/")), token)
+
+
+def _sentence(exc: ImageCacheError, asked: PrecacheOptions) -> str:
+    cloud = printable(asked.cloud) if asked.cloud else "the default cloud"
+    region = f", region {printable(asked.region)}," if asked.region else ""
+    return (
+        f"Nothing was pre-cached from Glance of {cloud}{region}: {exc}. See that "
+        f"`openstack{cloud_arguments(asked.cloud, asked.region)} image list` works on the controller."
+    )

@@ -1,0 +1,198 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which host fetches which image, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from .answers import FileAnswer, FileOutcome, Found, find_mismatch, read_result
+
+__all__ = [
+    "PRECACHE",
+    "PrecacheDecision",
+    "decide_precache",
+    "merge_precache_outcome",
+    "parse_precache_answer",
+    "reasons_for_failure",
+    "summarise_precache",
+]
+
+PRECACHE = "image_cache_precache"
+"""The name of the module's structure."""
+
+_IMAGE = {"name": str, "image_id": str}
+_FOUND = {
+    "cache_path": str,
+    "host": str,
+    "storage_id": (str, None),
+    "shared_storage": (bool, None),
+    "fetched": [
+        {
+            **_IMAGE,
+            **dict.fromkeys(("source", "proof"), str),
+            **dict.fromkeys(("read_bytes", "size_bytes", "allocated_bytes"), int),
+        }
+    ],
+    "present": [_IMAGE],
+    "refused": [{**_IMAGE, "reason": str}],
+    "failed": [{**_IMAGE, "error": str}],
+}
+_PARTS = ("fetched", "present", "refused", "failed")
+_VANISHED = "The module's result does not mention it. Run the play again, and see the host's journal if that repeats."
+
+Image = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class PrecacheDecision:
+    """What one host does.
+
+    :param image_ids: the images that it fetches.
+    :param elsewhere: the host that fetches an image in its place, by the image's id.
+    """
+
+    image_ids: tuple[str, ...] = ()
+    elsewhere: Mapping[str, str] = field(default_factory=dict)
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for the task's result."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> PrecacheDecision:
+        """Read what :meth:`to_plain` made."""
+        return cls(tuple(plain["image_ids"]), plain["elsewhere"])
+
+
+def parse_precache_answer(name: str, result: Mapping[str, Any], group: str = "") -> FileAnswer:
+    """Understand what ``image_cache_precache`` returned on a host.
+
+    :param name: the host's name in the inventory.
+    :param result: the registered result.
+    :param group: the storage group that the host is in; empty for none.
+    :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
+    """
+    state, error, found = read_result(
+        name, result, PRECACHE, lambda value: find_mismatch(value, _FOUND, PRECACHE) or ""
+    )
+    return FileAnswer(name, state, found, error, group)
+
+
+def decide_precache(answers: Sequence[FileAnswer]) -> dict[str, PrecacheDecision]:
+    """Decide which host fetches which image.
+
+    Of the hosts of a storage that can fetch an image, the first by name does. Each image comes to a storage once. That
+    one host fetches what it can, so that what the others would fetch does not take the space that it has counted.
+
+    :param answers: what the hosts found in check mode.
+    :return: what each host does that answered.
+    """
+    fetchers: dict[tuple[tuple[str, ...], str], str] = {}
+    for answer in sorted(answers, key=lambda each: each.name):
+        for image in _listed(answer, "fetched"):
+            fetchers.setdefault((answer.storage, image["image_id"]), answer.name)
+    return {answer.name: _decide_for_host(answer, fetchers) for answer in answers if answer.found is not None}
+
+
+def _decide_for_host(answer: FileAnswer, fetchers: Mapping[tuple[tuple[str, ...], str], str]) -> PrecacheDecision:
+    absent = [image["image_id"] for part in ("fetched", "refused", "failed") for image in _listed(answer, part)]
+    fetched_by = {
+        image_id: fetchers[answer.storage, image_id] for image_id in absent if (answer.storage, image_id) in fetchers
+    }
+    return PrecacheDecision(
+        image_ids=tuple(image_id for image_id, host in fetched_by.items() if host == answer.name),
+        elsewhere={image_id: host for image_id, host in fetched_by.items() if host != answer.name},
+    )
+
+
+def _listed(answer: FileAnswer, part: str) -> Sequence[Image]:
+    images: Sequence[Image] = (answer.found or {}).get(part, ())
+    return images
+
+
+def merge_precache_outcome(
+    look: Found, decision: PrecacheDecision, acted: Found | None, error: str = ""
+) -> dict[str, Any]:
+    """Return what came of all images that a host was asked for.
+
+    :param look: what it found in check mode.
+    :param decision: what it was to do.
+    :param acted: what it returned then; None in a dry run, where it is not asked again, and where it has failed.
+    :param error: why it has failed; empty otherwise.
+    :return: ``fetched``, ``present``, ``refused`` and ``failed`` as the module has them, and ``elsewhere``: the ids of
+        the images that other hosts fetch for the storage, and of these hosts.
+    """
+    ids = frozenset(decision.image_ids)
+    if acted is None and not error:
+        done = {part: [image for image in look[part] if image["image_id"] in ids] for part in _PARTS}
+    else:
+        done = {part: list(acted[part]) if acted else [] for part in _PARTS}
+        mentioned = {image["image_id"] for images in done.values() for image in images}
+        done["failed"] += [
+            {**{key: image[key] for key in _IMAGE}, "error": _VANISHED if acted else error}
+            for image in look["fetched"]
+            if image["image_id"] in ids - mentioned
+        ]
+    settled = ids | decision.elsewhere.keys()
+    others = {part: [image for image in look[part] if image["image_id"] not in settled] for part in _PARTS}
+    return {
+        "fetched": done["fetched"],
+        **{part: [*done[part], *others[part]] for part in ("present", "refused", "failed")},
+        "elsewhere": dict(decision.elsewhere),
+    }
+
+
+def reasons_for_failure(outcome: Mapping[str, Any]) -> list[str]:
+    """Return why a host fails, a text for each image that was asked for and is not there."""
+    return [*(image["reason"] for image in outcome["refused"]), *(image["error"] for image in outcome["failed"])]
+
+
+def summarise_precache(outcomes: Sequence[FileOutcome], names: Mapping[str, str], check_mode: bool) -> dict[str, Any]:
+    """Make the structure that the report shows.
+
+    :param outcomes: all hosts of the play.
+    :param names: the names of the images by their ids, where they have one.
+    :param check_mode: whether nothing was fetched.
+    :return: plain data: ``hosts`` is their number. Each of ``images`` has how many hosts have it, got it, share it with
+        the host that did, and were refused it or failed. Each item of ``fetched``, ``lacking`` and ``unanswered`` has
+        the host's name as ``host``.
+    """
+    done = [(outcome.answer.name, outcome.result) for outcome in outcomes if outcome.result is not None]
+    fetched = [{"host": host, **image} for host, result in done for image in result["fetched"]]
+    lacking = [
+        {"host": host, **{key: image[key] for key in _IMAGE}, "reason": image[reason]}
+        for host, result in done
+        for part, reason in (("refused", "reason"), ("failed", "error"))
+        for image in result[part]
+    ]
+    images: dict[str, dict[str, Any]] = {}
+    for _host, result in done:
+        for part in (*_PARTS, "elsewhere"):
+            for each in result[part]:
+                image_id = each if part == "elsewhere" else each["image_id"]
+                counts = images.setdefault(
+                    image_id,
+                    {
+                        "image_id": image_id,
+                        "image_name": names.get(image_id, ""),
+                        **dict.fromkeys((*_PARTS, "elsewhere"), 0),
+                    },
+                )
+                counts[part] += 1
+    return {
+        "check_mode": check_mode,
+        "hosts": len(outcomes),
+        "images": sorted(images.values(), key=lambda image: (image["image_name"], image["image_id"])),
+        "fetched": [{**image, "image_name": names.get(image["image_id"], "")} for image in fetched],
+        "lacking": [{**image, "image_name": names.get(image["image_id"], "")} for image in lacking],
+        "unanswered": [
+            {"host": outcome.answer.name, "error": outcome.answer.error or "Nothing was pre-cached after the look."}
+            for outcome in outcomes
+            if outcome.result is None
+        ],
+    }

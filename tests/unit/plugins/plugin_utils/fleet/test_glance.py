@@ -1,0 +1,114 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Hosts get an endpoint and a token with which they can read images, and nobody else gets that token."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import list_images, log_in, redact
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import PrecacheOptions
+from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, captured, cloud, write_clouds
+from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
+
+LAB = PrecacheOptions(cloud="lab")
+TRUSTED = PrecacheOptions(cloud="lab", allow_admin_token=True)
+
+
+@pytest.fixture
+def apis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+    with cloud() as running:
+        running.roles, running.token = ["member", "reader"], "gAAAA-secret-"
+        use(monkeypatch, write_clouds(tmp_path, {"lab": running.url}))
+        yield running
+
+
+def use(monkeypatch: pytest.MonkeyPatch, clouds: Path) -> None:
+    """Leave only this configuration to openstacksdk."""
+    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(clouds))
+    monkeypatch.chdir(clouds.parent)
+    monkeypatch.setenv("HOME", str(clouds.parent))
+    for name in ("OS_CLOUD", "OS_REGION_NAME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_whole_list_comes_with_the_endpoint_and_without_a_token(apis: Cloud) -> None:
+    apis.images["lab"][0]["os_hidden"] = True
+    listed = list_images(LAB)
+    assert {image["id"] for image in listed.images} == {image["id"] for image in captured("images", "images")}
+    assert (listed.endpoint, listed.problem) == (f"{apis.url}/lab/image", "")
+    assert apis.token not in repr(listed)
+    assert apis.count("/auth/tokens") == 1
+
+
+def test_each_login_gets_a_token_of_its_own(apis: Cloud) -> None:
+    first, second = log_in(LAB), log_in(LAB)
+    assert (first.endpoint, first.token) == (f"{apis.url}/lab/image", apis.tokens[0])
+    assert second.token == apis.tokens[1]
+    assert apis.token not in repr(first)
+
+
+@pytest.mark.parametrize("role", ["admin", "Admin"])
+def test_token_with_the_role_admin_is_refused_unless_allowed(apis: Cloud, role: str) -> None:
+    apis.roles = ["member", role]
+    with pytest.raises(ImageCacheError) as caught:
+        log_in(LAB)
+    assert "its token has the role admin, and every compute host would get it" in str(caught.value)
+    assert list_images(LAB).problem == str(caught.value)
+    assert apis.token not in str(caught.value)
+    assert log_in(TRUSTED).token in apis.tokens
+    assert list_images(TRUSTED).problem == ""
+
+
+def test_token_of_unknown_roles_is_refused_unless_allowed(apis: Cloud, tmp_path: Path) -> None:
+    auth = {"token": "gAAAA-secret", "endpoint": f"{apis.url}/lab/image/v2"}
+    lab = {"auth_type": "admin_token", "auth": auth, "region_name": "lab"}
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"lab": lab}}))
+    with pytest.raises(ImageCacheError, match="the roles of its token are unknown") as caught:
+        log_in(LAB)
+    assert "secret" not in str(caught.value)
+    assert log_in(TRUSTED).token == "gAAAA-secret"
+
+
+def test_cloud_without_authentication_has_no_token(apis: Cloud, tmp_path: Path) -> None:
+    lab = {"auth_type": "none", "image_endpoint_override": f"{apis.url}/lab/image/v2"}
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"lab": lab}}))
+    access = log_in(LAB)
+    assert (access.endpoint, access.token) == (f"{apis.url}/lab/image", None)
+
+
+def test_interface_that_the_catalogue_lacks_is_named(apis: Cloud) -> None:
+    problem = list_images(PrecacheOptions(cloud="lab", interface="internal")).problem
+    assert "internal endpoint for image service in lab region not found" in problem
+    assert has_remedy(problem)
+    assert apis.tokens
+
+
+@pytest.mark.parametrize(
+    ("trouble", "troubled"), [("401", "/auth/tokens"), ("500", "/images"), ("rubbish", "/images"), ("hang", "/images")]
+)
+def test_api_that_does_not_answer_properly_is_a_problem_without_secrets(
+    apis: Cloud, trouble: str, troubled: str
+) -> None:
+    apis.trouble, apis.troubled = trouble, troubled
+    listed = list_images(LAB, request_seconds=0.5)
+    assert (listed.images, listed.endpoint) == ((), "")
+    assert listed.problem.startswith("Nothing was pre-cached from Glance of lab: ")
+    assert has_remedy(listed.problem)
+    assert "secret" not in listed.problem
+
+
+def test_token_is_redacted_wherever_it_stands() -> None:
+    value = {"msg": "GET failed with gAAAA", "list": ["gAAAA", {"gAAAA": ("x", 5, None, True)}]}
+    assert redact(value, "gAAAA") == {
+        "msg": "GET failed with (the token)",
+        "list": ["(the token)", {"(the token)": ["x", 5, None, True]}],
+    }
+    assert redact(value, None) is value
