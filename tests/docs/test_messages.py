@@ -28,7 +28,7 @@ FEWEST_WORDS = 3
 # What runs on the controller also holds documentation and reports: there, a message is what is raised or refused with,
 # and, but for the reports' own text, any sentence that is appended or made at run time.
 CONTROLLER = ("filter", "action", "plugin_utils")
-REPORTS = ("alarms.py", "html.py", "prometheus.py", "restore_screen.py", "screen.py", "table.py")
+REPORTS = ("alarms.py", "html.py", "precache_screen.py", "prometheus.py", "restore_screen.py", "screen.py", "table.py")
 DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 SENTENCE_WORDS = 8
 # These hold messages, and each of those has a remedy. What follows the first colon or full stop says which.
