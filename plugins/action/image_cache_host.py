@@ -39,11 +39,12 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         walk = play.Walk.of(self._task)
         try:
-            if self._task.args.get("operation") == "look":
-                return {**self._look(variables), "walk": walk.id}
-            return {**self._act(walk, variables), "walk": walk.id}
+            return {**self._perform(str(self._task.args.get("operation")), walk, variables), "walk": walk.id}
         except OptionsError as exc:
             return {"failed": True, "msg": str(exc), "walk": walk.id}
+
+    def _perform(self, operation: str, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
+        return self._look(task_vars) if operation == "look" else self._act(walk, task_vars)
 
     def _look(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         self._refuse_plays_that_cannot_be_decided()
