@@ -1,0 +1,165 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Chosen images come into the caches of a fleet, a dry run says so before, and the token is seen nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ansible_collections.stackops.nova.tests.support.compute_fleet import (
+    UNREACHABLE,
+    ComputeFleet,
+    Run,
+    cached,
+    names,
+    picture,
+)
+from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, cloud, write_clouds
+from ansible_collections.stackops.nova.tests.support.precaches import image
+from ansible_collections.stackops.nova.tests.support.processes import needs_root
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
+
+pytestmark = needs_root
+
+ONE, TWO = "11111111-6166-4aa7-bb6c-7ceae4a8201c", "22222222-6166-4aa7-bb6c-7ceae4a8201c"
+CONTENT = {ONE: b"the operating system" * 5000, TWO: b"another one" * 5000}
+TOKEN = "gAAAA-secret-"
+REPORT = "Report on the pre-caching"
+
+
+@pytest.fixture
+def apis(tmp_path: Path) -> Iterator[Cloud]:
+    with cloud() as running:
+        running.roles, running.token = ["reader"], TOKEN
+        running.files = CONTENT
+        running.images["lab"] = [image(each, content, name=f"image-{each[0]}") for each, content in CONTENT.items()]
+        write_clouds(tmp_path, {"lab": running.url})
+        yield running
+
+
+@pytest.fixture
+def compute(fleet: ComputeFleet, tmp_path: Path) -> ComputeFleet:
+    fleet.environment = {"OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml")}
+    fleet.variables = {"image_cache_openstack_cloud": "lab", "image_cache_min_free_space": "0%"}
+    return fleet
+
+
+def precache(fleet: ComputeFleet, *arguments: str, **variables: Any) -> Run:
+    """Run the playbook that pre-caches, and look for the token wherever it must not be."""
+    run = fleet.run_playbook("stackops.nova.precache", *arguments, **variables)
+    assert TOKEN not in run.output
+    assert TOKEN not in str(run.results)
+    assert [path for path in fleet.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
+    return run
+
+
+def text_of(run: Run) -> str:
+    """What the report on the pre-caching shows."""
+    lines = next(one["result"]["text"] for one in reversed(run.results) if one["task"].endswith(REPORT))
+    return " ".join(" ".join(lines).split())
+
+
+def content(tree: CacheTree, image_id: str) -> bytes:
+    return (tree.cache_path / fingerprint(image_id)).read_bytes()
+
+
+def test_named_images_are_fetched_once_and_are_present_afterwards(compute: ComputeFleet, apis: Cloud) -> None:
+    trees = [compute.add(name) for name in "ab"]
+    wanted = {"image_cache_precache_images": [ONE, "image-2"]}
+    before = picture(compute.root / "a")
+    dry = precache(compute, "--check", **wanted)
+    assert (dry.status, dry.changed, picture(compute.root / "a")) == (0, {"a", "b"}, before), dry.output
+    assert "WOULD BE FETCHED: 4 files" in text_of(dry)
+    assert apis.count("/file") == 0
+
+    run = precache(compute, "-vvvv", **wanted)
+    assert (run.status, run.changed) == (0, {"a", "b"}), run.output
+    assert all(content(tree, each) == CONTENT[each] for tree in trees for each in CONTENT)
+    assert "FETCHED: 4 files" in text_of(run)
+    assert apis.count("/file") == 4
+
+    again = precache(compute, **wanted)
+    assert (again.status, again.changed) == (0, set()), again.output
+    assert "All images are present" in text_of(again)
+    assert apis.count("/file") == 4
+
+
+def test_property_chooses_public_images_only(compute: ComputeFleet, apis: Cloud) -> None:
+    tree = compute.add("a")
+    for each in apis.images["lab"]:
+        each["precache"] = "yes"
+    apis.images["lab"][1].update(visibility="private", owner="tenant")
+    run = precache(compute, image_cache_precache_properties={"precache": "yes"})
+    assert run.status == 0, run.output
+    assert names(ONE) <= cached(tree)
+    assert not names(TWO) & cached(tree)
+
+
+def test_hosts_that_share_a_storage_fetch_an_image_once(compute: ComputeFleet, shared: CacheTree, apis: Cloud) -> None:
+    run = precache(compute, image_cache_precache_images=[ONE])
+    assert (run.status, run.changed) == (0, {"a", "c"}), run.output
+    assert content(shared, ONE) == CONTENT[ONE]
+    assert run.of("Pre-cache images")["b"]["image_cache_precache"]["elsewhere"] == {ONE: "a"}
+    assert apis.count("/file") == 2
+
+
+def test_token_of_an_administrator_reaches_no_host(compute: ComputeFleet, apis: Cloud) -> None:
+    tree = compute.add("a")
+    apis.roles = ["admin"]
+    run = precache(compute, image_cache_precache_images=[ONE])
+    assert run.failed == {"a"}
+    assert "its token has the role admin" in run.messages["a"]
+    assert not names(ONE) & cached(tree)
+    assert precache(compute, image_cache_precache_images=[ONE], image_cache_allow_admin_token=True).status == 0
+
+
+def test_image_that_fails_leaves_nothing_and_the_others_go_on(compute: ComputeFleet, apis: Cloud) -> None:
+    tree = compute.add("a")
+    before = cached(tree)
+    apis.files = {**CONTENT, ONE: CONTENT[ONE][:-1] + b"!"}
+    run = precache(compute, "-vvvv", image_cache_precache_images=[ONE, TWO])
+    assert run.failed == {"a"}, run.output
+    assert ONE in run.messages["a"]
+    gained = {name for name in cached(tree) - before if not name.endswith(".info")}
+    assert gained == names(TWO)
+
+
+def test_host_that_is_unreachable_stops_no_other(compute: ComputeFleet, apis: Cloud) -> None:
+    tree = compute.add("a")
+    compute.add("b", **UNREACHABLE)
+    run = precache(compute, image_cache_precache_images=[ONE])
+    assert (run.failed, run.unreachable) == (set(), {"b"}), run.output
+    assert content(tree, ONE) == CONTENT[ONE]
+    assert apis.count("/auth/tokens") == 2  # for the list, and for the one host
+
+
+def test_image_comes_from_a_file_where_no_api_is_asked(compute: ComputeFleet, apis: Cloud, tmp_path: Path) -> None:
+    tree = compute.add("a")
+    (tmp_path / "brought").write_bytes(CONTENT[ONE])
+    run = precache(
+        compute,
+        image_cache_precache_source="files",
+        image_cache_precache_images=[ONE],
+        image_cache_precache_files={ONE: str(tmp_path / "brought")},
+        image_cache_glance_images=[image(ONE, CONTENT[ONE])],
+    )
+    assert run.status == 0, run.output
+    assert content(tree, ONE) == CONTENT[ONE]
+    assert apis.requests == []
+
+
+@pytest.mark.parametrize("name", ["{{ 7919 * 7919 }}", "\x1b[31mred"])
+def test_hostile_name_of_an_image_is_never_evaluated(compute: ComputeFleet, apis: Cloud, name: str) -> None:
+    tree = compute.add("a")
+    apis.images["lab"][0]["name"] = name
+    run = precache(compute, "-v", image_cache_precache_images=[ONE])
+    assert run.status == 0, run.output
+    assert "62710561" not in run.output
+    assert "\x1b[31m" not in run.output
+    assert content(tree, ONE) == CONTENT[ONE]
