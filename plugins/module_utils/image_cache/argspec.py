@@ -116,31 +116,6 @@ def precache_argument_spec() -> dict[str, dict[str, Any]]:
     }
 
 
-def precache_argument_spec() -> dict[str, dict[str, Any]]:
-    """Return the argument spec of ``image_cache_precache``: the shared options, and its own."""
-    return {
-        **argument_spec(),
-        "images": {"type": "list", "elements": "dict", "required": True},
-        "glance": {
-            "type": "dict",
-            "no_log": True,
-            "options": {
-                "endpoint": {"type": "str", "required": True},
-                "token": {"type": "str", "no_log": True},
-                "region_name": {"type": "str"},
-                "interface": {"type": "str"},
-                "ca_cert": {"type": "path"},
-                "validate_certs": {"type": "bool", "default": True},
-                "timeout": {"type": "float", "default": 60.0},
-            },
-        },
-        "files": {"type": "dict", "default": {}},
-        "qemu_img": {"type": "str"},
-        "max_rate": {"type": "bytes"},
-        "allow_unverified_signatures": {"type": "bool", "default": False},
-    }
-
-
 def settings_from_params(params: Mapping[str, Any]) -> Settings:
     """Make the settings of a pass from the module's options, and the nova.conf that they name.
 
