@@ -248,6 +248,7 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
             bytes_for_locks=locks.bytes_for_locks,
             lock_files=frozenset(locks.existing),
         ),
+        precached_at={},  # read once it is known what is unused
     )
 
 
