@@ -259,7 +259,7 @@ class TestWrongBytes:
     ) -> None:
         with ImageServer(image(content)) as server:
             text = error_of(server, tmp_path / "file", record_of(CONTENT))
-        assert f"another size than its record says: {len(content)} bytes" in text
+        assert f"another size than its record says: the server announces {len(content)} bytes" in text
         assert (tmp_path / "file").stat().st_size == 0
 
     @pytest.mark.parametrize("longer", [chunked(CONTENT, b"x"), lambda _request: iter([head(200), CONTENT, b"x"])])
