@@ -53,9 +53,7 @@ _MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
 _FOUND_OUT = ("images", "glance")
 _RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_SPEC}
-_PRECACHE_SPEC = {
-    name: spec for name, spec in precache_argument_spec().items() if name not in (*_SPEC, "images", "glance")
-}
+_PRECACHE_SPEC = {name: spec for name, spec in precache_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _PRECACHE_OPTIONS = {f"{PREFIX}precache_{option}": option for option in _PRECACHE_SPEC}
 _GLANCE_OPTIONS = {f"{PREFIX}glance_{option}": option for option in ("ca_cert", "validate_certs", "timeout")}
 PRECACHE_SOURCES = ("glance", "files")

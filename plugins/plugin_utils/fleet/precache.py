@@ -43,7 +43,7 @@ _FOUND = {
     "failed": [{**_IMAGE, "error": str}],
 }
 _PARTS = ("fetched", "present", "refused", "failed")
-_VANISHED = "The module's result does not mention it. Run the play again for this host (--limit) with -vvv, and see why."
+_VANISHED = "The module's result does not mention it. Run the play again for the host (--limit) with -vvv, and see why."
 
 Image = Mapping[str, Any]
 
