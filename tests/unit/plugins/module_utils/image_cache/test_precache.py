@@ -196,7 +196,7 @@ class TestWhatIsFetched:
 
 class TestDryRun:
     @pytest.mark.parametrize("disk_format", ["raw", "qcow2"])
-    def test_it_shows_what_a_run_does_and_writes_nothing(self, host: Host, disk_format: str) -> None:
+    def test_dry_run_shows_what_a_run_does_and_writes_nothing(self, host: Host, disk_format: str) -> None:
         content = qcow2(host) if disk_format == "qcow2" else RAW
         options = brought(host, content, disk_format=disk_format, virtual_size=SIZE)
         host.base(OTHER_BASE, content=RAW, size=SIZE, age=OLD)
