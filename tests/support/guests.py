@@ -71,6 +71,11 @@ def file_node(path: Path | str) -> dict[str, str]:
     return {"driver": "file", "filename": str(path)}
 
 
+def renamed_by_nfs(base: Path, number: int = 1) -> Path:
+    """What becomes of a file that is deleted on NFS while a process has it open: where it is now."""
+    return base.rename(base.with_name(f".nfs{base.stat().st_ino:016x}{number:08x}"))
+
+
 @contextmanager
 def running_guest(
     disk: Path,

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import proof
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import proof, sources
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.sources import _Process
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.editing import edited
+from ansible_collections.stackops.nova.tests.support.guests import renamed_by_nfs
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
 from ansible_collections.stackops.nova.tests.support.processes import NOBODY, in_a_child, needs_root, shell
 
@@ -137,6 +138,78 @@ def process_of_two_users(host: Host) -> AbstractContextManager[None]:
     return shell('exec 3<"$1" 4<>"$2"; rm "$1"', base, disk, prefix=("setpriv", f"--ruid={NOBODY}"))
 
 
+def renamed_file(host: Host) -> tuple[Path, Path]:
+    """A disk, and what NFS made of a file that has lost its name. Which one it was is what a forgery lies about."""
+    disk, base = lost_file(host)
+    base.write_bytes(b"evil".ljust(SIZE, b"\0"))
+    return disk, renamed_by_nfs(base)
+
+
+def renamed_file_of_another_directory(host: Host) -> AbstractContextManager[None]:
+    """A guest that has taken over its QEMU may have a file of its own of a name that NFS gave in the cache."""
+    disk, renamed = renamed_file(host)
+    evil = evil_directory(host)
+    (evil / BASE).rename(evil / renamed.name)
+    script = 'mount --bind "$1" "$2"; exec 3<"$2/$3" 4<>"$4"'
+    return shell(script, evil, host.cache_path, renamed.name, disk, prefix=("unshare", "-m"))
+
+
+def renamed_file_without_a_disk(host: Host) -> AbstractContextManager[None]:
+    _disk, renamed = renamed_file(host)
+    return shell('exec 3<"$1"', renamed)
+
+
+def renamed_file_and_a_disk_for_reading_only(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    return shell('exec 3<"$1" 4<"$2"', renamed, disk)
+
+
+def renamed_file_and_the_disk_of_another_user(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    disk.chmod(0o666)
+    prefix = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+    return shell('exec 3<"$1" 4<>"$2"', renamed, disk, prefix=prefix)
+
+
+def renamed_file_that_is_a_fifo(host: Host) -> AbstractContextManager[None]:
+    disk, base = lost_file(host)
+    os.mkfifo(base)
+    return shell('exec 3<>"$1" 4<>"$2"', renamed_by_nfs(base), disk)
+
+
+def renamed_file_with_another_name(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    os.link(renamed, host.root / "elsewhere")
+    return shell('exec 3<"$1" 4<>"$2"', renamed, disk)
+
+
+def renamed_file_of_another_user(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    os.chown(renamed, NOBODY, NOBODY)
+    return shell('exec 3<"$1" 4<>"$2"', renamed, disk)
+
+
+def renamed_file_that_is_written(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    return shell('exec 3<>"$1" 4<>"$2"', renamed, disk)
+
+
+def two_renamed_files(host: Host) -> AbstractContextManager[None]:
+    disk, renamed = renamed_file(host)
+    second = renamed_by_nfs(host.base(OTHER_BASE, size=SIZE), 2)
+    return shell('exec 3<"$1" 4<"$2" 5<>"$3"', renamed, second, disk)
+
+
+def two_missing_files(host: Host) -> AbstractContextManager[None]:
+    """The first one was deleted by another host, and its name is all that the second guest's disk shows."""
+    disk, renamed = renamed_file(host)
+    (host.instances_path / OTHER_UUID).mkdir()
+    other = host.base(OTHER_BASE, size=SIZE)
+    second = create_image(host.instances_path / OTHER_UUID / "disk", over=other, over_format="raw")
+    other.unlink()
+    return shell('exec 3<"$1" 4<>"$2" 5<>"$3"', renamed, disk, second)
+
+
 def edit_proof(old: str, new: str) -> Callable[[], None]:
     return edited(proof.why_not_a_guests, old, new)
 
@@ -159,16 +232,68 @@ FORGERIES = [
     (fifo, "not a regular file", edit_proof("if not stat.S_ISREG(file.mode)", "if False")),
     (device, "not a regular file", edit_proof("if not stat.S_ISREG(file.mode)", "if False")),
     (other_file_system, "another file system", edit_proof("if file.inode[0] != cache.device", "if False")),
-    (file_with_another_name, "still has a name", edit_proof("if file.links != 0", "if False")),
-    (name_that_says_deleted, "still has a name", edit_proof("if file.links != 0", "if False")),
+    (
+        file_with_another_name,
+        "still has a name",
+        edit_proof("if file.links > (1 if file.is_renamed else 0)", "if False"),
+    ),
+    (
+        name_that_says_deleted,
+        "still has a name",
+        edit_proof("if file.links > (1 if file.is_renamed else 0)", "if False"),
+    ),
     (
         file_of_another_user,
         "belongs neither",
         edit_proof("if file.owner not in (cache.owner, *file.users)", "if False"),
     ),
 ]
+# As FORGERIES. What only NFS's own name belies says nothing of the base file, so its process is not named.
+_NOBODY_HAS_IT = "No process of a guest"
+RENAMED_FORGERIES = [
+    (
+        renamed_file_of_another_directory,
+        _NOBODY_HAS_IT,
+        edited(sources.former_files_of, "if is_renamed and inode != renamed[name]", "if False"),
+    ),
+    (renamed_file_without_a_disk, _NOBODY_HAS_IT, edited(proof.former_names, "and guests_of(file, some)", "")),
+    (
+        renamed_file_and_a_disk_for_reading_only,
+        _NOBODY_HAS_IT,
+        edited(proof.former_names, "and guests_of(file, some)", ""),
+    ),
+    (
+        renamed_file_and_the_disk_of_another_user,
+        _NOBODY_HAS_IT,
+        edited(proof.guests_of, "and file.users == {each.owner}", ""),
+    ),
+    (renamed_file_that_is_a_fifo, "not a regular file", edit_proof("if not stat.S_ISREG(file.mode)", "if False")),
+    (
+        renamed_file_with_another_name,
+        "still has a name",
+        edit_proof("if file.links > (1 if file.is_renamed else 0)", "if False"),
+    ),
+    (
+        renamed_file_of_another_user,
+        "belongs neither",
+        edit_proof("if file.owner not in (cache.owner, *file.users)", "if False"),
+    ),
+    (
+        renamed_file_that_is_written,
+        "open for writing, and a guest only reads",
+        edit_proof("if file.is_renamed and file.inode in file.written", "if False"),
+    ),
+    (
+        two_renamed_files,
+        "it has 2 files open that NFS renamed",
+        edited(proof.why_ambiguous, "if len(renamed) > 1", "if False"),
+    ),
+    (two_missing_files, "may be any of 2 that", edited(proof.why_ambiguous, "if len(names) > 1", "if False")),
+]
 CASES = pytest.mark.parametrize(
-    ("forge", "reason", "without_guard"), FORGERIES, ids=[forgery.__name__ for forgery, _reason, _guard in FORGERIES]
+    ("forge", "reason", "without_guard"),
+    [*FORGERIES, *RENAMED_FORGERIES],
+    ids=[forgery.__name__ for forgery, _reason, _guard in [*FORGERIES, *RENAMED_FORGERIES]],
 )
 
 
@@ -194,9 +319,9 @@ def test_forged_file_is_refused_and_the_process_named(
         dry = public_host.restore(check_mode=True)
         result = public_host.restore()
         audited = public_host.audit().facts["missing"]
-    [refused] = result.done["refused"]
+    [refused] = [file for file in result.done["refused"] if file["name"] == BASE]
     assert reason in refused["reason"]
-    assert "Process " in refused["reason"]
+    assert reason == _NOBODY_HAS_IT or "Process " in refused["reason"]
     assert dry.done["refused"] == result.done["refused"]
     assert not result.changed
     assert not (public_host.cache_path / BASE).exists()

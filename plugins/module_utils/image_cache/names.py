@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "info_path",
     "is_draft",
+    "is_nfs_name",
     "is_of_image",
     "lock_name",
     "parse_name",
@@ -44,6 +45,7 @@ _NAME = re.compile(
 _NOVAS_LENGTH = 40
 _SET_ASIDE = ".stackops-"
 _SET_ASIDE_NAME = re.compile(r"\.(?P<name>.+)\.stackops-[0-9]+(?:\.(?P<inode>[0-9]+))?")
+_NFS_NAME = re.compile(r"\.nfs[0-9a-f]{24}")
 _DRAFT_NAME = re.compile(r"\..+\.stackops-draft\.[0-9a-f]{32}")
 
 
@@ -167,6 +169,14 @@ def draft_name(name: str) -> str:
 def is_draft(name: str) -> bool:
     """Tell whether a name is one that :func:`draft_name` gave."""
     return _DRAFT_NAME.fullmatch(name) is not None
+
+
+def is_nfs_name(name: str) -> bool:
+    """Tell whether a name is one that NFS gives a file which is deleted while a process of this host has it open.
+
+    The file keeps it until the process closes it (``nfs_sillyrename`` in the kernel's ``fs/nfs/unlink.c``).
+    """
+    return _NFS_NAME.fullmatch(name) is not None
 
 
 def _without_partial_suffix(name: str) -> str:

@@ -14,15 +14,15 @@ from typing import Iterable, NamedTuple, Sequence
 from ..backing_chain import RunCommand
 from ..disk_references import backing_file_resolver, make_open, split_disks
 from ..files import FILE_FLAGS
-from ..names import Kind, parse_name
+from ..names import Kind, is_nfs_name, parse_name
 from ..open_files import Inode
 from ..plan import Missing, Plan, used_by
 from ..settings import Settings
 from ..snapshot import CacheFile, Snapshot, names_by_inode, open_cache
 from .disks import CacheName, DiskTools, find_overlays
 from .place import origin_of
-from .proof import CacheDirectory, OpenFile, Overlay, guests_of, why_not_a_guests
-from .sources import deleted_files_of
+from .proof import CacheDirectory, OpenFile, Overlay, former_names, guests_of, why_ambiguous, why_not_a_guests
+from .sources import former_files_of
 
 __all__ = ["Candidate", "State", "find_candidates", "look_at_former_files"]
 
@@ -154,7 +154,10 @@ def find_candidates(
     if cache is None:
         return list(found.values())
     closing.callback(os.close, cache)
-    directories: dict[str, list[str]] = {name: [] for name, candidate in found.items() if candidate.is_base_file}
+    wanted = {name for name, candidate in found.items() if candidate.is_base_file}
+    # All that are missing, also where few are wanted: a file that NFS has renamed may have been any of them.
+    lost_names = {name_of(lost.backing_file) for lost in plan.missing}
+    directories: dict[str, list[str]] = {name: [] for name in sorted({*wanted, *filter(None, lost_names)})}
     for name in directories:
         directories[name].extend(snapshot.backing.get(name, ()))
     for named, some in snapshot.missing.items():
@@ -183,6 +186,7 @@ def find_candidates(
     proven: dict[str, list[OpenFile]] = {}
     rejected: dict[str, list[tuple[OpenFile, str]]] = {}
     kept: dict[Inode, int] = {}
+    renamed = {file.name: (file.device, file.inode) for file in snapshot.files if is_nfs_name(file.name)}
 
     def name_in_process(path: str) -> str | None:
         return name_of(settings.on_host(path))
@@ -190,12 +194,18 @@ def find_candidates(
     for user in snapshot.former_file_users:
         # Closed at once: any user can have more such files open than this process may.
         with ExitStack() as opened:
-            for name, file in deleted_files_of(user.process, directories.keys(), name_in_process, disk_names, opened):
-                reason = why_not_a_guests(file, overlays[name], directory) or _keep_open(file, kept, closing)
-                if reason:
-                    rejected.setdefault(name, []).append((file, reason))
-                else:
-                    proven.setdefault(name, []).append(file._replace(descriptor=kept[file.inode]))
+            files = former_files_of(user.process, wanted, name_in_process, renamed, disk_names, opened)
+            renamed_inodes = {file.inode for _name, file in files if file.is_renamed}
+            for former_name, file in files:
+                names = [former_name] if former_name else former_names(file, overlays, user.names)
+                ambiguous = why_ambiguous(file, renamed_inodes, names)
+                for name in wanted.intersection(names):
+                    reason = why_not_a_guests(file, overlays[name], directory) or ambiguous
+                    reason = reason or _keep_open(file, kept, closing)
+                    if reason:
+                        rejected.setdefault(name, []).append((file, reason))
+                    else:
+                        proven.setdefault(name, []).append(file._replace(descriptor=kept[file.inode]))
     return [
         candidate._replace(
             overlays=overlays.get(name, ()), proven=proven.get(name, ()), rejected=rejected.get(name, ())

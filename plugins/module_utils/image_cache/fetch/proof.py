@@ -20,11 +20,22 @@ from __future__ import annotations
 
 import stat
 from enum import Enum
-from typing import NamedTuple, Sequence
+from typing import AbstractSet, Mapping, NamedTuple, Sequence
 
 from ..open_files import Inode
 
-__all__ = ["CacheDirectory", "Content", "OpenFile", "Overlay", "Proof", "guests_of", "why_not_a_guests", "why_unfit"]
+__all__ = [
+    "CacheDirectory",
+    "Content",
+    "OpenFile",
+    "Overlay",
+    "Proof",
+    "former_names",
+    "guests_of",
+    "why_ambiguous",
+    "why_not_a_guests",
+    "why_unfit",
+]
 
 
 class Proof(str, Enum):
@@ -62,8 +73,9 @@ class OpenFile(NamedTuple):
     :param number: the descriptor's number in that process.
     :param descriptor: a descriptor of our own on the file, which keeps it alive (``O_PATH``).
     :param users: the process's real, effective, saved and file-system user.
-    :param written: the files with a disk's name that the process has open for writing.
+    :param written: the files with a disk's name, or one of NFS, that the process has open for writing.
     :param inode: the file's; also ``mode``, ``links``, ``owner`` (a user number), ``size_bytes``, ``allocated_bytes``.
+    :param is_renamed: whether NFS has given it another name instead of deleting it.
     """
 
     process: int
@@ -77,6 +89,7 @@ class OpenFile(NamedTuple):
     owner: int
     size_bytes: int
     allocated_bytes: int
+    is_renamed: bool = False
 
     @property
     def path(self) -> str:
@@ -116,7 +129,7 @@ def why_not_a_guests(file: OpenFile, overlays: Sequence[Overlay], cache: CacheDi
         return "what it has open is not a regular file"
     if file.inode[0] != cache.device:
         return "the file that it has open is on another file system than the cache"
-    if file.links != 0:
+    if file.links > (1 if file.is_renamed else 0):
         return "the file that it has open still has a name somewhere"
     owners = {overlay.owner for overlay in overlays}
     if len(file.users) != 1 or not file.users <= owners:
@@ -125,6 +138,38 @@ def why_not_a_guests(file: OpenFile, overlays: Sequence[Overlay], cache: CacheDi
         return "it has no disk open for writing that is built on the base file"
     if file.owner not in (cache.owner, *file.users):
         return "the file that it has open belongs neither to the owner of the cache nor to the guest's user"
+    if file.is_renamed and file.inode in file.written:
+        return "it has the file open for writing, and a guest only reads its base file"
+    return ""
+
+
+def former_names(file: OpenFile, overlays: Mapping[str, Sequence[Overlay]], opened: AbstractSet[str]) -> list[str]:
+    """Return which base files one may have been that NFS has renamed, by the disks that its process has open.
+
+    :param file: the file.
+    :param overlays: what is built on each base file that is missing or was replaced, by its name.
+    :param opened: the base files that the process has open under their names.
+    :return: the names of those that its disks are built on, and that it does not have open, sorted.
+    """
+    return sorted(name for name, some in overlays.items() if name not in opened and guests_of(file, some))
+
+
+def why_ambiguous(file: OpenFile, renamed: AbstractSet[Inode], names: Sequence[str]) -> str:
+    """Say why it is not certain which base file one was that NFS has renamed: only the guest's disks can show that.
+
+    :param file: the file.
+    :param renamed: all files that NFS has renamed and that the same process has open.
+    :param names: what :func:`former_names` returned.
+    :return: the end of a sentence; empty where it is certain, or the file has not been renamed.
+    """
+    if not file.is_renamed:
+        return ""
+    if len(renamed) > 1:
+        return f"it has {len(renamed)} files open that NFS renamed, and nothing shows which of them was the base file"
+    if len(names) > 1:
+        return (
+            f"the file that it has open was renamed by NFS, and may be any of {len(names)} that its disks are built on"
+        )
     return ""
 
 

@@ -399,8 +399,8 @@ class Restorer:
         if candidate.rejected:
             file, reason = candidate.rejected[0]
             raise _RefusalError(
-                f"Process {file.process} has a deleted file of that name open, but that proves nothing: {reason}. Look "
-                f"at the process (ls -l /proc/{file.process}/exe {file.path})."
+                f"Process {file.process} has a deleted file open that may be it, but that proves nothing: {reason}. "
+                f"Look at the process (ls -l /proc/{file.process}/exe {file.path})."
             )
         if parse_name(candidate.name).kind is Kind.ORIGINAL:
             raise _RefusalError(
@@ -427,7 +427,8 @@ class Restorer:
         descriptor = open_again(file.descriptor)
         closing.callback(os.close, descriptor)
         expected = self._known_checksums(candidate)
-        proof = Proof.PROCESS_AND_CHECKSUM if expected else Proof.UNPROVEN if has_later_disk else Proof.PROCESS
+        is_uncertain = has_later_disk or (not expected and self._is_named_by_few(candidate, [file, *others]))
+        proof = Proof.PROCESS_AND_CHECKSUM if expected else Proof.UNPROVEN if is_uncertain else Proof.PROCESS
         return _Source("process", file.path, descriptor, proof, candidate.guests, expected)
 
     def _has_later_disk(self, candidate: Candidate, files: Sequence[OpenFile]) -> bool:
@@ -445,6 +446,23 @@ class Restorer:
                 f"of it with virsh blockpull. Or, if no later one was made, set unproven: [{candidate.name}]."
             )
         return bool(later)
+
+    def _is_named_by_few(self, candidate: Candidate, files: Sequence[OpenFile]) -> bool:
+        """Tell whether nothing but disks of some instances shows a file's name, and others need it. Refuse it then.
+
+        A QEMU that its guest has taken over can name any base file in the header of its own disk.
+        """
+        others = set(candidate.instances) - set(self.labels(candidate.guests))
+        if not others or not all(file.is_renamed for file in files):
+            return False
+        if candidate.name not in self.given.unproven:
+            guests = some_names(self.labels(candidate.guests))
+            raise _RefusalError(
+                f"NFS renamed the file that the processes of {guests} have open, and nothing shows that the disks of "
+                f"{some_names(sorted(others))} are built on the same one. Set known_checksums: {{image id: its "
+                f"checksum}}. Or, if all are built on it, set unproven: [{candidate.name}]."
+            )
+        return True
 
     def _generations(self, candidate: Candidate, closing: ExitStack) -> list[list[OpenFile]]:
         """Sort the files that guests have open by their content."""

@@ -8,26 +8,27 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack, suppress
-from typing import AbstractSet, Callable, Iterable, Iterator
+from typing import AbstractSet, Callable, Iterable, Iterator, Mapping
 
 from ..files import DIRECTORY_FLAGS
 from ..open_files import Inode
 from .proof import OpenFile
 
-__all__ = ["deleted_files_of", "open_again", "users_of_inode"]
+__all__ = ["former_files_of", "open_again", "users_of_inode"]
 
 _DELETED = " (deleted)"
 
 
-def deleted_files_of(
+def former_files_of(
     process: int,
     names: AbstractSet[str],
     name_of: Callable[[str], str | None],
+    renamed: Mapping[str, Inode],
     disk_names: AbstractSet[str],
     closing: ExitStack,
     proc: str = "/proc",
 ) -> list[tuple[str, OpenFile]]:
-    """Find the deleted files that a process has open under one of some names.
+    """Find the deleted files that a process has open under one of some names, or that NFS has renamed instead.
 
     What the link says is only where to look: any local user can forge it, who mounts a directory over the cache. A file
     of another directory is none of the cache, whatever it is called.
@@ -35,10 +36,12 @@ def deleted_files_of(
     :param process: its number.
     :param names: the names that the files had.
     :param name_of: returns the name of the base file that a path leads to, as the process has it; None where to none.
+    :param renamed: the files of the cache that NFS has renamed, by the names that it gave them.
     :param disk_names: the last part of the paths of disks; of other files, nothing is asked of the kernel.
     :param closing: closes the descriptors of the files, which keep them alive until then.
     :param proc: where procfs is mounted.
-    :return: each file with the name that it had. Of a process that ends meanwhile, what was seen is true.
+    :return: each file with the name that it had; empty where NFS has renamed it. Of a process that ends meanwhile, what
+        was seen is true.
     """
     found: list[tuple[str, int, int]] = []
     written: set[Inode] = set()
@@ -54,7 +57,11 @@ def deleted_files_of(
                             descriptor = one.open_file(number)
                             closing.callback(os.close, descriptor)
                             found.append((name[: -len(_DELETED)], number, descriptor))
-                    elif name in disk_names and one.may_write(number):
+                    elif name in renamed:
+                        descriptor = one.open_file(number)
+                        closing.callback(os.close, descriptor)
+                        found.append((name, number, descriptor))
+                    if (name in disk_names or name in renamed) and one.may_write(number):
                         written.add(one.inode(number))
     except OSError:
         pass  # it ended, or this user may not look into it
@@ -64,21 +71,26 @@ def deleted_files_of(
             status = os.fstat(descriptor)
         except OSError:
             continue  # its file system does not answer
+        inode = (status.st_dev, status.st_ino)
+        is_renamed = name in renamed
+        if is_renamed and inode != renamed[name]:
+            continue  # it is in another directory
         files.append(
             (
-                name,
+                "" if is_renamed else name,
                 OpenFile(
                     process=process,
                     number=number,
                     descriptor=descriptor,
                     users=users,
                     written=frozenset(written),
-                    inode=(status.st_dev, status.st_ino),
+                    inode=inode,
                     mode=status.st_mode,
                     links=status.st_nlink,
                     owner=status.st_uid,
                     size_bytes=status.st_size,
                     allocated_bytes=status.st_blocks * 512,
+                    is_renamed=is_renamed,
                 ),
             )
         )

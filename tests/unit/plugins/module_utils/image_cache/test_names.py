@@ -19,6 +19,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names im
     fingerprint,
     info_path,
     is_draft,
+    is_nfs_name,
     lock_name,
     parse_name,
     set_aside_name,
@@ -294,3 +295,21 @@ def test_draft_has_a_name_of_its_own_each_time() -> None:
     assert is_draft(draft_name(BASE))
     assert parse_name(draft_name(BASE)).kind is Kind.OTHER
     assert set_aside_of(draft_name(BASE)) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        (".nfs0000000001a2b3c400000007", True),
+        (".nfs000000000000000000000001", True),
+        (".nfs0000000001a2b3c40000000", False),
+        (".nfs0000000001a2b3c4000000070", False),
+        (".nfs0000000001A2B3C400000007", False),
+        ("nfs0000000001a2b3c400000007", False),
+        (".nfs0000000001a2b3c400000007 (deleted)", False),
+        (".nfs", False),
+    ],
+)
+def test_name_that_nfs_gives_has_sixteen_and_eight_digits(name: str, is_one: bool) -> None:
+    assert is_nfs_name(name) is is_one
+    assert parse_name(name).kind is Kind.OTHER

@@ -30,7 +30,13 @@ from ansible_collections.stackops.nova.tests.support.constants import (
     UUID,
 )
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
-from ansible_collections.stackops.nova.tests.support.guests import WAYS, by_name, needs_qemu, running_guest
+from ansible_collections.stackops.nova.tests.support.guests import (
+    WAYS,
+    by_name,
+    needs_qemu,
+    renamed_by_nfs,
+    running_guest,
+)
 from ansible_collections.stackops.nova.tests.support.host import (
     OLD,
     Host,
@@ -51,6 +57,7 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     nova_compute,
     opened_in,
     reader,
+    shell,
     start_child,
     wait_until,
     with_own_mounts,
@@ -343,6 +350,116 @@ class TestFromAGuest:
             [failed] = host.restore().done["failed"]
         assert "was written to while it was copied" in failed["error"]
         assert host.cached() == []
+
+
+class TestFileThatNfsRenamed:
+    """NFS deletes no file that a process has open: it gets a name of NFS's own, and only the guest's disk shows whose
+    base file it was."""
+
+    @pytest.mark.parametrize("how", WAYS)
+    def test_renamed_file_is_restored_from_whatever_has_it_open(
+        self, host: Host, how: Callable[[Path, Path, ExitStack], list[str]]
+    ) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base, how):
+            renamed_by_nfs(base)
+            [lost] = host.audit().facts["missing"]
+            dry = host.restore(check_mode=True).done
+            done = host.restore().done
+            again = host.audit().facts["missing"]
+        assert (lost["recoverable_from"], lost["recoverable_until"]) == ("process", [UUID])
+        for each in (dry, done):
+            [restored] = each["restored"]
+            assert (restored["name"], restored["source"], restored["proof"]) == (BASE, "process", "process")
+        assert whole(base)
+        assert opens(disk)
+        assert again == []
+
+    def test_guest_with_another_base_file_under_its_name_has_the_missing_one_restored(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        template_disk, template = guest_on(host, TEMPLATE, OTHER_UUID)
+        with shell('exec 3<"$1" 4<>"$2" 5<"$3" 6<>"$4"', base, disk, template, template_disk):
+            renamed_by_nfs(base)
+            assert [file["name"] for file in host.restore().done["restored"]] == [BASE]
+        assert whole(base)
+
+    def test_guests_with_different_files_of_one_name_get_none(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            renamed_by_nfs(base)
+            host.base(BASE, content=b"second", size=SIZE)
+            with running_guest(second, base):
+                renamed_by_nfs(base, 2)
+                result = host.restore()
+        assert "Guests have different files" in reason(result)
+        assert len(result.done["set_aside"]) == 2
+
+    def test_file_that_may_be_a_replaced_one_is_refused_where_only_missing_ones_are_wanted(self, host: Host) -> None:
+        """The missing one was deleted by another host, which leaves nothing. What is open is the replaced one."""
+        disk, base = guest_on(host)
+        other_disk, other = guest_on(host, OTHER_BASE, OTHER_UUID)
+        with shell('exec 3<>"$1" 4<"$2" 5<>"$3"', disk, other, other_disk):
+            base.unlink()
+            renamed_by_nfs(other)
+            host.base(OTHER_BASE, content=b"new", size=SIZE)
+            text = reason(host.restore(states=["missing"]))
+            lost = host.audit().facts["missing"]
+        assert "may be any of 2 that its disks are built on" in text
+        assert not base.exists()
+        assert {each["recoverable_from"] for each in lost} == {None}
+
+    def test_replaced_file_is_restored_and_not_reported_again(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            renamed_by_nfs(base)
+            host.base(BASE, content=b"new", size=SIZE)
+            [lost] = host.audit().facts["missing"]
+            [restored] = host.restore(states=["replaced"]).done["restored"]
+            again = host.audit().facts["missing"]
+        assert (lost["replaced"], lost["recoverable_from"]) == (True, "process")
+        assert restored["state"] == "replaced"
+        assert whole(base)
+        assert again == []
+
+    class TestThatOtherDisksNeed:
+        """A guest that has taken over its QEMU may name any base file in its disk's header, also one of others."""
+
+        @pytest.mark.parametrize("check_mode", [True, False])
+        def test_word_of_one_guest_does_not_count_for_the_others(self, host: Host, check_mode: bool) -> None:
+            disk, base = guest_on(host)
+            guest_on(host, uuid=OTHER_UUID)
+            with running_guest(disk, base):
+                renamed_by_nfs(base)
+                text = reason(host.restore(check_mode=check_mode))
+            assert f"nothing shows that the disks of {OTHER_UUID} are built on the same one" in text
+            assert text.endswith(f"Do not stop {UUID} before that.")
+            assert not base.exists()
+
+        def test_checksum_that_is_known_counts(self, host: Host) -> None:
+            disk, base = guest_on(host)
+            guest_on(host, uuid=OTHER_UUID)
+            known = {IMAGE: {"algorithm": "sha256", "value": hashlib.sha256(base.read_bytes()).hexdigest()}}
+            with running_guest(disk, base):
+                renamed_by_nfs(base)
+                [restored] = host.restore(known_checksums=known).done["restored"]
+            assert (restored["proof"], whole(base)) == ("process_and_checksum", True)
+
+        def test_word_of_the_operator_counts(self, host: Host) -> None:
+            disk, base = guest_on(host)
+            guest_on(host, uuid=OTHER_UUID)
+            with running_guest(disk, base):
+                renamed_by_nfs(base)
+                [restored] = host.restore(unproven=[BASE]).done["restored"]
+            assert (restored["proof"], whole(base)) == ("unproven", True)
+
+        def test_guests_that_all_have_it_open_need_no_more(self, host: Host) -> None:
+            first, base = guest_on(host)
+            second, _base = guest_on(host, uuid=OTHER_UUID)
+            with running_guest(first, base), running_guest(second, base):
+                renamed_by_nfs(base)
+                [restored] = host.restore().done["restored"]
+            assert (restored["proof"], restored["guests"]) == ("process", sorted([UUID, OTHER_UUID]))
 
 
 class TestProblemsOfOneFile:

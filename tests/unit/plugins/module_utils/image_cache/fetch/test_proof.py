@@ -16,7 +16,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.pr
     Content,
     OpenFile,
     Overlay,
+    former_names,
     guests_of,
+    why_ambiguous,
     why_not_a_guests,
     why_unfit,
 )
@@ -38,6 +40,7 @@ FILE = OpenFile(
     size_bytes=1000,
     allocated_bytes=0,
 )
+RENAMED = FILE._replace(is_renamed=True, links=1)
 
 
 @pytest.mark.parametrize("owner", [NOVA, QEMU])
@@ -64,6 +67,43 @@ def test_deleted_file_of_a_guest_is_proven_whether_novas_or_qemus(owner: int) ->
 )
 def test_each_condition_is_needed(change: dict[str, Any], reason: str) -> None:
     assert reason in why_not_a_guests(FILE._replace(**change), [OVERLAY], CACHE)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({}, ""),
+        ({"links": 2}, "still has a name"),
+        ({"written": frozenset([DISK, FILE.inode])}, "open for writing, and"),
+    ],
+)
+def test_file_that_nfs_renamed_has_that_one_name_and_is_only_read(change: dict[str, Any], reason: str) -> None:
+    why = why_not_a_guests(RENAMED._replace(**change), [OVERLAY], CACHE)
+    assert reason in why
+    assert bool(reason) == bool(why)
+
+
+class TestFormerNameOfARenamedFile:
+    def test_missing_base_file_of_the_guests_disk_is_the_one(self) -> None:
+        others = OVERLAY._replace(instance="b", inode=(1, 51))
+        overlays = {"missing": [OVERLAY, others], "of another guest": [others], "open": [OVERLAY]}
+        assert former_names(RENAMED, overlays, {"open"}) == ["missing"]
+
+    @pytest.mark.parametrize(
+        ("file", "renamed", "names", "reason"),
+        [
+            (RENAMED, {RENAMED.inode}, ["a"], ""),
+            (RENAMED, {RENAMED.inode, (1, 61)}, ["a"], "it has 2 files open"),
+            (RENAMED, {RENAMED.inode}, ["a", "b"], "may be any of 2 that"),
+            (FILE, {RENAMED.inode, (1, 61)}, ["a"], ""),
+        ],
+    )
+    def test_two_files_or_two_names_are_ambiguous(
+        self, file: OpenFile, renamed: set[tuple[int, int]], names: list[str], reason: str
+    ) -> None:
+        why = why_ambiguous(file, renamed, names)
+        assert reason in why
+        assert bool(reason) == bool(why)
 
 
 def test_without_an_overlay_on_the_file_nothing_is_proven() -> None:
