@@ -36,7 +36,8 @@ def _restorable_warning(lost: Missing, image: str) -> str:
 
 def _lost_warning(lost: Missing, image: str) -> str:
     both = f" ({printable(lost.named)} to nova)" if lost.named else ""
-    if parse_name(os.path.basename(lost.backing_file)).kind in (Kind.SWAP, Kind.EPHEMERAL):
+    kind = parse_name(os.path.basename(lost.backing_file)).kind
+    if kind in (Kind.SWAP, Kind.EPHEMERAL):
         # Each host makes its own: another host's is another file system under the guest's changes.
         return (
             f"The template {printable(lost.backing_file)}{both} does not exist: {some_names(lost.instances)} cannot "
@@ -45,8 +46,27 @@ def _lost_warning(lost: Missing, image: str) -> str:
         )
     return (
         f"The backing file {printable(lost.backing_file)}{both}{image} does not exist: {some_names(lost.instances)} "
-        f"cannot start without it. Restore {printable(lost.backing_file)} from another host's cache or from Glance, "
-        f"before anything else."
+        f"cannot start without it. {_source_of_lost(kind, lost.backing_file)}"
+    )
+
+
+def _source_of_lost(kind: Kind, path: str) -> str:
+    """Say why no guest gives the file back, and from where it can come instead."""
+    if kind is Kind.ORIGINAL:
+        return (
+            f"No process of a guest on this host certainly has it open. To restore it, save the image from Glance "
+            f"(openstack image save), copy it to this host, and run {_RESTORE}, with image_cache_restore_files and "
+            f"image_cache_glance_images (files and images of the module). The page 'A base file is gone' shows how "
+            f"(docs/docsite/rst/restore.rst)."
+        )
+    if kind in (Kind.RESIZED, Kind.SMALL):
+        return (
+            "No process of a guest on this host certainly has it open, and it cannot be made of the image. Restore it "
+            "from a backup (cp --sparse=always)."
+        )
+    return (
+        f"It is not a base file of the cache. Restore it from a backup (cp --sparse=always), or mount what "
+        f"{printable(os.path.dirname(path))} is to lead to (mount)."
     )
 
 

@@ -88,7 +88,9 @@ _WORDINGS = {
         Level.CRITICAL,
         "Missing files",
         "Disks need these files, and the files do not exist.",
-        "Restore them first, from another host's cache or from Glance: the instances cannot start without them.",
+        "Restore them first, because the instances cannot start without them: run ansible-playbook "
+        "stackops.nova.restore with --limit for these hosts, and with --check before. It takes an image that you bring "
+        "(image_cache_restore_files; page 'A base file is gone').",
     ),
     AlarmKind.TEMPLATE: _Wording(
         Level.CRITICAL,

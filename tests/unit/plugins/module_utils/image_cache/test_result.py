@@ -567,6 +567,29 @@ class TestWarnings:
         assert sentences[0].startswith(f"The backing file /a/{BASE} of image {image} does not exist: instance-1 cannot")
         assert f"/_base/{BASE} of image {image} was replaced while instance-1 run" in sentences[1]
 
+    @pytest.mark.parametrize(
+        ("path", "why", "remedy"),
+        [
+            (
+                f"/_base/{BASE}",
+                "No process of a guest on this host certainly has it open.",
+                "image_cache_restore_files",
+            ),
+            (f"/_base/{BASE}_1024", "it cannot be made of the image.", "Restore it from a backup"),
+            (f"/_base/{BASE}_sm", "it cannot be made of the image.", "Restore it from a backup"),
+            ("/srv/images/golden", "It is not a base file of the cache.", "mount what /srv/images is to lead to"),
+        ],
+    )
+    def test_missing_file_that_no_guest_has_says_from_where_to_restore_it(
+        self, path: str, why: str, remedy: str
+    ) -> None:
+        (sentence,) = self.warn(HOST._replace(missing={path: ["uuid-1"]}))
+        what, _cannot, rest = sentence.partition(" does not exist: instance-1 cannot start without it. ")
+        assert path in what
+        assert why in rest
+        assert remedy in rest
+        assert ("ansible-playbook stackops.nova.restore" in rest) == path.endswith(BASE)
+
     def test_hostile_names_are_escaped(self) -> None:
         (sentence,) = self.warn(HOST._replace(missing={"/a\nb": ["\udcff"]}))
         assert "/a\\nb does not exist: \\xff cannot start" in sentence

@@ -154,9 +154,11 @@ def missing_file(name: str, guests: Sequence[str] = (), *, replaced: bool = Fals
     }
 
 
-def test_only_a_missing_base_file_is_to_be_taken_from_another_host_or_glance() -> None:
+def test_missing_base_file_names_the_playbook_and_what_to_bring() -> None:
     advice = {kind: Alarm(kind, [], 1).advice for kind in (AlarmKind.MISSING, AlarmKind.TEMPLATE, AlarmKind.REPLACED)}
-    assert "from another host's cache or from Glance" in advice[AlarmKind.MISSING]
+    assert "ansible-playbook stackops.nova.restore" in advice[AlarmKind.MISSING]
+    assert "image_cache_restore_files" in advice[AlarmKind.MISSING]
+    assert "'A base file is gone'" in advice[AlarmKind.MISSING]
     assert "Take none from another host" in advice[AlarmKind.TEMPLATE]
     assert "Glance has none" in advice[AlarmKind.TEMPLATE]
     assert "another host" not in advice[AlarmKind.REPLACED]
@@ -229,7 +231,7 @@ def test_alarm_counts_every_item_and_every_omitted_one(storages: list[tuple[int,
 def test_advice_of_each_kind_is_a_meaning_and_a_remedy_in_whole_sentences(kind: AlarmKind) -> None:
     alarm = Alarm(kind, [], 1)
     assert alarm.advice.startswith(f"{meaning_of(kind)} ")
-    assert re.fullmatch(r"([A-Z][^.]+\.( |$)){2,3}", alarm.advice)
+    assert re.fullmatch(r"([A-Z]([^.]|\.\w)+\.( |$)){2,3}", alarm.advice)
     assert alarm.title
     assert alarm.level in Level
 

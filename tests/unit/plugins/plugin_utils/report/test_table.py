@@ -153,8 +153,10 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
 !! NEEDS A PERSON
 !! MISSING  Disks need these files, and the files do not exist. Restore them
-!!          first, from another host's cache or from Glance: the instances
-!!          cannot start without them.
+!!          first, because the instances cannot start without them: run
+!!          ansible-playbook stackops.nova.restore with --limit for these
+!!          hosts, and with --check before. It takes an image that you bring
+!!          (image_cache_restore_files; page 'A base file is gone').
 !!          - 9999999999999999999999999999999999999999: instance-00000009
 !! ORPHANS  These directories hold disks and belong to no known instance.
 !!          Check whether they can be deleted, or whether the list of
@@ -493,8 +495,10 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 
 !! NEEDS A PERSON
 !! MISSING  Disks need these files, and the files do not exist. Restore them
-!!          first, from another host's cache or from Glance: the instances
-!!          cannot start without them.
+!!          first, because the instances cannot start without them: run
+!!          ansible-playbook stackops.nova.restore with --limit for these
+!!          hosts, and with --check before. It takes an image that you bring
+!!          (image_cache_restore_files; page 'A base file is gone').
 !!          - /srv/a: one and two
 !!          - and 7 more
 !! ORPHANS  These directories hold disks and belong to no known instance.
