@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import info_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import glance, place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import set_aside_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
@@ -351,6 +353,43 @@ class TestFromAGuest:
         assert "was written to while it was copied" in failed["error"]
         assert host.cached() == []
 
+    def test_host_without_a_locks_directory_has_its_file_restored(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        host.locks_path.rmdir()
+        with running_guest(disk, base):
+            base.unlink()
+            dry = host.restore(check_mode=True)
+            assert not host.locks_path.exists()
+            run = host.restore()
+        assert len(dry.done["restored"]) == len(run.done["restored"]) == 1
+        assert whole(base)
+
+    def test_files_that_are_not_named_are_left_alone(self, host: Host) -> None:
+        first, base = guest_on(host)
+        second, other = guest_on(host, OTHER_BASE, OTHER_UUID)
+        with running_guest(first, base), running_guest(second, other):
+            base.unlink()
+            other.unlink()
+            assert [file["name"] for file in host.restore(names=[OTHER_BASE]).done["restored"]] == [OTHER_BASE]
+        assert host.cached() == [OTHER_BASE]
+
+    def test_checksum_that_cannot_be_saved_is_a_failure_beside_the_file_that_was_restored(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(info_files, "_LOCK_WAIT_SECONDS", 0.1)
+        disk, base = guest_on(host)
+        digest = hashlib.sha512(base.read_bytes()).hexdigest()
+        with nova_compute() as nova, running_guest(disk, base):
+            base.unlink()
+            nova.take(f"info-{BASE}", host.locks_path)
+            done = host.restore(images=[record(b"", os_hash_value=digest)]).done
+        assert whole(base)
+        assert [file["name"] for file in done["restored"]] == [BASE]
+        [failed] = done["failed"]
+        assert failed["error"].startswith(f"{base} was restored, but its name or its checksum may not be saved: ")
+        assert f"nova-info-{BASE}" in failed["error"]
+        assert failed["error"].endswith("Check it (checksum_base_images: true).")
+
 
 class TestFileThatNfsRenamed:
     """NFS deletes no file that a process has open: it gets a name of NFS's own, and only the guest's disk shows whose
@@ -489,6 +528,19 @@ class TestProblemsOfOneFile:
         assert str(base) in text
         assert UUID in text
         assert remedy in text
+
+    def test_deleted_file_that_another_process_than_a_guests_has_open_is_named_and_not_taken(self, host: Host) -> None:
+        _disk, base = guest_on(host)
+        with reader(base) as process:
+            base.unlink()
+            text = reason(host.restore())
+        assert f"Process {process.pid} has a deleted file of that name open, but that proves nothing: " in text
+        assert f"ls -l /proc/{process.pid}/exe /proc/{process.pid}/fd/0" in text
+        assert not base.exists()
+
+    def test_directory_that_is_not_there_makes_no_file_one_of_the_cache(self, host: Host) -> None:
+        host.overlay(UUID, f"/not/mounted/_base/{BASE}")
+        assert "is not a base file" in reason(host.restore())
 
     def test_file_that_is_not_one_of_the_cache_is_refused(self, host: Host) -> None:
         elsewhere = host.instances_path / "elsewhere"
@@ -993,6 +1045,58 @@ class TestReplacedFile:
         assert base.read_bytes().startswith(b"third")
         assert host.cached() == [BASE]
 
+    def test_file_that_changes_before_its_bytes_are_compared_keeps_its_name(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        require_fit = restoring.why_unfit
+
+        def replace_and_require_fit(*arguments: Any, **options: Any) -> str:
+            base.rename(host.root / "second")
+            host.base(BASE, content=b"third", size=SIZE)
+            return require_fit(*arguments, **options)
+
+        with running_guest(disk, base):
+            self.replace(base)
+            monkeypatch.setattr(restoring, "why_unfit", replace_and_require_fit)
+            [failed] = host.restore(states=["replaced"]).done["failed"]
+        assert "Another file got its name meanwhile. Run it again with states: [replaced]." in failed["error"]
+        assert base.read_bytes().startswith(b"third")
+        assert host.cached() == [BASE]
+
+    def test_file_whose_use_becomes_uncertain_while_bytes_are_copied_keeps_its_name(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        finish = place.finish
+
+        def finish_and_break_a_disk(*arguments: Any) -> None:
+            finish(*arguments)
+            host.disk(OTHER_UUID, b"QFI\xfb")
+
+        with running_guest(disk, base):
+            self.replace(base)
+            monkeypatch.setattr(restoring, "finish", finish_and_break_a_disk)
+            [failed] = host.restore(states=["replaced"]).done["failed"]
+        assert "It is no longer certain which disks need the file." in failed["error"]
+        assert base.read_bytes().startswith(b"other bytes")
+        assert host.cached() == [BASE]
+
+    def test_name_that_a_killed_run_gave_the_other_file_is_kept(self, host: Host) -> None:
+        disk, base = guest_on(host)
+        with running_guest(disk, base):
+            self.replace(base)
+            former = host.cache_path / set_aside_name(BASE, 7)
+            former.hardlink_to(base)
+            of_another_file = host.cache_path / set_aside_name(BASE, 8)
+            of_another_file.write_bytes(b"set aside earlier")
+            dry = host.restore(check_mode=True, states=["replaced"]).done
+            done = host.restore(states=["replaced"]).done
+        assert [aside["set_aside_as"] for aside in done["set_aside"]] == [former.name]
+        assert dry["set_aside"] == done["set_aside"]
+        assert former.read_bytes().startswith(b"other bytes")
+        assert host.cached() == sorted([BASE, former.name, of_another_file.name])
+
     def test_file_that_was_restored_is_not_reported_as_replaced(self, host: Host) -> None:
         disk, base = guest_on(host)
         with running_guest(disk, base):
@@ -1030,6 +1134,21 @@ class TestTwoGenerations:
         assert not base.exists()
         assert facts["missing"][0]["recoverable_from"] is None
         assert len(facts["set_aside"]) == 2
+
+    def test_copy_of_an_earlier_file_of_the_same_number_does_not_stand_in_for_a_guests(self, host: Host) -> None:
+        """A file system gives the number of a file that is gone to another one."""
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            earlier = host.cache_path / set_aside_name(BASE, 1, base.stat().st_ino)
+            base.unlink()
+            earlier.write_bytes(b"of another file")
+            host.base(BASE, content=b"second", size=SIZE)
+            with running_guest(second, base):
+                base.unlink()
+                asides = host.restore().done["set_aside"]
+        assert {tuple(aside["instances"]) for aside in asides} == {(UUID,), (OTHER_UUID,)}
+        assert earlier.read_bytes() == b"of another file"
 
     def test_different_inodes_with_equal_bytes_are_one_file(self, host: Host) -> None:
         first, base = guest_on(host)

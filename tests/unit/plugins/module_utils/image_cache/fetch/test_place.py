@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.place import (
+    Draft,
     copy_bytes,
     exchange,
     finish,
@@ -31,7 +32,13 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.storage import find_storage
 from ansible_collections.stackops.nova.tests.support.constants import BASE
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, WITH_REFLINKS, on_file_system
-from ansible_collections.stackops.nova.tests.support.processes import NOBODY, needs_root, start_child, wait_until
+from ansible_collections.stackops.nova.tests.support.processes import (
+    NOBODY,
+    as_nobody,
+    needs_root,
+    start_child,
+    wait_until,
+)
 
 MIB = 1 << 20
 
@@ -124,6 +131,11 @@ def test_file_system_is_known_to_share_blocks_without_a_trial(tmp_path: Path, ki
     assert on_file_system(kind, tmp_path, run) == (kind in WITH_REFLINKS)
 
 
+def test_name_of_a_file_system_that_does_not_answer_as_such_shares_nothing() -> None:
+    """An overlayfs on XFS may pass for it."""
+    assert not shares_blocks(os.open("/proc", os.O_RDONLY), "xfs")
+
+
 @pytest.mark.parametrize("error", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, None])
 def test_where_the_kernel_cannot_copy_the_bytes_are_read_and_written(
     tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch, error: int | None
@@ -145,6 +157,25 @@ def test_other_error_of_the_kernel_is_told(tmp_path: Path, cache: int, monkeypat
     monkeypatch.setattr(place, "_copy_in_kernel", refuse)
     with pytest.raises(OSError, match="broken"):
         copied(source_of(tmp_path / "source", (0, b"x")), cache)
+
+
+def test_draft_that_cannot_be_written_is_an_error(tmp_path: Path, cache: int) -> None:
+    path = tmp_path / "draft"
+    path.touch()
+    draft = Draft(cache, os.open(path, os.O_RDONLY), "")
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        copy_bytes(source_of(tmp_path / "source", (0, b"x")), draft, RateLimiter())
+
+
+@needs_root
+def test_user_who_may_make_no_file_in_the_cache_is_told(tmp_path: Path, cache: int) -> None:
+    def make() -> None:
+        with new_draft(cache, BASE):
+            pass
+
+    with pytest.raises(PermissionError):
+        as_nobody(make)
+    assert os.listdir(tmp_path / "_base") == []
 
 
 def test_file_that_shrinks_while_it_is_copied_is_an_error(
