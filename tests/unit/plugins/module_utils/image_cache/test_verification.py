@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import inspect_and_plan, verify
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import (
+    AuditResult,
+    inspect_and_plan,
+    verify,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.saved_checksums import (
     SavedChecksums,
@@ -29,17 +35,23 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.saved_ch
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import ChecksumSettings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import CacheFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification import state_without_reading
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import VerificationState
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.verification_result import (
+    FileVerification,
+    VerificationState,
+)
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, picture, warnings
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
+    as_nobody,
     as_user,
+    in_a_child,
     mount,
     needs_root,
     nova_compute,
     wait_until,
+    whenever,
     with_own_mounts,
 )
 from ansible_collections.stackops.nova.tests.support.run_module import run_module
@@ -267,6 +279,31 @@ class TestLocks:
             assert checksum(prune(used)) == "skipped locked"
         assert (used.cache_path / f"{BASE}.info").read_text() == '{"sha'
 
+    def test_file_that_another_host_verified_just_before_the_lock_was_taken_is_not_read_again(self, used: Host) -> None:
+        write_info(used, sha1="0" * 40)  # it would be corrupt, if it were read
+
+        def verify_meanwhile() -> PruneResult:
+            stamped = {"sha1": "0" * 40, "sha1_timestamp": used.now}
+            whenever("open", lambda path, *_how: path == f"nova-hash-{BASE}" and write_info(used, **stamped))
+            return prune(used)
+
+        result = in_a_child(verify_meanwhile)
+        assert checksum(result) == "trusted"
+        assert result.facts["checksums"]["verified_files"] == 0
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_locks_directory_that_cannot_be_used_is_named_and_the_file_compared(
+        self, used: Host, check_mode: bool
+    ) -> None:
+        write_info(used, sha1=digest(used))
+        used.locks_path.rmdir()
+        used.locks_path.write_text("")
+        result = prune(used, check_mode=check_mode)
+        assert (checksum(result), saved(result)) == ("ok", [])
+        assert info(used) == {"sha1": digest(used)}
+        [warning] = [text for text in warnings(result) if "without nova's locks" in text]
+        assert f"nova's lock directory {used.locks_path} cannot be used: " in warning
+
     def test_without_any_lock_an_audit_makes_none(self, used: Host) -> None:
         used.locks_path.rmdir()
         write_info(used, sha1=digest(used))
@@ -332,6 +369,35 @@ class TestWhatHappensMeanwhile:
         assert (checked.state.value, checked.reason.value) == ("skipped", "replaced")
         assert info(used) == {"sha1": "0" * 40}
 
+    @pytest.mark.parametrize(
+        ("change", "reason"),
+        [
+            (lambda path: path.unlink(), "gone"),
+            (lambda path: path.rename(path.with_name("away")).with_name(path.name).symlink_to("away"), "replaced"),
+            (lambda path: path.rename(path.with_name("away")).with_name(path.name).mkdir(), "replaced"),
+        ],
+        ids=["gone", "link", "directory"],
+    )
+    def test_name_that_leads_to_no_file_any_more_is_not_taken_for_rot(
+        self, used: Host, change: Callable[[Path], object], reason: str
+    ) -> None:
+        checked = verified_after(used, lambda: change(used.cache_path / BASE))
+        assert (checked.state.value, checked.reason) == ("skipped", reason)
+
+    def test_file_that_a_prune_is_about_to_remove_is_skipped(self, used: Host) -> None:
+        with (used.cache_path / BASE).open("rb") as file:
+            checked = in_a_child(lambda: verified_after(used, lambda: is_open_elsewhere(file.fileno())))
+        assert (checked.state.value, checked.reason) == ("skipped", "locked")
+
+    @needs_root
+    def test_file_that_cannot_be_read_any_more_is_skipped_with_what_to_do(self, public_host: Host) -> None:
+        path = public_host.base(BASE)
+        public_host.instance(UUID, {"disk": BASE})
+        os.chown(path, NOBODY, NOBODY)
+        checked = as_nobody(lambda: verified_after(public_host, lambda: path.chmod(0)))
+        assert (checked.state.value, checked.reason) == ("skipped", "unreadable")
+        assert checked.detail == "Permission denied. Run as root (become: true)"
+
     def test_a_good_file_that_nova_builds_on_is_good(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.utime(path)"]
@@ -353,6 +419,52 @@ class TestWhatHappensMeanwhile:
         os.waitpid(child, 0)
         assert info(used) == before
         assert checksum(prune(used)) == "ok"
+
+
+def verified_after(host: Host, act: Callable[[], object]) -> FileVerification:
+    """What an audit says of a file to which something happens between the look at the cache and the verification."""
+    known = {IMAGE: {"algorithm": "sha256", "value": "0" * 64}}
+    options = host.options(checksum_base_images=True, known_checksums=known)
+    inspection = inspect_and_plan(options, host.now, run_command)
+    act()
+    verification = verify(inspection, run_command).verification
+    assert verification is not None
+    return verification.by_name[BASE]
+
+
+class TestInfoFilesThatCannotBeRead:
+    @pytest.mark.parametrize("operation", [audit, prune])
+    def test_directory_that_is_a_link_is_named_and_nothing_is_verified(
+        self, used: Host, tmp_path: Path, operation: Callable[..., AuditResult | PruneResult]
+    ) -> None:
+        (tmp_path / "facts").symlink_to(used.cache_path)
+        result = operation(used, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.info")
+        assert checksum(result) == "skipped unreadable"
+        assert (
+            f"1 base file could not be read and verified; of {BASE}: its info file in {tmp_path}/facts: "
+            in (warnings(result)[0])
+        )
+        assert used.cached() == [BASE]
+
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_directory_that_does_not_exist_is_named_and_not_made(
+        self, used: Host, tmp_path: Path, check_mode: bool
+    ) -> None:
+        pattern = f"{tmp_path}/facts/%(image)s.info"
+        result = prune(used, check_mode=check_mode, image_info_filename_pattern=pattern)
+        assert (checksum(result), saved(result)) == ("unverified", [])
+        assert f"of {BASE}: there is no directory {tmp_path}/facts. Make it" in warnings(result)[0]
+        assert not (tmp_path / "facts").exists()
+
+    @needs_root
+    def test_file_of_another_user_is_named_and_its_base_file_not_read(self, public_host: Host) -> None:
+        public_host.base(BASE)
+        public_host.instance(UUID, {"disk": BASE})
+        write_info(public_host, sha1="0" * 40)
+        (public_host.cache_path / f"{BASE}.info").chmod(0o600)
+        result = as_nobody(lambda: audit(public_host))
+        assert checksum(result) == "skipped unreadable"
+        assert f"of {BASE}: its info file: Permission denied" in warnings(result)[0]
 
 
 class TestBudget:
@@ -575,6 +687,23 @@ class TestFirstChecksum:
             result = prune(used, check_mode=is_dry)
             assert (result.changed, saved(result)) == (False, [])
         assert info(used)["sha1"] == digest(used)
+
+    def test_host_without_a_locks_directory_has_the_same_dry_run_and_prune(self, used: Host) -> None:
+        used.locks_path.rmdir()
+        dry = prune(used, check_mode=True)
+        assert not used.locks_path.exists()
+        assert saved(dry) == saved(prune(used)) == [BASE]
+
+    @needs_root
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_user_who_cannot_make_the_locks_directory_saves_none(self, public_host: Host, check_mode: bool) -> None:
+        public_host.base(BASE)
+        public_host.instance(UUID, {"disk": BASE})
+        os.chown(public_host.cache_path, NOBODY, NOBODY)
+        public_host.locks_path.rmdir()
+        result = as_nobody(lambda: prune(public_host, check_mode=check_mode))
+        assert saved(result) == []
+        assert f"not saved: nova's lock directory {public_host.locks_path} cannot be " in " ".join(warnings(result))
 
     def test_checksum_of_another_algorithm_is_a_change(self, used: Host) -> None:
         write_info(used, sha1=digest(used), sha1_timestamp=used.now)
