@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_fil
     remove_essex_checksum,
     remove_info,
     save_info,
+    why_info_cannot_be_saved,
 )
+from ansible_collections.stackops.nova.tests.support.host import attribute
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
@@ -410,6 +412,65 @@ def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> N
 
 
 @needs_root
+class TestWhyNothingCanBeSaved:
+    """A dry run knows it without trying: each reason beside what a prune meets."""
+
+    def why(self, facts: Facts) -> str:
+        with facts.directory() as directory:
+            return why_info_cannot_be_saved(facts.pattern, NAME, directory)
+
+    def test_without_an_obstacle_there_is_no_reason(self, facts: Facts) -> None:
+        assert self.why(facts) == ""
+        facts.save(sha1=SHA1)
+        assert self.why(facts) == ""
+
+    def test_directory_that_does_not_exist_is_named(self, facts: Facts) -> None:
+        reason = why_info_cannot_be_saved(facts.pattern, NAME, None)
+        assert reason.startswith(f"there is no directory {facts.cache_path}. Make it")
+
+    @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
+    def test_other_thing_than_a_file_in_its_place_is_named(self, facts: Facts, make: Callable[[Path], None]) -> None:
+        make(facts.path)
+        assert self.why(facts).startswith(f"{facts.path} is not a regular file and is left alone.")
+        with pytest.raises(ImageCacheError, match="is not a regular file"):
+            facts.save(sha1=SHA1)
+
+    @needs_root
+    def test_read_only_mount_is_named(self, tmp_path: Path) -> None:
+        def why() -> str:
+            with mounted(tmp_path):
+                facts = Facts(tmp_path)
+                mount("-o", "remount,ro", tmp_path)
+                return self.why(facts)
+
+        assert with_own_mounts(why).startswith(f"{tmp_path}/_base is on a read-only mount.")
+
+    @pytest.mark.usefixtures("attributes")
+    @pytest.mark.parametrize("what", ["directory", "file"])
+    def test_attribute_of_directory_or_file_is_named_with_its_remedy(self, facts: Facts, what: str) -> None:
+        facts.save(sha1=SHA1)
+        path = facts.cache_path if what == "directory" else facts.path
+        with attribute(path, "i"):
+            reason = self.why(facts)
+            with pytest.raises(OSError, match="Operation not permitted"):
+                facts.save(sha1="0" * 40)
+        assert reason == f"{path} has the attribute immutable or append-only. Remove it with chattr -i -a {path}"
+
+    @needs_root
+    def test_directory_of_another_user_is_named(self, facts: Facts) -> None:
+        with facts.directory() as directory:
+            reason = as_nobody(lambda: why_info_cannot_be_saved(facts.pattern, NAME, directory))
+        assert reason.startswith(f"{facts.cache_path} may not be written by this user.")
+
+    @needs_root
+    def test_file_of_another_user_in_a_sticky_directory_is_named(self, facts: Facts) -> None:
+        facts.save(sha1=SHA1)
+        facts.cache_path.chmod(0o1777)
+        with facts.directory() as directory:
+            reason = as_nobody(lambda: why_info_cannot_be_saved(facts.pattern, NAME, directory))
+        assert reason.startswith(f"{facts.path} belongs to another user, and its directory is sticky.")
+
+
 class TestNoRoom:
     @pytest.mark.parametrize("old", [None, '{"sha1": "old", "note": "mine"}'])
     def test_a_full_disk_loses_nothing(self, tmp_path: Path, old: str | None) -> None:
