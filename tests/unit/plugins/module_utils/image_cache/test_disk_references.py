@@ -15,10 +15,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import disk_references
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskSources
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import (
+    DiskSources,
+    stop_after_first_timeout,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.host import OLD, Host, create_image, snapshot_of, states, warnings
+from ansible_collections.stackops.nova.tests.support.host import (
+    DAY,
+    OLD,
+    Host,
+    create_image,
+    snapshot_of,
+    states,
+    warnings,
+)
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import (
     as_nobody,
@@ -72,6 +83,46 @@ class TestDisks:
         disk.symlink_to(host.root / "moved")
         assert snapshot_of(host).backing == {BASE: [UUID]}
 
+    def test_instance_whose_disks_are_built_on_one_file_is_named_once(self, host: Host) -> None:
+        host.base(BASE)
+        host.instance(UUID, {"disk": BASE, "disk.eph0": BASE, "disk.swap": BASE})
+        assert snapshot_of(host).backing == {BASE: [UUID]}
+
+    def test_config_drive_on_which_a_guest_forged_a_header_stops_nothing(self, host: Host) -> None:
+        host.base(BASE)
+        host.disk(UUID, overlay_bytes(1 << 20, host.root / "secret", "qcow2"), "disk.config")
+        snapshot = snapshot_of(host)
+        assert (snapshot.backing, snapshot.problems) == ({}, ())
+
+    @pytest.mark.parametrize("name", ["disk.info.tmp", "disk.fallocate_test", "disk.part"])
+    def test_file_that_is_no_disk_protects_what_its_header_names_and_stops_nothing(self, host: Host, name: str) -> None:
+        host.base(BASE)
+        host.disk(UUID, b"", name)
+        host.disk(OTHER_UUID, overlay_bytes(1 << 20, str(host.cache_path / BASE), "raw"), name)
+        snapshot = snapshot_of(host)
+        assert (snapshot.backing, snapshot.problems) == ({BASE: [OTHER_UUID]}, ())
+
+    @pytest.mark.parametrize("lowest", [b"", b"QF", bytes(1 << 20)])
+    def test_disk_that_is_recorded_as_raw_protects_the_whole_chain_that_its_header_names(
+        self, host: Host, lowest: bytes
+    ) -> None:
+        host.base("swap_1", content=lowest, size=0)
+        host.base(OTHER_BASE, content=overlay_bytes(1 << 20, str(host.cache_path / "swap_1"), "raw"))
+        host.base(BASE, content=overlay_bytes(1 << 20, str(host.cache_path / OTHER_BASE), "qcow2"))
+        disk = host.overlay(UUID, host.cache_path / BASE, "qcow2")
+        (disk.parent / "disk.info").write_text(json.dumps({str(disk): "raw"}))
+        snapshot = snapshot_of(host)
+        assert snapshot.backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
+        assert snapshot.problems == ()
+
+    def test_short_disk_with_a_time_in_the_future_is_a_problem(self, host: Host) -> None:
+        """It may be a disk that is being made, by the clock of another host."""
+        disk = host.disk(UUID, b"")
+        os.utime(disk, (time.time() + DAY, time.time() + DAY))
+        [problem] = snapshot_of(host).problems
+        assert str(disk) in problem
+        assert "modification time is in the future" in problem
+
     def test_a_link_to_a_disk_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
         disk = host.instance(UUID, {}) / "disk"
         disk.symlink_to(host.root / "not mounted" / "disk")
@@ -96,6 +147,10 @@ class TestDisksElsewhere:
     def test_a_raw_one_needs_nothing(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
         assert snapshot_of(host, (UUID, str(disk), "raw")).backing == {}
+
+    def test_disk_of_an_instance_directory_that_sources_give_two_formats_is_asked_itself(self, host: Host) -> None:
+        disk = str(host.overlay(UUID, host.base(BASE)))
+        assert snapshot_of(host, (UUID, disk, "raw"), (UUID, disk, "qcow2")).backing == {BASE: [UUID]}
 
     def test_one_that_is_not_there_stops_nothing(self, host: Host) -> None:
         snapshot = snapshot_of(host, (UUID, str(host.root / "gone"), "qcow2"))
@@ -189,6 +244,30 @@ def test_a_disk_that_two_paths_give_two_formats_is_asked_itself(host: Host) -> N
     assert states(result) == {BASE: "active: backing"}
     [warning] = warnings(result)
     assert "two formats" in warning
+
+
+def test_disk_that_two_paths_give_one_format_has_that_format(host: Host) -> None:
+    """A resize leaves the paths of before."""
+    host.base(BASE)
+    host.overlay(UUID, host.cache_path / BASE)
+    info = {f"/old/{UUID}/disk": "qcow2", f"/new/{UUID}/disk": "qcow2", f"/new/{UUID}/disk.config": "raw"}
+    (host.instances_path / UUID / "disk.info").write_text(json.dumps(info))
+    result = host.audit()
+    assert states(result) == {BASE: "active: backing"}
+    assert warnings(result) == []
+
+
+@pytest.mark.parametrize(("code", "asked"), [(124, ["first"]), (137, ["first"]), (0, ["first", "second"])])
+def test_qemu_img_that_did_not_answer_is_asked_no_more(code: int, asked: list[str]) -> None:
+    commands: list[str] = []
+
+    def answer(command: list[str]) -> tuple[int, str, str]:
+        commands.extend(command)
+        return code, "", ""
+
+    run = stop_after_first_timeout(answer)
+    assert run(["first"]) == run(["second"]) == (code, "", "")
+    assert commands == asked
 
 
 @given(

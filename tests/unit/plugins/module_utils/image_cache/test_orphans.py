@@ -18,6 +18,7 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import orphans as tested
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.host import HOUR, NAME, OLD, Host, create_image, orphans, picture
+from ansible_collections.stackops.nova.tests.support.processes import mount, needs_root, with_own_mounts
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 KIB = 1024
@@ -108,6 +109,19 @@ class TestContents:
         directory = lost(host)
         os.mkfifo(directory / "console.pipe")
         (orphan,) = listed(host)
+        assert orphan["allocated_bytes"] == taken(directory / "disk")
+
+    @needs_root
+    def test_what_is_mounted_in_an_orphan_does_not_count(self, host: Host) -> None:
+        directory = lost(host)
+        (directory / "mounted").mkdir()
+
+        def audit_with_a_mount() -> list[dict[str, Any]]:
+            mount("-t", "tmpfs", "tmpfs", directory / "mounted")
+            filled(directory / "mounted" / "file", 64)
+            return listed(host)
+
+        (orphan,) = with_own_mounts(audit_with_a_mount)
         assert orphan["allocated_bytes"] == taken(directory / "disk")
 
     def test_folders_below_the_third_level_do_not_count(self, host: Host) -> None:
