@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from oslo_config import cfg, iniparser
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import read_nova_conf
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.own_address import own_address
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import OBSOLETE_OPTIONS
 from ansible_collections.stackops.nova.tests.support.processes import make_socket
 
@@ -286,6 +288,67 @@ class TestReferences:
         path.write_text(f"[DEFAULT]\nhost = {'$my_ip' * 500_000}\nmy_ip = {'a' * 4000}\n")
         with pytest.raises(ImageCacheError, match="longer than 4096 characters"):
             read_nova_conf(str(path))
+
+
+class TestSeveralFiles:
+    """What is read later wins; tests/unit/test_novas_configuration.py has oslo.config read the same files."""
+
+    @pytest.fixture
+    def etc(self, tmp_path: Path) -> Path:
+        for name, host in (("nova.conf", "main"), ("second.conf", "second")):
+            (tmp_path / name).write_text(f"[DEFAULT]\nhost = {host}\n")
+        (tmp_path / "nova.conf.d").mkdir()
+        for name in ("2.conf", "10.conf", ".9.conf", "9.bak"):
+            (tmp_path / "nova.conf.d" / name).write_text(f"[DEFAULT]\nhost = {name}\n")
+        return tmp_path
+
+    def test_later_file_wins(self, etc: Path) -> None:
+        conf = read_nova_conf([f"{etc}/nova.conf", f"{etc}/second.conf"])
+        assert (conf["host"], conf.files) == ("second", (f"{etc}/nova.conf", f"{etc}/second.conf"))
+
+    @pytest.mark.parametrize("is_list", [False, True])
+    def test_directory_is_read_after_the_files_in_the_order_of_its_names(self, etc: Path, is_list: bool) -> None:
+        directory = f"{etc}/nova.conf.d"
+        conf = read_nova_conf(f"{etc}/second.conf", [directory] if is_list else directory)
+        assert conf["host"] == "2.conf"
+        assert conf.files == (f"{etc}/second.conf", f"{directory}/10.conf", f"{directory}/2.conf")
+
+    def test_directory_beside_a_lone_nova_conf_is_read(self, etc: Path) -> None:
+        assert read_nova_conf(f"{etc}/nova.conf")["host"] == "2.conf"
+
+    def test_directory_beside_a_lone_file_of_another_name_is_read_before_it(self, etc: Path) -> None:
+        conf = read_nova_conf(f"{etc}/second.conf")
+        assert (conf["host"], len(conf.files)) == ("second", 3)
+
+    def test_empty_list_of_directories_leaves_out_what_lies_beside_the_file(self, etc: Path) -> None:
+        assert read_nova_conf(f"{etc}/nova.conf", [])["host"] == "main"
+
+    @pytest.mark.parametrize("name", ["gone", "nova.conf", "a\0b"], ids=repr)
+    def test_directory_that_cannot_be_read_is_an_error(self, etc: Path, name: str) -> None:
+        with pytest.raises(ImageCacheError, match=r"config_dir .* cannot be read: .* Set config_dir to directories"):
+            read_nova_conf([], f"{etc}/{name}")
+
+
+def test_obsolete_option_whose_reference_leads_nowhere_is_ignored(path: Path) -> None:
+    path.write_text("[libvirt]\nchecksum_interval_seconds = $nowhere\n[DEFAULT]\nhost = a\n")
+    conf = read_nova_conf(str(path))
+    assert conf == {"host": "a"}
+    [sentence] = conf.ignored
+    assert sentence.startswith("config_file sets checksum_interval_seconds, which is ignored: $nowhere is used but not")
+
+
+@pytest.mark.parametrize(
+    ("reference", "value"),
+    [
+        ("$host", socket.gethostname()),
+        ("$my_ip", own_address()),
+        ("$my_block_storage_ip", own_address()),
+        ("$state_path", "/var/lib/nova"),
+    ],
+)
+def test_reference_to_what_no_file_sets_has_novas_default(path: Path, reference: str, value: str) -> None:
+    path.write_text(f"[DEFAULT]\ninstances_path = /{reference}\n")
+    assert read_nova_conf(str(path)) == {"instances_path": f"/{value}"}
 
 
 class TestFilesThatCannotBeRead:

@@ -295,6 +295,24 @@ class TestValuesInTheFile:
         option = "remove_unused_original_minimum_age_seconds"
         assert understood(option, number) == by_oslo(types.Integer(), number)
 
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("checksum_base_images", "perhaps"),
+            ("checksum_interval_seconds", "an hour"),
+            ("remove_unused_kernels", "perhaps"),
+            ("image_info_filename_pattern", "/info/all.json"),
+        ],
+    )
+    def test_wrong_value_of_an_option_that_todays_nova_does_not_have_is_ignored_with_a_warning(
+        self, conf: Path, option: str, value: str
+    ) -> None:
+        found = configured(conf, f"[libvirt]\n{option} = {value}\n")
+        [warning] = found.warnings
+        assert warning.startswith(f"config_file sets {option}, which is ignored: ")
+        assert warning.endswith(f"Today's nova has no such option. Remove {option} from that file.")
+        assert found._replace(warnings=()) == DEFAULTS
+
     def test_a_wrong_value_that_an_option_replaces_is_no_error(self, conf: Path) -> None:
         text = "[image_cache]\nremove_unused_original_minimum_age_seconds = 1h\n"
         made = configured(conf, text, remove_unused_original_minimum_age_seconds=3600)
