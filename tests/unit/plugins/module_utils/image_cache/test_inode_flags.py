@@ -36,3 +36,12 @@ def test_attribute_that_hinders_removal_is_seen(tmp_path: Path, kind: str, flag:
 
 def test_file_system_without_attributes_says_so() -> None:
     assert asked("/proc/self/status") is None
+
+
+def test_file_whose_attributes_cannot_be_read_is_not_taken_for_one_without(tmp_path: Path) -> None:
+    descriptor = os.open(tmp_path, os.O_PATH)
+    try:
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            is_protected_by_flags(descriptor)
+    finally:
+        os.close(descriptor)

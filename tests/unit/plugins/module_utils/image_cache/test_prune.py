@@ -24,6 +24,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     NAME,
     OLD,
     Host,
+    attribute,
     create_image,
     picture,
     states,
@@ -238,6 +239,26 @@ class TestAFailure:
         assert result.changed is True
         assert [failure["name"] for failure in result.done["failed"]] == [BASE]
         assert result.facts["summary"]["removable"] == 2
+
+    @pytest.mark.usefixtures("attributes")
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_cache_in_which_nothing_can_be_removed_is_named_with_the_reason(self, host: Host, check_mode: bool) -> None:
+        host.base(BASE, age=OLD)
+        with attribute(host.cache_path, "i"):
+            result = host.prune(check_mode=check_mode)
+        assert result.error is not None
+        assert result.error.startswith(f"Nothing was removed from {host.cache_path}: no file in it can be removed. ")
+        assert "chattr -i -a" in result.error
+        assert host.cached() == [BASE]
+
+    def test_list_of_images_that_cannot_be_glances_keeps_all_and_fails(self, host: Host) -> None:
+        host.base(BASE, age=OLD)
+        result = host.prune(glance_images=[], remove_only_deleted_images=True)
+        assert result.error is not None
+        assert result.error.startswith(
+            f"Nothing was removed from {host.cache_path}: it is not certain which images Glance no longer has. "
+        )
+        assert host.cached() == [BASE]
 
 
 def write(path: Path, content: bytes | str) -> None:
