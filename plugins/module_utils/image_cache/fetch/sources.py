@@ -10,7 +10,7 @@ import os
 from contextlib import ExitStack, suppress
 from typing import AbstractSet, Callable, Iterable, Iterator, Mapping
 
-from ..files import DIRECTORY_FLAGS
+from ..files import DIRECTORY_FLAGS, FILE_FLAGS, FILE_OR_LINK_FLAGS
 from ..open_files import Inode
 from .proof import OpenFile
 
@@ -121,7 +121,7 @@ def users_of_inode(inode: Inode, name: str, disks: Iterable[tuple[Inode, str, st
                         with suppress(FileNotFoundError):  # it was closed
                             opened.add(one.inode(number))
         except OSError:
-            continue  # it ended, or this user may not look into it
+            pass  # it ended, or this user may not look into it: what was seen is true
         if inode in opened:
             found.update(by_inode[each] for each in opened & by_inode.keys())
     return sorted(found)
@@ -172,10 +172,10 @@ class _Process:
 
     def open_file(self, number: int) -> int:
         """Open a file by a descriptor of the process, whatever it is, and do nothing with it."""
-        return os.open(str(number), os.O_PATH | os.O_CLOEXEC, dir_fd=self._descriptors)
+        return os.open(str(number), os.O_PATH, dir_fd=self._descriptors)
 
     def _read(self, path: str, directory: int) -> str:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC, dir_fd=directory)
+        descriptor = os.open(path, FILE_FLAGS, dir_fd=directory)
         try:
             return os.read(descriptor, 65536).decode("utf-8", "replace")
         finally:
@@ -187,4 +187,4 @@ def open_again(descriptor: int) -> int:
 
     :raises OSError: it cannot be opened.
     """
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    return os.open(f"/proc/self/fd/{descriptor}", FILE_OR_LINK_FLAGS)

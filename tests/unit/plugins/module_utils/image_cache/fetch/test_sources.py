@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,18 +23,23 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.so
     open_again,
     users_of_inode,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import is_open_elsewhere
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
-from ansible_collections.stackops.nova.tests.support.processes import NOBODY, as_nobody, needs_root
+from ansible_collections.stackops.nova.tests.support.processes import NOBODY, as_nobody, needs_root, start_child
 
 CONTENT = b"a base file"
 
 
 @contextmanager
-def process_with(*files: IO[Any], user: int | None = None) -> Iterator[int]:
-    """The number of a process that has these files open, as this one has them no more."""
+def process_with(*files: IO[Any], users: tuple[int, int] | None = None) -> Iterator[int]:
+    """The number of a process that has these files open, as this one has them no more.
+
+    :param users: its real and its effective user, if not this one's.
+    """
     command = ["sleep", "600"]
     numbers = [file.fileno() for file in files]
-    with subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, user=user, group=user) as process:
+    become = None if users is None else partial(os.setreuid, *users)
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=numbers, preexec_fn=become) as process:
         for file in files:
             file.close()
         try:
@@ -56,7 +63,8 @@ class TestDeletedFiles:
         """The deleted files of two names that a process has open."""
 
         def name_of(path: str) -> str | None:
-            return os.path.basename(path) if os.path.dirname(path) == str(cache) else None
+            directory, name = os.path.split(path)
+            return name if directory == str(cache) and name in (BASE, OTHER_BASE, "swap_1") else None
 
         return deleted_files_of(process, {BASE, OTHER_BASE}, name_of, {"disk"}, closing)
 
@@ -131,7 +139,7 @@ class TestDeletedFiles:
             path.unlink()
             assert self.found(process, tmp_path, closing) == []
 
-    @pytest.mark.parametrize(("mode", "is_written"), [("rb", False), ("r+b", True), ("ab", True)])
+    @pytest.mark.parametrize(("mode", "is_written"), [("rb", False), ("r+b", True), ("wb", True), ("ab", True)])
     def test_disk_counts_when_it_is_open_for_writing(
         self, tmp_path: Path, base: Path, mode: str, is_written: bool
     ) -> None:
@@ -153,10 +161,37 @@ class TestDeletedFiles:
     @needs_root
     def test_user_and_owner_are_those_of_process_and_file(self, base: Path) -> None:
         os.chown(base, NOBODY, NOBODY)
-        with process_with(base.open("rb"), user=NOBODY) as process, ExitStack() as closing:
+        with process_with(base.open("rb"), users=(NOBODY, NOBODY)) as process, ExitStack() as closing:
             base.unlink()
             [(_name, found)] = self.found(process, base.parent, closing)
         assert (found.users, found.owner) == ({NOBODY}, NOBODY)
+
+    @needs_root
+    @pytest.mark.parametrize("users", [(NOBODY, 0), (0, NOBODY)])
+    def test_process_with_the_rights_of_two_users_has_both(self, base: Path, users: tuple[int, int]) -> None:
+        with process_with(base.open("rb"), users=users) as process, ExitStack() as closing:
+            base.unlink()
+            [(_name, found)] = self.found(process, base.parent, closing)
+        assert found.users == {0, NOBODY}
+
+    def test_file_whose_file_system_does_not_answer_hides_no_other(
+        self, base: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Any user can mount one of his own, where not even root may look."""
+        look, former = os.fstat, base.stat().st_ino
+
+        def look_elsewhere(descriptor: int) -> os.stat_result:
+            status = look(descriptor)
+            if status.st_ino == former:
+                raise PermissionError
+            return status
+
+        forged, real = base.open("rb"), base.with_name(OTHER_BASE).open("w+b")
+        with process_with(forged, real) as process, ExitStack() as closing:
+            base.unlink()
+            base.with_name(OTHER_BASE).unlink()
+            monkeypatch.setattr(os, "fstat", look_elsewhere)
+            assert [name for name, _file in self.found(process, base.parent, closing)] == [OTHER_BASE]
 
     def test_process_that_has_ended_has_none(self, base: Path) -> None:
         with process_with(base.open("rb")) as process:
@@ -168,7 +203,25 @@ class TestDeletedFiles:
     def test_process_that_this_user_may_not_look_into_has_none(self, base: Path) -> None:
         with process_with(base.open("rb")) as process, ExitStack() as closing:
             base.unlink()
-            assert as_nobody(lambda: self.found(process, base.parent, closing)) == []
+
+            def found_and_left_open() -> tuple[list[tuple[str, OpenFile]], bool]:
+                before = os.listdir("/proc/self/fd")
+                return self.found(process, base.parent, closing), os.listdir("/proc/self/fd") != before
+
+            assert as_nobody(found_and_left_open) == ([], False)
+
+
+def test_file_that_another_process_is_about_to_remove_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / BASE
+    path.touch()
+    with path.open("rb") as file:
+        descriptor = os.open(path, os.O_PATH)
+        assert is_open_elsewhere(file.fileno()) is False
+        finish = start_child(lambda: open_again(descriptor))
+        time.sleep(0.2)
+    with pytest.raises(BlockingIOError):
+        finish()
+    os.close(descriptor)
 
 
 def file_number(found: OpenFile) -> int:
@@ -216,6 +269,14 @@ class TestUsersOfAFile:
         with process_with(base.open("rb"), disks[UUID].open("rb")):
             base.rename(base.with_name("former"))
             base.touch()
+            assert self.users(base, disks) == []
+
+    @pytest.mark.parametrize("name", ["a", "0", f"{BASE}_sm"])
+    def test_nothing_is_asked_about_files_of_other_names(self, base: Path, disks: dict[str, Path], name: str) -> None:
+        """They may be on storage that does not answer."""
+        other = base.with_name(name)
+        other.hardlink_to(base)
+        with process_with(other.open("rb"), disks[UUID].open("rb")):
             assert self.users(base, disks) == []
 
     def test_disk_that_is_not_built_on_the_file_is_no_instances(self, base: Path, disks: dict[str, Path]) -> None:
