@@ -130,7 +130,7 @@ def _layers(path: str, image_format: str | None, tools: DiskTools) -> Iterator[t
         name = tools.name_of(tools.on_host(named)) or (None if below is None else tools.name_of(below))
         if name is not None:
             yield path, image.backing_format, name
-        if below is None or image.backing_format == "raw":
+        if below is None:
             return
         path, image_format = below, image.backing_format
 
