@@ -6,11 +6,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import inspect_and_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import candidates
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.candidates import (
     Candidate,
     State,
@@ -20,6 +25,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.ca
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import OpenFile, Overlay
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspection import Inspection
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Missing
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import open_cache
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
@@ -102,8 +109,10 @@ class TestFinding:
         assert [(each.disk, each.instance) for each in candidate.overlays] == [(str(disk), UUID)]
         assert (candidate.proven, candidate.rejected) == ((), ())
 
-    def test_file_of_another_directory_is_known_by_its_path(self, host: Host) -> None:
-        path = host.instances_path / BASE
+    @pytest.mark.parametrize("name", [f"_aaa/{BASE}", f"_zzz/{BASE}", "_base/custom.img", f"_base/{BASE}.part"])
+    def test_file_that_is_not_a_base_file_is_known_by_its_path(self, host: Host, name: str) -> None:
+        path = host.instances_path / name
+        path.parent.mkdir(exist_ok=True)
         host.overlay(UUID, path)
         with ExitStack() as closing:
             [candidate] = found(inspected(host), closing)
@@ -213,6 +222,87 @@ class TestWithGuests:
                 base.unlink()
                 [lost] = self.missing(host)
         assert lost.guests == ()
+
+    def test_file_that_was_restored_is_not_missing_though_its_guest_has_the_former_one(self, host: Host) -> None:
+        disk, base = self.disk_on(host, BASE, UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+            assert self.missing(host) == ()
+            base.unlink()
+            host.base(BASE, content=b"first")
+            [lost] = self.missing(host)
+        assert (lost.replaced, lost.guests) == (True, (UUID,))
+
+    @pytest.mark.parametrize("instances", [(UUID, OTHER_UUID), ("0",)])
+    def test_file_that_was_restored_is_missing_to_another_instance_than_its_guest(
+        self, host: Host, instances: tuple[str, ...]
+    ) -> None:
+        disk, base = self.disk_on(host, BASE, UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            host.restore()
+            settings, snapshot, plan = inspected(host)[:3]
+            plan = plan._replace(missing=(Missing(str(base), instances, replaced=True),))
+            [lost] = look_at_former_files(plan, snapshot, settings, run_command).missing
+        assert (lost.instances, lost.guests) == (instances, (UUID,))
+
+    def test_file_beyond_the_number_that_may_be_open_proves_nothing(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(_descriptor: int) -> int:
+            raise OSError(errno.EMFILE, "Too many open files")
+
+        disk, base = self.disk_on(host, BASE, UUID)
+        with running_guest(disk, base), ExitStack() as closing:
+            base.unlink()
+            monkeypatch.setattr(os, "dup", refuse)
+            [candidate] = found(inspected(host), closing)
+        assert (candidate.proven, candidate.last_guests) == ((), (UUID,))
+        assert [reason for _file, reason in candidate.rejected] == [
+            "guests have more files open than this process may (ulimit -n)"
+        ]
+
+    def test_file_that_loses_its_name_again_meanwhile_can_be_restored_still(self, host: Host) -> None:
+        disk, base = self.disk_on(host, BASE, UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            host.base(BASE, content=b"second")
+            settings, snapshot, plan = inspected(host)[:3]
+            base.unlink()
+            [lost] = look_at_former_files(plan, snapshot, settings, run_command).missing
+        assert lost.guests == (UUID,)
+
+    def test_file_whose_directory_becomes_another_one_meanwhile_stays_missing(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = self.disk_on(host, BASE, UUID)
+        alias = host.root / "alias"
+        alias.symlink_to(host.cache_path)
+        host.overlay(OTHER_UUID, alias / OTHER_BASE)
+
+        def open_cache_and_move_the_link(settings: Settings) -> int | None:
+            cache = open_cache(settings)
+            alias.unlink()
+            alias.symlink_to(host.libvirt_path if opened else host.cache_path)
+            opened.append(cache)
+            return cache
+
+        opened: list[int | None] = []
+        monkeypatch.setattr(candidates, "open_cache", open_cache_and_move_the_link)
+        with running_guest(disk, base):
+            base.unlink()
+            missing = {Path(lost.backing_file).name: lost.guests for lost in self.missing(host)}
+        assert missing == {BASE: (UUID,), OTHER_BASE: ()}
+
+    def test_no_descriptor_is_left_open(self, host: Host) -> None:
+        disk, base = self.disk_on(host, BASE, UUID)
+        with running_guest(disk, base):
+            base.unlink()
+            host.base(BASE, content=b"second")
+            before = os.listdir("/proc/self/fd")
+            assert len(self.missing(host)) == 1
+            assert os.listdir("/proc/self/fd") == before
 
     def test_cache_that_is_gone_meanwhile_leaves_the_plan_as_it_is(self, host: Host) -> None:
         disk, base = self.disk_on(host, BASE, UUID)
