@@ -49,7 +49,7 @@ class RemoveStatement(Operator):
     def mutation_positions(self, node: Any) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
         if node.type == "simple_stmt" and parso.tree.search_ancestor(node, "funcdef"):
             statement = node.children[0]
-            if statement.type not in ("string", "import_from"):
+            if statement.type not in ("string", "import_from") and statement.get_code(include_prefix=False) != "pass":
                 yield statement.start_pos, statement.end_pos
 
     def mutate(self, node: Any, _index: int) -> Any:

@@ -24,8 +24,9 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.pr
 )
 
 NOVA, QEMU, OTHER = 162, 64055, 1000
-CACHE = CacheDirectory(device=1, owner=NOVA)
-DISK = (1, 50)
+DEVICE = 65024
+CACHE = CacheDirectory(device=int("65024"), owner=NOVA)  # an object of its own, as the kernel's answers are
+DISK = (DEVICE, 50)
 OVERLAY = Overlay("/i/a/disk", "a", DISK, QEMU, "raw", 1000)
 FILE = OpenFile(
     process=7,
@@ -33,7 +34,7 @@ FILE = OpenFile(
     descriptor=-1,
     users=frozenset([QEMU]),
     written=frozenset([DISK]),
-    inode=(1, 60),
+    inode=(DEVICE, 60),
     mode=stat.S_IFREG | 0o644,
     links=0,
     owner=QEMU,
@@ -49,18 +50,38 @@ def test_deleted_file_of_a_guest_is_proven_whether_novas_or_qemus(owner: int) ->
     assert guests_of(FILE, [OVERLAY]) == ("a",)
 
 
+def test_process_of_one_of_several_users_who_own_disks_on_the_file_is_a_guests() -> None:
+    assert why_not_a_guests(FILE, [OVERLAY, OVERLAY._replace(instance="b", owner=OTHER)], CACHE) == ""
+
+
+def test_process_of_two_users_is_no_guests_though_both_own_disks_on_the_file() -> None:
+    file = FILE._replace(users=frozenset([QEMU, OTHER]))
+    overlays = [OVERLAY, OVERLAY._replace(instance="b", owner=OTHER, inode=(DEVICE, 51))]
+    assert why_not_a_guests(file, overlays, CACHE).startswith("it runs as a user")
+
+
+@pytest.mark.parametrize("users", [[], [OTHER], [QEMU, OTHER]])
+def test_process_is_no_guests_unless_the_owner_of_the_disk_is_its_only_user(users: list[int]) -> None:
+    assert guests_of(FILE._replace(users=frozenset(users)), [OVERLAY]) == ()
+
+
+def test_person_finds_the_file_among_those_of_its_process() -> None:
+    assert FILE.path == "/proc/7/fd/8"
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
         ({"mode": stat.S_IFIFO | 0o644}, "not a regular file"),
         ({"mode": stat.S_IFBLK | 0o644}, "not a regular file"),
-        ({"inode": (2, 60)}, "another file system"),
+        ({"inode": (DEVICE - 1, 60)}, "another file system"),
+        ({"inode": (DEVICE + 1, 60)}, "another file system"),
         ({"links": 1}, "still has a name"),
         ({"users": frozenset([OTHER])}, "runs as a user"),
         ({"users": frozenset([QEMU, OTHER])}, "runs as a user"),
         ({"users": frozenset()}, "runs as a user"),
         ({"written": frozenset()}, "no disk open for writing"),
-        ({"written": frozenset([(1, 51)])}, "no disk open for writing"),
+        ({"written": frozenset([(DEVICE, 51)])}, "no disk open for writing"),
         ({"owner": OTHER}, "belongs neither"),
         ({"owner": 0}, "belongs neither"),
     ],
@@ -111,10 +132,10 @@ def test_without_an_overlay_on_the_file_nothing_is_proven() -> None:
 
 
 def test_disk_of_another_user_does_not_count_as_the_guests_own() -> None:
-    others = OVERLAY._replace(instance="b", owner=OTHER, inode=(1, 51))
+    others = OVERLAY._replace(instance="b", owner=OTHER, inode=(DEVICE, 51))
     file = FILE._replace(users=frozenset([OTHER]))
     assert why_not_a_guests(file, [OVERLAY, others], CACHE) != ""
-    assert guests_of(FILE._replace(written=frozenset([DISK, (1, 51)])), [OVERLAY, others]) == ("a",)
+    assert guests_of(FILE._replace(written=frozenset([DISK, (DEVICE, 51)])), [OVERLAY, others]) == ("a",)
 
 
 @pytest.mark.parametrize(
@@ -123,6 +144,7 @@ def test_disk_of_another_user_does_not_count_as_the_guests_own() -> None:
         (Content("raw", 1000, 1000), "raw", 1000, ""),
         (Content("raw", 1000, 1000), None, 1000, ""),
         (Content("raw", 1000, 1000), "raw", None, ""),
+        (Content("raw", 999, 999), "raw", 1000, ""),
         (Content("raw", 1001, 1001), "raw", 1000, "it has 1001 bytes"),
         (Content("qcow2", 1000, 9999), "raw", 1000, ""),  # it is data
         (Content("qcow2", 1000, 1000), None, 1000, "not those of a raw image"),
@@ -137,7 +159,8 @@ def test_disk_of_another_user_does_not_count_as_the_guests_own() -> None:
 def test_file_must_fit_what_is_built_on_it(
     content: Content, backing_format: str | None, virtual_bytes: int | None, reason: str
 ) -> None:
-    overlay = OVERLAY._replace(backing_format=backing_format, virtual_bytes=virtual_bytes)
+    read = None if backing_format is None else backing_format.encode().decode()  # an object of its own, as in a header
+    overlay = OVERLAY._replace(backing_format=read, virtual_bytes=virtual_bytes)
     said = why_unfit(content, [overlay])
     assert reason in said
     assert bool(reason) == bool(said)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -40,8 +41,8 @@ RECORD = ImageRecord(
 
 
 def read(**change: Any) -> ImageRecord:
-    """What is read of a record with this change."""
-    [record] = read_records([{**API, **change}]).values()
+    """What is read of a record with this change, as JSON brings it."""
+    [record] = read_records([json.loads(json.dumps({**API, **change}))]).values()
     return record
 
 
@@ -107,13 +108,14 @@ class TestReading:
         ({"status": None}, ""),
         ({"container_format": None}, ""),
         ({"disk_format": "ami", "container_format": "ami"}, ""),
-        ({"algorithm": None, "checksum": None}, "no checksum by sha256 or sha512"),
+        ({"os_hash_algo": "md5"}, "no checksum by sha256 or sha512"),
         ({"status": "deactivated"}, "the image's status is deactivated and not active"),
+        ({"status": "a new status"}, "the image's status is a new status and not active"),
         ({"container_format": "ova"}, "the image is in a container of the format ova"),
         ({"disk_format": None, "container_format": "ami"}, "the image is in a container of the format ami"),
     ],
 )
 def test_record_that_does_not_say_which_bytes_nova_gets_is_not_usable(change: dict[str, Any], reason: str) -> None:
-    said = why_not_usable(RECORD._replace(**change))
+    said = why_not_usable(read(**change))
     assert reason in said
     assert bool(reason) == bool(said)
