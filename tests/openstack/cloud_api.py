@@ -85,10 +85,16 @@ class Cloud:
         servers = self.connection.compute.servers(details=True, all_projects=True)
         return [server.to_dict(computed=False) for server in servers]
 
-    def upload(self, name: str, path: str, disk_format: str) -> str:
+    def upload(self, name: str, path: str, disk_format: str, visibility: str = "shared") -> str:
         """Return the id of a new image."""
         image = self.connection.create_image(
-            name, filename=path, disk_format=disk_format, container_format="bare", wait=True, validate_checksum=False
+            name,
+            filename=path,
+            disk_format=disk_format,
+            container_format="bare",
+            visibility=visibility,
+            wait=True,
+            validate_checksum=False,
         )
         return str(image.id)
 

@@ -19,11 +19,10 @@ from typing import Any
 from . import host
 from .cloud_api import Broken, Cloud
 from .compare import Evidence, differences
-from .nova_log import NovaPass, read_passes
+from .nova_log import next_nova_pass
 from .passes import Passes
 from .workload import FLAVORS, Server, Workload
 
-NOVA_LOG = Path("/var/log/nova/nova-compute.log")
 PEOPLE = 3
 ROUND_SECONDS = 50
 POPULATION = 12
@@ -68,25 +67,6 @@ def make_images(cloud: Cloud, work: Path) -> dict[str, str]:
             subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(qcow2)], check=True)
             images[f"qcow2-{number}"] = cloud.upload(f"qcow2-{number}", str(qcow2), "qcow2")
     return images
-
-
-def next_nova_pass(seconds: float = 120) -> NovaPass:
-    """Wait for a pass of nova's that begins after now, and return it."""
-    begin = NOVA_LOG.stat().st_size
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        time.sleep(1)
-        found = _passes_since(begin)
-        if found:
-            time.sleep(1)  # its last lines
-            return _passes_since(begin)[0]
-    raise SystemExit(f"nova made no image cache pass within {seconds} seconds; see {NOVA_LOG}.")
-
-
-def _passes_since(offset: int) -> list[NovaPass]:
-    with NOVA_LOG.open(errors="replace") as log:
-        log.seek(offset)
-        return read_passes(log)
 
 
 def evidence(cloud: Cloud, servers: list[Server], chains: dict[Path, list[str]]) -> Evidence:

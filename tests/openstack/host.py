@@ -31,6 +31,12 @@ def digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def entries() -> dict[str, tuple[int, int, int]]:
+    """Return inode, size and time of change of each entry of the cache, and of the cache itself, if there is one."""
+    found = {path.name: path.lstat() for path in [CACHE, *CACHE.iterdir()]} if CACHE.exists() else {}
+    return {name: (status.st_ino, status.st_size, status.st_ctime_ns) for name, status in found.items()}
+
+
 def disks() -> Iterator[Path]:
     """Yield every qcow2 disk of every instance directory."""
     for path in sorted(INSTANCES.glob("*/disk*")):

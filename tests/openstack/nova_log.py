@@ -7,8 +7,12 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
+
+NOVA_LOG = Path("/var/log/nova/nova-compute.log")
 
 _LINE = re.compile(r"\S+ \S+ \d+ [A-Z]+ \S+ \[None (?P<request>req-\S+) .*?\] (?P<text>.*)")
 _START = "Running periodic task ComputeManager._run_image_cache_manager_pass "
@@ -62,3 +66,22 @@ def _make_pass(texts: list[str]) -> NovaPass:
 
 def _name(path: str) -> str:
     return path.rpartition("/")[2]
+
+
+def next_nova_pass(seconds: float = 120) -> NovaPass:
+    """Wait for a pass of nova's that begins after now, and return it."""
+    begin = NOVA_LOG.stat().st_size
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        time.sleep(1)
+        found = _passes_since(begin)
+        if found:
+            time.sleep(1)  # its last lines
+            return _passes_since(begin)[0]
+    raise SystemExit(f"nova made no image cache pass within {seconds} seconds; see {NOVA_LOG}.")
+
+
+def _passes_since(offset: int) -> list[NovaPass]:
+    with NOVA_LOG.open(errors="replace") as log:
+        log.seek(offset)
+        return read_passes(log)

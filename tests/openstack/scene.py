@@ -70,13 +70,13 @@ class Scene:
             self.wrong.append(what)
             print(f"WRONG: not so: {what}", flush=True)
 
-    def make_image(self, name: str, disk_format: str) -> str:
-        """Upload an image of random bytes, and return its id."""
+    def make_image(self, name: str, disk_format: str, visibility: str = "shared") -> str:
+        """Upload an image of random bytes, and return its id. What it reads as stays in the file ``NAME.raw``."""
         raw = self.work / f"{name}.raw"
         raw.write_bytes(os.urandom(IMAGE_BYTES))
         path = self.work / f"{name}.image"
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", disk_format, str(raw), str(path)], check=True)
-        return self.cloud.upload(name, str(path), disk_format)
+        return self.cloud.upload(name, str(path), disk_format, visibility)
 
     def boot(self, name: str, image_id: str, **sizes: int) -> Guest:
         """Make a server on a flavor of its own, and wait until it runs.
