@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
@@ -25,6 +25,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
 )
 
 _MODULE = "stackops.nova.image_cache_restore"
+_SHOWN_REASONS = 10  # Ansible shows a message whole; the result has all reasons
 
 
 class ActionModule(HostActionModule):
@@ -66,12 +67,20 @@ class ActionModule(HostActionModule):
         if result.get("unreachable"):
             return {**done, "unreachable": True, "msg": result["msg"]}
         if reasons:
-            return {**done, "failed": True, "msg": "\n".join([f"Not restored: {len(reasons)}.", *reasons])}
+            return {**done, "failed": True, "msg": _failure(reasons)}
         return done
 
     def _options(self, task_vars: dict[str, Any]) -> HostOptions:
         variables = play.set_variables(task_vars, self._templar.template)
         return read_restore_options(variables, task_vars["groups"], task_vars["inventory_hostname"])
+
+
+def _failure(reasons: Sequence[str]) -> str:
+    lines = [f"Not restored: {len(reasons)}.", *reasons[:_SHOWN_REASONS]]
+    more = len(reasons) - _SHOWN_REASONS
+    if more > 0:
+        lines.append(f"and {more} more")
+    return "\n".join(lines)
 
 
 _NOT_LOOKED_AT = (

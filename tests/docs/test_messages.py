@@ -33,7 +33,7 @@ DOCUMENTATION = ("DOCUMENTATION", "EXAMPLES", "RETURN")
 SENTENCE_WORDS = 8
 # These hold messages, and each of those has a remedy. What follows the first colon or full stop says which.
 HOLDING_MESSAGES = {
-    "The backing file ……… does not exist: … cannot start without it. …": "why no guest gives it back, in the same module",
+    "The backing file ……… does not exist: … cannot start without it. …": "why no guest gives it back",
     "Nothing may be removed: …": "a reason of unknown_use or limit_exceeded",
     "Nothing was removed from …: it is not certain which files are in use. ………": "the reasons of unknown_use",
     "Nothing was removed from …: it is not certain which images Glance no longer has.…": "that of unknown_deletions",

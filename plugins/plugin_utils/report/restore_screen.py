@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .alarms import Item
-from .sections import WIDTH, Section, cut_lines, item_lines, merged_section, page
+from .sections import LINES, WIDTH, Section, cut_lines, item_lines, merged_section, page
 from .text import some_names, wrap
 from .units import count_text, size_text
 
@@ -59,7 +59,7 @@ def _sections(restore: Mapping[str, Any]) -> list[Section]:
     return [
         Section(
             "WOULD BE RESTORED" if is_dry else "RESTORED",
-            [item_lines([file["host"]], file["name"], _restored(file)) for file in restore["restored"]],
+            [item_lines([file["host"]], file["name"], _restored(file)) for file in restore["restored"][:LINES]],
             [1] * len(restore["restored"]),
         ),
         merged_section("!! WOULD STILL BE LOST" if is_dry else "!! STILL LOST", restore["lost"], _lost),

@@ -19,10 +19,10 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 from .alarms import Item, grouped
 from .text import some_names, wrap
 
-__all__ = ["WIDTH", "Section", "cut_lines", "item_lines", "merged_section", "page"]
+__all__ = ["LINES", "WIDTH", "Section", "cut_lines", "item_lines", "merged_section", "page"]
 
 WIDTH = 78
-_LINES = 45
+LINES = 45
 _ITEM_LINES = 6
 _FEWEST_LINES = 2 + _ITEM_LINES + 1  # of each section: its heading, an item, and how many more there are
 
@@ -38,7 +38,7 @@ def page(head: Sequence[str], sections: Sequence[Section], advice: Sequence[str]
     lines: list[str] = []
     for number, section in enumerate(shown, 1):
         reserved = sum(min(later.height, _FEWEST_LINES) for later in shown[number:])
-        lines += section.lines(_LINES - len(head) - len(advice) - len(lines) - reserved)
+        lines += section.lines(LINES - len(head) - len(advice) - len(lines) - reserved)
     return "\n".join(printable(line).rstrip() for line in [*head, *lines, *advice])
 
 
@@ -47,8 +47,8 @@ class Section:
     """A part of the page.
 
     :param title: its heading.
-    :param items: the lines of each thing that it lists.
-    :param counts: for how many things each of those stands.
+    :param items: the lines of each thing that it lists; of as many as may have room.
+    :param counts: for how many things each of them stands, and each of the others.
     """
 
     title: str
@@ -70,7 +70,7 @@ class Section:
         return ["", self.title, *(line for item in self.items[:shown] for line in item), *rest]
 
     def _height_of(self, shown: int) -> int:
-        return 2 + sum(map(len, self.items[:shown])) + (shown < len(self.items))
+        return 2 + sum(map(len, self.items[:shown])) + (shown < len(self.counts))
 
 
 def merged_section(
@@ -79,7 +79,7 @@ def merged_section(
     """Make a section in which the same thing on different hosts is one item."""
     groups = grouped([to_item(thing) for thing in things])
     items = []
-    for item, _count in groups:
+    for item, _count in groups[:LINES]:
         users = some_names(item.instances)
         what = f"{item.what}, needed by {users}" if users else item.what
         items.append(item_lines(item.hosts, what, item.error))

@@ -157,6 +157,15 @@ class TestAct:
         assert (done["failed"], done["changed"]) == (True, True)
         assert done["msg"] == f"Not restored: 1.\n{refused('three')['reason']}"
 
+    def test_message_has_the_first_ten_reasons_and_the_number_of_the_others(self) -> None:
+        look = result(refused=[refused(f"swap_{number}") for number in range(12)])
+        done = Host(check_mode=True).act(RestoreDecision(), look)
+        first, *reasons, last = done["msg"].split("\n")
+        assert first == "Not restored: 12."
+        assert reasons == [each["reason"] for each in done[RESTORE]["refused"][:10]]
+        assert last == "and 2 more"
+        assert len(done[RESTORE]["refused"]) == 12
+
     def test_copies_that_are_set_aside_are_a_change(self) -> None:
         look = result(refused=[refused()], set_aside=[set_aside()])
         done = Host({**look, "failed": True, "msg": "1 file."}).act(RestoreDecision(("base",)), look)

@@ -14,8 +14,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.report import restore_screen as restore_screen_module
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns, wrap
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
 from ansible_collections.stackops.nova.tests.support.restores import (
     NOT_OPEN,
@@ -148,6 +149,33 @@ def test_more_than_fits_is_counted() -> None:
     assert f"  and {100 - shown} more" in lines
     shown = sum(line.startswith("- cmp-1: swap") for line in lines)
     assert f"  and {50 - shown} more" in lines
+
+
+@pytest.mark.parametrize("section", ["restored", "lost", "set_aside", "unanswered"])
+def test_only_what_may_have_room_is_broken_into_lines(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host may have lost 100,000 files: the screen takes no longer than for a hundred."""
+    broken: list[str] = []
+
+    def wrap_and_note(text: str, *arguments: Any) -> list[str]:
+        broken.append(text)
+        return wrap(text, *arguments)
+
+    def texts_broken_for(count: int) -> int:
+        broken.clear()
+        names = [f"swap_{number}" for number in range(count)]
+        make = {
+            "restored": lambda name: restorable(name, host="cmp-1"),
+            "lost": lambda name: lost_file(name, f"Reason of {name}.", "cmp-1"),
+            "set_aside": lambda name: {**set_aside(name), "host": "cmp-1"},
+            "unanswered": lambda name: {"host": name, "error": f"Error {'x' * int(name[5:])}."},
+        }[section]
+        lines = restore_screen(summary(**{section: list(map(make, names))})).split("\n")
+        shown = sum(line.startswith("- ") for line in lines)
+        assert f"  and {count - shown} more" in lines
+        return len(broken)
+
+    monkeypatch.setattr(restore_screen_module, "wrap", wrap_and_note)
+    assert texts_broken_for(100) == texts_broken_for(1000)
 
 
 @given(summaries())
