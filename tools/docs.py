@@ -7,7 +7,8 @@
 * After `.. shown: PART`, the console block's commands are run on the host of `compute_host.sh`, all of a page one after
   the other on the same host, and PART of what they print is put below them: `report`, `report from TEXT until TEXT`, or
   `diff`. A YAML block with a caption is there under that name from then on. From the beginning there are an `inventory`
-  of that host, and a `fleet` of it, of two hosts that share a storage, and of one whose directory does not exist.
+  of that host, and a `fleet` of it, of two hosts that share a storage, and of one whose directory does not exist. Each
+  host has an image that an operator brought, `/var/lib/brought/debian-13.raw`.
 * Between `.. table: NAME` and `.. end of table`, a table made from the code.
 
 It needs ansible-playbook in PATH, with the collection where it finds it.
@@ -53,8 +54,9 @@ image_cache_instances_path=/var/lib/rack/instances
 image_cache_storage_group=rack
 """
 MAKE_FLEET = f"""\
-(cd {ROOT} && python -c 'from tools.sample_cache import lay_out_rack as lay_out
-lay_out("/var/lib/rack", "compute-2", "compute-3")')
+(cd {ROOT} && python -c 'from tools.sample_cache import lay_out_brought, lay_out_rack
+lay_out_rack("/var/lib/rack", "compute-2", "compute-3")
+lay_out_brought("/var/lib/brought/debian-13.raw")')
 """
 
 _INDENTED = r"(?:(?:   .*)?\n)+?(?=\S|\Z)"
@@ -116,7 +118,7 @@ def _part(output: str, part: str) -> list[str]:
         raise ValueError(f"'.. shown: {part}' is neither report nor diff")
     patterns = {
         # The last heading of this name: tasks that are there for --start-at-task have it, too.
-        "report": r".*^TASK \[[^]]*Report on the image cache\] \*+\n(.*?)\n(?:ok|fatal): \[",
+        "report": r".*^TASK \[[^]]*Report on the (?:image cache|pre-caching)\] \*+\n(.*?)\n(?:ok|fatal): \[",
         "diff": r"^(--- before.*?)\n\n",
     }
     pattern = patterns[asked["kind"]]

@@ -9,6 +9,7 @@ It prints the module options with which to audit and prune it.
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 import time
@@ -27,6 +28,7 @@ SNAPSHOT = "5d83e1b6-47f0-4a2c-8ed9-b6c2904f1e06"
 LOST = "6c2f9d04-e8b1-4573-a0c6-f19e5b8d2707"
 KERNEL = "7b61a8c3-5f2d-4e90-b7a4-2d0c6e94f308"
 DELETED = "8a05d7f2-1e6b-4c38-95f1-e4b7a3c80909"
+BROUGHT = "9b7e24c5-6d18-4f3a-b0e7-52c8f1a6d40a"
 
 GLANCE_IMAGES = [UBUNTU, DEBIAN, ROCKY, FEDORA, ALPINE]
 
@@ -107,6 +109,14 @@ def lay_out_rack(root: Path | str, *hosts: str) -> CacheTree:
     tree.base("swap_2048", size=2 * GIB, age=9 * DAY, content=random.Random("swap").randbytes(4 << 10))
     tree.compute_nodes(dict.fromkeys(hosts, tree.now - 10 * MINUTE))
     return tree
+
+
+def lay_out_brought(path: Path | str) -> None:
+    """Make a raw image that an operator brought to a host; what Glance calls it is ``debian-13``."""
+    image = Path(path)
+    image.parent.mkdir(parents=True)
+    image.write_bytes(random.Random(BROUGHT).randbytes(1536 << 10))
+    os.truncate(image, 64 << 20)
 
 
 def options(tree: CacheTree) -> dict[str, str]:
