@@ -26,8 +26,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.cache_use import CacheUse
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.layouts import LAYOUTS, options_of
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import OPTION_LOCATIONS
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.nova_conf import (
+    CACHING_LOCATIONS,
+    OPTION_LOCATIONS,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import make_settings
 
 ROOT = Path(__file__).parents[1]
@@ -138,11 +142,13 @@ def _nova_options() -> str:
     rows = [("Option, and the role's variable", "Type", "Group in nova.conf, the first that has it", "Default")]
     for option, spec in argument_spec().items():
         if option in OPTION_LOCATIONS:
-            places = _lines(
-                *(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in OPTION_LOCATIONS[option])
-            )
+            places = _places(option, OPTION_LOCATIONS[option])
             rows.append((_names(option), _type(option, spec), places, _nova_default(option)))
     return _table(rows)
+
+
+def _places(option: str, locations: tuple[tuple[str, str], ...]) -> str:
+    return _lines(*(f"``[{group}] {name}``".replace(f" {option}", "") for group, name in locations))
 
 
 def _more_options() -> str:
@@ -153,6 +159,15 @@ def _more_options() -> str:
             default = spec.get("default")
             shown = "none" if default in (None, []) else f"``{json.dumps(default).strip(chr(34))}``"
             rows.append((_names(option), _type(option, spec), shown))
+    return _table(rows)
+
+
+def _caching_options() -> str:
+    """What pre-caching reads of a `nova.conf`, and no option of the modules sets."""
+    rows = [("Option", "Group in nova.conf, the first that has it", "Default")]
+    for option, locations in CACHING_LOCATIONS.items():
+        default = getattr(CacheUse(), option, False)  # those that verify are off
+        rows.append((f"``{option}``", _places(option, locations), f"``{_as_written(default)}``"))
     return _table(rows)
 
 
@@ -196,7 +211,11 @@ def _nova_default(option: str) -> str:
     settings = make_settings({}, {}, own_name)
     checksums = {"checksum_base_images": "enabled", "checksum_interval_seconds": "interval_seconds"}
     value = getattr(settings.checksums, checksums[option]) if option in checksums else getattr(settings, option)
-    return value if value == own_name else f"``{str(value).lower() if isinstance(value, bool) else value}``"
+    return value if value == own_name else f"``{_as_written(value)}``"
+
+
+def _as_written(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _table(rows: list[tuple[str, ...]]) -> str:
@@ -206,7 +225,12 @@ def _table(rows: list[tuple[str, ...]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-_TABLES = {"nova-options": _nova_options, "more-options": _more_options, "layouts": _layouts}
+_TABLES = {
+    "nova-options": _nova_options,
+    "more-options": _more_options,
+    "caching-options": _caching_options,
+    "layouts": _layouts,
+}
 
 if __name__ == "__main__":
     for path in sorted(PAGES.glob("*.rst")):
