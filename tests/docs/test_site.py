@@ -40,7 +40,8 @@ def pages() -> dict[Path, Page]:
 
 def test_all_pages_are_there(pages: dict[Path, Page]) -> None:
     names = {path.relative_to(SITE).as_posix() for path in pages}
-    guides = {f"docsite/{name}.html" for name in ("guide", "protections", "troubleshooting", "nova_options")}
+    names_of_guides = ("guide", "restore", "precache", "protections", "troubleshooting", "nova_options")
+    guides = {f"docsite/{name}.html" for name in names_of_guides}
     plugins = {"image_cache_facts_module.html", "image_cache_prune_module.html", "image_cache_role.html"}
     assert {"index.html", *guides, *plugins} <= names
 
