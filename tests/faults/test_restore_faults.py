@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, placing, restoring
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft, set_aside_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
@@ -258,7 +258,7 @@ def rename_before_the_other_is_ready() -> None:
         os.rename(name, aside, src_dir_fd=draft.cache, dst_dir_fd=draft.cache)
         place.publish(draft, name)
 
-    restoring.exchange = exchange
+    placing.exchange = exchange
 
 
 @pytest.mark.parametrize(

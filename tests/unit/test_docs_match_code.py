@@ -23,7 +23,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
     precache_argument_spec,
     restore_argument_spec,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import novas_lock, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import novas_lock
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.candidates import State as LossState
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import Proof
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import Kind, fingerprint
@@ -167,7 +167,7 @@ class TestReturnValues:
     def test_a_restores_result_is_what_is_documented(
         self, documented: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(restoring, "_LOCK_WAIT_SECONDS", 0)
+        monkeypatch.setattr(novas_lock, "_WAIT_SECONDS", 0)
         content = b"image".ljust(1 << 20, b"\0")
         brought = host.root / "image.raw"
         brought.write_bytes(content)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The one exception of the image cache core, and the reason that a message gives."""
+"""The exceptions of the image cache core, and the reason that a message gives."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ __all__ = [
     "AS_WHOLE_ROOT",
     "FetchError",
     "ImageCacheError",
+    "RefusalError",
     "or_as_root",
     "reason_and_remedy",
     "reason_of",
@@ -34,6 +35,10 @@ class ImageCacheError(Exception):
 
 class FetchError(ImageCacheError):
     """An image could not be fetched, whole and as Glance's record has it."""
+
+
+class RefusalError(ImageCacheError):
+    """Something that was asked for is not done, on purpose."""
 
 
 def reason_of(exc: Exception) -> str:

@@ -14,12 +14,12 @@ from .argspec import settings_from_params
 from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
 from .fetch.cache_use import read_cache_use, why_not_mounted, why_not_used
 from .fetch.convert import find_converter
+from .fetch.options import read_files, read_glance_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.precaching import Fetched, NotFetched, Policy, Precacher, Source, cached_sizes, decide, look_at_space
 from .fetch.proof import Proof
 from .fetch.records import ImageRecord, read_records
 from .files import DIRECTORY_FLAGS
-from .hashing import RateLimiter
 from .names import fingerprint
 from .obstacles import can_create_owned_by_nova, why_nothing_can_be_removed
 from .settings import Settings
@@ -57,7 +57,11 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> Precach
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at; nothing was done.
     """
     records = read_records(params["images"])
-    source = _source(params)
+    source = Source(
+        files=read_files(params["files"]),
+        glance=read_glance_option(params["glance"]),
+        rate_limiter=read_rate_limiter(params["max_rate"]),
+    )
     use = read_cache_use(params)
     settings = settings_from_params(params)
     if may_hang():
@@ -134,30 +138,6 @@ def _make_cache(settings: Settings) -> int:
         raise ImageCacheError(
             f"The cache directory {printable(path)} could not be made: {reason_and_remedy(exc)}."
         ) from exc
-
-
-def _source(params: Mapping[str, Any]) -> Source:
-    rate_limiter = _rate_limiter(params["max_rate"])
-    files = {}
-    for image_id, path in params["files"].items():
-        if not isinstance(path, str) or not os.path.isabs(path):
-            raise ImageCacheError(
-                f"files gives the image {printable(str(image_id))} a path that is not absolute. Set files: {{image id: "
-                f"absolute path on the host}}."
-            )
-        files[fingerprint(str(image_id))] = path
-    if params["glance"] is None:
-        return Source(files, None, rate_limiter)
-    # Here, so that a run without Glance does not pay for it.
-    from .fetch.glance import read_glance
-
-    return Source(files, read_glance(params["glance"]), rate_limiter)
-
-
-def _rate_limiter(max_rate: int | None) -> RateLimiter:
-    if max_rate is not None and max_rate < 1:
-        raise ImageCacheError("max_rate must be at least one byte a second. For no limit, remove max_rate.")
-    return RateLimiter(max_rate)
 
 
 def _result(

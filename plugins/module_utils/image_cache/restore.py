@@ -8,24 +8,23 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
 from .errors import ImageCacheError
 from .fetch.candidates import Candidate, State, find_candidates
+from .fetch.choosing import Given
+from .fetch.options import read_files, read_glance_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
+from .fetch.placing import SetAside
 from .fetch.records import KEPT_FORMATS, read_records
-from .fetch.restoring import Given, NotRestored, Restored, Restorer, SetAside
-from .hashing import RateLimiter
+from .fetch.restoring import NotRestored, Restored, Restorer
 from .inspection import Inspection
 from .known_checksums import parse_known_checksums
-from .names import Kind, fingerprint, parse_name
+from .names import Kind, parse_name
 from .snapshot import names_by_inode, open_cache, read_disks
 from .text import printable, printable_names
-
-if TYPE_CHECKING:
-    from .fetch.glance import Glance
 
 __all__ = ["RestoreResult", "restore"]
 
@@ -56,7 +55,7 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
     :raises ImageCacheError: an option is wrong, or the cache cannot be looked at; nothing was done.
     """
     given = _given(params)
-    rate_limiter = _rate_limiter(params["max_rate"])
+    rate_limiter = read_rate_limiter(params["max_rate"])
     states = frozenset(State(state) for state in params["states"])
     if State.CORRUPT in states:
         params = {**params, "checksum_base_images": True, "known_checksums": _checksums_of(given, params)}
@@ -101,14 +100,6 @@ def _in_order(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _given(params: Mapping[str, Any]) -> Given:
-    files = {}
-    for image_id, path in params["files"].items():
-        if not isinstance(path, str) or not os.path.isabs(path):
-            raise ImageCacheError(
-                f"files gives the image {printable(str(image_id))} a path that is not absolute. Set files: {{image id: "
-                f"absolute path on the host}}."
-            )
-        files[fingerprint(str(image_id))] = path
     for option in ("names", "unproven"):
         for name in params[option] or ():
             if parse_name(name).kind in (Kind.OTHER, Kind.PARTIAL):
@@ -117,27 +108,12 @@ def _given(params: Mapping[str, Any]) -> Given:
                     f"as the result has them, without a directory."
                 )
     return Given(
-        files=files,
+        files=read_files(params["files"]),
         records=read_records(params["images"]),
         known=parse_known_checksums(params["known_checksums"] or {}),
         unproven=frozenset(params["unproven"]),
-        glance=_glance(params["glance"]),
+        glance=read_glance_option(params["glance"]),
     )
-
-
-def _glance(option: Mapping[str, Any] | None) -> Glance | None:
-    if option is None:
-        return None
-    # Here, so that a restore without Glance does not load what speaks HTTP.
-    from .fetch.glance import read_glance
-
-    return read_glance(option)
-
-
-def _rate_limiter(max_rate: int | None) -> RateLimiter:
-    if max_rate is not None and max_rate < 1:
-        raise ImageCacheError("max_rate must be at least one byte a second. For no limit, remove max_rate.")
-    return RateLimiter(max_rate)
 
 
 def _checksums_of(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:

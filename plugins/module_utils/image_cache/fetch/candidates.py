@@ -24,7 +24,7 @@ from .place import origin_of
 from .proof import CacheDirectory, OpenFile, Overlay, former_names, guests_of, why_ambiguous, why_not_a_guests
 from .sources import former_files_of
 
-__all__ = ["Candidate", "State", "find_candidates", "look_at_former_files"]
+__all__ = ["Candidate", "State", "find_candidates", "labels", "look_at_former_files"]
 
 
 class State(str, Enum):
@@ -75,6 +75,11 @@ class Candidate(NamedTuple):
         return tuple(sorted({guest for file in files for guest in guests_of(file, self.overlays)}))
 
 
+def labels(plan: Plan, directories: Iterable[str]) -> tuple[str, ...]:
+    """Return what people call the instances of some directories, sorted."""
+    return tuple(sorted({plan.usage.owners.get(directory, directory) for directory in directories}))
+
+
 def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run_command: RunCommand) -> Plan:
     """Name, for each file that is missing or was replaced, the guests that still have it open.
 
@@ -97,7 +102,7 @@ def look_at_former_files(plan: Plan, snapshot: Snapshot, settings: Settings, run
             if candidate is None:  # its directory became another one meanwhile
                 missing.append(lost)
                 continue
-            guests = tuple(sorted({plan.usage.owners.get(guest, guest) for guest in candidate.guests}))
+            guests = labels(plan, candidate.guests)
             origins = {origin_of(file.descriptor) for file in candidate.proven}
             if lost.replaced and guests == lost.instances and origins == _origins_now(cache, candidate.name):
                 continue

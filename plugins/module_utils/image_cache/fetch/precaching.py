@@ -12,13 +12,11 @@ import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
-from ..errors import ImageCacheError, reason_and_remedy
+from ..errors import ImageCacheError, RefusalError, reason_and_remedy
 from ..files import FILE_FLAGS
 from ..hashing import RateLimiter, read_digests
-from ..info_files import IMAGE_ID, PRECACHED_AT, TIMESTAMP, info_directory, read_info, save_info
-from ..locks import open_locks_directory
-from ..names import LOCKS_DIRECTORY, fingerprint, info_path
-from ..saved_checksums import read_saved_checksums
+from ..info_files import IMAGE_ID, PRECACHED_AT
+from ..names import fingerprint
 from ..settings import Settings
 from ..space import Share, target_bytes
 from ..text import printable
@@ -28,6 +26,7 @@ from .disks import read_content
 from .novas_lock import hold_novas_lock, why_lock_is_unusable
 from .place import Draft, copy_bytes, finish, new_draft, publish
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
+from .saving import checksum_facts, read_digests_of, save_facts
 
 if TYPE_CHECKING:
     from .glance import Glance
@@ -159,10 +158,6 @@ class Fetched(NamedTuple):
     allocated_bytes: int
     seconds: float
     checksum: str | None
-
-
-class _RefusalError(ImageCacheError):
-    """Why an image is not pre-cached, on purpose, and what a person can do."""
 
 
 def decide(
@@ -333,7 +328,7 @@ class Precacher:
             try:
                 with ExitStack() as closing:
                     self._fetch(record, closing)
-            except _RefusalError as exc:
+            except RefusalError as exc:
                 self.refused.append(self._not_fetched(record, str(exc)))
             except ImageCacheError as exc:
                 self.failed.append(self._not_fetched(record, str(exc)))
@@ -366,7 +361,7 @@ class Precacher:
         name = fingerprint(record.image_id)
         unusable = why_lock_is_unusable(self._settings, name)
         if unusable:
-            raise _RefusalError(unusable)
+            raise RefusalError(unusable)
         file = self._open_file(record, closing) if name in self._source.files else None
         if self._is_dry_run:
             if file is not None:
@@ -377,7 +372,7 @@ class Precacher:
         read_bytes = self._read(record, file, draft)
         reason = why_not_acceptable(draft.descriptor, record)
         if reason:
-            raise _RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+            raise RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
         if self._policy.converts(record):
             draft = self._convert(record, draft, closing)
         digests = self._digests(record, draft)
@@ -418,19 +413,19 @@ class Precacher:
         try:
             descriptor = os.open(path, FILE_FLAGS)
         except OSError as exc:
-            raise _RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
+            raise RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
         closing.callback(os.close, descriptor)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
+            raise RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
         if status.st_size != record.size_bytes:
-            raise _RefusalError(
+            raise RefusalError(
                 f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
                 f"{record.size_bytes}. Copy the image anew (openstack image save)."
             )
         reason = why_not_acceptable(descriptor, record)
         if reason:
-            raise _RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+            raise RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
         return descriptor
 
     def _require_checksum(self, record: ImageRecord, descriptor: int) -> None:
@@ -440,7 +435,7 @@ class Precacher:
         digest = (read_digests(descriptor, [algorithm], RateLimiter()) or {})[algorithm]
         if digest != record.checksum:
             path = printable(self._source.files[fingerprint(record.image_id)])
-            raise _RefusalError(
+            raise RefusalError(
                 f"The {algorithm} of {path} is {digest} and not {record.checksum}. Compare it with Glance's record "
                 f"(openstack image show), and set files: {{image id: path of the right one}}."
             )
@@ -452,7 +447,7 @@ class Precacher:
             self._require_checksum(record, draft.descriptor)
             return read
         if self._source.glance is None:
-            raise _RefusalError(_NO_SOURCE)
+            raise RefusalError(_NO_SOURCE)
         # Here, so that a run in which all is present does not pay for it.
         from .glance import fetch_image
 
@@ -462,7 +457,7 @@ class Precacher:
         """Convert a draft to raw in another one, which is all that is left of it."""
         converter = self._policy.converter
         if converter is None:
-            raise _RefusalError(_NO_QEMU_IMG)
+            raise RefusalError(_NO_QEMU_IMG)
         target = closing.enter_context(new_draft(self._cache, fingerprint(record.image_id)))
         for descriptor in (draft.descriptor, target.descriptor):
             os.fchown(descriptor, converter.user, converter.group)
@@ -470,11 +465,11 @@ class Precacher:
         needed = min(data_bytes, read_content(draft.descriptor).virtual_bytes)
         reason = look_at_space(self._cache, cached_sizes(self._cache)[1], self._settings).why_not(needed)
         if reason:
-            raise _RefusalError(reason)
+            raise RefusalError(reason)
         convert_to_raw(converter, draft.descriptor, target.descriptor, data_bytes)
         reason = why_not_raw(target.descriptor)
         if reason:
-            raise _RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}, and where it comes from.")
+            raise RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}, and where it comes from.")
         return target
 
     def _digests(self, record: ImageRecord, draft: Draft) -> dict[str, str]:
@@ -484,18 +479,14 @@ class Precacher:
         """
         algorithm = str(record.algorithm)
         known = {} if self._policy.converts(record) else {algorithm: str(record.checksum)}
-        algorithms = dict.fromkeys([algorithm, *self._saved_algorithms(fingerprint(record.image_id))])
+        algorithms = dict.fromkeys(
+            [algorithm, *read_digests_of(self._settings, self._cache, fingerprint(record.image_id))]
+        )
         missing = [each for each in algorithms if each not in known]
         if missing:
             os.lseek(draft.descriptor, 0, os.SEEK_SET)
             known.update(read_digests(draft.descriptor, missing, RateLimiter()) or {})
         return known
-
-    def _saved_algorithms(self, name: str) -> list[str]:
-        pattern = self._settings.image_info_filename_pattern
-        with info_directory(pattern, self._settings.cache_path, self._cache) as directory:
-            info = read_info(os.path.basename(info_path(pattern, name)), directory)
-            return list(read_saved_checksums(info, name, "sha1", self._cache).digests)
 
     def _put_in_place(self, record: ImageRecord, draft: Draft) -> bool:
         """Give a draft its name, under nova's lock; False where another file of its size has got it meanwhile."""
@@ -516,12 +507,9 @@ class Precacher:
 
     def _finish_placed(self, record: ImageRecord, digests: Mapping[str, str]) -> None:
         """Put a name on disk for good, and save the checksums."""
-        facts: dict[str, object] = {}
-        for algorithm, value in digests.items():
-            facts.update({algorithm: value, algorithm + TIMESTAMP: self._now})
         try:
             os.fsync(self._cache)
-            self._save(record, facts)
+            self._save(record, checksum_facts(digests, self._now))
         except (OSError, ImageCacheError) as exc:
             self.failed.append(
                 NotFetched(
@@ -533,14 +521,8 @@ class Precacher:
 
     def _save(self, record: ImageRecord, facts: Mapping[str, object]) -> None:
         """Save that an image is pre-cached now, with other facts, so that a prune keeps it."""
-        pattern, name = self._settings.image_info_filename_pattern, fingerprint(record.image_id)
         facts = {**facts, PRECACHED_AT: self._now, IMAGE_ID: record.image_id}
-        locks = open_locks_directory(self._settings.instances_path, LOCKS_DIRECTORY)
-        try:
-            with info_directory(pattern, self._settings.cache_path, self._cache) as directory:
-                save_info(pattern, name, facts, directory=directory, locks=locks, keep_lock_file=self._is_shared)
-        finally:
-            os.close(locks)
+        save_facts(self._settings, self._cache, fingerprint(record.image_id), facts, self._is_shared)
 
 
 def _reason(exc: OSError | ImageCacheError) -> str:

@@ -20,7 +20,12 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import info_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import glance, place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import (
+    glance,
+    novas_lock,
+    place,
+    restoring,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import set_aside_name
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import (
@@ -1269,7 +1274,7 @@ class TestBesideNova:
                 assert {name for name in ask() if not name.startswith("#")} <= {BASE, "the folder itself"}
 
     def test_lock_that_nova_keeps_is_a_failure_that_names_it(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(restoring, "_LOCK_WAIT_SECONDS", 0.1)
+        monkeypatch.setattr(novas_lock, "_WAIT_SECONDS", 0.1)
         disk, base = guest_on(host)
         with nova_compute() as nova, running_guest(disk, base):
             base.unlink()
