@@ -10,9 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import GlanceAccess, log_in, redact
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import (
+    GlanceAccess,
+    module_option,
+    run_with_token,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
     OptionsError,
     PrecacheOptions,
@@ -57,7 +60,7 @@ class ActionModule(HostActionModule):
             result = self._run_module(_MODULE, {**images, "files": {}}, task_vars, check_mode=False)
         is_settled = result.get("unreachable") or (PRECACHE in result and not result.get("failed"))
         if not is_settled:
-            glance = _glance(asked, GlanceAccess(choice["endpoint"], None)) if choice["endpoint"] else {}
+            glance = module_option(asked, GlanceAccess(choice["endpoint"], None)) if choice["endpoint"] else {}
             result = self._run_module(_MODULE, {**images, **glance}, task_vars, check_mode=True)
         # What it refuses another host may fetch. Until that is decided, it is no failure.
         if result.get("failed") and PRECACHE in result:
@@ -100,17 +103,9 @@ class ActionModule(HostActionModule):
         options = {**module, "images": [image for image in choice["images"] if image["id"] in ids]}
         if all(image["source"] == "file" for image in wanted):
             return self._run_module(_MODULE, options, task_vars, check_mode=False)
-        token = None
-        try:
-            access = log_in(asked)
-            token = access.token
-            result = self._run_module(_MODULE, {**options, **_glance(asked, access)}, task_vars, check_mode=False)
-        except ImageCacheError as exc:
-            return {"failed": True, "msg": str(exc)}
-        except Exception as exc:  # what it says, and its traceback, may have the module's arguments in it
-            return {"failed": True, "msg": f"{_NOT_RUN} {redact(str(exc), token)}"}
-        redacted: dict[str, Any] = redact(result, token)
-        return redacted
+        return run_with_token(
+            asked, lambda glance: self._run_module(_MODULE, {**options, **glance}, task_vars, check_mode=False)
+        )
 
     def _options(self, task_vars: dict[str, Any]) -> tuple[Mapping[str, Any], PrecacheOptions]:
         variables = play.set_variables(task_vars, self._templar.template)
@@ -131,12 +126,6 @@ def _choice_for(host: str, walk: play.Walk, task_vars: dict[str, Any]) -> Mappin
     return choice
 
 
-def _glance(asked: PrecacheOptions, access: GlanceAccess) -> dict[str, Any]:
-    """Return the module's option ``glance``."""
-    token = {} if access.token is None else {"token": access.token}
-    return {"glance": {**asked.glance, "endpoint": access.endpoint, **token}}
-
-
 _NOT_LOOKED_AT = (
     "Nothing was pre-cached: it was not looked for which images are present in this run of the role. Run the play "
     "without --skip-tags, --tags, --step and --start-at-task."
@@ -146,5 +135,3 @@ _LOOK_FAILED = (
     "Nothing was pre-cached: the look at this host failed. See the message of the task "
     f"{play.PRECACHE_TASKS[2]!r}, and run the play again."
 )
-
-_NOT_RUN = "The module could not be run. Run the play again with -vvv, and see why:"

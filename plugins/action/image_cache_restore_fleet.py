@@ -2,21 +2,28 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Decides, on the controller, which host restores which base file, and shows what came of it."""
+"""Finds lost base files in Glance, decides which host restores which, on the controller, and shows what came of it."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import list_images
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import GlanceOptions
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
     RESTORE,
     decide_restore,
     parse_restore_answer,
     summarise_restore,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore_from_glance import (
+    find_in_glance,
+    lost_files,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
 
@@ -31,7 +38,15 @@ class ActionModule(ActionBase):
         super().run(tmp, task_vars)
         variables = task_vars or {}
         walk = play.Walk.of(self._task)
-        if self._task.args.get("operation") == "decide":
+        operation = self._task.args.get("operation")
+        if operation == "find":
+            lost = lost_files(play.read_file_answers(variables, walk, parse_restore_answer))
+            return {
+                "changed": False,
+                "walk": walk.id,
+                "hosts": find_in_glance(lost, _asked(variables, walk), list_images),
+            }
+        if operation == "decide":
             decisions = decide_restore(play.read_file_answers(variables, walk, parse_restore_answer))
             plain = {name: decision.to_plain() for name, decision in decisions.items()}
             return {"changed": False, "walk": walk.id, "hosts": plain}
@@ -42,6 +57,16 @@ class ActionModule(ActionBase):
         text = restore_screen(summary)
         play.show(text)
         return {"changed": False, "restore": summary, "text": text.splitlines()}
+
+
+def _asked(variables: Mapping[str, Any], walk: play.Walk) -> dict[str, GlanceOptions]:
+    """Return where Glance is for the hosts of this batch that ask for it."""
+    looks = {name: play.registered(variables, name, play.LOOK) for name in variables["ansible_play_batch"]}
+    return {
+        name: GlanceOptions.from_plain(look["glance"])
+        for name, look in looks.items()
+        if play.is_of(look, walk) and look.get("glance")
+    }
 
 
 _NOTHING_TO_REPORT = (

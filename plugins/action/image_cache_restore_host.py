@@ -6,12 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import Found
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import (
+    GlanceAccess,
+    module_option,
+    run_with_token,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
+    GlanceOptions,
     HostOptions,
     OptionsError,
     read_restore_options,
@@ -19,9 +26,12 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
     RESTORE,
     RestoreDecision,
+    merge_looks,
     merge_outcome,
+    merge_results,
     parse_restore_answer,
     reasons_to_fail,
+    with_remarks,
 )
 
 _MODULE = "stackops.nova.image_cache_restore"
@@ -33,9 +43,14 @@ class ActionModule(HostActionModule):
 
     _tasks = play.RESTORE_TASKS
 
+    def _perform(self, operation: str, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
+        if operation == "look_again":
+            return self._look_again(walk, task_vars)
+        return super()._perform(operation, walk, task_vars)
+
     def _look(self, task_vars: dict[str, Any]) -> dict[str, Any]:
         self._refuse_plays_that_cannot_be_decided()
-        host, options = task_vars["inventory_hostname"], self._options(task_vars)
+        host, (options, asked) = task_vars["inventory_hostname"], self._options(task_vars)
         result = self._run_module(_MODULE, options.module, task_vars, check_mode=True)
         # What it refuses another host may restore. Until that is decided, it is no failure.
         if result.get("failed") and RESTORE in result:
@@ -44,33 +59,92 @@ class ActionModule(HostActionModule):
             result.pop("exception", None)
         group = options.fleet.storage_group
         is_member = host in task_vars["groups"].get(group, ())
-        return {**result, "changed": False, "storage_group": group if is_member else ""}
+        glance = {"glance": asked.to_plain()} if asked else {}
+        return {**result, **glance, "changed": False, "storage_group": group if is_member else ""}
+
+    def _look_again(self, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
+        """Find what of the lost files can be restored from Glance, without a connection to it."""
+        host, look = task_vars["inventory_hostname"], self._look_of(walk, task_vars)
+        found = parse_restore_answer(host, look).found
+        choice = _choice_for(host, walk, task_vars)
+        if found is None or choice is None:
+            return dict(look)
+        remarks = choice["remarks"]
+        if choice["images"]:
+            options, asked = self._options(task_vars)
+            of_glance = _of_glance(choice, choice["images"])
+            assert asked is not None
+            access = module_option(asked, GlanceAccess(choice["endpoint"], None))
+            result = self._run_module(_MODULE, {**options.module, **of_glance, **access}, task_vars, check_mode=True)
+            answer = parse_restore_answer(host, result)
+            if answer.found is None:
+                remarks = {**remarks, **dict.fromkeys(choice["images"], answer.error)}
+            else:
+                found = merge_looks(found, answer.found, choice["images"].keys())
+        return {**look, RESTORE: with_remarks(found, remarks)}
 
     def _act(self, walk: play.Walk, task_vars: dict[str, Any]) -> dict[str, Any]:
-        host, look = task_vars["inventory_hostname"], task_vars.get(play.LOOK)
+        host, look = task_vars["inventory_hostname"], self._look_of(walk, task_vars)
         decided = play.find_registered(task_vars, play.DECISION, lambda result: play.is_of(result, walk))
-        if not isinstance(look, Mapping) or not play.is_of(look, walk) or not decided:
+        if not decided:
             raise OptionsError(_NOT_LOOKED_AT)
         found = parse_restore_answer(host, look).found
         if found is None or host not in decided["hosts"]:
             raise OptionsError(_LOOK_FAILED)
         decision = RestoreDecision.from_plain(decided["hosts"][host])
-        if decision.names and not self._task.check_mode:
-            options = {**self._options(task_vars).module, "names": list(decision.names)}
-            result = self._run_module(_MODULE, options, task_vars, check_mode=False)
-            answer = parse_restore_answer(host, result)
-            outcome = merge_outcome(found, decision, answer.found, answer.error)
+        results: list[dict[str, Any]] = []
+        if self._task.check_mode:
+            outcome = merge_outcome(found, decision, None)  # the look was the dry run
         else:
-            result, outcome = {}, merge_outcome(found, decision, None)  # the look was the dry run
+            results = self._restore(decision.names, found, _choice_for(host, walk, task_vars), task_vars)
+            answers = [parse_restore_answer(host, result) for result in results]
+            error = next((answer.error for answer in answers if answer.found is None), "")
+            acted = merge_results([answer.found for answer in answers if answer.found is not None])
+            outcome = merge_outcome(found, decision, acted, error)
         done = {"changed": bool(outcome["restored"] or outcome["set_aside"]), RESTORE: outcome}
         reasons = reasons_to_fail(outcome)
-        if result.get("unreachable"):
-            return {**done, "unreachable": True, "msg": result["msg"]}
+        unreachable = next((result for result in results if result.get("unreachable")), None)
+        if unreachable:
+            return {**done, "unreachable": True, "msg": unreachable["msg"]}
         if reasons:
             return {**done, "failed": True, "msg": _failure(reasons)}
         return done
 
-    def _options(self, task_vars: dict[str, Any]) -> HostOptions:
+    def _restore(
+        self, names: Sequence[str], found: Found, choice: Mapping[str, Any] | None, task_vars: dict[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Run the module: first without Glance, because what a process still has is gone when its guest stops.
+
+        :return: its results.
+        """
+        fetched = {file["name"] for file in found["restored"] if file["source"] == "glance"}
+        near = [name for name in names if name not in fetched]
+        far = [name for name in names if name in fetched]
+        results: list[dict[str, Any]] = []
+        if not names:
+            return results
+        options, asked = self._options(task_vars)
+        if near:
+            results.append(self._run_module(_MODULE, {**options.module, "names": near}, task_vars, check_mode=False))
+        is_reachable = not any(result.get("unreachable") for result in results)
+        if far and is_reachable and choice is not None and asked is not None:
+            of_glance = {**options.module, **_of_glance(choice, far)}
+            results.append(
+                run_with_token(
+                    asked,
+                    lambda glance: self._run_module(_MODULE, {**of_glance, **glance}, task_vars, check_mode=False),
+                )
+            )
+        return results
+
+    def _look_of(self, walk: play.Walk, task_vars: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the last look at the host in this run of the role."""
+        look = play.last_look(task_vars, task_vars["inventory_hostname"], walk)
+        if not play.is_of(look, walk):
+            raise OptionsError(_NOT_LOOKED_AT)
+        return look
+
+    def _options(self, task_vars: dict[str, Any]) -> tuple[HostOptions, GlanceOptions | None]:
         variables = play.set_variables(task_vars, self._templar.template)
         return read_restore_options(variables, task_vars["groups"], task_vars["inventory_hostname"])
 
@@ -81,6 +155,19 @@ def _failure(reasons: Sequence[str]) -> str:
     if more > 0:
         lines.append(f"and {more} more")
     return "\n".join(lines)
+
+
+def _choice_for(host: str, walk: play.Walk, task_vars: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return what was found in Glance for a host; None where it was not asked for anything."""
+    made = play.find_registered(task_vars, play.CHOICE, lambda result: play.is_of(result, walk))
+    choice: Mapping[str, Any] | None = made.get("hosts", {}).get(host)
+    return choice
+
+
+def _of_glance(choice: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Return the options of the module for some files that come from Glance, and no others."""
+    names = list(names)
+    return {"names": names, "states": ["missing"], "images": [choice["images"][name] for name in names]}
 
 
 _NOT_LOOKED_AT = (

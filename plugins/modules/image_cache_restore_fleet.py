@@ -18,9 +18,10 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(decide) which host restores which file, or V(report) what came of it.
+    description: V(find) lost base files in Glance, V(decide) which host restores which file, or V(report) what came of
+      it.
     type: str
-    choices: [decide, report]
+    choices: [find, decide, report]
     required: true
 attributes:
   check_mode:

@@ -18,9 +18,10 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(look) for base files to restore, or V(act) by what was decided.
+    description: V(look) for base files to restore, V(look_again) for what can be restored from Glance, or V(act) by
+      what was decided.
     type: str
-    choices: [look, act]
+    choices: [look, look_again, act]
     required: true
 attributes:
   check_mode:

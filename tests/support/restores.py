@@ -23,6 +23,7 @@ def restorable(name: str = "base", **more: Any) -> dict[str, Any]:
         "image_id": None,
         "source": "process",
         "source_path": "/proc/42/fd/13",
+        "contacted": True,
         "inode": 7,
         "proof": "process",
         "guests": ["guest"],

@@ -23,7 +23,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 from .glance import GlanceList
 from .options import OptionsError, PrecacheOptions
 
-__all__ = ["choose_for_hosts", "choose_images"]
+__all__ = ["choose_for_hosts", "choose_images", "has_id", "record_of"]
 
 # What a host has to know of an image. Its other properties stay on the controller.
 _KEPT = (
@@ -94,7 +94,7 @@ def choose_images(images: Sequence[Any], asked: PrecacheOptions) -> tuple[dict[s
     :raises OptionsError: an entry means no image or several, an image that was asked for may not be pre-cached, none
         is chosen, or they have more bytes than ``image_cache_precache_max_bytes``.
     """
-    known = {image["id"]: image for image in images if _has_id(image)}
+    known = {image["id"]: image for image in images if has_id(image)}
     candidates = [image for image in known.values() if not image.get("os_hidden") and not _why_not(image, asked)]
     chosen: dict[str, Record] = {}
     for entry in asked.images:
@@ -108,7 +108,12 @@ def choose_images(images: Sequence[Any], asked: PrecacheOptions) -> tuple[dict[s
     if not chosen:
         raise OptionsError(_nothing_chosen(asked, len(candidates)))
     _refuse_too_many_bytes(list(chosen.values()), asked)
-    return tuple({key: _as_utf8(image[key]) for key in _KEPT if key in image} for image in chosen.values())
+    return tuple(record_of(image) for image in chosen.values())
+
+
+def record_of(image: Record) -> dict[str, Any]:
+    """Return what a host has to know of an image that Glance lists."""
+    return {key: _as_utf8(image[key]) for key in _KEPT if key in image}
 
 
 def _find(entry: str, known: Mapping[str, Record], candidates: Sequence[Record], asked: PrecacheOptions) -> Record:
@@ -206,7 +211,8 @@ def _nothing_chosen(asked: PrecacheOptions, candidates: int) -> str:
     )
 
 
-def _has_id(image: Any) -> bool:
+def has_id(image: Any) -> bool:
+    """Tell whether what Glance lists is a record of an image with an id."""
     image_id = image.get("id") if isinstance(image, Mapping) else None
     return isinstance(image_id, str) and image_id.isprintable() and 0 < len(image_id) <= 255
 

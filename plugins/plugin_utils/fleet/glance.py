@@ -10,7 +10,7 @@ A token never leaves the process that fetches with it, but for the host: it is i
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .cloud import HIDDEN_IMAGES, IMAGES, REQUEST_SECONDS, cloud_arguments, connect, read_list, reason_of
-from .options import PrecacheOptions
+from .options import GlanceOptions
 
-__all__ = ["GlanceAccess", "GlanceList", "list_images", "log_in", "redact"]
+__all__ = ["GlanceAccess", "GlanceList", "list_images", "log_in", "module_option", "redact", "run_with_token"]
 
+_NOT_RUN = "The module could not be run. Run the play again with -vvv, and see why:"
 _REDACTED = "(the token)"
 _ADMIN = "admin"
 _VERSION = re.compile(r"/v\d+(\.\d+)?/*$")
@@ -55,7 +56,7 @@ class GlanceList:
     problem: str = ""
 
 
-def list_images(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceList:
+def list_images(asked: GlanceOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceList:
     """Ask Glance which images there are, and whether hosts could fetch them.
 
     :param asked: which cloud and region, whose endpoint, and which tokens hosts may get.
@@ -71,7 +72,7 @@ def list_images(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS
     return GlanceList(tuple(images), access.endpoint)
 
 
-def log_in(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceAccess:
+def log_in(asked: GlanceOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceAccess:
     """Get a new token for one host.
 
     :param asked: which cloud and region, whose endpoint, and which tokens hosts may get.
@@ -82,6 +83,35 @@ def log_in(asked: PrecacheOptions, request_seconds: float = REQUEST_SECONDS) -> 
         return _access(_connect(asked, request_seconds), asked)
     except ImageCacheError as exc:
         raise ImageCacheError(_sentence(exc, asked)) from None
+
+
+def run_with_token(
+    asked: GlanceOptions, run: Callable[[Mapping[str, Any]], dict[str, Any]], request_seconds: float = REQUEST_SECONDS
+) -> dict[str, Any]:
+    """Have a module fetch from Glance, with a new token that nobody else sees.
+
+    :param asked: as for :func:`log_in`.
+    :param run: runs the module with the option ``glance`` as well.
+    :param request_seconds: as for :func:`list_images`.
+    :return: its result without the token; a failed one where there is no token, or it could not be run.
+    """
+    token = None
+    try:
+        access = log_in(asked, request_seconds)
+        token = access.token
+        result = run(module_option(asked, access))
+    except ImageCacheError as exc:
+        return {"failed": True, "msg": str(exc)}
+    except Exception as exc:  # what it says, and its traceback, may have the module's arguments in it
+        return {"failed": True, "msg": f"{_NOT_RUN} {redact(str(exc), token)}"}
+    redacted: dict[str, Any] = redact(result, token)
+    return redacted
+
+
+def module_option(asked: GlanceOptions, access: GlanceAccess) -> dict[str, Any]:
+    """Return the modules' option ``glance``, as options."""
+    token = {} if access.token is None else {"token": access.token}
+    return {"glance": {**asked.glance, "endpoint": access.endpoint, **token}}
 
 
 def redact(value: Any, token: str | None) -> Any:
@@ -97,11 +127,11 @@ def redact(value: Any, token: str | None) -> Any:
     return value
 
 
-def _connect(asked: PrecacheOptions, request_seconds: float) -> Any:
+def _connect(asked: GlanceOptions, request_seconds: float) -> Any:
     return connect(asked.cloud or None, asked.region or None, request_seconds)
 
 
-def _access(connection: Any, asked: PrecacheOptions) -> GlanceAccess:
+def _access(connection: Any, asked: GlanceOptions) -> GlanceAccess:
     token = None
     try:
         auth = connection.session.auth
@@ -123,10 +153,10 @@ def _access(connection: Any, asked: PrecacheOptions) -> GlanceAccess:
     return GlanceAccess(_VERSION.sub("", endpoint.rstrip("/")), token)
 
 
-def _sentence(exc: ImageCacheError, asked: PrecacheOptions) -> str:
+def _sentence(exc: ImageCacheError, asked: GlanceOptions) -> str:
     cloud = printable(asked.cloud) if asked.cloud else "the default cloud"
     region = f", region {printable(asked.region)}," if asked.region else ""
     return (
-        f"Nothing was pre-cached from Glance of {cloud}{region}: {exc}. See that "
+        f"Nothing was fetched from Glance of {cloud}{region}: {exc}. See that "
         f"`openstack{cloud_arguments(asked.cloud, asked.region)} image list` works on the controller."
     )

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import date
-from typing import Any
+from typing import Any, Self
 
 from ansible.module_utils.common.text.formatters import human_to_bytes
 from ansible.module_utils.parsing.convert_bool import boolean
@@ -56,6 +56,12 @@ _RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_S
 _PRECACHE_SPEC = {name: spec for name, spec in precache_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _PRECACHE_OPTIONS = {f"{PREFIX}precache_{option}": option for option in _PRECACHE_SPEC}
 _GLANCE_OPTIONS = {f"{PREFIX}glance_{option}": option for option in ("ca_cert", "validate_certs", "timeout")}
+_GLANCE_ROLE_OPTIONS = (
+    *_GLANCE_OPTIONS,
+    "image_cache_glance_interface",
+    "image_cache_glance_concurrency",
+    "image_cache_allow_admin_token",
+)
 PRECACHE_SOURCES = ("glance", "files")
 DEFAULT_CONCURRENCY = 8
 _PRECACHE_ROLE_OPTIONS = (
@@ -64,9 +70,6 @@ _PRECACHE_ROLE_OPTIONS = (
     "image_cache_precache_owners",
     "image_cache_precache_max_bytes",
     "image_cache_precache_source",
-    "image_cache_glance_interface",
-    "image_cache_glance_concurrency",
-    "image_cache_allow_admin_token",
 )
 _ROLE_OPTIONS = frozenset(
     [
@@ -83,9 +86,10 @@ _ROLE_OPTIONS = frozenset(
         "image_cache_report_query",
         "image_cache_report_slice",
         "image_cache_report_view",
+        "image_cache_restore_from_glance",
         *_PRECACHE_OPTIONS,
-        *_GLANCE_OPTIONS,
         *_PRECACHE_ROLE_OPTIONS,
+        *_GLANCE_ROLE_OPTIONS,
     ]
 )
 
@@ -268,54 +272,22 @@ def read_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str
     return HostOptions(module, fleet)
 
 
-def read_restore_options(variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str) -> HostOptions:
-    """Make the options of ``image_cache_restore`` from the role's variables, and refuse what is invalid.
-
-    :param variables: as in :func:`read_options`.
-    :param groups: the groups of the inventory.
-    :param host: the host's name in the inventory.
-    :return: its options. The records among the images of Glance are those that prove a file.
-    :raises OptionsError: a variable is unknown, null, or of no use.
-    """
-    options = read_options(variables, groups, host)
-    values = {name: plain(variables[name]) for name in _RESTORE_OPTIONS if name in variables}
-    own = {
-        _RESTORE_OPTIONS[name]: _list(name, value) if _RESTORE_SPEC[_RESTORE_OPTIONS[name]]["type"] == "list" else value
-        for name, value in values.items()
-    }
-    images = options.module.get("glance_images") or ()
-    own["images"] = [image for image in images if isinstance(image, Mapping)]
-    return replace(options, module={**options.module, **own})
-
-
 @dataclass(frozen=True)
-class PrecacheOptions:
-    """What one host's variables say of pre-caching. Plain values: the result of a task carries them.
+class GlanceOptions:
+    """What one host's variables say of fetching from Glance. Plain values: the result of a task carries them.
 
-    :param images: ids and names of images.
-    :param properties: properties that an image must have, all of them; empty for none.
-    :param owners: ids of projects whose images may be pre-cached although they are not public.
-    :param max_bytes: how many bytes its images may have together; None for no limit.
-    :param records: Glance's records, where the variables have them and no API is asked; None where Glance is asked.
     :param cloud: the name of its cloud in ``clouds.yaml``; empty for the environment's.
     :param region: the region of that cloud; empty for the cloud's own.
     :param interface: whose endpoint of Glance the host gets; empty for that of ``clouds.yaml``.
     :param allow_admin_token: whether the host may get a token with the role admin.
     :param glance: how the host speaks to Glance, options of the module.
-    :param storage_group: the inventory group whose hosts share its storage.
     """
 
-    images: tuple[str, ...] = ()
-    properties: Mapping[str, str] = field(default_factory=dict)
-    owners: tuple[str, ...] = ()
-    max_bytes: int | None = None
-    records: tuple[Mapping[str, Any], ...] | None = None
     cloud: str = ""
     region: str = ""
     interface: str = ""
     allow_admin_token: bool = False
     glance: Mapping[str, Any] = field(default_factory=dict)
-    storage_group: str = ""
 
     @property
     def api(self) -> tuple[str, str, str, bool]:
@@ -327,12 +299,72 @@ class PrecacheOptions:
         return asdict(self)
 
     @classmethod
-    def from_plain(cls, plain: Mapping[str, Any]) -> PrecacheOptions:
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
         """Read what :meth:`to_plain` made; a list has come back for each tuple."""
         values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in plain.items()
         }
         return cls(**values)
+
+
+def _glance_options(values: Mapping[str, Any], fleet: FleetOptions) -> dict[str, Any]:
+    """Return the values of :class:`GlanceOptions`, and refuse what is invalid."""
+    read_concurrency(values.get("image_cache_glance_concurrency", DEFAULT_CONCURRENCY))
+    return {
+        "cloud": fleet.cloud,
+        "region": fleet.region,
+        "interface": _text(values, "image_cache_glance_interface"),
+        "allow_admin_token": read_bool(
+            "image_cache_allow_admin_token", values.get("image_cache_allow_admin_token", False)
+        ),
+        "glance": {option: values[name] for name, option in _GLANCE_OPTIONS.items() if name in values},
+    }
+
+
+def read_restore_options(
+    variables: Mapping[str, Any], groups: Mapping[str, Sequence[str]], host: str
+) -> tuple[HostOptions, GlanceOptions | None]:
+    """Make the options of ``image_cache_restore`` from the role's variables, and refuse what is invalid.
+
+    :param variables: as in :func:`read_options`.
+    :param groups: the groups of the inventory.
+    :param host: the host's name in the inventory.
+    :return: its options, where the records among the images of Glance are those that prove a file, and where Glance is;
+        None where it is not to be asked.
+    :raises OptionsError: a variable is unknown, null, or of no use.
+    """
+    options = read_options(variables, groups, host)
+    values = {name: plain(variables[name]) for name in _RESTORE_OPTIONS if name in variables}
+    own = {
+        _RESTORE_OPTIONS[name]: _list(name, value) if _RESTORE_SPEC[_RESTORE_OPTIONS[name]]["type"] == "list" else value
+        for name, value in values.items()
+    }
+    images = options.module.get("glance_images") or ()
+    own["images"] = [image for image in images if isinstance(image, Mapping)]
+    name = "image_cache_restore_from_glance"
+    asks_glance = read_bool(name, variables.get(name, False))
+    glance = _glance_options({name: plain(value) for name, value in variables.items()}, options.fleet)
+    return replace(options, module={**options.module, **own}), GlanceOptions(**glance) if asks_glance else None
+
+
+@dataclass(frozen=True)
+class PrecacheOptions(GlanceOptions):
+    """What one host's variables say of pre-caching. Plain values: the result of a task carries them.
+
+    :param images: ids and names of images.
+    :param properties: properties that an image must have, all of them; empty for none.
+    :param owners: ids of projects whose images may be pre-cached although they are not public.
+    :param max_bytes: how many bytes its images may have together; None for no limit.
+    :param records: Glance's records, where the variables have them and no API is asked; None where Glance is asked.
+    :param storage_group: the inventory group whose hosts share its storage.
+    """
+
+    images: tuple[str, ...] = ()
+    properties: Mapping[str, str] = field(default_factory=dict)
+    owners: tuple[str, ...] = ()
+    max_bytes: int | None = None
+    records: tuple[Mapping[str, Any], ...] | None = None
+    storage_group: str = ""
 
 
 def read_precache_options(
@@ -365,20 +397,13 @@ def read_precache_options(
             "image_cache_precache_source is files, and no records of images are given, which say what the bytes of a "
             "file must be. Set image_cache_glance_images to Glance's records of these images."
         )
-    read_concurrency(values.get("image_cache_glance_concurrency", DEFAULT_CONCURRENCY))
     return {**options.module, **own}, PrecacheOptions(
+        **_glance_options(values, options.fleet),
         images=_names(values, "image_cache_precache_images"),
         properties=_properties(values),
         owners=_names(values, "image_cache_precache_owners"),
         max_bytes=_bytes(values, "image_cache_precache_max_bytes"),
         records=records if source == "files" else None,
-        cloud=options.fleet.cloud,
-        region=options.fleet.region,
-        interface=_text(values, "image_cache_glance_interface"),
-        allow_admin_token=read_bool(
-            "image_cache_allow_admin_token", values.get("image_cache_allow_admin_token", False)
-        ),
-        glance={option: values[name] for name, option in _GLANCE_OPTIONS.items() if name in values},
         storage_group=options.fleet.storage_group,
     )
 

@@ -39,6 +39,7 @@ from .storages import Fleet
 from .summary import DONE, HostOutcome
 
 LOOK = "__image_cache_look"
+SECOND_LOOK = "__image_cache_second_look"
 DECISION = "__image_cache_decision"
 ASKED = "__image_cache_asked"
 CHOICE = "__image_cache_choice"
@@ -49,6 +50,8 @@ ENTRY_POINT = "__image_cache_entry_point"
 TASKS = ("Look at the image cache", "Decide for the fleet", "Prune the image cache", "Report on the image cache")
 RESTORE_TASKS = (
     "Look for base files to restore",
+    "Find lost base files in Glance",
+    "Look what can be restored from Glance",
     "Decide which host restores which file",
     "Restore base files",
     "Report on the restore",
@@ -267,7 +270,7 @@ def read_file_answers(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFile
     :param parse: makes an answer of a host's name, its registered result and its storage group.
     """
     coming = _hosts_to_come(task_vars)
-    looks = {name: registered(task_vars, name, LOOK) for name in task_vars["ansible_play_hosts_all"]}
+    looks = {name: last_look(task_vars, name, walk) for name in task_vars["ansible_play_hosts_all"]}
     own = {name: look.get("storage_group", "") for name, look in looks.items() if is_of(look, walk)}
     # It is enough that one host names the group.
     group_of = {name: group for group in own.values() for name in task_vars["groups"].get(group, ())}
@@ -279,6 +282,12 @@ def read_file_answers(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFile
         elif name not in coming:
             answers.append(FileAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
     return answers
+
+
+def last_look(task_vars: Mapping[str, Any], host: str, walk: Walk) -> Mapping[str, Any]:
+    """Return what a host found last: where it was asked again in this walk, that."""
+    second = registered(task_vars, host, SECOND_LOOK)
+    return second if is_of(second, walk) else registered(task_vars, host, LOOK)
 
 
 def read_file_outcomes(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFileAnswer, key: str) -> list[FileOutcome]:

@@ -18,10 +18,13 @@ from .answers import FileAnswer, FileOutcome, Found, find_mismatch, read_result
 __all__ = [
     "RestoreDecision",
     "decide_restore",
+    "merge_looks",
     "merge_outcome",
+    "merge_results",
     "parse_restore_answer",
     "reasons_to_fail",
     "summarise_restore",
+    "with_remarks",
 ]
 
 RESTORE = "image_cache_restore"
@@ -42,6 +45,7 @@ _FOUND = {
             **dict.fromkeys(("source", "source_path", "proof"), str),
             "guests": [str],
             "needs_restart": [str],
+            "contacted": bool,
             "inode": (int, None),
             **dict.fromkeys(("size_bytes", "allocated_bytes"), int),
         }
@@ -191,13 +195,43 @@ def _listed(answer: FileAnswer, key: str) -> Sequence[File]:
     return files
 
 
+def merge_looks(first: Found, second: Found, names: Set[str]) -> dict[str, Any]:
+    """Return what a host found, where it was asked once more about some files.
+
+    :param first: what it found.
+    :param second: what it found of these files then.
+    :param names: their names.
+    """
+    again = _files(second)
+    merged = {
+        key: [*(each for each in files if _name(each) not in names), *again[key]]
+        for key, files in _files(first).items()
+    }
+    return {**first, **merged}
+
+
+def with_remarks(found: Found, remarks: Mapping[str, str]) -> dict[str, Any]:
+    """Return what a host found, with more about files that it refused, by their names."""
+    refused = [
+        {**file, "reason": f"{file['reason']} {remarks[file['name']]}"} if file["name"] in remarks else file
+        for file in found["refused"]
+    ]
+    return {**found, "refused": refused}
+
+
+def merge_results(results: Sequence[Found]) -> dict[str, Any] | None:
+    """Return what a host did in several parts as if it had been one; None where it answered none of them."""
+    parts = [_files(found) for found in results]
+    return {key: [each for part in parts for each in part[key]] for key in _NOTHING} if parts else None
+
+
 def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, error: str = "") -> dict[str, Any]:
     """Return what came of all base files that a host was asked for.
 
     :param look: what it found in check mode.
     :param decision: what it was to do.
     :param acted: what it returned then; None in a dry run, where it is not asked again, and where it has failed.
-    :param error: why it has failed; empty otherwise.
+    :param error: why it has failed, with all or with some of its files; empty otherwise.
     :return: ``restored``, ``present``, ``refused``, ``failed`` and ``set_aside`` as the module has them, and
         ``elsewhere``: the names of the files that other hosts restore, and of these hosts.
     """
@@ -208,7 +242,7 @@ def merge_outcome(look: Found, decision: RestoreDecision, acted: Found | None, e
         done = {key: list(files) for key, files in _files(acted or _NOTHING).items()}
         unmentioned = names - {_name(each) for files in done.values() for each in files}
         done["failed"] += [
-            {**{key: file[key] for key in _FILE}, "error": _sentence(look, file, _VANISHED if acted else error)}
+            {**{key: file[key] for key in _FILE}, "error": _sentence(look, file, error or _VANISHED)}
             for key in ("restored", "refused", "failed")
             for file in look[key]
             if file["name"] in unmentioned

@@ -77,7 +77,11 @@ def _restored(file: File) -> str:
         source = f"QEMU of {some_names(file['guests'])} ({file['source_path']})"
     else:
         source = str(file["source_path"])
-    text = f"{size_text(file['allocated_bytes'])} from {source}. Proof: {_PROOFS.get(file['proof'], file['proof'])}."
+    text = f"{size_text(file['allocated_bytes'])} from {source}. "
+    if file["contacted"]:
+        text += f"Proof: {_PROOFS.get(file['proof'], file['proof'])}."
+    else:
+        text += "It was not contacted: what it sends is compared with the image's checksum."
     if file["state"] != "missing":
         text += f" It was {file['state']}."
     if file["needs_restart"]:

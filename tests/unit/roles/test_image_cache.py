@@ -53,8 +53,17 @@ def test_a_restore_takes_the_same_and_the_options_of_its_module() -> None:
         for name, spec in variables("restore").items()
         if name not in variables()
     }
-    assert documented == own
+    of_glance = {name for name in documented if name in variables("precache")}
+    of_role = {"image_cache_restore_from_glance": {"type": "bool"}, **{name: documented[name] for name in of_glance}}
+    assert documented == {**own, **of_role}
     assert variables().items() <= variables("restore").items()
+
+
+def test_restore_from_glance_and_precaching_have_the_same_variables_of_glance() -> None:
+    shared = {name for name in variables("precache") if "glance" in name or name.endswith("admin_token")}
+    assert {name: variables("restore")[name] for name in shared} == {
+        name: variables("precache")[name] for name in shared
+    }
 
 
 def test_the_defaults_are_those_that_are_documented() -> None:

@@ -11,15 +11,20 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.stackops.nova.plugins.action import image_cache_restore_fleet
 from ansible_collections.stackops.nova.plugins.action.image_cache_restore_fleet import ActionModule
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, Walk
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import GlanceList
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import GlanceOptions
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, SECOND_LOOK, Walk
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
     RESTORE,
     RestoreDecision,
     merge_outcome,
 )
 from ansible_collections.stackops.nova.tests.support.actions import action, task_vars
+from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tests.support.restores import found, refused, restorable, result
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 
 class Run:
@@ -57,6 +62,26 @@ def test_decision_is_one_value_for_all_hosts_that_answered() -> None:
             "b": {"names": ["base"], "elsewhere": {}, "refused": {}},
         },
     }
+
+
+def test_glance_is_asked_for_the_lost_files_of_the_hosts_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    listed = GlanceList((image("one"),), "http://glance")
+    monkeypatch.setattr(image_cache_restore_fleet, "list_images", lambda _asked: listed)
+    run = Run("find")
+    lost = run.looked(refused=[refused(fingerprint("one"))])
+    wanted = {LOOK: {**lost[LOOK], "glance": GlanceOptions(cloud="lab").to_plain()}}
+    made = run.of(a=wanted, b=lost, c={LOOK: {**wanted[LOOK], "walk": "old"}})
+    assert made["hosts"].keys() == {"a"}
+    assert made["hosts"]["a"]["images"][fingerprint("one")]["id"] == "one"
+
+
+def test_second_look_counts_where_there_is_one_of_this_run() -> None:
+    run = Run("decide")
+    again = run.looked(restored=[restorable(source="glance")])[LOOK]
+    host = {**run.looked(refused=[refused()]), SECOND_LOOK: again}
+    other = {**run.looked(refused=[refused()], storage="other"), SECOND_LOOK: {"skipped": True}}
+    made = run.of(a=host, b=other)
+    assert (made["hosts"]["a"]["names"], made["hosts"]["b"]["names"]) == (["base"], [])
 
 
 def test_hosts_of_a_storage_group_are_one_storage() -> None:

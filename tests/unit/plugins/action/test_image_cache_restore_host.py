@@ -16,10 +16,22 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.utils.context_objects import CLIArgs
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_restore_host import ActionModule
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import DECISION, LOOK, Walk
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import glance
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import GlanceAccess
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import GlanceOptions
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import CHOICE, DECISION, LOOK, Walk
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import RESTORE, RestoreDecision
 from ansible_collections.stackops.nova.tests.support.actions import action, task_vars
-from ansible_collections.stackops.nova.tests.support.restores import found, refused, restorable, result, set_aside
+from ansible_collections.stackops.nova.tests.support.restores import (
+    NOT_OPEN,
+    failed,
+    found,
+    refused,
+    restorable,
+    result,
+    set_aside,
+)
 
 MODULE = "stackops.nova.image_cache_restore"
 DEFAULTS: dict[str, Any] = {"instances_complete_for": [], "images": []}
@@ -124,6 +136,50 @@ class TestLook:
         assert host.calls == []
 
 
+GLANCE = {"image_cache_restore_from_glance": True, "image_cache_glance_timeout": 5}
+ONE = {"id": "one", "size": 5}
+IN_GLANCE = {"a": {"images": {"one": ONE}, "endpoint": "http://glance", "remarks": {"two": "It is not listed."}}}
+
+
+class TestSecondLook:
+    LOOKED = result(refused=[refused("one"), refused("two"), refused("three")])
+
+    def look_again(self, host: Host, hosts: dict[str, Any]) -> dict[str, Any]:
+        return host.run("look_again", GLANCE, {LOOK: self.LOOKED, CHOICE: {"hosts": hosts}})
+
+    def test_look_says_where_glance_is_if_it_is_to_be_asked(self) -> None:
+        looked = Host().look(**GLANCE, image_cache_openstack_cloud="lab", image_cache_openstack_region_name="x")
+        options = GlanceOptions(cloud="lab", region="x", glance={"timeout": 5})
+        assert GlanceOptions.from_plain(looked["glance"]) == options
+        assert "glance" not in Host().look(image_cache_restore_from_glance=False)
+
+    def test_lost_file_is_looked_for_in_check_mode_with_its_record_and_without_a_token(self) -> None:
+        host = Host(result(restored=[restorable("one", source="glance", contacted=False)]))
+        looked = self.look_again(host, IN_GLANCE)
+        [(_module, options, check_mode)] = host.calls
+        assert check_mode
+        assert options == {
+            **DEFAULTS,
+            "names": ["one"],
+            "states": ["missing"],
+            "images": [ONE],
+            "glance": {"timeout": 5, "endpoint": "http://glance"},
+        }
+        assert looked[RESTORE]["restored"] == [restorable("one", source="glance", contacted=False)]
+        remarked = refused("two", f"{NOT_OPEN} It is not listed.")
+        assert looked[RESTORE]["refused"] == [remarked, refused("three")]
+
+    def test_host_that_has_lost_nothing_is_not_looked_at_again(self) -> None:
+        host = Host()
+        assert self.look_again(host, {})[RESTORE] == self.LOOKED[RESTORE]
+        assert host.calls == []
+
+    def test_second_look_that_fails_leaves_the_first_with_the_reason(self) -> None:
+        looked = self.look_again(Host({"failed": True, "msg": "Killed."}), IN_GLANCE)
+        assert looked[RESTORE]["refused"][0] == refused("one", f"{NOT_OPEN} Killed.")
+        assert not looked.get("failed")
+
+
 class TestAct:
     LOOKED = result(restored=[restorable("one"), restorable("two")], refused=[refused("three")])
 
@@ -136,6 +192,32 @@ class TestAct:
         assert (done["changed"], done.get("failed")) == (True, None)
         assert done[RESTORE]["restored"] == [restorable("one")]
         assert done[RESTORE]["elsewhere"] == {"two": "b", "three": "b"}
+
+    def test_host_restores_what_a_process_has_first_and_fetches_the_rest_with_a_token(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(glance, "log_in", lambda *_arguments: GlanceAccess("http://glance", "secret"))
+        host = Host(result(restored=[restorable("near")], failed=[failed("one", "The token secret is wrong.")]))
+        look = result(restored=[restorable("near"), restorable("one", source="glance")])
+        decision = {"hosts": {"a": RestoreDecision(("one", "near")).to_plain()}}
+        done = host.run("act", GLANCE, {LOOK: look, DECISION: decision, CHOICE: {"hosts": IN_GLANCE}})
+        (_near, near, _), (_far, far, check_mode) = host.calls
+        assert (near["names"], "glance" in near) == (["near"], False)
+        assert (far["names"], far["states"], far["images"], check_mode) == (["one"], ["missing"], [ONE], False)
+        assert far["glance"] == {"timeout": 5, "endpoint": "http://glance", "token": "secret"}
+        assert "The token (the token) is wrong." in done["msg"]
+
+    def test_file_that_a_process_has_comes_back_where_there_is_no_token(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def log_in(*_arguments: object) -> GlanceAccess:
+            raise ImageCacheError("No token.")
+
+        monkeypatch.setattr(glance, "log_in", log_in)
+        host = Host(result(restored=[restorable("near")]))
+        look = result(restored=[restorable("near"), restorable("one", source="glance")])
+        decision = {"hosts": {"a": RestoreDecision(("one", "near")).to_plain()}}
+        done = host.run("act", GLANCE, {LOOK: look, DECISION: decision, CHOICE: {"hosts": IN_GLANCE}})
+        assert done[RESTORE]["restored"] == [restorable("near")]
+        assert done[RESTORE]["failed"] == [failed("one", "No token.")]
 
     def test_dry_run_is_the_look_and_runs_nothing_again(self) -> None:
         host = Host(check_mode=True)

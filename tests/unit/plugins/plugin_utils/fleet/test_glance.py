@@ -100,7 +100,7 @@ def test_api_that_does_not_answer_properly_is_a_problem_without_secrets(
     apis.trouble, apis.troubled = trouble, troubled
     listed = list_images(LAB, request_seconds=0.5)
     assert (listed.images, listed.endpoint) == ((), "")
-    assert listed.problem.startswith("Nothing was pre-cached from Glance of lab: ")
+    assert listed.problem.startswith("Nothing was fetched from Glance of lab: ")
     assert has_remedy(listed.problem)
     assert "secret" not in listed.problem
 

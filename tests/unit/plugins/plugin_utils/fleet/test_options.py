@@ -25,6 +25,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
     NOTHING_SET,
     FleetOptions,
+    GlanceOptions,
     HostOptions,
     OptionsError,
     as_list,
@@ -409,7 +410,32 @@ class TestAnyValue:
 class TestRestore:
     def read(self, **given: Any) -> dict[str, Any]:
         variables = {f"image_cache_{name}": value for name, value in given.items()}
-        return dict(read_restore_options(variables, GROUPS, "a").module)
+        return dict(read_restore_options(variables, GROUPS, "a")[0].module)
+
+    def glance(self, **given: Any) -> GlanceOptions | None:
+        variables = {f"image_cache_{name}": value for name, value in given.items()}
+        return read_restore_options(variables, GROUPS, "a")[1]
+
+    def test_glance_is_not_asked_unless_that_is_set(self) -> None:
+        assert self.glance() is None
+        assert self.glance(restore_from_glance="no", allow_admin_token=True) is None
+        assert self.glance(restore_from_glance="yes") == GlanceOptions()
+
+    def test_variables_of_glance_are_those_of_precaching(self) -> None:
+        given = {
+            "openstack_cloud": "lab",
+            "openstack_region_name": "x",
+            "glance_interface": "internal",
+            "glance_ca_cert": "/ca",
+            "allow_admin_token": True,
+        }
+        expected = GlanceOptions("lab", "x", "internal", True, {"ca_cert": "/ca"})
+        assert self.glance(**given, restore_from_glance=True) == expected
+        assert GlanceOptions.from_plain(expected.to_plain()) == expected
+
+    def test_value_that_is_no_truth_value_is_refused(self) -> None:
+        with pytest.raises(OptionsError, match="image_cache_restore_from_glance is 'perhaps', which is neither true"):
+            self.glance(restore_from_glance="perhaps")
 
     def test_each_option_of_its_own_has_a_variable(self) -> None:
         given = {"states": "replaced", "names": ["x"], "files": {"x": "/x"}, "unproven": "y,z", "max_rate": "5M"}

@@ -20,10 +20,13 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
     RESTORE,
     RestoreDecision,
     decide_restore,
+    merge_looks,
     merge_outcome,
+    merge_results,
     parse_restore_answer,
     reasons_to_fail,
     summarise_restore,
+    with_remarks,
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, json_values
 from ansible_collections.stackops.nova.tests.support.restores import (
@@ -364,8 +367,41 @@ class TestOutcome:
         outcome = merge_outcome(look, RestoreDecision(("base",)), found(refused=[refused()]), "1 was refused.")
         assert (outcome["refused"], outcome["failed"]) == ([refused()], [])
 
+    def test_part_without_an_answer_has_failed_with_its_files_only(self) -> None:
+        look = found(restored=[restorable("one"), restorable("two", source="glance")])
+        acted = merge_results([found(restored=[restorable("one")])])
+        outcome = merge_outcome(look, RestoreDecision(("one", "two")), acted, "No token.")
+        assert (names(outcome["restored"]), outcome["failed"]) == (["one"], [failed("two", "No token.")])
+
+    def test_parts_of_a_run_are_one_result(self) -> None:
+        merged = merge_results([found(restored=[restorable("one")], present=["x"]), found(refused=[refused("two")])])
+        assert merged == {
+            "restored": [restorable("one")],
+            "present": ["x"],
+            "refused": [refused("two")],
+            "failed": [],
+            "set_aside": [],
+        }
+
+    def test_run_of_which_no_part_was_answered_is_no_result(self) -> None:
+        assert merge_results([]) is None
+
     def test_host_to_which_nothing_is_missing_does_not_fail(self) -> None:
         assert reasons_to_fail(merge_outcome(found(), RestoreDecision(), None)) == []
+
+
+class TestSecondLook:
+    def test_files_that_were_asked_about_again_are_as_they_were_found_then(self) -> None:
+        first = found(restored=[restorable("one")], refused=[refused("two"), refused("three")], present=["four"])
+        second = found(restored=[restorable("two", source="glance")])
+        merged = merge_looks(first, second, {"two", "four"})
+        assert merged == found(
+            restored=[restorable("one"), restorable("two", source="glance")], refused=[refused("three")]
+        )
+
+    def test_remark_comes_after_the_reason_of_its_file_only(self) -> None:
+        remarked = with_remarks(found(refused=[refused("one"), refused("two")]), {"two": "Glance is down."})
+        assert remarked == found(refused=[refused("one"), refused("two", f"{NOT_OPEN} Glance is down.")])
 
 
 class TestAnswer:
@@ -383,6 +419,7 @@ class TestAnswer:
         [
             ({"restored": [{**restorable(), "inode": -1}]}, "image_cache_restore.restored[].inode is not a count"),
             ({"restored": [{**restorable(), "guests": "x"}]}, "image_cache_restore.restored[].guests is not a list"),
+            ({"restored": [{**restorable(), "contacted": 1}]}, "contacted is not of the type bool"),
             ({"refused": [failed()]}, "image_cache_restore.refused[].reason is not of the type str"),
             ({"failed": [refused()]}, "image_cache_restore.failed[].error is not of the type str"),
             ({"set_aside": ["x"]}, "image_cache_restore.set_aside[] is not a dictionary"),
