@@ -21,7 +21,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host
 from ansible_collections.stackops.nova.tests.support.processes import in_a_child
-from ansible_collections.stackops.nova.tests.support.strace import target, traced
+from ansible_collections.stackops.nova.tests.support.strace import Call, calls_about, traced
 
 CALLS = (
     "openat",
@@ -41,7 +41,6 @@ CALLS = (
     "fsync",
     "utimensat",
 )
-DATA_CALLS = ("read", "pread64", "readv", "write")
 KILL = "KILL"
 FAULTS = ("EIO", "EACCES", "ENOENT", "ESTALE", "ENOSPC", "EROFS", KILL)
 
@@ -49,19 +48,6 @@ USED, USED_TOO, YOUNG = (f"{digit * 40}" for digit in "abc")
 UNUSED = ["1" * 40, "2" * 40 + ".part", "ephemeral_1_0706d66", "swap_1"]
 INSTANCES = ("9b29f995-642c-4e6b-a0bb-6fcc0f7fc924", "374bb3d3-6ec9-4e2c-a69f-289ba09f7e1e")
 IMAGE = "7a1b7f0c-6f3e-4f6e-9a3b-0d8a2b1c4d5e"
-
-
-class Call(NamedTuple):
-    """A system call of a pass.
-
-    :param name: which.
-    :param number: how many of that name there were before it, and it.
-    :param target: what it is about, from the tree's root on; links and drafts with random names are shortened.
-    """
-
-    name: str
-    number: int
-    target: str
 
 
 class Answer(NamedTuple):
@@ -185,16 +171,7 @@ class _Pass:
                 return Answer()
 
     def calls(self) -> Iterator[Call]:
-        counts: dict[str, int] = {}
-        for line in self._log.read_text(errors="replace").splitlines():
-            name, bracket, rest = line.partition("(")
-            if name in DATA_CALLS:  # what is read or written may look like a name
-                rest = rest.partition(">")[0] + ">"
-            if bracket and name in CALLS:
-                counts[name] = counts.get(name, 0) + 1
-                about = target(rest, self._root)
-                if about is not None:
-                    yield Call(name, counts[name], about)
+        return calls_about(self._log, CALLS, self._root)
 
     def gone(self) -> list[str]:
         return sorted(name for name in UNUSED if not (self._host.cache_path / name).exists())

@@ -7,13 +7,12 @@ space is free again, the other files are restored, and the next run finishes all
 
 from __future__ import annotations
 
-import errno
 import os
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import dropwhile
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -23,11 +22,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft, set_aside_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
-from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
+from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system, without_nameless_files
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
 from ansible_collections.stackops.nova.tests.support.processes import in_a_child
-from ansible_collections.stackops.nova.tests.support.strace import target, traced
+from ansible_collections.stackops.nova.tests.support.strace import Call, calls_about, traced
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 pytestmark = needs_qemu
@@ -57,14 +56,6 @@ UUID, OTHER_UUID = str(uuid.uuid4()), str(uuid.uuid4())
 BASE, OTHER_BASE = fingerprint(UUID), fingerprint(OTHER_UUID)
 CONTENTS = {BASE: os.urandom(200_000), OTHER_BASE: os.urandom(200_000)}
 SIZE = 1 << 20
-
-
-class Call(NamedTuple):
-    """A system call: which, how many of that name there were until it, and what it is about."""
-
-    name: str
-    number: int
-    target: str
 
 
 class Scene:
@@ -113,16 +104,9 @@ class Scene:
 
     def calls(self) -> Iterator[Call]:
         """What was done in the cache directory and to nova's locks since the first draft was made."""
-        counts: dict[str, int] = {}
-        has_begun = False
-        for line in self._log.read_text(errors="replace").splitlines():
-            name, bracket, rest = line.partition("(")
-            if bracket and name in CALLS:
-                counts[name] = counts.get(name, 0) + 1
-                about = target(rest, self.host.root)
-                has_begun = has_begun or "O_TMPFILE" in line or "stackops-draft" in line
-                if has_begun and about is not None and about.startswith(("instances/_base", "instances/locks")):
-                    yield Call(name, counts[name], about)
+        calls = calls_about(self._log, CALLS, self.host.root)
+        since_first_draft = dropwhile(lambda call: not call.target.startswith("instances/_base/."), calls)
+        return (call for call in since_first_draft if call.target.startswith(("instances/_base", "instances/locks")))
 
     def free(self) -> tuple[int, int]:
         space = os.statvfs(self.host.root)
@@ -203,18 +187,6 @@ def all_faults(path: Path, fault: str, is_replaced: bool, edit: Callable[[], obj
 def test_each_call_may_fail_and_no_file_is_broken(tmp_path: Path, fault: str, is_replaced: bool) -> None:
     found = on_file_system("tmpfs", tmp_path, lambda path: all_faults(path, fault, is_replaced), size=64 << 20)
     assert found == []
-
-
-def without_nameless_files() -> None:
-    """As on a file system that has none: NFS, FUSE."""
-    open_file = os.open
-
-    def open_named(path: str, flags: int, *arguments: int, **options: int) -> int:
-        if flags & os.O_TMPFILE == os.O_TMPFILE:
-            raise OSError(errno.EOPNOTSUPP, "no nameless files")
-        return open_file(path, flags, *arguments, **options)
-
-    os.open = open_named
 
 
 @pytest.mark.parametrize("fault", ["EIO", KILL])

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
@@ -64,3 +65,15 @@ def on_file_system(kind: str, root: Path, body: Callable[[Path], Any], size: int
         return body(path)
 
     return with_own_mounts(mount_and_run)
+
+
+def without_nameless_files() -> None:
+    """From now on have file systems act like NFS and FUSE, which have none. It cannot be undone: for a child."""
+    open_file = os.open
+
+    def open_named(path: str, flags: int, *arguments: int, **options: int) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, "no nameless files")
+        return open_file(path, flags, *arguments, **options)
+
+    os.open = open_named

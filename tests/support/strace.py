@@ -12,13 +12,30 @@ import os
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 PR_SET_PTRACER = 0x59616D61
+
+
+# What is read or written may look like a name.
+_DATA_CALLS = ("read", "pread64", "readv", "write", "pwrite64")
+
+
+class Call(NamedTuple):
+    """A system call.
+
+    :param name: which.
+    :param number: how many of that name there were before it, and it.
+    :param target: what it is about, as `target` returns it.
+    """
+
+    name: str
+    number: int
+    target: str
 
 
 class Traced(NamedTuple):
@@ -61,6 +78,21 @@ def traced(body: Callable[[], Any], options: list[str]) -> Iterator[Traced]:
             child.kill()
             child.join()
             strace.communicate()
+
+
+def calls_about(log: Path, names: Collection[str], root: Path) -> Iterator[Call]:
+    """The calls about anything under `root` that strace has written down, in their order.
+
+    :param names: the calls that strace traced.
+    """
+    counts: dict[str, int] = {}
+    for line in log.read_text(errors="replace").splitlines():
+        name, bracket, arguments = line.partition("(")
+        if bracket and name in names:
+            counts[name] = counts.get(name, 0) + 1
+            about = target(arguments.partition(">")[0] + ">" if name in _DATA_CALLS else arguments, root)
+            if about is not None:
+                yield Call(name, counts[name], about)
 
 
 def target(arguments: str, root: Path) -> str | None:

@@ -72,22 +72,27 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> Precach
             [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
         )
     with ExitStack() as closing:
-        # The cache directory; until it is made, the one that it is made in.
-        directory, exists, obstacle = _open_cache(settings, why_not_used(use))
-        closing.callback(os.close, directory)
-        policy = Policy(
-            use, find_converter(params["qemu_img"], os.fstat(directory)), params["allow_unverified_signatures"]
-        )
-        cached, cached_bytes = cached_sizes(directory) if exists else ({}, 0)
-        space = look_at_space(directory, cached_bytes, settings)
-        decision = decide(records, cached, source, policy, space, obstacle)
-        if not check_mode:
-            if exists:
-                remove_left_drafts(directory)
-            elif decision.wanted:
-                directory, exists = _make_cache(settings), True
-                closing.callback(os.close, directory)
-        storage = _find_storage(settings.cache_path if exists else settings.instances_path, settings)
+        try:
+            # The cache directory; until it is made, the one that it is made in.
+            directory, exists, obstacle = _open_cache(settings, why_not_used(use))
+            closing.callback(os.close, directory)
+            policy = Policy(
+                use, find_converter(params["qemu_img"], os.fstat(directory)), params["allow_unverified_signatures"]
+            )
+            cached, cached_bytes = cached_sizes(directory) if exists else ({}, 0)
+            space = look_at_space(directory, cached_bytes, settings)
+            decision = decide(records, cached, source, policy, space, obstacle)
+            if not check_mode:
+                if exists:
+                    remove_left_drafts(directory)
+                elif decision.wanted:
+                    directory, exists = _make_cache(settings), True
+                    closing.callback(os.close, directory)
+            storage = _find_storage(settings.cache_path if exists else settings.instances_path, settings)
+        except OSError as exc:
+            raise ImageCacheError(
+                f"The cache directory {printable(settings.cache_path)} cannot be read: {reason_and_remedy(exc)}."
+            ) from exc
         precacher = Precacher(settings, directory, source, policy, now, storage.shared, check_mode)
         precacher.run(decision)
         return _result(settings, precacher, directory, storage if exists else None, check_mode)
@@ -143,7 +148,6 @@ def _make_cache(settings: Settings) -> int:
 def _result(
     settings: Settings, precacher: Precacher, cache: int, storage: Storage | None, check_mode: bool
 ) -> PrecacheResult:
-    space = os.fstatvfs(cache)
     done = {
         "check_mode": check_mode,
         "cache_path": printable(settings.cache_path),
@@ -154,10 +158,18 @@ def _result(
         "present": [_image(record, settings) for record in precacher.present],
         "refused": [{**_image(each.record, settings), "reason": each.reason} for each in precacher.refused],
         "failed": [{**_image(each.record, settings), "error": each.reason} for each in precacher.failed],
-        "free_bytes": space.f_bavail * space.f_frsize if space.f_blocks else None,
+        "free_bytes": _free_bytes(cache),
     }
     error = _error([*precacher.failed, *precacher.refused], settings)
     return PrecacheResult(done, bool(precacher.fetched), list(settings.warnings), error)
+
+
+def _free_bytes(cache: int) -> int | None:
+    try:
+        space = os.fstatvfs(cache)
+    except OSError:  # what was done is known all the same
+        return None
+    return space.f_bavail * space.f_frsize if space.f_blocks else None
 
 
 def _image(record: ImageRecord, settings: Settings) -> dict[str, Any]:

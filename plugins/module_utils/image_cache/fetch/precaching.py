@@ -377,10 +377,10 @@ class Precacher:
             draft = self._convert(record, draft, closing)
         digests = self._digests(record, draft)
         finish(draft, None)
+        status = os.fstat(draft.descriptor)
         if not self._put_in_place(record, draft):
             self._note_present(record)
             return
-        status = os.fstat(draft.descriptor)
         self.fetched.append(
             Fetched(
                 record=record,
