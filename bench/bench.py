@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 import fleet
 
+from ansible_collections.stackops.nova.tests.support import openstack_apis, precaches
 from ansible_collections.stackops.nova.tests.support.guests import running_guest
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint, overlay_bytes
 
@@ -428,6 +429,31 @@ def measure_fleet(root: Path, hosts: int = 100, rounds: int = 3) -> Iterator[Row
             yield at_most(f"the result of a host, details: {details}", kibibytes, most, "KiB", 1)
 
 
+def measure_precache(root: Path, hosts: int = 100, rounds: int = 3) -> Iterator[Row]:
+    """What it costs the processors to find out that every host has all images, against a ping of the same hosts."""
+    count = 10
+    with hosts_of(root, hosts) as inventory, glance_of(root, count) as images:
+        variables = json.dumps({"image_cache_openstack_cloud": "lab", "image_cache_precache_images": images})
+        precache = ("stackops.nova.precache", "--extra-vars", variables)
+        results = [[fleet.run(inventory, FORKS, *play) for play in (("ping",), precache)] for _round in range(rounds)]
+    peer, ours = (fleet.medians(column) for column in zip(*results, strict=True))
+    figure = f"precache, {count} images, all present / ping, processor time, {hosts} hosts"
+    ours_seconds, seconds = ours.processor_seconds, peer.processor_seconds
+    yield ratio(figure, ours_seconds / seconds, 1.5, ms(ours_seconds), ms(seconds))
+    yield note("the same, elapsed", ours.seconds / peer.seconds, ms(ours.seconds), ms(peer.seconds))
+
+
+@contextmanager
+def glance_of(root: Path, count: int) -> Iterator[list[str]]:
+    """The ids of so many images of a cloud, which the hosts of :func:`hosts_of` have in their caches."""
+    with openstack_apis.cloud() as running:
+        running.roles = ["reader"]
+        running.images["lab"] = [precaches.image(f"image {number}", size=1 << 20) for number in range(count)]
+        openstack_apis.write_clouds(root, {"lab": running.url})
+        os.environ["OS_CLIENT_CONFIG_FILE"] = str(root / "clouds.yaml")
+        yield [image["id"] for image in running.images["lab"]]
+
+
 def _memory_rows(root: Path, hosts: int) -> Iterator[Row]:
     """What a host adds to the memory of the controller: that of twice as many hosts, less that of these."""
     with hosts_of(root, hosts) as few:
@@ -580,9 +606,10 @@ PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "restore": measure_restore,
     "fetch": measure_fetch,
     "fleet": measure_fleet,
+    "precache": measure_precache,
 }
 BY_HAND = {"scale": measure_scale, "metrics": measure_metrics}
-OF_A_FLEET = ("fleet", "scale", "metrics")
+OF_A_FLEET = ("fleet", "precache", "scale", "metrics")
 
 
 def arguments() -> argparse.Namespace:
