@@ -19,7 +19,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -411,11 +411,12 @@ def _fill(folder: Path) -> None:
             file.write(bytes(4096))
 
 
-def main() -> None:
-    root, state = Path(sys.argv[1]), sys.argv[2]
+@contextlib.contextmanager
+def outside_world(image_service: Glance) -> Iterator[None]:
+    """What nova meets outside itself, for as long as the block lasts: an image service, and imitations of the rest."""
     with (
         LibvirtFixture(),
-        mock.patch.object(images, "IMAGE_API", Glance()),
+        mock.patch.object(images, "IMAGE_API", image_service),
         mock.patch.object(libvirt_utils.remotefs, "RemoteFilesystem"),
         mock.patch.object(host.Host, "_event_emit_delayed"),  # nobody waits for libvirt's events
         mock.patch.object(driver.LibvirtDriver, "_build_device_metadata", return_value=None),
@@ -423,6 +424,12 @@ def main() -> None:
         mock.patch.object(objects.BlockDeviceMapping, "save"),
         mock.patch.object(objects.Instance, "save"),
     ):
+        yield
+
+
+def main() -> None:
+    root, state = Path(sys.argv[1]), sys.argv[2]
+    with outside_world(Glance()):
         compute = Compute(root)
         if state == "novas-pass":
             compute.run_pass()
