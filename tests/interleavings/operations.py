@@ -21,6 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from oslo_concurrency import lockutils
 
+from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE
 from ansible_collections.stackops.nova.tests.support.host import DAY, Host, create_image
 from ansible_collections.stackops.nova.tests.support.processes import guest, reader
 from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
@@ -29,8 +30,8 @@ ACTIVE, RESIZED, RESCUED, NEW = (f"{digit * 8}-0000-4000-8000-{digit * 12}" for 
 NAMES = {ACTIVE: "instance-0000000a", RESIZED: "instance-0000000b", RESCUED: "instance-0000000c"}
 NEW_NAME = "instance-0000000d"
 
-USED, USED_TOO, RESCUE, YOUNG, UNKNOWN_TO_CACHE = (digit * 40 for digit in "abcde")
-CACHED = "1" * 40
+USED, USED_TOO, RESCUE, YOUNG = (digit * 40 for digit in "abcd")
+CACHED, UNKNOWN_TO_CACHE = BASE, OTHER_BASE
 DOWNLOAD = "2" * 40 + ".part"
 SMALLER = f"{'3' * 40}_1048576"
 TOP, BOTTOM = "4" * 40, "5" * 40
@@ -42,6 +43,11 @@ DISK_ELSEWHERE = "elsewhere.qcow2"
 
 
 Process = TypeVar("Process")
+
+
+def content_of(name: str) -> bytes:
+    """What nova makes of the image of a base file."""
+    return f"made by nova: {name}".encode().ljust(1 << 16, b"\0")
 
 
 class Done(NamedTuple):
@@ -96,7 +102,7 @@ class Nova:
 
     def fetch(self, name: str) -> None:
         draft = self.host.cache_path / f"{name}.part"
-        draft.write_bytes(f"made by nova: {name}".encode().ljust(1 << 16, b"\0"))
+        draft.write_bytes(content_of(name))
         draft.rename(self.host.cache_path / name)
         self.note(made=name)
 

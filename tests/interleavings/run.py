@@ -9,20 +9,26 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from ansible_collections.stackops.nova.tests.interleavings.guards import GUARDS
 from ansible_collections.stackops.nova.tests.interleavings.operations import OPERATIONS
-from ansible_collections.stackops.nova.tests.interleavings.trial import MODES, Call, Trial, after, attempt, trace
+from ansible_collections.stackops.nova.tests.interleavings.trial import (
+    MODES,
+    PRECACHE,
+    Trial,
+    after,
+    attempt,
+    points,
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Stop a prune after each of its system calls, do each of nova's operations there, and check."
+        description="Stop a prune, or a pre-caching, after each system call, do each of nova's operations, and check."
     )
-    parser.add_argument("--mode", choices=MODES, action="append", help="only these; may be given several times")
+    modes = [*MODES, PRECACHE]
+    parser.add_argument("--mode", choices=modes, action="append", help="only these; may be given several times")
     parser.add_argument("--operation", choices=OPERATIONS, action="append", help="only these; likewise")
     parser.add_argument("--guards", action="store_true", help="only the guards: each is left in, and taken out")
     arguments = parser.parse_args()
@@ -30,14 +36,14 @@ def main() -> None:
         root = Path(directory) / "host"
         wrong = _try_guards(root) if arguments.guards else 0
         if not arguments.guards:
-            wrong = _try_all(root, arguments.mode or list(MODES), arguments.operation or list(OPERATIONS))
+            wrong = _try_all(root, arguments.mode or modes, arguments.operation or list(OPERATIONS))
     sys.exit(f"{wrong} are wrong" if wrong else None)
 
 
 def _try_all(root: Path, modes: list[str], names: list[str]) -> int:
     wrong = tried = reached = 0
     for mode in modes:
-        for call, occurrence in _points(trace(root, mode)):
+        for call, occurrence in points(root, mode):
             for name in names:
                 trial = attempt(root, mode, [(after(*call, occurrence), OPERATIONS[name])])
                 tried += 1
@@ -45,13 +51,6 @@ def _try_all(root: Path, modes: list[str], names: list[str]) -> int:
                 wrong += _tell(f"{mode}: {name} after {call.name} {call.target}, time {occurrence}", trial)
     print(f"{tried} interleavings were tried; in {tried - reached} the prune did not make the call again.")
     return wrong
-
-
-def _points(calls: list[Call]) -> Iterator[tuple[Call, int]]:
-    counts: Counter[Call] = Counter()
-    for call in calls:
-        counts[call] += 1
-        yield call, counts[call]
 
 
 def _try_guards(root: Path) -> int:

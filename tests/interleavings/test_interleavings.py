@@ -9,6 +9,7 @@ A sample; all of them: `./test interleavings`.
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -18,10 +19,13 @@ from ansible_collections.stackops.nova.tests.interleavings.moments import MOMENT
 from ansible_collections.stackops.nova.tests.interleavings.operations import OPERATIONS, UNUSED
 from ansible_collections.stackops.nova.tests.interleavings.trial import (
     MODES,
+    PRECACHE,
+    after,
     attempt,
     disks,
     has_leases,
     make_host,
+    points,
 )
 from ansible_collections.stackops.nova.tests.support.host import opens
 
@@ -46,6 +50,14 @@ def test_operation_of_nova_at_any_moment_costs_no_disk(tmp_path: Path, operation
     for moment in list(MOMENTS)[first % len(MODES) :: len(MODES)]:
         trial = attempt(tmp_path / "host", list(MODES)[number], [(MOMENTS[moment], OPERATIONS[operation])])
         assert trial.wrong == [], moment
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_operation_of_nova_at_any_moment_of_a_precache_harms_neither(tmp_path: Path, operation: str) -> None:
+    moments = list(points(tmp_path / "host", PRECACHE))
+    for call, occurrence in random.Random(operation).sample(moments, 5):
+        trial = attempt(tmp_path / "host", PRECACHE, [(after(*call, occurrence), OPERATIONS[operation])])
+        assert trial.wrong == [], (call, occurrence)
 
 
 @pytest.mark.parametrize("guard", GUARDS.values(), ids=GUARDS)

@@ -4,6 +4,8 @@
 
 """A prune that is stopped after a system call, where an operation of nova's runs whole; and what must hold after it.
 
+In the mode `PRECACHE`, two images are pre-cached instead: one that the cache has, and one that nova may fetch.
+
 Where a prune stops is found while it runs and by what a call is about, never by its number in another run: file
 systems give the entries of a directory in different orders. An operation whose moment never comes runs after the prune,
 and the same must hold.
@@ -17,8 +19,10 @@ import re
 import shutil
 import signal
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -36,15 +40,19 @@ from ansible_collections.stackops.nova.tests.interleavings.operations import (
     RESCUED,
     RESIZED,
     TOP,
+    UNKNOWN_TO_CACHE,
     UNUSED,
     USED,
     USED_TOO,
     YOUNG,
     Done,
     Nova,
+    content_of,
     migrate_cold,
 )
+from ansible_collections.stackops.nova.tests.support.constants import IMAGE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, Host, create_image, opens
+from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tests.support.strace import target, traced
 
 # Calls that a prune makes on every file system, each about a path of the tree. Each has one name here, whatever the C
@@ -98,6 +106,7 @@ MODES: dict[str, dict[str, Any]] = {
     SHARED: {"shared_storage": True},
     "space target": {"max_used_space": 0},
 }
+PRECACHE = "precache"
 
 
 class Trial(NamedTuple):
@@ -154,7 +163,8 @@ def attempt(
     with ExitStack() as running:
         running.callback(os.close, cache)
         try:
-            answer = _prune_stepwise(host, {**MODES[mode], **options}, sabotage, look)
+            operate = _precache if mode == PRECACHE else partial(_prune, options={**MODES[mode], **options})
+            answer = _stepwise(host, operate, sabotage, look)
             all_reached = not waiting
             begun += [_Beside(host, operation, calls) for _moment, operation in waiting]
         finally:
@@ -162,6 +172,8 @@ def attempt(
                 running.callback(one.end)
         done = [one.wait() for one in begun]
         wrong = [*_check(host, answer, calls, (before, _stamps(cache)), begun, done, mode == SHARED)]
+        if mode == PRECACHE:
+            wrong += _check_precached(host, answer, done)
     return Trial(calls, answer.removed, answer.error, all_reached, wrong)
 
 
@@ -192,9 +204,12 @@ def _is_after_last_look(calls: Sequence[Call]) -> bool:
     return bool(locks) and ("open", f"instances/{ACTIVE}/disk") in calls[locks[-1] : -1]
 
 
-def trace(root: Path, mode: str) -> list[Call]:
-    """The calls of a prune that nothing disturbs."""
-    return attempt(root, mode, []).calls
+def points(root: Path, mode: str) -> Iterator[tuple[Call, int]]:
+    """The calls of a prune that nothing disturbs, and how many of each there were until then."""
+    counts: Counter[Call] = Counter()
+    for call in attempt(root, mode, []).calls:
+        counts[call] += 1
+        yield call, counts[call]
 
 
 class Answer(NamedTuple):
@@ -239,18 +254,21 @@ def has_leases(directory: Path) -> bool:
     return answer is True
 
 
-def _prune_stepwise(
-    host: Host, options: dict[str, Any], sabotage: Callable[[], None] | None, look: Callable[[Call], None]
+def _stepwise(
+    host: Host,
+    operate: Callable[[Host], Answer],
+    sabotage: Callable[[], None] | None,
+    look: Callable[[Call], None],
 ) -> Answer:
-    """Prune, and stop after each call to let `look` look at it."""
+    """Prune or pre-cache, and stop after each call to let `look` look at it."""
 
-    def prune() -> Answer:
+    def run() -> Answer:
         if sabotage is not None:
             sabotage()
-        return _prune(host, options)
+        return operate(host)
 
     names = ",".join(f"?{name}" for name in CALLS)
-    with traced(prune, [f"--trace={names}", f"--inject={names}:signal=STOP"]) as child:
+    with traced(run, [f"--trace={names}", f"--inject={names}:signal=STOP"]) as child:
         for line in child.log:
             call = _parse(line, host.root)
             if call is not None:
@@ -294,6 +312,28 @@ def _prune(host: Host, options: dict[str, Any]) -> Answer:
     except Exception:
         return Answer([], crash=traceback.format_exc(limit=-3))
     return Answer(result.done["removed"], result.error)
+
+
+def _precache(host: Host) -> Answer:
+    """Pre-cache an image that the cache has, and one that it has not, from files that an operator brought."""
+    contents = {IMAGE: (host.cache_path / CACHED).read_bytes(), OTHER_IMAGE: content_of(UNKNOWN_TO_CACHE)}
+    files = {image_id: str(host.root / image_id) for image_id in contents}
+    for image_id, content in contents.items():
+        Path(files[image_id]).write_bytes(content)
+    records = [image(image_id, content) for image_id, content in contents.items()]
+    try:
+        return Answer([], host.precache(images=records, files=files, min_free_space=0).error)
+    except Exception:
+        return Answer([], crash=traceback.format_exc(limit=-3))
+
+
+def _check_precached(host: Host, answer: Answer, done: Sequence[Done | str]) -> Iterator[str]:
+    """The image is whole, and the only thing that may fail is to mark as used what nova has removed meanwhile."""
+    is_removed = any(isinstance(one, Done) and CACHED in one.removed for one in done)
+    if answer.error is not None and not (is_removed and "was removed meanwhile" in answer.error):
+        yield answer.error
+    if (host.cache_path / UNKNOWN_TO_CACHE).read_bytes() != content_of(UNKNOWN_TO_CACHE):
+        yield "the file that was pre-cached is not what nova makes of the image"
 
 
 class _Beside:

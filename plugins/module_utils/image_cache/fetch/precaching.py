@@ -55,6 +55,11 @@ _NO_QEMU_IMG = (
     "upload the image as raw (openstack image create)."
 )
 
+_REMOVED = (
+    "Its file was in the cache and was removed meanwhile, as nova does with a file that is unused for a day. Run "
+    "image_cache_precache again, and twice a day, or set remove_unused_base_images to false in nova.conf."
+)
+
 
 class Source(NamedTuple):
     """Where images come from.
@@ -340,21 +345,20 @@ class Precacher:
 
     def _note_present(self, record: ImageRecord) -> None:
         """Mark an image that is there as used now: nova's pass and ours count its age from then."""
+        if not self._is_dry_run:
+            try:
+                os.utime(fingerprint(record.image_id), dir_fd=self._cache, follow_symlinks=False)
+            except FileNotFoundError:
+                self.failed.append(self._not_fetched(record, _REMOVED))
+                return
+            except OSError as exc:
+                self.failed.append(_not_marked(record, exc))
+            else:
+                try:
+                    self._save(record, {})
+                except (OSError, ImageCacheError) as exc:
+                    self.failed.append(_not_marked(record, exc))
         self.present.append(record)
-        if self._is_dry_run:
-            return
-        name = fingerprint(record.image_id)
-        try:
-            os.utime(name, dir_fd=self._cache, follow_symlinks=False)
-            self._save(record, {})
-        except (OSError, ImageCacheError) as exc:
-            self.failed.append(
-                NotFetched(
-                    record,
-                    f"The image {_label(record)} is in the cache, but its age counts from an earlier use, "
-                    f"because it could not be marked as used now: {_reason(exc)}.",
-                )
-            )
 
     def _fetch(self, record: ImageRecord, closing: ExitStack) -> None:
         started = time.monotonic()
@@ -523,6 +527,14 @@ class Precacher:
         """Save that an image is pre-cached now, with other facts, so that a prune keeps it."""
         facts = {**facts, PRECACHED_AT: self._now, IMAGE_ID: record.image_id}
         save_facts(self._settings, self._cache, fingerprint(record.image_id), facts, self._is_shared)
+
+
+def _not_marked(record: ImageRecord, exc: OSError | ImageCacheError) -> NotFetched:
+    return NotFetched(
+        record,
+        f"The image {_label(record)} is in the cache, but its age counts from an earlier use, because it could not be "
+        f"marked as used now: {_reason(exc)}.",
+    )
 
 
 def _reason(exc: OSError | ImageCacheError) -> str:

@@ -239,6 +239,16 @@ class TestWhatIsPresent:
         assert base(host).stat().st_ino == inode
         assert info(host)["sha512"] == hashlib.sha512(RAW).hexdigest()
 
+    def test_image_that_is_removed_before_it_is_marked_is_not_called_present(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host.base(BASE, content=RAW, size=SIZE, age=OLD)
+        monkeypatch.setattr(door, "remove_left_drafts", lambda _cache: base(host).unlink())  # as nova's own pass
+        result = host.precache(images=[record(RAW)])
+        assert "was removed meanwhile" in reason(result, "failed", "error")
+        assert result.done["present"] == []
+        assert host.cached() == []
+
     def test_file_of_another_size_is_left_alone(self, host: Host) -> None:
         host.base(BASE, content=b"half", size=MIB)
         before = picture(host.root)
