@@ -64,6 +64,7 @@ def found(nova_name: str = "a", storage_id: str | None = None, **more: Any) -> d
             "reclaimable_bytes": removable,
             "reclaimable_by_age": {"3600": removable, "86400": removable, "604800": 0, "2419200": 0},
             "bytes": {"active": 0, "removable": removable, "too_young": 0, "other": 0, "corrupt": 0},
+            "precached": {"files": 0, "allocated_bytes": 0},
             "orphans": {"directories": 0, "allocated_bytes": 0},
         },
         "missing": [],

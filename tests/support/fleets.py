@@ -85,6 +85,7 @@ def answer(name: str = "compute-1", **more: Any) -> dict[str, Any]:
             "bytes": {
                 "active": 40 * GIB, "removable": 30 * GIB, "too_young": 20 * GIB, "other": 4096, "corrupt": GIB,
             },
+            "precached": {"files": 0, "allocated_bytes": 0},
             "orphans": sum_of_orphans(more.get("orphans", ())),
         },
         "missing": [],
@@ -245,6 +246,9 @@ def fleet(
                 for age in (summaries[0]["reclaimable_by_age"] if summaries else ())
             },
             "minimum_age_seconds": {"original": [86400], "resized": [3600]},
+            "precached": {
+                key: sum(summary["precached"][key] for summary in summaries) for key in ("files", "allocated_bytes")
+            },
             "removed": sum(len(each["removed"]) for each in storages),
             "reclaimed_bytes": sum(each["reclaimed_bytes"] for each in storages),
             "failed": sum(len(each["failed"]) for each in storages),

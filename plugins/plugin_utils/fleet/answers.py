@@ -87,6 +87,7 @@ _FOUND = {
         "reclaimable_bytes": int,
         "reclaimable_by_age": {int: int},
         "bytes": dict.fromkeys((*_STATES, "corrupt"), int),
+        "precached": {"files": int, "allocated_bytes": int},
         "orphans": {"directories": int, "allocated_bytes": int},
     },
     "missing": [

@@ -228,6 +228,9 @@ def _summary(hosts: Sequence[Mapping[str, Any]], storages: Sequence[Mapping[str,
         "reclaimable_bytes": sum(summary["reclaimable_bytes"] for summary in summaries),
         "reclaimable_by_age": _summed_by_age(summaries),
         "minimum_age_seconds": _minimum_ages(storages),
+        "precached": {
+            key: sum(summary["precached"][key] for summary in summaries) for key in ("files", "allocated_bytes")
+        },
         "removed": sum(len(storage["removed"]) for storage in storages),
         "reclaimed_bytes": sum(storage["reclaimed_bytes"] for storage in storages),
         "failed": sum(len(storage["failed"]) for storage in storages),

@@ -57,7 +57,7 @@ def _storage(storage: StorageRow) -> list[Any]:
     size = storage.size
     used = None if storage.used is None else round(storage.used, 2)
     return [
-        storage.others, used, storage.free, storage.freed, storage.cached,
+        storage.note, used, storage.free, storage.freed, storage.cached,
         size["active"], size["too_young"], size["removable"], _parts(storage.parts),
     ]  # fmt: skip
 

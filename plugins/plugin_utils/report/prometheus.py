@@ -85,6 +85,12 @@ _METRICS = {
     "files": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Files by state."),
     "allocated_bytes": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Space that the files take, by state."),
     "reclaimable_bytes": _Metric(_Part.AUDIT, _STORAGE, "Space that a prune could free."),
+    "precached_files": _Metric(
+        _Part.AUDIT, _STORAGE, "Unused files that a prune keeps only because they were pre-cached lately."
+    ),
+    "precached_bytes": _Metric(
+        _Part.AUDIT, _STORAGE, "Space that these take, which is counted in their state as well."
+    ),
     "missing_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.MISSING)),
     "recoverable_files": _Metric(
         _Part.AUDIT, _STORAGE, "Missing files that a running guest still has open, and that can be copied from there."
@@ -298,6 +304,8 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield "files", max(0, summary[state] - removed_files * is_removable), state
         yield "allocated_bytes", max(0, summary["bytes"][state] - reclaimed_bytes * is_removable), state
     yield "reclaimable_bytes", max(0, summary["reclaimable_bytes"] - reclaimed_bytes)
+    yield "precached_files", summary["precached"]["files"]
+    yield "precached_bytes", summary["precached"]["allocated_bytes"]
     count = {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
     yield "missing_files", count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
     missing = [found for found in storage["missing"] if not found.get("replaced")]

@@ -112,10 +112,10 @@
       return [name, state, used ?? null, ...sizes.slice(0, 6)];
     },
     cells: ([name, state, storage]) => {
-      const [, others, used, ...sizes] = data().storages[storage] ?? [];
+      const [, note, used, ...sizes] = data().storages[storage] ?? [];
       const [kind, label] = data().states[state];
       return [
-        nameCell(name, others ? `storage shared with ${countText(others, "host")}` : "", Boolean(data().cells[storage]?.length)),
+        nameCell(name, note, Boolean(data().cells[storage]?.length)),
         [element("span", {class: `state ${kind}`}, label)],
         storage < 0 ? ["not known"] : [bar(sizes[6]), element("span", {}, used === null ? "not known" : `${used.toFixed(0)} % full`)],
         ...[0, 1, 2, 3, 4, 5].map((index) => [value(sizes[index] ?? null, sizeText)]),

@@ -12,6 +12,7 @@ from typing import Any
 
 from .bars import Part, divide
 from .strips import strip_of
+from .units import count_text, size_text
 
 __all__ = ["COLUMNS", "Cell", "HostRow", "ImageRow", "StorageRow", "Tables", "make_tables"]
 
@@ -31,6 +32,7 @@ class StorageRow:
     :param free: bytes that are free; None where that is unknown.
     :param freed: bytes that a prune would free, or has freed.
     :param cached: bytes of the cache.
+    :param precached: bytes of it that a prune keeps only because they were pre-cached.
     :param size: bytes of the cache by state.
     :param parts: the bar of its file system, or of its cache where the file system has no size.
     :param images: what it has of each image, by fingerprint, as the modules return it; None where it was not asked.
@@ -42,9 +44,17 @@ class StorageRow:
     free: int | None
     freed: int
     cached: int
+    precached: int
     size: Mapping[str, int]
     parts: Sequence[Part]
     images: Mapping[str, Mapping[str, Any]] | None
+
+    @property
+    def note(self) -> str:
+        """What is to be known of each of its hosts beside the figures. May be empty."""
+        shared = f"storage shared with {count_text(self.others, 'host')}" if self.others else ""
+        precached = f"{size_text(self.precached)} kept as pre-cached" if self.precached else ""
+        return ", ".join(filter(None, [shared, precached]))
 
     def order(self) -> tuple[bool, float, int, str]:
         """Sort the fullest first, among them those where most can be freed, and last what has no size."""
@@ -166,6 +176,7 @@ def _storage(storage: Mapping[str, Any], fleet: Mapping[str, Any]) -> StorageRow
         free=free,
         freed=storage["reclaimed_bytes"] if fleet["pruned"] else summary["reclaimable_bytes"],
         cached=cached,
+        precached=summary["precached"]["allocated_bytes"],
         size={state: summary["bytes"][state] for state in _SIZES},
         parts=divide(summary["bytes"], total or cached, elsewhere),
         images={image["fingerprint"]: image for image in storage["images"]} if "images" in storage else None,

@@ -251,6 +251,9 @@ class TestStorages:
     def test_figures_of_the_fleet_are_sums(self) -> None:
         failed = [{"name": "f", "error": "No."}]
         hosts = [pruned(name, cached=5, removable=3, failed=failed) for name in "ab"]
+        for host in hosts:
+            assert host.image_cache is not None
+            host.image_cache["summary"]["precached"] = {"files": 2, "allocated_bytes": 7}
         assert report(*hosts)["summary"] == {
             "hosts": 2,
             "hosts_without_answer": 0,
@@ -260,6 +263,7 @@ class TestStorages:
             "bytes": {"active": 0, "removable": 6, "too_young": 0, "other": 0, "corrupt": 0},
             "reclaimable_by_age": {"3600": 6, "86400": 6, "604800": 0, "2419200": 0},
             "minimum_age_seconds": {"original": [86400], "resized": [3600]},
+            "precached": {"files": 4, "allocated_bytes": 14},
             "cached_bytes": 10,
             "reclaimable_bytes": 6,
             "removed": 2,

@@ -358,3 +358,12 @@ def test_shared_storage_is_shown_with_each_of_its_hosts_and_once_by_itself() -> 
     page = Page(render_html(fleet(storage(answer("a"), "a", "b", "c", id="nfs4:x"))))
     assert page.words.count("storage shared with 2 hosts") == 3
     assert "nfs4:x 90 GiB cached, shared by 3 hosts, seen and pruned from a a, b, c" in page.words
+
+
+def test_what_is_kept_as_pre_cached_is_shown_for_the_fleet_and_for_each_host() -> None:
+    found = answer("a")
+    found["summary"]["precached"] = {"files": 3, "allocated_bytes": 12 * GIB}
+    words = Page(render_html(fleet(storage(found, "a", "b", id="nfs4:x"), storage(answer("c"), "c")))).words
+    assert words.count("storage shared with 1 host, 12 GiB kept as pre-cached") == 2
+    assert "Kept as pre-cached 12 GiB 3 unused files" in words
+    assert "pre-cached" not in Page(render_html(fleet(storage(answer("c"), "c")))).words

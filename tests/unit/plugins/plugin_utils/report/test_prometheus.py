@@ -154,6 +154,20 @@ def test_missing_files_that_a_guest_still_has_are_counted_where_that_is_known(
     assert written(fleet(storage(answer("a", missing=found), "a"))).value("recoverable_files", "a") == count
 
 
+def with_precached(name: str, files: int, gib: int, *more_hosts: str) -> dict[str, Any]:
+    """A storage on which a prune keeps so many unused files because they were pre-cached."""
+    found = answer(name)
+    found["summary"]["precached"] = {"files": files, "allocated_bytes": gib * GIB}
+    return storage(found, name, *more_hosts)
+
+
+def test_unused_files_that_are_kept_as_pre_cached_are_counted_once_on_shared_storage() -> None:
+    folder = written(fleet(with_precached("a", 3, 7, "b"), storage(answer("c"), "c")))
+    assert (folder.value("precached_files", "a"), folder.value("precached_bytes", "a")) == (3, 7 * GIB)
+    assert folder.value("precached_files", "b") is None
+    assert (folder.value("precached_files", "c"), folder.value("precached_bytes", "c")) == (0, 0)
+
+
 class TestWhatARunDidNotLookAt:
     def test_audit_without_verification_resolves_no_corrupt_file(self) -> None:
         folder = Folder("a").write(fleet(storage(answer("a", checksums=verified(), corrupt=CORRUPT), "a")))
