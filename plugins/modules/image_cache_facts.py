@@ -267,6 +267,8 @@ ansible_facts:
               description:
                 - Where M(stackops.nova.image_cache_restore) can have the file back from on this host. V(process) if a
                   guest certainly still has it open, none otherwise.
+                - The role's report has V(glance) where no guest has it, the Image API was asked, and lists its image as
+                  one that M(stackops.nova.image_cache_restore) can prove.
               returned: success
               type: str
             recoverable_until:

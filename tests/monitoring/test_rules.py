@@ -185,9 +185,10 @@ def test_each_alert_has_a_state_in_which_it_fires() -> None:
 
 
 @pytest.mark.parametrize(
-    ("recoverable_from", "more"), [(None, ""), ("process", "; running guests still have 1 of them")]
+    ("recoverable_from", "more"),
+    [(None, ""), ("process", "; 1 of them can be restored from a running guest or Glance")],
 )
-def test_alert_about_a_missing_file_says_whether_a_guest_still_has_it(
+def test_alert_about_a_missing_file_says_whether_restoring_is_possible(
     tmp_path: Path, recoverable_from: str | None, more: str
 ) -> None:
     held = {"recoverable_from": recoverable_from, "recoverable_until": ["instance-1"]}

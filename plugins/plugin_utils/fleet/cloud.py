@@ -9,10 +9,15 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.records import (
+    is_cached_as_served,
+    read_records,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_records import parse_record, to_records
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import Instance
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
@@ -48,11 +53,13 @@ class CloudAnswer:
     :param images: ``id`` and ``name`` of every image that Glance has, hidden ones included; an image without a name
         has an empty one.
     :param problem: why the rest must not be relied on, and what to do; empty if it may be.
+    :param restorable: the ids of the images whose base files can be restored from Glance, by the names of these files.
     """
 
     instances: Mapping[str, tuple[Mapping[str, Any], ...]]
     images: tuple[Mapping[str, Any], ...]
     problem: str
+    restorable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -140,7 +147,12 @@ def interpret(
         parsed_images = {image["id"]: image for image in map(_parse_image, images)}
     except ImageCacheError as exc:
         return _refused(str(exc), cloud, region)
-    return CloudAnswer({host: tuple(records) for host, records in instances.items()}, tuple(parsed_images.values()), "")
+    return CloudAnswer(
+        {host: tuple(records) for host, records in instances.items()},
+        tuple(parsed_images.values()),
+        "",
+        _restorable(images),
+    )
 
 
 def connect(cloud: str | None, region: str | None, request_seconds: float) -> Any:
@@ -244,6 +256,17 @@ def _parse_image(image: Any) -> dict[str, Any]:
     if not isinstance(name, (str, type(None))):
         raise ImageCacheError(f"the name of image {printable(image_id)} is not a text")
     return {"id": image_id, "name": _as_utf8(name or "")}
+
+
+def _restorable(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Return the ids of the images that nova caches as Glance serves them, by the names of their base files."""
+    found = {}
+    for image in images:
+        with suppress(ImageCacheError):  # a checksum that is none proves nothing, and stops no audit
+            found.update(
+                {name: record.image_id for name, record in read_records([image]).items() if is_cached_as_served(record)}
+            )
+    return found
 
 
 def _id(item: Any, key: str) -> str:

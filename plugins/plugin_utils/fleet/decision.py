@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -15,6 +16,7 @@ from .answers import AnswerState
 from .limit import fleet_limit_exceeded, strictest_limit
 from .refusals import RefusalReason, refusals
 from .storages import (
+    Clouds,
     Fleet,
     Storage,
     group_into_storages,
@@ -65,6 +67,7 @@ class StorageDecision:
     :param refused: why it must not be pruned, a sentence each.
     :param reasons: the same as metrics know it, values of :class:`refusals.RefusalReason`, and that of the fleet as a
         whole.
+    :param in_glance: the ids of the images in Glance from which missing files can be restored, by the files' names.
     """
 
     id: str | None
@@ -72,6 +75,7 @@ class StorageDecision:
     pruner: str
     refused: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
+    in_glance: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_plain(cls, plain: Mapping[str, Any]) -> StorageDecision:
@@ -82,6 +86,7 @@ class StorageDecision:
             plain["pruner"],
             tuple(plain["refused"]),
             tuple(plain.get("reasons", ())),
+            plain.get("in_glance", {}),
         )
 
 
@@ -144,7 +149,7 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
         hosts[storage.pruner.name] = decision
     return FleetDecision(
         storages=tuple(
-            _decided(storage, sentences, of_fleet if _is_prune_asked(storage) else set())
+            _decided(storage, sentences, of_fleet if _is_prune_asked(storage) else set(), fleet.clouds)
             for storage, sentences in zip(storages, refused, strict=True)
         ),
         hosts=hosts,
@@ -154,17 +159,26 @@ def decide(fleet: Fleet, blocked: Sequence[str] = (), unreadable_limits: Sequenc
 
 def undecided(fleet: Fleet) -> list[StorageDecision]:
     """Return the storages of a fleet about which nothing was decided, because the play ended before, for the report."""
-    return [_decided(storage, {}, set()) for storage in group_into_storages(fleet)]
+    return [_decided(storage, {}, set(), {}) for storage in group_into_storages(fleet)]
 
 
-def _decided(storage: Storage, refused: Mapping[str, RefusalReason], of_fleet: Set[RefusalReason]) -> StorageDecision:
+def _decided(
+    storage: Storage, refused: Mapping[str, RefusalReason], of_fleet: Set[RefusalReason], clouds: Clouds
+) -> StorageDecision:
     return StorageDecision(
         storage.id,
         tuple(host.name for host in storage.members),
         storage.pruner.name,
         tuple(refused),
         tuple(sorted(reason.value for reason in {*refused.values(), *of_fleet})),
+        _in_glance(storage, clouds),
     )
+
+
+def _in_glance(storage: Storage, clouds: Clouds) -> dict[str, str]:
+    asked = [clouds[key].restorable for key in sorted(storage.clouds) if key in clouds]
+    names = [posixpath.basename(missing["backing_file"]) for found in storage.found for missing in found["missing"]]
+    return {name: restorable[name] for restorable in asked for name in names if name in restorable}
 
 
 def _is_prune_asked(storage: Storage) -> bool:

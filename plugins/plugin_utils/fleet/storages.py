@@ -23,7 +23,7 @@ from .answers import AnswerState, HostAnswer
 from .cloud import CloudAnswer
 from .options import LIMITS, SPACE_TARGETS, as_records
 
-__all__ = ["Fleet", "Storage", "group_into_storages", "hand_off", "space_targets", "storage_id"]
+__all__ = ["Clouds", "Fleet", "Storage", "group_into_storages", "hand_off", "space_targets", "storage_id"]
 
 Clouds = Mapping[tuple[str, str], CloudAnswer]
 

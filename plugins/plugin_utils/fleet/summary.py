@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any
@@ -151,7 +152,7 @@ def _run(
 
 
 def _missing(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is missing as the pruner has it, and where a guest of any member still has it open.
+    """Return what is missing as the pruner has it, and where a guest of any member still has it open, or Glance has it.
 
     Files that were replaced are those of all members: only a guest's own host sees on which file it runs.
     """
@@ -166,6 +167,11 @@ def _missing(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -
             if missing.get("recoverable_from"):
                 source = {key: missing[key] for key in ("recoverable_from", "recoverable_until")}
                 sources.setdefault(name, {**source, "recoverable_on": member})
+    for name, is_replaced in missing_files:
+        image_id = storage.in_glance.get(posixpath.basename(name))
+        if image_id is not None and not is_replaced:
+            from_glance = {"recoverable_from": "glance", "recoverable_until": [], "image_id": image_id}
+            sources.setdefault(name, {**from_glance, "recoverable_on": storage.pruner})
     return [{**missing, **sources.get(name, {})} for (name, _is_replaced), missing in missing_files.items()]
 
 

@@ -143,16 +143,18 @@ _WORDINGS = {
 
 @dataclass(frozen=True)
 class Recoverable:
-    """A base file that guests still have open.
+    """A base file that guests still have open, or that Glance has.
 
-    :param hosts: where they run; empty where that is not to be named.
-    :param guests: these guests.
+    :param hosts: where it can be restored; empty where that is not to be named.
+    :param guests: the guests that have it open.
     :param is_replaced: whether another file has its name now.
+    :param image_id: the image that Glance has; empty where guests have the file.
     """
 
     hosts: tuple[str, ...]
     guests: tuple[str, ...]
     is_replaced: bool = False
+    image_id: str = ""
 
     @property
     def text(self) -> str:
@@ -163,6 +165,11 @@ class Recoverable:
             command += f" --limit {','.join(self.hosts)}"
         if self.is_replaced:
             command += " -e image_cache_restore_states=replaced"
+        if self.image_id:
+            return (
+                f"recoverable from Glance: save image {self.image_id} as a file on the host, and run {command} with "
+                f"image_cache_restore_files and image_cache_glance_images"
+            )
         return (
             f"recoverable until {some_names(self.guests)} {'stops' if is_one else 'stop'}: do not stop "
             f"{'it' if is_one else 'them'}, and run {command}"
@@ -177,7 +184,7 @@ class Item:
     :param what: the file, the directory or a sentence.
     :param instances: the instances concerned.
     :param error: what went wrong, or more about it. May be empty.
-    :param recoverable: how a file can be restored that guests still have open; None where none has.
+    :param recoverable: how a file can be restored that guests or Glance still have; None where none has.
     """
 
     hosts: tuple[str, ...]
@@ -197,6 +204,13 @@ class Item:
         """Name the instances concerned, or say what went wrong, and how it can be restored. May be empty."""
         text = some_names(self.instances) or self.error
         return "; ".join(filter(None, [text, self.recoverable.text if self.recoverable else ""]))
+
+    @property
+    def urgency(self) -> int:
+        """Sort what can be restored until a guest stops first, and last what cannot be restored."""
+        if self.recoverable is None:
+            return 2
+        return 1 if self.recoverable.image_id else 0
 
 
 @dataclass(frozen=True)
@@ -263,8 +277,8 @@ def grouped(items: Sequence[Item], *, are_sentences: bool = False) -> list[tuple
     :param items: what is wrong.
     :param are_sentences: whether what is wrong is a whole sentence in each, and not the name of a thing.
     :return: each thing with all of its hosts and instances, and how many items it stands for. What can be restored
-        until a guest stops comes first, then what most hosts have. An ellipsis stands for what differs from host to
-        host in a reason.
+        until a guest stops comes first, then what can be restored from Glance, then what most hosts have. An ellipsis
+        stands for what differs from host to host in a reason.
     """
     groups: dict[tuple[object, ...], list[tuple[Item, list[str]]]] = {}
     for item in items:
@@ -272,7 +286,7 @@ def grouped(items: Sequence[Item], *, are_sentences: bool = False) -> list[tuple
         hosts = [re.escape(host) for host in sorted(item.hosts, key=len, reverse=True) if host]
         # Every second piece is one that may vary.
         pieces = re.split(f"({'|'.join([*hosts, varying])})", reason)
-        groups.setdefault((item.recoverable is None, name, *pieces[::2]), []).append((item, pieces))
+        groups.setdefault((item.urgency, name, *pieces[::2]), []).append((item, pieces))
     merged = []
     for group in groups.values():
         same = [item for item, _pieces in group]
@@ -292,7 +306,7 @@ def grouped(items: Sequence[Item], *, are_sentences: bool = False) -> list[tuple
                 len(group),
             )
         )
-    return sorted(merged, key=lambda one: (one[0].recoverable is None, -len(one[0].hosts)))
+    return sorted(merged, key=lambda one: (one[0].urgency, -len(one[0].hosts)))
 
 
 def _merged_recoverable(several: Sequence[Recoverable]) -> Recoverable | None:
@@ -302,6 +316,7 @@ def _merged_recoverable(several: Sequence[Recoverable]) -> Recoverable | None:
         tuple(dict.fromkeys(host for one in several for host in one.hosts)),
         tuple(dict.fromkeys(guest for one in several for guest in one.guests)),
         several[0].is_replaced,
+        several[0].image_id,
     )
 
 
@@ -354,11 +369,8 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
                 )
             )
         omitted[kind] += storage["omitted"].get("missing", 0)
-    # The most urgent first: what can be restored now, and cannot when a guest stops.
-    return [
-        _alarm(kind, sorted(found, key=lambda item: item.recoverable is None), omitted[kind])
-        for kind, found in items.items()
-    ]
+    # What can be restored now, and cannot when a guest stops, comes first.
+    return [_alarm(kind, sorted(found, key=lambda item: item.urgency), omitted[kind]) for kind, found in items.items()]
 
 
 def _recoverable(missing: Mapping[str, Any], pruner: str) -> Recoverable | None:
@@ -366,7 +378,10 @@ def _recoverable(missing: Mapping[str, Any], pruner: str) -> Recoverable | None:
         return None
     host = missing.get("recoverable_on", pruner)
     return Recoverable(
-        (host,) if host else (), tuple(missing["recoverable_until"]), is_replaced=bool(missing.get("replaced"))
+        (host,) if host else (),
+        tuple(missing["recoverable_until"] or ()),
+        is_replaced=bool(missing.get("replaced")),
+        image_id=(missing.get("image_id") or "") if missing["recoverable_from"] == "glance" else "",
     )
 
 

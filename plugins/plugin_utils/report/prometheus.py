@@ -93,7 +93,9 @@ _METRICS = {
     ),
     "missing_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.MISSING)),
     "recoverable_files": _Metric(
-        _Part.AUDIT, _STORAGE, "Missing files that a running guest still has open, and that can be copied from there."
+        _Part.AUDIT,
+        _STORAGE,
+        "Missing files that can be restored: a running guest still has them open, or Glance has the image.",
     ),
     "replaced_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.REPLACED)),
     "orphan_directories": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.ORPHANS)),

@@ -90,8 +90,8 @@ def storage_page(
     """Return what is in an image cache, what is removed or could be, and why.
 
     :param image_cache: what the modules return under this name.
-    :param storage: the storage's entry of the fleet, with ``hosts`` and ``refused``. Without it, the host is taken to
-        use the storage alone.
+    :param storage: the storage's entry of the fleet, with ``hosts``, ``refused`` and ``missing``. Without it, the host
+        is taken to use the storage alone.
     :param every_file: whether each file has a line, and not only the largest ones of each state.
     :return: lines of at most 78 columns, without a line break after the last one.
     """
@@ -102,6 +102,7 @@ def storage_page(
         [sentence for name in _REFUSALS for sentence in image_cache.get(name, ())]
         if storage is None
         else storage["refused"],
+        image_cache["missing"] if storage is None else storage["missing"],
         None if every_file else _ROWS,
     )
     lines = wrap(f"{image_cache['host']}:{image_cache['cache_path']}", _WIDTH, "IMAGE CACHE  ")
@@ -140,6 +141,7 @@ class _Page:
     :param files: the entries of ``details: files`` by name: of all files, those that a prune is about, or none.
     :param hosts: the hosts that share the storage.
     :param refused: why nothing may be removed, a sentence each.
+    :param missing: the missing files, and where they can be restored from.
     :param rows: how many files of each state are listed; None for all.
     """
 
@@ -147,6 +149,7 @@ class _Page:
     files: Mapping[str, File]
     hosts: Sequence[str]
     refused: Sequence[str]
+    missing: Sequence[Mapping[str, Any]]
     rows: int | None
 
     @property
@@ -182,8 +185,10 @@ class _Page:
 
 def _alarms(page: _Page) -> list[str]:
     omitted = page.image_cache.get("omitted", {})
-    found = {key: page.image_cache.get(key, ()) for key in ("missing", "corrupt", "failed", "orphans")}
-    alarms = storage_alarms([{**found, "refused": page.refused, "hosts": [], "pruner": "", "omitted": omitted}])
+    found = {key: page.image_cache.get(key, ()) for key in ("corrupt", "failed", "orphans")}
+    alarms = storage_alarms(
+        [{**found, "missing": page.missing, "refused": page.refused, "hosts": [], "pruner": "", "omitted": omitted}]
+    )
     lines = ["", "!! NEEDS A PERSON"] if alarms else []
     for alarm in alarms:
         lines += wrap(alarm.advice, _WIDTH, f"!! {alarm.kind.value.upper():<9}", f"!! {'':<9}")

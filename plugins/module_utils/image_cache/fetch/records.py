@@ -13,7 +13,7 @@ from ..errors import ImageCacheError
 from ..names import fingerprint
 from ..text import printable
 
-__all__ = ["KEPT_FORMATS", "ImageRecord", "read_records", "why_not_usable"]
+__all__ = ["KEPT_FORMATS", "ImageRecord", "is_cached_as_served", "read_records", "why_not_usable"]
 
 KEPT_FORMATS = ("raw", "iso", "ami", "aki", "ari")
 """The formats of images that nova caches as they are (``fetch_to_raw`` in ``nova/virt/images.py``)."""
@@ -87,6 +87,11 @@ def why_not_usable(record: ImageRecord) -> str:
     if record.container_format is not None and record.container_format not in ("bare", record.disk_format):
         return f"the image is in a container of the format {printable(record.container_format)}"
     return ""
+
+
+def is_cached_as_served(record: ImageRecord) -> bool:
+    """Tell whether nova caches the bytes that Glance serves, so that Glance's checksum is that of the base file."""
+    return record.disk_format in KEPT_FORMATS and record.size_bytes is not None and not why_not_usable(record)
 
 
 def _text(value: object) -> str | None:

@@ -25,6 +25,8 @@ from ansible_collections.stackops.nova.tests.support.openstack_apis import (
     cloud,
     write_clouds,
 )
+from ansible_collections.stackops.nova.tests.support.precaches import image
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 HOST, STATE, TASK = "OS-EXT-SRV-ATTR:host", "OS-EXT-STS:vm_state", "OS-EXT-STS:task_state"
 
@@ -105,6 +107,29 @@ class TestImages:
 
     def test_name_that_is_not_text_is_a_problem(self) -> None:
         assert "the name of image 1 is not a text." in interpret([], [], [{"id": "1", "name": ["x"]}]).problem
+
+    @pytest.mark.parametrize(
+        ("more", "is_restorable"),
+        [
+            ({}, True),
+            ({"os_hash_algo": "sha256", "os_hash_value": "0" * 64}, True),
+            ({"os_hidden": True, "visibility": "private"}, True),
+            ({"disk_format": "iso"}, True),
+            ({"disk_format": "qcow2"}, False),
+            ({"status": "queued"}, False),
+            ({"container_format": "ova"}, False),
+            ({"size": None}, False),
+            ({"os_hash_algo": None, "os_hash_value": None}, False),
+            ({"os_hash_algo": "md5", "os_hash_value": "0" * 32}, False),
+            ({"os_hash_value": "0"}, False),
+        ],
+    )
+    def test_image_with_a_checksum_that_is_that_of_its_base_file_is_restorable(
+        self, more: dict[str, Any], is_restorable: bool
+    ) -> None:
+        answer = interpret([], [], [image("1", **more), image("2")])
+        assert answer.problem == ""
+        assert answer.restorable == {fingerprint(each): each for each in (["1"] if is_restorable else []) + ["2"]}
 
 
 class TestProblems:

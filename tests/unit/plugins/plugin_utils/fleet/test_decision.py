@@ -7,14 +7,15 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, replace
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, HostAnswer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import (
     Action,
     FleetDecision,
@@ -40,6 +41,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
     registered,
     silent,
 )
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 AUDIT = {"prune": False}
 
@@ -49,8 +51,43 @@ def sharing(name: str, *, options: dict[str, Any] | None = None, **more: Any) ->
     return answer(name, NFS, use=registered("a", "b"), options=options, **more)
 
 
+def restorable(*images: str) -> CloudAnswer:
+    """What an API answers that has these images, all of them with the bytes of their base files."""
+    return replace(cloud(images=images), restorable={fingerprint(image): image for image in images})
+
+
+def missing(*names: str) -> list[dict[str, Any]]:
+    """Missing files that no guest has open."""
+    nobody = {"instances": ["i"], "recoverable_from": None, "recoverable_until": []}
+    return [{"backing_file": f"/_base/{name}", **nobody} for name in names]
+
+
 def actions(decision: FleetDecision) -> dict[str, str]:
     return {name: host.action.value for name, host in decision.hosts.items()}
+
+
+class TestMissingFiles:
+    LOST = missing(fingerprint("one"), f"{fingerprint('one')}_sm", "swap_512", fingerprint("deleted"))
+    ASKED: ClassVar = {**AUDIT, "asks_api": True}
+
+    def test_base_file_of_an_image_that_glance_has_can_come_from_there(self) -> None:
+        hosts = [answer("a", options=self.ASKED, missing=self.LOST), answer("b", options=self.ASKED)]
+        decided = decide(fleet(*hosts, clouds={("", ""): restorable("one", "two")})).storages
+        assert [storage.in_glance for storage in decided] == [{fingerprint("one"): "one"}, {}]
+
+    def test_image_of_another_cloud_restores_nothing(self) -> None:
+        host = answer("a", options={**self.ASKED, "cloud": "a"}, missing=self.LOST)
+        clouds = {("a", ""): restorable("two"), ("b", ""): restorable("one")}
+        assert decide(fleet(host, clouds=clouds)).storages[0].in_glance == {}
+
+    def test_host_that_asks_no_api_has_nothing_from_glance(self) -> None:
+        host = answer("a", options=AUDIT, missing=self.LOST)
+        assert decide(fleet(host, clouds={("", ""): restorable("one")})).storages[0].in_glance == {}
+
+    def test_source_survives_the_way_through_a_result(self) -> None:
+        host = answer("a", options=self.ASKED, missing=self.LOST)
+        [decided] = decide(fleet(host, clouds={("", ""): restorable("one")})).storages
+        assert StorageDecision.from_plain(json.loads(json.dumps(asdict(decided)))) == decided
 
 
 class TestActions:

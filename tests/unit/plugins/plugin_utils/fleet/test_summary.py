@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -383,3 +384,27 @@ class TestMissingFiles:
         [missing] = fleet["storages"][0]["missing"]
         assert (missing["instances"], missing["recoverable_on"]) == (["i", "j"], "b")
         assert fleet["summary"]["missing"] == 1
+
+    @pytest.mark.parametrize(
+        ("members", "source", "where", "image_id"),
+        [
+            ([[LOST], [LOST]], "glance", "a", "an image"),
+            ([[LOST], [HELD]], "process", "b", None),
+            ([[{**LOST, "backing_file": "/_base/y"}], []], None, None, None),
+        ],
+    )
+    def test_missing_file_comes_from_glance_where_no_guest_has_it(
+        self, members: list[list[dict[str, Any]]], source: str | None, where: str | None, image_id: str | None
+    ) -> None:
+        hosts = [audited(name, NFS, missing=found) for name, found in zip("ab", members, strict=True)]
+        [storage] = undecided(Fleet(tuple(hosts), {}, {}))
+        fleet = report(*hosts, storages=[replace(storage, in_glance={"x": "an image"})])
+        [missing] = fleet["storages"][0]["missing"]
+        assert (missing["recoverable_from"], missing.get("recoverable_on")) == (source, where)
+        assert missing.get("image_id") == image_id
+
+    def test_replaced_file_never_comes_from_glance(self) -> None:
+        hosts = [audited("a", NFS, missing=[{**LOST, "replaced": True}])]
+        [storage] = undecided(Fleet(tuple(hosts), {}, {}))
+        fleet = report(*hosts, storages=[replace(storage, in_glance={"x": "an image"})])
+        assert fleet["storages"][0]["missing"][0]["recoverable_from"] is None

@@ -112,6 +112,38 @@ def test_screen_table_and_page_say_what_to_type() -> None:
         assert f"recoverable until one stops: do not stop it, and run {COMMAND}" in text
 
 
+def in_glance(name: str, host: str = "h") -> dict[str, Any]:
+    """A missing file that no guest has open, and whose image Glance has."""
+    source = {"recoverable_from": "glance", "image_id": f"image-{name}", "recoverable_on": host}
+    return {**missing_file(name), **source}
+
+
+def test_file_that_glance_has_says_what_to_type_on_screen_in_table_and_on_the_page() -> None:
+    found = answer(missing=[in_glance("1")])
+    made = fleet(storage(found, "h"), storage(answer(), "i"))
+    for shown in (fleet_screen(made), storage_page(found, storage(found, "h")), render_html(made)):
+        text = " ".join(shown.replace("!!", "").split())
+        assert (
+            f"a guest; recoverable from Glance: save image image-1 as a file on the host, and run {COMMAND} --limit h "
+            "with image_cache_restore_files and image_cache_glance_images"
+        ) in text
+
+
+def test_file_that_glance_has_comes_behind_those_that_only_guests_have() -> None:
+    files = [missing_file("1"), in_glance("2"), missing_file("3", ["one"])]
+    [alarm] = storage_alarms([storage(answer(missing=files), "h")])
+    assert [item.what for item in alarm.items] == ["/cache/3", "/cache/2", "/cache/1"]
+    assert [item.what for item, _count in grouped(alarm.items)] == ["/cache/3", "/cache/2", "/cache/1"]
+
+
+def test_hosts_that_lack_a_file_of_glance_are_one_item_apart_from_those_whose_guests_have_it() -> None:
+    storages = [storage(answer(missing=[in_glance(BASE, host)]), host) for host in "ab"]
+    storages.append(storage(answer(missing=[missing_file(BASE, ["one"])]), "c"))
+    [(first, _one), (second, two)] = grouped(storage_alarms(storages)[0].items)
+    assert (first.hosts, second.hosts, two) == (("c",), ("a", "b"), 2)
+    assert f"save image image-{BASE} as a file on the host, and run {COMMAND} --limit a,b" in second.more
+
+
 def test_file_on_shared_storage_names_the_host_that_has_it() -> None:
     lost = {**missing_file(BASE, ["one"]), "recoverable_on": "i"}
     [alarm] = storage_alarms([storage(answer(missing=[lost]), "h", "i")])

@@ -143,11 +143,12 @@ def test_alarms_have_metrics() -> None:
     [
         ([], 0),
         ([{"recoverable_from": None}, HELD], 1),
+        ([{**HELD, "recoverable_from": "glance"}, HELD], 2),
         ([{**HELD, "replaced": True}], 0),
         ([{}], None),
     ],
 )
-def test_missing_files_that_a_guest_still_has_are_counted_where_that_is_known(
+def test_missing_files_that_can_be_restored_are_counted_where_that_is_known(
     missing: list[dict[str, Any]], count: int | None
 ) -> None:
     found = [{"backing_file": BASE, "instances": ["i"], "replaced": False, **each} for each in missing]

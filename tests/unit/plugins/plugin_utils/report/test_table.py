@@ -568,7 +568,7 @@ def test_prune_with_details_summary_lists_what_was_removed() -> None:
 
 def test_shared_storage_names_its_hosts_and_refusals() -> None:
     refused = ["c shares this storage and could not be audited."]
-    storage = {"hosts": ["a", "b"], "refused": refused}
+    storage = {"hosts": ["a", "b"], "refused": refused, "missing": []}
     lines = storage_page(audit(*FILES), storage=storage).splitlines()
     assert lines[1] == "SHARED BY    a, b"
     assert lines[4:7] == [
@@ -581,7 +581,7 @@ def test_shared_storage_names_its_hosts_and_refusals() -> None:
 
 def test_unknown_use_of_one_host_is_not_shown_once_the_fleet_knows_it() -> None:
     image_cache = audit(*FILES, unknown_use=["Host b used this storage"])
-    lines = storage_page(image_cache, storage={"hosts": ["a", "b"], "refused": []}).splitlines()
+    lines = storage_page(image_cache, storage={"hosts": ["a", "b"], "refused": [], "missing": []}).splitlines()
     assert not any("REFUSED" in line or "refused" in line for line in lines)
 
 
