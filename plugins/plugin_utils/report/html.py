@@ -2,42 +2,27 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A fleet as one HTML page that needs nothing else: no network, and no script to be read.
-
-Names come from guests and tenants. Nothing in the template can be shown unescaped: autoescape is on, and each value
-goes through :func:`_shown` first. The only Markup are the two assets of ours, the block of JSON, and what the drawings'
-modules compute; the page's policy lets no other style or script work.
-"""
+"""A fleet as one HTML page that needs nothing else: no network, and no script to be read."""
 
 from __future__ import annotations
 
-import base64
-import functools
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
-
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .alarms import fleet_alarms
 from .bars import divide
 from .curve import curve_of
 from .data import page_data
+from .page import read_asset, read_template, sha256_source, shown
 from .rows import COLUMNS, make_tables
-from .strips import HEIGHT, draw_strip, draw_used
-from .units import age_text, count_text, duration_text, size_text
 
 __all__ = ["render_html"]
 
-_FOLDER = Path(__file__).parent
 # How much of something long the page shows. The JSON file has all.
-_TEXT = 240
 _ITEMS = 50
 _ITEMS_OPEN = 6
 _NAMES = 200
@@ -54,14 +39,14 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
     :param fleet: the fleet as ``report.json`` has it.
     :param selection: what a query selected from it, with its ``expression``, ``result`` and ``error``.
     """
-    style, script = (_asset(name) for name in ("report.css", "report.js"))
+    style, script = (read_asset(name) for name in ("report.css", "report.js"))
     storages = fleet["storages"]
     tables = make_tables(fleet)
-    return _template().render(
+    return read_template("report.html.j2").render(
         style=style,
-        style_hash=_hash(style),
+        style_hash=sha256_source(style),
         script=script,
-        script_hash=_hash(script),
+        script_hash=sha256_source(script),
         fleet=fleet,
         summary=fleet["summary"],
         mode=_mode(fleet),
@@ -75,7 +60,7 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         cells_shown=_CELLS,
         unasked=sum(storage.images is None for storage in tables.storages),
         curve=curve_of(fleet["summary"]),
-        data=Markup(page_data(tables, _shown)),
+        data=Markup(page_data(tables, shown)),
         shared=[storage for storage in storages if len(storage["hosts"]) > 1],
         removals=[_Removal.of(storage) for storage in storages if storage["removed"]],
         selection=None if selection is None else _Selection.of(selection),
@@ -83,29 +68,6 @@ def render_html(fleet: Mapping[str, Any], selection: Mapping[str, Any] | None = 
         items_open=_ITEMS_OPEN,
         names_shown=_NAMES,
     )
-
-
-@functools.cache
-def _template() -> Template:
-    environment = Environment(
-        autoescape=True,
-        finalize=_shown,
-        loader=FileSystemLoader(_FOLDER),
-        lstrip_blocks=True,
-        trim_blocks=True,
-        undefined=StrictUndefined,
-    )
-    environment.filters.update(
-        age=age_text,
-        count=count_text,
-        drawn=Markup,
-        duration=duration_text,
-        size=size_text,
-        strip=draw_strip,
-        used=draw_used,
-    )
-    environment.globals.update(strip_height=HEIGHT)
-    return environment.get_template("report.html.j2")
 
 
 @dataclass(frozen=True)
@@ -198,26 +160,3 @@ def _is_plain(value: Any) -> bool:
 
 def _is_nested(value: Any) -> bool:
     return isinstance(value, (Mapping, list))
-
-
-def _shown(value: Any) -> Any:
-    """Make a value fit to be seen: no control or direction characters, and not longer than a person reads."""
-    if isinstance(value, Markup):
-        return value
-    if value is None:
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, (list, tuple)):
-        value = ", ".join(map(str, value))
-    text = str(value)
-    return printable(text if len(text) <= _TEXT else text[:_TEXT] + "…")
-
-
-def _asset(name: str) -> Markup:
-    return Markup((_FOLDER / name).read_text(encoding="utf-8"))
-
-
-def _hash(asset: str) -> str:
-    """Name an asset in the page's Content-Security-Policy."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(asset.encode()).digest()).decode()
