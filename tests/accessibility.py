@@ -20,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.precache_html import render_precache_html
 from ansible_collections.stackops.nova.tests.support.fleets import of_images, troubled
+from ansible_collections.stackops.nova.tests.support.precaches import of_each_outcome
 
 AXE = (resources.files("axe_playwright_python") / "axe.min.js").read_text()
 POLICY = re.compile('<meta http-equiv="Content-Security-Policy"[^>]*>')
@@ -53,7 +55,12 @@ axe.run().then(({violations, incomplete, passes}) => {
 
 def main() -> int:
     selection = {"expression": "hosts[].name", "result": ["a", "b"], "error": None}
-    pages = {"troubled": render_html(troubled("name"), selection), "of 30 images": render_html(of_images(60, 30))}
+    pages = {
+        "troubled": render_html(troubled("name"), selection),
+        "of 30 images": render_html(of_images(60, 30)),
+        "pre-cache": render_precache_html(of_each_outcome("name")),
+        "dry run of a pre-cache": render_precache_html(of_each_outcome("name", check_mode=True)),
+    }
     failures = 0
     with tempfile.TemporaryDirectory() as folder:
         for name, page in pages.items():

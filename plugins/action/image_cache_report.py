@@ -39,7 +39,7 @@ class ActionModule(ActionBase):
         if all(answer.state is AnswerState.NOT_LOOKED_AT for answer in answers):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
         decision = play.find_registered(variables, play.DECISION, lambda result: play.is_of(result, walk))
-        previous = play.newest_report(variables, walk)
+        previous = play.newest_report(variables, walk, play.REPORT, "fleet")
         storages = (
             [StorageDecision.from_plain(storage) for storage in decision["storages"]]
             if decision
@@ -49,7 +49,7 @@ class ActionModule(ActionBase):
             outcomes,
             storages,
             decision.get("problems", ()),
-            previous.get("fleet", {}),
+            previous,
             check_mode=self._task.check_mode,
             now=time.time(),
         )

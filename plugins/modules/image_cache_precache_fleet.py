@@ -13,7 +13,9 @@ short_description: Internal to the role image_cache - Choose images, decide who 
 version_added: 0.1.0
 description:
   - Internal to the role P(stackops.nova.image_cache#role). It may change at any time.
-  - Runs once, on the controller, and reads what all hosts answered in this run of the role.
+  - Runs once, on the controller, and reads what all hosts answered in this run of the role. Writes C(precache.html),
+    C(precache.json) and, outside of check mode, C(image_cache.prom) into the folder that the variable
+    C(image_cache_report_path) names, if it is set.
 author:
   - stackops.nova contributors (@stackops)
 options:
@@ -24,8 +26,8 @@ options:
     required: true
 attributes:
   check_mode:
-    description: Decides and shows the same.
-    support: full
+    description: Decides and shows the same, and writes a report too. Its files are on the controller.
+    support: partial
   diff_mode:
     description: Shows no difference.
     support: none

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     cached,
     names,
     picture,
+    role,
 )
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, cloud, write_clouds
 from ansible_collections.stackops.nova.tests.support.precaches import image
@@ -163,3 +165,68 @@ def test_hostile_name_of_an_image_is_never_evaluated(compute: ComputeFleet, apis
     assert "62710561" not in run.output
     assert "\x1b[31m" not in run.output
     assert content(tree, ONE) == CONTENT[ONE]
+
+
+def report_of(folder: Path) -> dict[str, dict[str, str]]:
+    """What came of each image on each host, as precache.json has it."""
+    rows = json.loads((folder / "precache.json").read_text())["outcomes"]
+    return {row["name"]: {image["image_id"]: image["outcome"] for image in row["images"]} for row in rows}
+
+
+def test_report_shows_what_would_be_fetched_and_then_what_was(
+    compute: ComputeFleet, apis: Cloud, tmp_path: Path
+) -> None:
+    compute.add("a")
+    compute.add("b", **UNREACHABLE)
+    folder = tmp_path / "report"
+    wanted = {"image_cache_precache_images": [ONE, TWO], "image_cache_report_path": str(folder)}
+    assert compute.audit(image_cache_report_path=str(folder)).failed == set()
+    audited = {name: (folder / name).read_bytes() for name in ("image_cache.prom", "report.html", "report.json")}
+    apis.files = {**CONTENT, TWO: CONTENT[TWO][:-1] + b"!"}
+
+    assert precache(compute, "--check", **wanted).unreachable == {"b"}
+    assert report_of(folder) == {"a": {ONE: "fetched", TWO: "fetched"}, "b": {}}
+    assert "Would be fetched" in (folder / "precache.html").read_text()
+    assert all((folder / name).read_bytes() == before for name, before in audited.items())
+
+    run = precache(compute, **wanted)
+    assert (run.failed, run.unreachable) == ({"a"}, {"b"}), run.output
+    assert report_of(folder) == {"a": {ONE: "fetched", TWO: "failed"}, "b": {}}
+    page = (folder / "precache.html").read_text()
+    assert all(text in page for text in ("Not pre-cached", "image-2", "Hosts without an answer"))
+    series = dict(line.rsplit(" ", 1) for line in (folder / "image_cache.prom").read_text().splitlines())
+    counts = {
+        outcome: [value for name, value in series.items() if 'precache_images{host="a"' in name and outcome in name]
+        for outcome in ("fetched", "present", "refused", "failed")
+    }
+    assert counts == {"fetched": ["1"], "present": ["0"], "refused": ["0"], "failed": ["1"]}
+
+    audit = compute.audit(image_cache_report_path=str(folder))
+    assert audit.failed == set(), audit.output
+    metrics = (folder / "image_cache.prom").read_text()
+    assert 'outcome="failed"} 1' in metrics
+    [precached] = [line for line in metrics.splitlines() if line.startswith("nova_image_cache_precached_files{")]
+    assert precached.endswith(" 1")
+
+
+@pytest.mark.usefixtures("apis")
+def test_report_of_batches_has_all_of_their_hosts(compute: ComputeFleet, tmp_path: Path) -> None:
+    for name in "abc":
+        compute.add(name)
+    play = {"serial": 1, "tasks": [role("precache")]}
+    run = compute.play(play, image_cache_precache_images=[ONE], image_cache_report_path=str(tmp_path / "report"))
+    assert run.status == 0, run.output
+    assert report_of(tmp_path / "report") == {name: {ONE: "fetched"} for name in "abc"}
+    assert "without an answer" not in run.output
+
+
+def test_report_that_cannot_be_written_is_known_before_anything_is_fetched(
+    compute: ComputeFleet, apis: Cloud, tmp_path: Path
+) -> None:
+    tree = compute.add("a")
+    (tmp_path / "file").touch()
+    run = precache(compute, image_cache_precache_images=[ONE], image_cache_report_path=str(tmp_path / "file"))
+    assert run.failed == {"a"}, run.output
+    assert "set another folder (image_cache_report_path)" in run.messages["a"]
+    assert not names(ONE) & cached(tree)
+    assert apis.requests == []

@@ -200,7 +200,7 @@ def test_replaced_file_is_restored_only_where_that_is_asked_for(fleet: ComputeFl
     tree.base(BASE, content=b"another file")
     assert fleet.restore().changed == set()
     alarm = " ".join(fleet.audit().text.replace("!!", "").split())
-    assert "ansible-playbook stackops.nova.restore -e image_cache_restore_states=replaced" in alarm
+    assert "ansible-playbook stackops.nova.restore --limit a -e image_cache_restore_states=replaced" in alarm
     run = fleet.restore("--limit", "a", "-e", "image_cache_restore_states=replaced")
     assert (run.status, run.changed) == (0, {"a"}), run.output
     assert (tree.cache_path / BASE).read_bytes() == base

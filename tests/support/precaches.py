@@ -10,8 +10,13 @@ import json
 from hashlib import sha512
 from typing import Any
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, FileAnswer
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import PRECACHE
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, FileAnswer, FileOutcome
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import (
+    PRECACHE,
+    PrecacheDecision,
+    merge_precache_outcome,
+    summarise_precache,
+)
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 GIB = 1 << 30
@@ -97,3 +102,46 @@ def answer(name: str = "a", storage: str | None = "disk", *, group: str = "", **
 def result(**more: Any) -> dict[str, Any]:
     """What a task registers that ran the module."""
     return {"changed": False, PRECACHE: found(**more)}
+
+
+def precached(*outcomes: FileOutcome, check_mode: bool = False, now: float = 0.0, **names: str) -> dict[str, Any]:
+    """What is known of a run in which this came of the hosts; ``names`` are those of the images."""
+    return summarise_precache(outcomes, names, check_mode, now)
+
+
+def outcome(name: str = "a", storage: str = "", *, elsewhere: str = "", **more: Any) -> FileOutcome:
+    """What came of a host that did all that it was to do.
+
+    :param storage: what it shares with others; a disk of its own if empty.
+    :param elsewhere: the host that fetches image ``one`` for it; itself if empty.
+    :param more: what its look found.
+    """
+    answered = answer(name, storage or f"disk-{name}", shared=bool(storage), **more)
+    decision = PrecacheDecision((), {"one": elsewhere}) if elsewhere else PrecacheDecision(("one",))
+    return FileOutcome(answered, merge_precache_outcome(answered.found or {}, decision, None))
+
+
+def silent(name: str, error: str = "No route to host") -> FileOutcome:
+    """A host that did not answer."""
+    return FileOutcome(FileAnswer(name, AnswerState.UNREACHABLE, error=error), None)
+
+
+def of_each_outcome(name: str, *, check_mode: bool = False) -> dict[str, Any]:
+    """A run in which each thing that can come of an image came of one, and all that has a name has this one."""
+    return precached(
+        outcome(
+            f"1{name}",
+            "nfs",
+            fetched=[fetched("one")],
+            present=[present("two")],
+            refused=[refused("three", name)],
+            failed=[failed("four", name)],
+        ),
+        outcome(f"2{name}", "nfs", elsewhere=f"1{name}", fetched=[fetched("one")], present=[present("two")]),
+        outcome(f"3{name}", present=[present("one"), present("two")]),
+        silent(f"4{name}", name),
+        check_mode=check_mode,
+        now=1_800_000_000.0,
+        one=name,
+        three=name,
+    )

@@ -357,6 +357,8 @@ class PrecacheOptions(GlanceOptions):
     :param max_bytes: how many bytes its images may have together; None for no limit.
     :param records: Glance's records, where the variables have them and no API is asked; None where Glance is asked.
     :param storage_group: the inventory group whose hosts share its storage.
+    :param report_path: where the report is written.
+    :param report_slice: the slice of the hosts that the report is about.
     """
 
     images: tuple[str, ...] = ()
@@ -365,6 +367,8 @@ class PrecacheOptions(GlanceOptions):
     max_bytes: int | None = None
     records: tuple[Mapping[str, Any], ...] | None = None
     storage_group: str = ""
+    report_path: str = ""
+    report_slice: str = ""
 
 
 def read_precache_options(
@@ -405,6 +409,8 @@ def read_precache_options(
         max_bytes=_bytes(values, "image_cache_precache_max_bytes"),
         records=records if source == "files" else None,
         storage_group=options.fleet.storage_group,
+        report_path=options.fleet.report_path,
+        report_slice=options.fleet.report_slice,
     )
 
 

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePath
@@ -30,6 +30,7 @@ from .options import (
     RESULT,
     FleetOptions,
     OptionsError,
+    PrecacheOptions,
     as_list,
     read_bool,
     read_percent,
@@ -44,6 +45,7 @@ DECISION = "__image_cache_decision"
 ASKED = "__image_cache_asked"
 CHOICE = "__image_cache_choice"
 REPORT = "__image_cache_report"
+PRECACHE_REPORT = "__image_cache_precache_report"
 LOOK_SECONDS = "look_seconds"
 PRUNE_SECONDS = "prune_seconds"
 ENTRY_POINT = "__image_cache_entry_point"
@@ -263,13 +265,13 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
 
 
 def read_file_answers(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFileAnswer) -> list[FileAnswer]:
-    """Read what the hosts of the play found in this walk, without those of the batches that are yet to come.
+    """Read what the hosts of the play found in this walk, without those that are alive in other batches.
 
     :param task_vars: what an action plugin gets.
     :param walk: this run of the role. Nothing counts that is older.
     :param parse: makes an answer of a host's name, its registered result and its storage group.
     """
-    coming = _hosts_to_come(task_vars)
+    batch = current_batch(task_vars)
     looks = {name: last_look(task_vars, name, walk) for name in task_vars["ansible_play_hosts_all"]}
     own = {name: look.get("storage_group", "") for name, look in looks.items() if is_of(look, walk)}
     # It is enough that one host names the group.
@@ -279,7 +281,7 @@ def read_file_answers(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFile
     for name, look in looks.items():
         if is_of(look, walk):
             answers.append(parse(name, look, group_of.get(name, "")))
-        elif name not in coming:
+        elif name in batch:
             answers.append(FileAnswer(name, AnswerState.NOT_LOOKED_AT, error=NOT_LOOKED_AT))
     return answers
 
@@ -316,11 +318,17 @@ def show(text: str) -> None:
         Display().display(text)
 
 
-def newest_report(task_vars: Mapping[str, Any], walk: Walk) -> Mapping[str, Any]:
-    """Return the last report of this play, of another batch or an earlier run of the role; empty if there is none."""
-    reports = [registered(task_vars, host, REPORT) for host in task_vars["ansible_play_hosts_all"]]
-    of_play = [report for report in reports if report.get("play") == walk.play]
-    return max(of_play, key=lambda report: float(report["fleet"]["generated"]), default={})
+def newest_report(task_vars: Mapping[str, Any], walk: Walk, name: str, key: str) -> Mapping[str, Any]:
+    """Return the last report of this play, of another batch or an earlier run of the role; empty if there is none.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role.
+    :param name: the name under which the task registers it.
+    :param key: the report's place in the result.
+    """
+    results = [registered(task_vars, host, name) for host in task_vars["ansible_play_hosts_all"]]
+    reports = [result[key] for result in results if result.get("play") == walk.play]
+    return max(reports, key=lambda report: float(report["generated"]), default={})
 
 
 def current_batch(task_vars: Mapping[str, Any]) -> frozenset[str]:
@@ -402,6 +410,14 @@ def inventory_hosts(task_vars: Mapping[str, Any]) -> frozenset[str]:
 def report_view(hosts: Sequence[HostAnswer]) -> str:
     """Return what of the report the screen shows: the view of the first host that has one. Empty for none."""
     return next((host.options.report_view for host in hosts if host.options.report_view in REPORT_VIEWS), "")
+
+
+def precache_report_wishes(asked: Iterable[PrecacheOptions]) -> ReportWishes:
+    """Return what the first host with a path for the report wants. All is empty for no report."""
+    return next(
+        (ReportWishes(host.report_path, "", host.report_slice) for host in asked if host.report_path),
+        ReportWishes("", "", ""),
+    )
 
 
 def report_folder(path: str, loader: Any) -> str:

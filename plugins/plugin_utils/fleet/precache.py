@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .answers import FileAnswer, FileOutcome, Found, find_mismatch, read_result
+from .answers import AnswerState, FileAnswer, FileOutcome, Found, find_mismatch, read_result
 
 __all__ = [
+    "OUTCOMES",
     "PRECACHE",
     "PrecacheDecision",
     "decide_precache",
@@ -43,6 +44,9 @@ _FOUND = {
     "failed": [{**_IMAGE, "error": str}],
 }
 _PARTS = ("fetched", "present", "refused", "failed")
+_REASONS = {"refused": "reason", "failed": "error"}
+OUTCOMES = (*_PARTS, "elsewhere")
+"""What may come of an image on a host."""
 _VANISHED = "The module's result does not mention it. Run the play again for the host (--limit) with -vvv, and see why."
 
 Image = Mapping[str, Any]
@@ -152,47 +156,80 @@ def reasons_for_failure(outcome: Mapping[str, Any]) -> list[str]:
     return [*(image["reason"] for image in outcome["refused"]), *(image["error"] for image in outcome["failed"])]
 
 
-def summarise_precache(outcomes: Sequence[FileOutcome], names: Mapping[str, str], check_mode: bool) -> dict[str, Any]:
+def summarise_precache(
+    outcomes: Sequence[FileOutcome],
+    names: Mapping[str, str],
+    check_mode: bool,
+    now: float = 0.0,
+    previous: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
     """Make the structure that the report shows.
 
-    :param outcomes: all hosts of the play.
+    :param outcomes: all hosts of the play, without those of other batches.
     :param names: the names of the images by their ids, where they have one.
     :param check_mode: whether nothing was fetched.
+    :param now: the time, in unix seconds.
+    :param previous: the ``outcomes`` of an earlier batch of the play.
     :return: plain data: ``hosts`` is their number. Each of ``images`` has how many hosts have it, got it, share it with
         the host that did, and were refused it or failed. Each item of ``fetched``, ``lacking`` and ``unanswered`` has
-        the host's name as ``host``.
+        the host's name as ``host``. ``outcomes`` has what came of each image on each host.
     """
-    done = [(outcome.answer.name, outcome.result) for outcome in outcomes if outcome.result is not None]
-    fetched = [{"host": host, **image} for host, result in done for image in result["fetched"]]
-    lacking = [
-        {"host": host, **{key: image[key] for key in _IMAGE}, "reason": image[reason]}
-        for host, result in done
-        for part, reason in (("refused", "reason"), ("failed", "error"))
-        for image in result[part]
-    ]
+    rows = _merged_rows(previous, _rows(outcomes, names))
+    on_hosts = [(row["name"], image) for row in rows for image in row["images"]]
     images: dict[str, dict[str, Any]] = {}
-    for _host, result in done:
-        for part in (*_PARTS, "elsewhere"):
-            for each in result[part]:
-                image_id = each if part == "elsewhere" else each["image_id"]
-                counts = images.setdefault(
-                    image_id,
-                    {
-                        "image_id": image_id,
-                        "image_name": names.get(image_id, ""),
-                        **dict.fromkeys((*_PARTS, "elsewhere"), 0),
-                    },
-                )
-                counts[part] += 1
+    for _host, image in on_hosts:
+        counted = images.setdefault(
+            image["image_id"],
+            {**{key: image[key] for key in ("image_id", "image_name")}, **dict.fromkeys(OUTCOMES, 0)},
+        )
+        counted[image["outcome"]] += 1
     return {
+        "generated": now,
         "check_mode": check_mode,
-        "hosts": len(outcomes),
+        "hosts": len(rows),
         "images": sorted(images.values(), key=lambda image: (image["image_name"], image["image_id"])),
-        "fetched": [{**image, "image_name": names.get(image["image_id"], "")} for image in fetched],
-        "lacking": [{**image, "image_name": names.get(image["image_id"], "")} for image in lacking],
-        "unanswered": [
-            {"host": outcome.answer.name, "error": outcome.answer.error or "Nothing was pre-cached after the look."}
-            for outcome in outcomes
-            if outcome.result is None
-        ],
+        "fetched": [{"host": host, **image} for host, image in on_hosts if image["outcome"] == "fetched"],
+        "lacking": [{"host": host, **image} for host, image in on_hosts if "reason" in image],
+        "unanswered": [{"host": row["name"], "error": row["error"]} for row in rows if row["error"]],
+        "outcomes": rows,
     }
+
+
+def _rows(outcomes: Sequence[FileOutcome], names: Mapping[str, str]) -> list[dict[str, Any]]:
+    sharing: dict[tuple[str, ...], list[str]] = {}
+    for outcome in outcomes:
+        sharing.setdefault(outcome.answer.storage, []).append(outcome.answer.name)
+    rows = []
+    for outcome in outcomes:
+        answer = outcome.answer
+        error = "" if outcome.result is not None else answer.error or "Nothing was pre-cached after the look."
+        rows.append(
+            {
+                "name": answer.name,
+                "cache_path": answer.found["cache_path"] if answer.found else None,
+                "storage_hosts": sorted(sharing[answer.storage]),
+                "error": error,
+                "was_looked_at": answer.state is not AnswerState.NOT_LOOKED_AT,
+                "images": [
+                    {**image, "image_name": names.get(image["image_id"], "")} for image in _images(outcome.result or {})
+                ],
+            }
+        )
+    return rows
+
+
+def _images(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield each image that a host was asked for, with what came of it and, where it is not there, why."""
+    for part in result and _PARTS:
+        for image in result[part]:
+            reason = {"reason": image[_REASONS[part]]} if part in _REASONS else {}
+            yield {**{key: value for key, value in image.items() if key != "error"}, **reason, "outcome": part}
+    for image_id, host in result.get("elsewhere", {}).items():
+        yield {"image_id": image_id, "fetched_by": host, "outcome": "elsewhere"}
+
+
+def _merged_rows(previous: Sequence[Mapping[str, Any]], rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of earlier batches and those of this one. A host of an earlier batch is as it was then."""
+    known = {row["name"]: dict(row) for row in previous}
+    known.update({row["name"]: row for row in rows if row["was_looked_at"] or row["name"] not in known})
+    return list(known.values())

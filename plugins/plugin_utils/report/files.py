@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The three files of the report. Each is replaced as a whole, once all of them are written.
+"""The files of a report: a page, its data and the metrics. Each is replaced as a whole, once all of them are written.
 
 The metrics continue those of the file that is replaced, which is the only memory that a report has.
 """
@@ -17,15 +17,16 @@ import secrets
 import stat
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from typing import Any, NamedTuple
 
 from .errors import ReportError
 from .html import render_html
-from .prometheus import Parsed, metrics_of, parse_metrics, render_metrics
+from .precache_html import render_precache_html
+from .prometheus import Metrics, Parsed, metrics_of, metrics_with_precache, parse_metrics, render_metrics
 from .query import compile_query
 
-__all__ = ["Written", "check_report", "write_report"]
+__all__ = ["Written", "check_report", "write_precache_report", "write_report"]
 
 _METRICS_BYTES = 256 * 1024 * 1024
 _FILE_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -77,20 +78,68 @@ def write_report(
     :raises ReportError: the query does not parse, or the files cannot be written.
     """
     selection = compile_query(query)(fleet) if query else None
-    page, data = render_html(fleet, selection), _json(fleet if selection is None else {**fleet, "selection": selection})
-    names = {name: f"{name}_{slice_name}" if slice_name else name for name in ("image_cache", "report")}
-    metrics_name = f"{names['image_cache']}.prom"
+    pages = {
+        _named("report", slice_name, "html"): render_html(fleet, selection),
+        _named("report", slice_name, "json"): _json(fleet if selection is None else {**fleet, "selection": selection}),
+    }
+    return _write(folder, pages, slice_name, fleet["generated"], lambda former: metrics_of(fleet, former, inventory))
+
+
+def write_precache_report(
+    folder: str, precache: Mapping[str, Any], inventory: Set[str] = frozenset(), slice_name: str = ""
+) -> Written:
+    """Write ``precache.json`` and ``precache.html``, and what a pre-cache did into ``image_cache.prom``.
+
+    The page of the last audit or prune stays. A dry run has no metrics.
+
+    :param folder: as for :func:`write_report`.
+    :param precache: what :func:`summarise_precache` returns.
+    :param inventory: as for :func:`write_report`.
+    :param slice_name: as for :func:`write_report`.
+    :return: what was written.
+    :raises ReportError: the files cannot be written.
+    """
+    pages = {
+        _named("precache", slice_name, "html"): render_precache_html(precache),
+        _named("precache", slice_name, "json"): _json(precache),
+    }
+    if precache["check_mode"]:
+        return _write(folder, pages)
+    return _write(
+        folder,
+        pages,
+        slice_name,
+        precache["generated"],
+        lambda former: metrics_with_precache(precache, former, inventory),
+    )
+
+
+def _named(name: str, slice_name: str, suffix: str) -> str:
+    return f"{name}_{slice_name}.{suffix}" if slice_name else f"{name}.{suffix}"
+
+
+def _write(
+    folder: str,
+    pages: Mapping[str, str],
+    slice_name: str = "",
+    generated: float = 0.0,
+    continue_metrics: Callable[[Metrics], Metrics] | None = None,
+) -> Written:
+    """Write pages, and the metrics that follow the former ones, if there are any.
+
+    :param pages: texts by the names of the files.
+    :param generated: the time of the report, in unix seconds.
+    :param continue_metrics: makes the metrics of the former ones.
+    """
+    texts, warning = dict(pages), ""
     try:
         os.makedirs(folder, exist_ok=True)
         with _locked(folder):
-            # One that began its report later may have written it before.
-            now = max(fleet["generated"], time.time())
-            former, warning = _read_former(os.path.join(folder, metrics_name), now)
-            texts = {
-                metrics_name: render_metrics(metrics_of(fleet, former.metrics, inventory), slice_name),
-                f"{names['report']}.html": page,
-                f"{names['report']}.json": data,
-            }
+            if continue_metrics:
+                name = _named("image_cache", slice_name, "prom")
+                # One that began its report later may have written it before.
+                former, warning = _read_former(os.path.join(folder, name), max(generated, time.time()))
+                texts[name] = render_metrics(continue_metrics(former.metrics), slice_name)
             _replace({os.path.join(folder, name): text for name, text in texts.items()})
     except OSError as exc:
         raise _cannot_write(folder, exc) from exc

@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Callable, Iterator, Mapping, Set
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
@@ -24,11 +24,22 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals impor
 
 from .alarms import AlarmKind, meaning_of, storage_alarms
 
-__all__ = ["Metrics", "Parsed", "Series", "carry_forward", "metrics_of", "parse_metrics", "render_metrics"]
+__all__ = [
+    "Metrics",
+    "Parsed",
+    "Series",
+    "carry_forward",
+    "metrics_of",
+    "metrics_with_precache",
+    "parse_metrics",
+    "render_metrics",
+]
 
 _PREFIX = "nova_image_cache_"
 _STATES = ("active", "removable", "too_young", "other")
 _AUDIT_REASONS = (RefusalReason.UNKNOWN_USE, RefusalReason.UNKNOWN_DELETIONS, RefusalReason.MEMBERS_MISSING)
+_OUTCOMES = ("fetched", "present", "refused", "failed")
+_ANY_HOST = ("fetched", "present", "failed", "refused", "elsewhere")  # of a storage's hosts, the first of these counts
 _ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 _UNESCAPES = {r"\\": "\\", r"\"": '"', r"\n": "\n"}
 _LINE = re.compile(rf"{_PREFIX}([a-z_]+)(?:\{{(.*)\}})? (\S+)")
@@ -50,6 +61,7 @@ class _Part(Enum):
     PRUNE = auto()
     PRUNE_REFUSAL = auto()
     PRUNE_END = auto()
+    PRECACHE = auto()
 
 
 class _Metric(NamedTuple):
@@ -67,7 +79,7 @@ class _Metric(NamedTuple):
 _HOST = ("host",)
 _STORAGE = ("host", "cache_path")
 _METRICS = {
-    "report_timestamp_seconds": _Metric(_Part.REPORT, (), "Time of the report."),
+    "report_timestamp_seconds": _Metric(_Part.REPORT, (), "Time of the last report of an audit or a prune."),
     "host_answered": _Metric(
         _Part.STATE, _HOST, "Whether the host could be reached and did not fail, when it was asked last."
     ),
@@ -121,6 +133,12 @@ _METRICS = {
     "failed_removals": _Metric(_Part.PRUNE, _STORAGE, meaning_of(AlarmKind.FAILED)),
     "prune_unfinished": _Metric(
         _Part.PRUNE_END, _STORAGE, "Whether the last prune failed, or lost the host, before its end."
+    ),
+    "precache_timestamp_seconds": _Metric(
+        _Part.PRECACHE, _STORAGE, "Time of the last pre-cache, dry runs not counted."
+    ),
+    "precache_images": _Metric(
+        _Part.PRECACHE, (*_STORAGE, "outcome"), "Images that the last pre-cache was asked for, by what came of them."
     ),
     "removal_refused": _Metric(
         _Part.AUDIT,
@@ -216,6 +234,48 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
     shown_under = {each: min(hosts) for each, hosts in members.items() if each not in ambiguous}
     metrics = dict(_answered(fleet, shown_under, lost))
     return carry_forward(_moved(former, shown_under), metrics, inventory, answered)
+
+
+def metrics_with_precache(precache: Mapping[str, Any], former: Metrics, inventory: Set[str]) -> dict[Series, float]:
+    """Return the former metrics with what a pre-cache did. It looks at nothing else, so all else keeps its time.
+
+    An image that any host of a storage fetched or has is there for all of them.
+
+    :param precache: what :func:`summarise_precache` returns.
+    :param former: what the former file has.
+    :param inventory: the hosts of the inventory. What is known of others is left out.
+    """
+    shown_under = _names_of_storages(former)
+    came_of: dict[tuple[str, str], dict[str, str]] = {}
+    for host in precache["outcomes"]:
+        if not host["error"]:
+            images = came_of.setdefault((shown_under(host), host["cache_path"]), {})
+            for image in host["images"]:
+                known = images.setdefault(image["image_id"], image["outcome"])
+                images[image["image_id"]] = min(known, image["outcome"], key=_ANY_HOST.index)
+    metrics: dict[Series, float] = {}
+    for storage, images in came_of.items():
+        # Of what another host was to fetch that gave no answer, no host has said that it is there.
+        counts = Counter("failed" if outcome == "elsewhere" else outcome for outcome in images.values())
+        metrics[Series("precache_timestamp_seconds", storage)] = precache["generated"]
+        metrics.update({Series("precache_images", (*storage, outcome)): counts[outcome] for outcome in _OUTCOMES})
+    # What belongs to no host is the time of the last report of an audit or a prune.
+    return carry_forward(former, metrics, inventory | {""}, frozenset())
+
+
+def _names_of_storages(former: Metrics) -> Callable[[Mapping[str, Any]], str]:
+    """Return what finds the name under which the former metrics have the storage of a host of a pre-cache."""
+    audited = set(_labels_of("audit_timestamp_seconds", former))
+    id_of = {labels[:2]: (labels[4], labels[1]) for labels in _labels_of("host_info", former) if labels[4]}
+    named = {id_of[storage]: storage[0] for storage in sorted(audited & id_of.keys(), reverse=True)}
+
+    def shown_under(host: Mapping[str, Any]) -> str:
+        path, hosts = host["cache_path"], host["storage_hosts"]
+        known = [name for name in (host["name"], *hosts) if (name, path) in audited]
+        known += [named[id_of[name, path]] for name in hosts if id_of.get((name, path)) in named]
+        return str([*known, *hosts][0])
+
+    return shown_under
 
 
 def carry_forward(former: Metrics, metrics: Metrics, inventory: Set[str], answered: Set[str]) -> dict[Series, float]:

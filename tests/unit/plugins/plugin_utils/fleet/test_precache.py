@@ -213,3 +213,54 @@ def test_summary_counts_hosts_for_each_image() -> None:
         {"host": "d", "error": "No route."},
         {"host": "e", "error": "Nothing was pre-cached after the look."},
     ]
+
+
+def outcomes(*hosts: str, **more: Any) -> list[FileOutcome]:
+    """Hosts, each with a storage of its own, that were asked for an image and found this."""
+    return [
+        FileOutcome(
+            answer(host, f"disk-{host}"), merge_precache_outcome(found(**more), PrecacheDecision(("one",)), None)
+        )
+        for host in hosts
+    ]
+
+
+def test_summary_has_what_came_of_each_image_on_each_host() -> None:
+    look = found(fetched=[fetched("one")], present=[present("two")], refused=[refused("three")])
+    done = [
+        FileOutcome(answer(name, "nfs", shared=True), merge_precache_outcome(look, decision, None))
+        for name, decision in {"b": PrecacheDecision(("one",)), "a": PrecacheDecision((), {"one": "b"})}.items()
+    ]
+    done.append(FileOutcome(FileAnswer("c", AnswerState.FAILED, error="It failed."), None))
+    made = summarise_precache(done, {"one": "ape"}, check_mode=False, now=7.5)
+    assert made["generated"] == 7.5
+    assert [(row["name"], row["storage_hosts"], row["cache_path"], row["error"]) for row in made["outcomes"]] == [
+        ("b", ["a", "b"], "/nova/_base", ""),
+        ("a", ["a", "b"], "/nova/_base", ""),
+        ("c", ["c"], None, "It failed."),
+    ]
+    first, second, third = (
+        {image["image_id"]: (image["outcome"], image["image_name"]) for image in row["images"]}
+        for row in made["outcomes"]
+    )
+    assert first == {"one": ("fetched", "ape"), "two": ("present", ""), "three": ("refused", "")}
+    assert second == {"one": ("elsewhere", "ape"), "two": ("present", ""), "three": ("refused", "")}
+    assert third == {}
+
+
+def test_hosts_of_an_earlier_batch_stay_in_the_summary_as_they_were() -> None:
+    first = summarise_precache(outcomes("a", "b", fetched=[fetched()]), {}, check_mode=False)
+    lost = FileOutcome(FileAnswer("a", AnswerState.NOT_LOOKED_AT, error="It was not looked at."), None)
+    both = summarise_precache(
+        [lost, *outcomes("c", present=[present()])], {}, check_mode=False, previous=first["outcomes"]
+    )
+    assert (both["hosts"], both["unanswered"]) == (3, [])
+    assert [row["name"] for row in both["outcomes"]] == ["a", "b", "c"]
+    assert [(each["fetched"], each["present"]) for each in both["images"]] == [(2, 1)]
+
+
+def test_host_that_is_looked_at_again_replaces_what_came_of_it_before() -> None:
+    first = summarise_precache(outcomes("a", fetched=[fetched()]), {}, check_mode=False)
+    again = outcomes("a", present=[present()])
+    second = summarise_precache(again, {}, check_mode=False, previous=first["outcomes"])
+    assert (second["hosts"], second["fetched"], second["images"][0]["present"]) == (1, [], 1)

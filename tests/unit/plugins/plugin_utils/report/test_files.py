@@ -14,8 +14,13 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.errors import ReportError
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import check_report, write_report
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.files import (
+    check_report,
+    write_precache_report,
+    write_report,
+)
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE, answer, fleet, storage, troubled
+from ansible_collections.stackops.nova.tests.support.precaches import of_each_outcome
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 FILES = ["image_cache.prom", "report.html", "report.json"]
@@ -36,6 +41,30 @@ def test_slices_write_their_own_files_into_one_folder(folder: Path) -> None:
     names = [write_report(str(folder), troubled(name), None, slice_name=name).names for name in ("1", "2")]
     assert names[0] == ["image_cache_1.prom", "report_1.html", "report_1.json"]
     assert sorted(path.name for path in folder.iterdir()) == sorted([*names[0], *names[1]])
+    assert 'slice="2"' in (folder / "image_cache_2.prom").read_text()
+
+
+def test_pre_cache_writes_files_beside_those_of_the_last_audit_and_continues_its_metrics(folder: Path) -> None:
+    write_report(str(folder), troubled("x"), None, {"1x"})
+    before = {path.name: path.read_text() for path in folder.iterdir()}
+    written = write_precache_report(str(folder), of_each_outcome("x"), {"1x"})
+    assert written == (["image_cache.prom", "precache.html", "precache.json"], "")
+    assert json.loads((folder / "precache.json").read_text()) == of_each_outcome("x")
+    assert all((folder / name).read_text() == before[name] for name in ("report.html", "report.json"))
+    metrics = (folder / "image_cache.prom").read_text()
+    assert 'nova_image_cache_host_answered{host="1x"} 1' in metrics
+    assert 'nova_image_cache_precache_timestamp_seconds{host="1x",' in metrics
+
+
+def test_dry_run_of_a_pre_cache_changes_no_metrics(folder: Path) -> None:
+    dry = of_each_outcome("x", check_mode=True)
+    assert write_precache_report(str(folder), dry).names == ["precache.html", "precache.json"]
+    assert sorted(path.name for path in folder.iterdir()) == ["precache.html", "precache.json"]
+
+
+def test_pre_cache_of_a_slice_has_files_of_its_own(folder: Path) -> None:
+    written = write_precache_report(str(folder), of_each_outcome("x"), {"1x"}, "2")
+    assert written.names == ["image_cache_2.prom", "precache_2.html", "precache_2.json"]
     assert 'slice="2"' in (folder / "image_cache_2.prom").read_text()
 
 

@@ -9,16 +9,18 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import FileOutcome
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import (
     Series,
     metrics_of,
+    metrics_with_precache,
     parse_metrics,
     render_metrics,
 )
@@ -35,6 +37,16 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     troubled,
     verified,
 )
+from ansible_collections.stackops.nova.tests.support.precaches import (
+    failed,
+    fetched,
+    of_each_outcome,
+    outcome,
+    precached,
+    present,
+    refused,
+)
+from ansible_collections.stackops.nova.tests.support.precaches import silent as silent_in_precache
 
 HOUR = 3600
 PATH = answer()["cache_path"]
@@ -72,6 +84,17 @@ class Folder:
         assert former.damaged_lines == []
         self.text = render_metrics(metrics_of(seen, former.metrics, self.inventory))
         return self
+
+    def write_precache(self, precache: dict[str, Any], at: float) -> Folder:
+        """Write what a pre-cache did at a time."""
+        former = parse_metrics(self.text, at)
+        self.text = render_metrics(metrics_with_precache({**precache, "generated": at}, former.metrics, self.inventory))
+        return self
+
+    def images(self, host: str) -> dict[str, float | None]:
+        """Return what came of the images of the last pre-cache."""
+        outcomes = ("fetched", "present", "refused", "failed")
+        return {each: self.value("precache_images", host, outcome=each) for each in outcomes}
 
     def value(self, name: str, host: str | None = None, **labels: str) -> float | None:
         """Return the value of a series; None where there is none."""
@@ -278,6 +301,84 @@ class TestRefusals:
         assert folder.value("removal_refused", "a", operation="prune", reason="opted_out") == 1
 
 
+class TestPrecache:
+    """Each host of these has its cache at the same path as those of audits."""
+
+    ALL: ClassVar = {
+        "fetched": [fetched("one")],
+        "present": [present("two"), present("three")],
+        "refused": [refused("four")],
+    }
+
+    def done(self, *outcomes: FileOutcome) -> dict[str, Any]:
+        made = precached(*outcomes)
+        for row in made["outcomes"]:
+            row["cache_path"] = row["cache_path"] and PATH
+        return made
+
+    def test_images_are_counted_by_what_came_of_them(self) -> None:
+        folder = Folder("a", "b").write_precache(self.done(outcome("a", **self.ALL), silent_in_precache("b")), NOW)
+        assert folder.images("a") == {"fetched": 1, "present": 2, "refused": 1, "failed": 0}
+        assert folder.value("precache_timestamp_seconds", "a") == NOW
+        assert folder.hosts() == {"a"}
+
+    def test_audit_keeps_what_the_last_pre_cache_did(self) -> None:
+        audited = fleet(storage(answer("a"), "a"), storage(answer("b"), "b"))
+        folder = Folder("a", "b").write(audited)
+        folder.write_precache(self.done(outcome("a", **self.ALL)), NOW + HOUR)
+        folder.write(fleet(storage(answer("a"), "a"), storage(answer("b"), "b")), NOW + 2 * HOUR)
+        assert folder.images("a") == {"fetched": 1, "present": 2, "refused": 1, "failed": 0}
+        assert folder.value("precache_timestamp_seconds", "a") == NOW + HOUR
+        assert folder.value("precache_timestamp_seconds", "b") is None
+
+    def test_pre_cache_leaves_all_that_it_did_not_look_at_with_its_time(self) -> None:
+        folder = Folder("a").write(fleet(storage(answer("a", checksums=verified(), **done(BASE)), "a")))
+        before = series(folder.text)
+        folder.write_precache(self.done(outcome("a", **self.ALL)), NOW + HOUR)
+        assert {key: value for key, value in series(folder.text).items() if "precache_" not in key[0]} == before
+
+    def test_host_that_did_not_answer_keeps_what_its_last_pre_cache_did(self) -> None:
+        folder = Folder("a", "b")
+        folder.write_precache(self.done(outcome("a", **self.ALL), outcome("b", failed=[failed("one")])), NOW)
+        folder.write_precache(self.done(outcome("a", **self.ALL), silent_in_precache("b")), NOW + HOUR)
+        assert (folder.images("b")["failed"], folder.value("precache_timestamp_seconds", "b")) == (1, NOW)
+        assert folder.value("precache_timestamp_seconds", "a") == NOW + HOUR
+
+    def test_host_that_left_the_inventory_is_forgotten(self) -> None:
+        folder = Folder("a", "b")
+        folder.write_precache(self.done(outcome("a", **self.ALL), outcome("b", **self.ALL)), NOW)
+        folder.inventory = {"a"}
+        folder.write_precache(self.done(outcome("a", **self.ALL)), NOW + HOUR)
+        assert folder.hosts() == {"a"}
+
+    def test_storage_counts_once_under_the_name_that_audits_show(self) -> None:
+        folder = Folder("a", "b", "c").write(fleet(storage(answer("x"), "a", "b", "c")))
+        one, other = outcome("b", "nfs", **self.ALL), outcome("c", "nfs", elsewhere="b", **self.ALL)
+        folder.write_precache(self.done(one, other), NOW + HOUR)
+        assert folder.images("a") == {"fetched": 1, "present": 2, "refused": 1, "failed": 0}
+        assert folder.value("precache_timestamp_seconds", "b") is None
+        folder.write(fleet(storage(answer("x"), "b", "c"), silent=[silent("a")]), NOW + 2 * HOUR)
+        assert folder.images("a")["fetched"] == 1
+
+    def test_image_that_one_host_of_a_storage_fetched_is_refused_on_none(self) -> None:
+        hosts = [outcome("a", "nfs", refused=[refused("one")]), outcome("b", "nfs", fetched=[fetched("one")])]
+        folder = Folder("a", "b").write_precache(self.done(*hosts), NOW)
+        assert folder.images("a") == {"fetched": 1, "present": 0, "refused": 0, "failed": 0}
+
+    def test_image_that_a_lost_host_was_to_fetch_has_failed(self) -> None:
+        lost = silent_in_precache("a")
+        folder = Folder("a", "b").write_precache(
+            self.done(lost, outcome("b", "nfs", elsewhere="a", fetched=[fetched("one")])), NOW
+        )
+        assert folder.images("b") == {"fetched": 0, "present": 0, "refused": 0, "failed": 1}
+
+    def test_cloned_hosts_with_one_id_have_series_of_their_own(self) -> None:
+        clones = [storage(answer(name), name, id="clone") for name in "ab"]
+        folder = Folder("a", "b").write(fleet(*clones))
+        folder.write_precache(self.done(outcome("a", **self.ALL), outcome("b", failed=[failed("one")])), NOW + HOUR)
+        assert (folder.images("a")["fetched"], folder.images("b")["failed"]) == (1, 1)
+
+
 class TestSharedStorage:
     def test_storage_counts_once_under_its_first_name(self) -> None:
         folder = written(fleet(storage(answer("x"), "c", "a"), storage(answer("y"), "b")))
@@ -455,7 +556,8 @@ def test_host_name_of_any_characters_is_kept_in_its_label(name: str) -> None:
 def test_promtool_finds_nothing_to_correct() -> None:
     seen = troubled("x")
     seen["storages"][0]["checksums"] = verified()
-    text = written(seen).text
+    text = written(seen, "1x").write_precache(of_each_outcome("x"), NOW + HOUR).text
+    assert "nova_image_cache_precache_images" in text
     checked = subprocess.run(
         ["promtool", "check", "metrics"], input=text, capture_output=True, check=False, encoding="utf-8"
     )
@@ -463,7 +565,7 @@ def test_promtool_finds_nothing_to_correct() -> None:
 
 
 def test_names_of_metrics_follow_the_conventions_of_prometheus() -> None:
-    text = written(troubled("x")).text
+    text = written(troubled("x")).write_precache(of_each_outcome("x"), NOW + HOUR).text
     names = re.findall(r"^# TYPE (\S+) gauge$", text, re.MULTILINE)
     assert len(names) == len(set(names))
     assert names == re.findall(r"^# HELP (\S+) ", text, re.MULTILINE)
