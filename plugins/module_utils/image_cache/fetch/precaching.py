@@ -234,11 +234,11 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
             f"nova.conf sets {policy.use.verification[0]}, and nova verifies only what it downloads itself. Let nova "
             f"fetch it for the first server, or set allow_unverified_signatures: true."
         )
-    if record.status is None or record.container_format is None or record.size_bytes is None:
-        return "Glance's record of it has no status, container_format or size. Set images: to Glance's own records."
     reason = why_not_usable(record)
     if reason:
         return f"It cannot be fetched: {reason}. {_SHOW}."
+    if record.status is None or record.container_format is None or record.size_bytes is None:
+        return "Glance's record of it has no status, container_format or size. Set images: to Glance's own records."
     if record.disk_format in KEPT_FORMATS:
         return ""
     if record.disk_format != "qcow2":

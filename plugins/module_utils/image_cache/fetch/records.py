@@ -80,10 +80,11 @@ def why_not_usable(record: ImageRecord) -> str:
 
     :return: the end of a sentence; empty where it is.
     """
-    if record.algorithm is None:
-        return "by Glance's record the image has no checksum by sha256 or sha512 (os_hash_algo)"
+    # First, because an image that waits for its bytes has no checksum either.
     if record.status is not None and record.status != "active":
         return f"the image's status is {printable(record.status)} and not active"
+    if record.algorithm is None:
+        return "by Glance's record the image has no checksum by sha256 or sha512 (os_hash_algo)"
     if record.container_format is not None and record.container_format not in ("bare", record.disk_format):
         return f"the image is in a container of the format {printable(record.container_format)}"
     return ""

@@ -287,7 +287,7 @@ class TestWhatIsRefused:
         ("given", "words"),
         [
             ({"status": "deactivated"}, "deactivated"),
-            ({"status": "queued"}, "queued"),
+            ({"status": "queued", "size": None, "os_hash_algo": None}, "status is queued and not active"),
             ({"status": None}, "status"),
             ({"container_format": "ova"}, "ova"),
             ({"container_format": "compressed"}, "compressed"),
