@@ -41,7 +41,7 @@ _GUNICORN_SETTINGS = Path(__file__).parents[1] / "glance/gunicorn_settings.py"
 _PASSWORD = "secret of the administrator"
 _DOMAIN = "default"
 _BUFFERED_BYTES = 16 << 20
-_START_SECONDS = 120
+_MOST_SECONDS = 120
 
 _KEYSTONE = """\
 [database]
@@ -223,7 +223,11 @@ class ImageService:
         """Wait until Glance has read more of an image from its store than all buffers on the way to a host hold."""
         assert self._glance is not None
         stored, workers = str(self.stored(image_id)), self._glance.workers()
-        wait_until(lambda: any(_position(worker, stored) > _BUFFERED_BYTES for worker in workers), "a transfer")
+        wait_until(
+            lambda: any(_position(worker, stored) > _BUFFERED_BYTES for worker in workers),
+            "a transfer",
+            seconds=_MOST_SECONDS,
+        )
 
     def tokens(self) -> set[str]:
         """Return all tokens that Keystone gave away."""
@@ -280,13 +284,13 @@ class _Server:
 
         def answers() -> bool:
             assert self._process.poll() is None, self._log.read_text()
-            connection = HTTPSConnection("127.0.0.1", self._port, context=context, timeout=_START_SECONDS)
+            connection = HTTPSConnection("127.0.0.1", self._port, context=context, timeout=_MOST_SECONDS)
             with closing(connection), suppress(ConnectionRefusedError):  # it does not listen yet
                 connection.request("GET", "/")
                 return connection.getresponse().status < 500
             return False
 
-        wait_until(answers, f"an answer of {self._log.stem}")
+        wait_until(answers, f"an answer of {self._log.stem}", seconds=_MOST_SECONDS)
 
     def workers(self) -> list[int]:
         """Return the processes that serve."""

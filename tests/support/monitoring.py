@@ -29,14 +29,14 @@ RULES = Path(__file__).parents[2] / "extensions/monitoring/nova_image_cache.rule
 _PATIENCE_SECONDS = 60
 
 
-def wait_until(is_so: Callable[[], Any], what: str) -> Any:
-    """Wait until something is so, and return it."""
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def wait_until(is_so: Callable[[], Any], what: str, seconds: float = _PATIENCE_SECONDS) -> Any:
+    """Wait until something is so, for some seconds at most, and return it."""
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if found := is_so():
             return found
         time.sleep(0.1)
-    raise AssertionError(f"{what} did not happen within {_PATIENCE_SECONDS} s")
+    raise AssertionError(f"{what} did not happen within {seconds} s")
 
 
 def free_port() -> int:
