@@ -214,6 +214,22 @@ def test_transfer_goes_on_where_it_was_after_a_worker_of_glance_died(
     assert nothing_but(host, large)
 
 
+def test_token_that_becomes_invalid_in_the_middle_is_named_where_the_transfer_cannot_go_on(
+    host: Host, service: ImageService, large: dict[str, Any]
+) -> None:
+    operator = Operator(host, service, service.connect(service.add_user("leaving", "member")).auth_token)
+    finish = start_child(lambda: operator.precache(large, max_rate=SLOW))
+    try:
+        service.wait_until_in_the_middle(large["id"])
+        service.disable_user("leaving")
+    finally:
+        service.kill_workers()
+        run = finish()
+    [failed] = run.result[PART]["failed"]
+    assert "It does not accept the token any more (HTTP status 401). Set glance.token" in failed["error"]
+    assert nothing_but(host)
+
+
 def test_qcow2_image_is_what_qemu_makes_of_it(
     host: Host, operator: Operator, service: ImageService, qcow2: Path
 ) -> None:

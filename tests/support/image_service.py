@@ -166,6 +166,10 @@ class ImageService:
         identity.assign_project_role_to_user(project, user, identity.find_role(role))
         return _password_auth(name, name, name)
 
+    def disable_user(self, name: str) -> None:
+        """Make all tokens of a user invalid. A process of Glance that has seen one accepts it for some minutes more."""
+        self.admin.identity.update_user(self.admin.identity.find_user(name), is_enabled=False)
+
     def project_id(self, name: str) -> str:
         """Return the id of a project."""
         return str(self.admin.identity.find_project(name).id)
