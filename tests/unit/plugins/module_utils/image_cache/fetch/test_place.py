@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,32 @@ def test_zeros_of_a_file_that_was_brought_become_holes(
         assert os.fstat(draft.descriptor).st_blocks * 512 <= data + 256 * 1024
 
 
+def test_data_behind_a_hole_of_a_file_that_was_brought_gets_into_its_place(tmp_path: Path, cache: int) -> None:
+    source = source_of(tmp_path / "source", (49 * 4096, os.urandom(300_000)))
+    with new_draft(cache, BASE) as draft:
+        copy_bytes(source, draft, RateLimiter(), punch_zeros=True)
+        assert is_same_content(source, draft.descriptor)
+
+
+def test_bytes_that_the_kernel_writes_in_parts_are_all_written(
+    tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    source = source_of(tmp_path / "source", (49 * 4096, os.urandom(300_000)))
+    monkeypatch.setattr(os, "pwrite", lambda descriptor, data, offset: write(descriptor, data[:50_000], offset))
+    with new_draft(cache, BASE) as draft:
+        copy_bytes(source, draft, RateLimiter(), punch_zeros=True)
+        assert is_same_content(source, draft.descriptor)
+
+
+@pytest.mark.parametrize(("first", "second"), [(b"", b"x"), (b"x", b"xy"), (b"xy", b"x"), (b"x", b"y"), (b"y", b"x")])
+def test_files_with_other_bytes_or_other_sizes_differ(tmp_path: Path, first: bytes, second: bytes) -> None:
+    paths = [tmp_path / "first", tmp_path / "second"]
+    for path, content in zip(paths, (first, second), strict=True):
+        path.write_bytes(content)
+    assert not is_same_content(*(os.open(path, os.O_RDONLY) for path in paths))
+
+
 @pytest.mark.parametrize("kind", FILE_SYSTEMS)
 def test_file_system_is_known_to_share_blocks_without_a_trial(tmp_path: Path, kind: str) -> None:
     def run(path: Path) -> bool:
@@ -167,6 +194,30 @@ def test_draft_that_cannot_be_written_is_an_error(tmp_path: Path, cache: int) ->
         copy_bytes(source_of(tmp_path / "source", (0, b"x")), draft, RateLimiter())
 
 
+def test_source_whose_disk_fails_is_an_error(tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_arguments: int) -> int:
+        raise OSError(errno.EIO, "broken")
+
+    source = source_of(tmp_path / "source", (0, b"x"))
+    monkeypatch.setattr(os, "lseek", fail)
+    with new_draft(cache, BASE) as draft, pytest.raises(OSError, match="broken"):
+        copy_bytes(source, draft, RateLimiter())
+
+
+def test_disk_that_fails_gets_no_draft_with_a_name(tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    open_file = os.open
+
+    def fail(path: Any, flags: int, *arguments: Any, **options: Any) -> int:
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EIO, "broken")
+        return open_file(path, flags, *arguments, **options)
+
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(OSError, match="broken"), new_draft(cache, BASE):
+        pass
+    assert os.listdir(tmp_path / "_base") == []
+
+
 @needs_root
 def test_user_who_may_make_no_file_in_the_cache_is_told(tmp_path: Path, cache: int) -> None:
     def make() -> None:
@@ -194,6 +245,14 @@ def test_draft_is_seen_by_nobody_before_it_has_its_name_and_is_gone_without_one(
     assert os.listdir(tmp_path / "_base") == []
 
 
+@pytest.mark.parametrize("has_a_name", [False, True])
+def test_draft_can_be_read_by_no_other_user(cache: int, has_a_name: bool, request: pytest.FixtureRequest) -> None:
+    if has_a_name:
+        request.getfixturevalue("nameless_files_are_unknown")
+    with new_draft(cache, BASE) as draft:
+        assert stat.S_IMODE(os.fstat(draft.descriptor).st_mode) == 0o600
+
+
 @pytest.mark.usefixtures("nameless_files_are_unknown")
 def test_draft_with_a_private_name_is_gone_in_the_end_whatever_happens(tmp_path: Path, cache: int) -> None:
     with new_draft(cache, BASE) as draft:
@@ -204,6 +263,15 @@ def test_draft_with_a_private_name_is_gone_in_the_end_whatever_happens(tmp_path:
         publish(draft, BASE)
     assert os.listdir(tmp_path / "_base") == [BASE]
     assert (tmp_path / "_base" / BASE).read_bytes() == b"bytes"
+
+
+def test_no_descriptor_is_left_open(tmp_path: Path, cache: int) -> None:
+    before = os.listdir("/proc/self/fd")
+    with new_draft(cache, BASE):
+        pass
+    (tmp_path / "_base" / draft_name(BASE)).touch()
+    remove_left_drafts(cache)
+    assert os.listdir("/proc/self/fd") == before
 
 
 def test_name_that_is_taken_stays_with_the_file_that_has_it(tmp_path: Path, cache: int) -> None:
@@ -268,6 +336,24 @@ class TestExchange:
             exchange(draft, BASE, self.inode(path), aside)
         assert path.with_name(aside).read_bytes() == b"former"
         assert path.read_bytes() == b""
+
+    def test_file_that_a_killed_run_set_aside_stays_where_another_file_has_the_name(
+        self, cache: int, path: Path
+    ) -> None:
+        aside = set_aside_name(BASE, 1)
+        path.with_name(aside).write_bytes(b"set aside")
+        with new_draft(cache, BASE) as draft, pytest.raises(OSError, match="another file has got its name"):
+            exchange(draft, BASE, self.inode(path), aside)
+        assert path.with_name(aside).read_bytes() == b"set aside"
+        assert path.read_bytes() == b"former"
+
+    def test_link_to_the_expected_file_keeps_the_name(self, cache: int, path: Path) -> None:
+        former = path.rename(path.with_name("elsewhere"))
+        path.symlink_to(former)
+        with new_draft(cache, BASE) as draft, pytest.raises(OSError, match="another file has got its name"):
+            exchange(draft, BASE, self.inode(former), set_aside_name(BASE, 1))
+        assert path.is_symlink()
+        assert sorted(os.listdir(path.parent)) == sorted([BASE, "elsewhere"])
 
     def test_other_file_than_the_expected_one_keeps_its_name(self, cache: int, path: Path) -> None:
         with new_draft(cache, BASE) as draft, pytest.raises(OSError, match="another file has got its name"):
