@@ -27,7 +27,7 @@ CORE = Path("plugins/module_utils/image_cache")
 FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
     **dict.fromkeys(("plan", "backing_chain", "apply", "space"), CORE),
-    **dict.fromkeys(("proof", "records", "sources", "disks"), CORE / "fetch"),
+    **dict.fromkeys(("proof", "records", "sources", "disks", "candidates"), CORE / "fetch"),
     **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore"), FLEET),
 }
 # What public reports showed of hosts is tested on whole trees, and not file by file.

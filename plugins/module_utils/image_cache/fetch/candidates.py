@@ -50,7 +50,7 @@ class Candidate(NamedTuple):
     name: str
     state: State
     instances: tuple[str, ...]
-    is_base_file: bool = True
+    is_base_file: bool
     inode: Inode | None = None
     overlays: Sequence[Overlay] = ()
     proven: Sequence[OpenFile] = ()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import open_cache
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
-from ansible_collections.stackops.nova.tests.support.host import Host, create_image
+from ansible_collections.stackops.nova.tests.support.host import Host, create_image, domain
 from ansible_collections.stackops.nova.tests.support.params import run_command
 from ansible_collections.stackops.nova.tests.support.processes import reader
 
@@ -64,6 +65,7 @@ class TestGuestsOfACandidate:
             BASE,
             State.MISSING,
             ("a", "b"),
+            is_base_file=True,
             overlays=OVERLAYS,
             proven=proven,
             rejected=[(file, "") for file in rejected],
@@ -88,8 +90,8 @@ class TestGuestsOfACandidate:
         assert self.candidate([opened(60, DISK)], [opened(60, OTHER_DISK)]).rejected_guest is None
 
 
-def inspected(host: Host) -> Inspection:
-    return inspect_and_plan(host.options(), host.now, run_command)
+def inspected(host: Host, **options: Any) -> Inspection:
+    return inspect_and_plan(host.options(**options), host.now, run_command)
 
 
 def found(inspection: Inspection, closing: ExitStack, *corrupt: str) -> list[Candidate]:
@@ -117,6 +119,23 @@ class TestFinding:
         with ExitStack() as closing:
             [candidate] = found(inspected(host), closing)
         assert (candidate.name, candidate.is_base_file, candidate.overlays) == (str(path), False, ())
+
+    def test_file_of_a_directory_that_is_not_there_is_known_by_its_path(self, host: Host) -> None:
+        host.overlay(UUID, f"/not/mounted/{BASE}")
+        with ExitStack() as closing:
+            [candidate] = found(inspected(host), closing)
+        assert (candidate.name, candidate.is_base_file) == (f"/not/mounted/{BASE}", False)
+
+    def test_disk_outside_of_the_instances_counts_through_the_snapshots_beside_it(self, host: Host) -> None:
+        directory = host.root / "volumes"
+        directory.mkdir()
+        snapshot = create_image(directory / "snapshot", over=host.base(BASE), over_format="raw")
+        disk = create_image(directory / "disk", over=snapshot)
+        (host.cache_path / BASE).unlink()
+        domain(host, UUID, {disk: "qcow2"})
+        with ExitStack() as closing:
+            [candidate] = found(inspected(host, libvirt=True), closing)
+        assert [each.disk for each in candidate.overlays] == [str(disk)]
 
     def test_file_that_several_names_lead_to_is_one(self, host: Host) -> None:
         (host.root / "alias").symlink_to(host.cache_path)
@@ -225,14 +244,16 @@ class TestWithGuests:
 
     def test_file_that_was_restored_is_not_missing_though_its_guest_has_the_former_one(self, host: Host) -> None:
         disk, base = self.disk_on(host, BASE, UUID)
+        host.overlay(OTHER_UUID, host.cache_path / OTHER_BASE)
         with running_guest(disk, base):
             base.unlink()
             host.restore()
-            assert self.missing(host) == ()
+            [lost] = self.missing(host)
+            assert lost.instances == (OTHER_UUID,)
             base.unlink()
             host.base(BASE, content=b"first")
-            [lost] = self.missing(host)
-        assert (lost.replaced, lost.guests) == (True, (UUID,))
+            [replaced, _lost] = self.missing(host)
+        assert (replaced.replaced, replaced.guests) == (True, (UUID,))
 
     @pytest.mark.parametrize("instances", [(UUID, OTHER_UUID), ("0",)])
     def test_file_that_was_restored_is_missing_to_another_instance_than_its_guest(
