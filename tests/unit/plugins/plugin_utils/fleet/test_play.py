@@ -20,8 +20,13 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
     HostAnswer,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import FleetOptions, OptionsError
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
+    FleetOptions,
+    OptionsError,
+    PrecacheOptions,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, Walk
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import parse_precache_answer
 from ansible_collections.stackops.nova.tests.support.actions import task, task_vars
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, answer, found
 
@@ -329,6 +334,24 @@ class TestReport:
         answers = [HostAnswer("a", AnswerState.FAILED, options) for options in wishes]
         assert play.report_wishes(answers) == ("p", "q", "1")
         assert play.report_wishes(answers[:1]) == ("", "", "")
+
+    def test_report_of_a_pre_cache_is_that_of_the_first_host_that_has_one(self) -> None:
+        asked = [PrecacheOptions(report_slice="x"), PrecacheOptions(report_path="p", report_slice="1")]
+        assert play.precache_report_wishes(asked) == ("p", "", "1")
+        assert play.precache_report_wishes(asked[:1]) == ("", "", "")
+
+    def test_newest_report_of_a_play_is_found_whichever_host_has_it(self) -> None:
+        def reported(of_play: str, generated: float) -> dict[str, Any]:
+            return {"report": {"play": of_play, "precache": {"generated": generated}}}
+
+        variables = task_vars({"a": reported("play", 1), "b": reported("play", 2), "c": reported("other", 3), "d": {}})
+        assert play.newest_report(variables, Walk("play", "walk"), "report", "precache") == {"generated": 2}
+        assert play.newest_report(variables, Walk("none", "walk"), "report", "precache") == {}
+
+    def test_hosts_that_are_alive_in_other_batches_are_left_out_of_an_answer_about_files(self) -> None:
+        variables = task_vars({name: {} for name in "abcd"}, batch=["b"], alive=["a", "b", "d"])
+        answers = play.read_file_answers(variables, WALK, parse_precache_answer)
+        assert [(each.name, each.state) for each in answers] == [(name, AnswerState.NOT_LOOKED_AT) for name in "bc"]
 
     def test_hosts_of_the_inventory_are_all_whatever_a_limit_leaves(self) -> None:
         variables = {**task_vars({"a": {}}), "groups": {"all": ["a", "b"], "compute": ["b"]}}
