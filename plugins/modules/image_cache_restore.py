@@ -78,9 +78,10 @@ options:
   glance:
     description:
       - Where Glance is, for images whose base files no process has open and that are not in O(files).
-      - Only images that nova caches as they are come from there, with a record in O(images). Their C(disk_format) is
-        V(raw), V(iso), V(ami), V(aki) or V(ari), or V(qcow2) where nova does not convert it
-        (C(force_raw_images = false)).
+      - Each needs a record in O(images), by whose checksum its bytes are proven. Its C(disk_format) is V(raw), V(iso),
+        V(ami), V(aki), V(ari) or V(qcow2).
+      - Where the disks that are built on the base file of a qcow2 image read it as raw, the image is converted as nova
+        converts it, and inspected again. If a checksum of that base file is known, the result has to match it.
     type: dict
     suboptions:
       endpoint:
@@ -110,6 +111,12 @@ options:
           - A transfer that was cut goes on where it was cut, a few times.
         type: float
         default: 60.0
+  qemu_img:
+    description:
+      - The command that converts qcow2 images of O(glance), with arguments before its own if need be. It is run as the
+        owner of the cache, and must be able to open C(/proc/self/fd).
+      - C(qemu-img) in C(PATH) if it is not given.
+    type: str
 notes:
   - Run it as C(root). Another user cannot see which files the processes of guests have open.
 seealso:
@@ -254,7 +261,8 @@ image_cache_restore:
           returned: success
           type: str
         checksum:
-          description: The checksum of what was put in place, none where none was taken.
+          description: The checksum of what was put in place, none where none was taken. In check mode none for an image
+            that is converted.
           returned: success
           type: str
     present:

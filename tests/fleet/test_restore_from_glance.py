@@ -16,6 +16,7 @@ import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, Run, cached, picture
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
+from ansible_collections.stackops.nova.tests.support.host import qcow2_of
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, cloud, write_clouds
 from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tests.support.processes import needs_root
@@ -100,6 +101,17 @@ def test_lost_base_file_is_fetched_and_a_dry_run_says_so_without_a_connection(
 
     again = restore(compute)
     assert (again.status, again.changed, apis.count("/file")) == (0, set(), 1), again.output
+
+
+def test_qcow2_image_becomes_the_raw_file_that_was_lost(compute: ComputeFleet, apis: Cloud) -> None:
+    tree = compute.add("a")
+    lose(tree, ONE, "uuid-lost")
+    qcow2 = qcow2_of(compute.root, CONTENT[ONE])
+    apis.files = {ONE: qcow2}
+    apis.images["lab"] = [image(ONE, qcow2, disk_format="qcow2", virtual_size=SIZE)]
+    dry, run = restore(compute, "--check"), restore(compute)
+    assert (dry.status, dry.changed, run.status, run.changed) == (0, {"a"}, 0, {"a"}), run.output
+    assert content(tree, ONE) == CONTENT[ONE]
 
 
 def test_glance_is_not_asked_where_nothing_is_lost_and_where_nobody_wants_it(

@@ -113,6 +113,14 @@ def create_image(
     return qemu_img_create(path, *(["-u"] if unchecked else []), "-f", "qcow2", *backing)
 
 
+def qcow2_of(directory: Path, content: bytes, *options: str) -> bytes:
+    """A qcow2 image with this content, as `qemu-img` makes it of a file in a directory."""
+    raw, image = directory / "raw", directory / "qcow2"
+    raw.write_bytes(content)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(image)], check=True)
+    return image.read_bytes()
+
+
 def format_of(path: Path) -> str:
     """The format of an image by its first bytes."""
     with path.open("rb") as file:

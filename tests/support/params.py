@@ -58,6 +58,7 @@ RESTORE_DEFAULTS: dict[str, Any] = {
     "unproven": [],
     "max_rate": None,
     "glance": None,
+    "qemu_img": None,
 }
 
 # What image_cache_precache has besides; `images` must be given.

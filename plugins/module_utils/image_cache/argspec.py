@@ -100,6 +100,7 @@ def restore_argument_spec() -> dict[str, dict[str, Any]]:
         "unproven": {"type": "list", "elements": "str", "default": []},
         "max_rate": {"type": "bytes"},
         "glance": _GLANCE,
+        "qemu_img": {"type": "str"},
     }
 
 

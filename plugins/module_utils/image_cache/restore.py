@@ -113,6 +113,7 @@ def _given(params: Mapping[str, Any]) -> Given:
         known=parse_known_checksums(params["known_checksums"] or {}),
         unproven=frozenset(params["unproven"]),
         glance=read_glance_option(params["glance"]),
+        qemu_img=params["qemu_img"],
     )
 
 

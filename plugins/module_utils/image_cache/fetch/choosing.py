@@ -31,7 +31,7 @@ from .sources import open_again
 if TYPE_CHECKING:
     from .glance import Glance
 
-__all__ = ["Chooser", "Given", "Source"]
+__all__ = ["Chooser", "Given", "Source", "becomes_raw"]
 
 
 class Given(NamedTuple):
@@ -42,6 +42,7 @@ class Given(NamedTuple):
     :param known: the checksum that it must have, algorithm and value.
     :param unproven: the names for which the operator's word counts.
     :param glance: where Glance is; None where it is not to be asked.
+    :param qemu_img: the command that stands for ``qemu-img``; None for that.
     """
 
     files: Mapping[str, str]
@@ -49,6 +50,7 @@ class Given(NamedTuple):
     known: Mapping[str, tuple[str, str]]
     unproven: frozenset[str]
     glance: Glance | None = None
+    qemu_img: str | None = None
 
 
 class Source(NamedTuple):
@@ -127,9 +129,10 @@ class Chooser:
         return self._given.glance is not None and is_image and not is_nearer
 
     def provable_record(self, candidate: Candidate) -> ImageRecord:
-        """Return the record of an image that Glance serves as nova caches it; refuse any other."""
+        """Return the record of an image that nova caches as Glance serves it, or converted to raw; refuse any other."""
         record = self._given.records.get(candidate.name)
-        reason = _why_no_proof(record, candidate)
+        is_converted = record is not None and becomes_raw(record, candidate)
+        reason = why_not_usable(record) if record is not None and is_converted else _why_no_proof(record, candidate)
         if record is None or reason or record.size_bytes is None:
             reason = reason or "by Glance's record the image has no size"
             raise RefusalError(
@@ -140,10 +143,15 @@ class Chooser:
         return record
 
     def require_size_fits(self, candidate: Candidate, record: ImageRecord) -> None:
-        """Refuse an image that cannot fit what is built on it, before the first byte of it is read."""
+        """Refuse an image that cannot fit what is built on it, as far as its record says it."""
         size = int(record.size_bytes or 0)
-        # The size of the image in a qcow2 is known when that is here.
-        content = Content("qcow2", size, 0) if record.disk_format == "qcow2" else Content("raw", size, size)
+        if becomes_raw(record, candidate):
+            virtual = record.virtual_bytes or 0
+            content = Content("raw", virtual, virtual)
+        elif record.disk_format == "qcow2":
+            content = Content("qcow2", size, 0)  # the size of the image in it is known when it is here
+        else:
+            content = Content("raw", size, size)
         reason = why_unfit(content, candidate.overlays, is_image=True)
         if reason:
             raise RefusalError(
@@ -309,23 +317,36 @@ class Chooser:
             )
         return not others
 
-    def require_checksums(self, name: str, source: Source, descriptor: int) -> dict[str, str]:
+    def require_checksums(self, name: str, source: Source, descriptor: int, *also: str) -> dict[str, str]:
         """Compare a file with the checksums that it must have, and return what it has.
 
         A checksum that was saved of a worse file would call it corrupt, so it is taken as well.
+
+        :param also: other algorithms, by which it is taken in any case.
         """
-        if not source.expected:
+        if not source.expected and not also:
             return {}
         os.lseek(descriptor, 0, os.SEEK_SET)
-        algorithms = dict.fromkeys([*source.expected, *read_digests_of(self._settings, self._cache, name)])
+        algorithms = dict.fromkeys([*also, *source.expected, *read_digests_of(self._settings, self._cache, name)])
         digests = read_digests(descriptor, algorithms, RateLimiter()) or {}
         for algorithm, value in source.expected.items():
+            if digests[algorithm] != value and source.kind == "glance":  # what Glance sent was right
+                raise RefusalError(
+                    f"Converted to raw, the image has the {algorithm} {digests[algorithm]}, and that of the base file "
+                    f"was {value}. Look at the image (openstack image show), and where the other one comes from "
+                    f"(known_checksums, the info file)."
+                )
             if digests[algorithm] != value:
                 raise RefusalError(
                     f"The {algorithm} of {printable(source.path)} is {digests[algorithm]} and not {value}. Compare it "
                     f"with Glance's record (openstack image show), and set files: {{image id: path of the right one}}."
                 )
         return digests
+
+
+def becomes_raw(record: ImageRecord, candidate: Candidate) -> bool:
+    """Tell whether nova made the base file of a qcow2 image by converting it: disks that are there show it."""
+    return record.disk_format == "qcow2" and bool(candidate.overlays) and not _wants_qcow2(candidate)
 
 
 def _wants_qcow2(candidate: Candidate) -> bool:

@@ -20,14 +20,24 @@ import subprocess
 from typing import Callable, NamedTuple, Sequence
 
 from ..backing_chain import probe_format
-from ..errors import ImageCacheError, reason_of
+from ..errors import ImageCacheError, RefusalError, reason_of
 from ..text import printable
 from .disks import read_content, why_not_self_contained
 from .records import KEPT_FORMATS, ImageRecord
 
-__all__ = ["Converter", "convert_to_raw", "find_converter", "measure_bytes", "why_not_acceptable", "why_not_raw"]
+__all__ = [
+    "Converter",
+    "convert_to_raw",
+    "find_converter",
+    "make_raw",
+    "measure_bytes",
+    "require_acceptable",
+    "why_not_acceptable",
+    "why_not_raw",
+]
 
 _QEMU_IMG = "qemu-img"
+_SHOW = "Look at the image (openstack image show), and where it comes from."
 _MIB = 1 << 20
 _MEMORY_BYTES = 2 << 30
 # Slower than this is neither decompression nor decryption. What is measured is mostly read in seconds.
@@ -76,6 +86,17 @@ def find_converter(command: str | None, owner: os.stat_result) -> Converter | No
     return None
 
 
+def require_acceptable(descriptor: int, record: ImageRecord) -> None:
+    """Refuse the bytes of an image for which :func:`why_not_acceptable` has a reason.
+
+    :raises RefusalError: they are refused.
+    :raises OSError: they cannot be read.
+    """
+    reason = why_not_acceptable(descriptor, record)
+    if reason:
+        raise RefusalError(f"Its content is not accepted: {reason}. {_SHOW}")
+
+
 def why_not_acceptable(descriptor: int, record: ImageRecord) -> str:
     """Say why the bytes of an image are not what its record says, or are none that may be cached.
 
@@ -110,6 +131,27 @@ def why_not_raw(descriptor: int) -> str:
         return ""
     what = "a qcow2 image" if found == "qcow2" else "an image of another format"
     return f"its content begins like {what}, so a disk that is built on it could open other files"
+
+
+def make_raw(converter: Converter, source: int, target: int, require_space: Callable[[int], None]) -> None:
+    """Make a raw image of a qcow2 one as nova does, and inspect it again.
+
+    :param converter: how ``qemu-img`` is run. Both files are given to its user.
+    :param source: the image, open for reading, its header looked at.
+    :param target: a file, open for writing and empty.
+    :param require_space: refuses so many bytes where there is no room for them.
+    :raises RefusalError: what comes of it may not be cached.
+    :raises ImageCacheError: it cannot be converted.
+    :raises OSError: a file cannot be written or given away.
+    """
+    for descriptor in (source, target):
+        os.fchown(descriptor, converter.user, converter.group)
+    data_bytes = measure_bytes(converter, source)
+    require_space(min(data_bytes, read_content(source).virtual_bytes))
+    convert_to_raw(converter, source, target, data_bytes)
+    reason = why_not_raw(target)
+    if reason:
+        raise RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}")
 
 
 def measure_bytes(converter: Converter, source: int) -> int:

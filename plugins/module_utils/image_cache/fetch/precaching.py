@@ -21,8 +21,7 @@ from ..settings import Settings
 from ..space import Share, target_bytes
 from ..text import printable
 from .cache_use import CacheUse
-from .convert import Converter, convert_to_raw, measure_bytes, why_not_acceptable, why_not_raw
-from .disks import read_content
+from .convert import Converter, make_raw, require_acceptable
 from .novas_lock import hold_novas_lock, why_lock_is_unusable
 from .place import Draft, copy_bytes, finish, new_draft, publish
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
@@ -374,9 +373,7 @@ class Precacher:
             return
         draft = closing.enter_context(new_draft(self._cache, name))
         read_bytes = self._read(record, file, draft)
-        reason = why_not_acceptable(draft.descriptor, record)
-        if reason:
-            raise RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+        require_acceptable(draft.descriptor, record)
         if self._policy.converts(record):
             draft = self._convert(record, draft, closing)
         digests = self._digests(record, draft)
@@ -427,9 +424,7 @@ class Precacher:
                 f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
                 f"{record.size_bytes}. Copy the image anew (openstack image save)."
             )
-        reason = why_not_acceptable(descriptor, record)
-        if reason:
-            raise RefusalError(f"Its content is not accepted: {reason}. {_SHOW}, and where it comes from.")
+        require_acceptable(descriptor, record)
         return descriptor
 
     def _require_checksum(self, record: ImageRecord, descriptor: int) -> None:
@@ -463,18 +458,13 @@ class Precacher:
         if converter is None:
             raise RefusalError(_NO_QEMU_IMG)
         target = closing.enter_context(new_draft(self._cache, fingerprint(record.image_id)))
-        for descriptor in (draft.descriptor, target.descriptor):
-            os.fchown(descriptor, converter.user, converter.group)
-        data_bytes = measure_bytes(converter, draft.descriptor)
-        needed = min(data_bytes, read_content(draft.descriptor).virtual_bytes)
-        reason = look_at_space(self._cache, cached_sizes(self._cache)[1], self._settings).why_not(needed)
+        make_raw(converter, draft.descriptor, target.descriptor, self._require_space)
+        return target
+
+    def _require_space(self, new_bytes: int) -> None:
+        reason = look_at_space(self._cache, cached_sizes(self._cache)[1], self._settings).why_not(new_bytes)
         if reason:
             raise RefusalError(reason)
-        convert_to_raw(converter, draft.descriptor, target.descriptor, data_bytes)
-        reason = why_not_raw(target.descriptor)
-        if reason:
-            raise RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}, and where it comes from.")
-        return target
 
     def _digests(self, record: ImageRecord, draft: Draft) -> dict[str, str]:
         """Return the checksums of a draft: by the image's algorithm, and by those that are saved under its name.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import Callable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Sequence
 
 from ..disk_references import DiskUse
 from ..errors import ImageCacheError, RefusalError, reason_and_remedy
@@ -20,12 +20,17 @@ from ..inspection import Inspection
 from ..names import set_aside_name, set_aside_of
 from ..text import printable, some_names
 from .candidates import Candidate, labels
-from .choosing import Chooser, Given, Source
-from .place import copy_bytes, finish, is_same_content, new_draft, publish, shares_blocks
+from .choosing import Chooser, Given, Source, becomes_raw
+from .disks import read_content
+from .place import Draft, copy_bytes, finish, is_same_content, new_draft, publish, shares_blocks
 from .placing import Placer, SetAside
 from .proof import OpenFile, Proof, guests_of
+from .records import ImageRecord
 from .saving import read_digests_of
 from .sources import open_again, users_of_inode
+
+if TYPE_CHECKING:
+    from .convert import Converter
 
 __all__ = ["NotRestored", "Restored", "Restorer"]
 
@@ -181,54 +186,94 @@ class Restorer:
 
         record, glance = self._chooser.provable_record(candidate), self.given.glance
         assert glance is not None
-        algorithm, checksum, size = str(record.algorithm), str(record.checksum), int(record.size_bytes or 0)
-        expected = {algorithm: checksum}
+        size, url = int(record.size_bytes or 0), image_url(glance, record.image_id)
         self._chooser.require_size_fits(candidate, record)
+        converter = self._find_converter(candidate) if becomes_raw(record, candidate) else None
+        # Of an image that is converted, what was known of the base file before. Glance's checksum proves what it sends.
+        expected = self._chooser.known_checksums(candidate)
         now = self._open_former(candidate, closing)
-        if now is not None and (read_digests(now, expected, RateLimiter()) or {}) == expected:
+        if now is not None and expected and (read_digests(now, expected, RateLimiter()) or {}) == expected:
             self.present.append(candidate.name)
             return
-        self._require_space(size)
+        self._require_space(size if converter is None else 2 * size)
         needs_restart = self._users_now(candidate)
-        read, allocated, seconds, digests = size, size, 0.0, dict(expected)
+        restored = Restored(
+            candidate=candidate,
+            source="glance",
+            source_path=url,
+            contacted=not self._is_dry_run,
+            inode=None,
+            proof=Proof.CHECKSUM,
+            guests=(),
+            needs_restart=needs_restart,
+            read_bytes=size,
+            size_bytes=size if converter is None else record.virtual_bytes or size,
+            allocated_bytes=size,
+            seconds=0.0,
+            algorithm=record.algorithm,
+            checksum=record.checksum if converter is None else None,
+        )
         if self._is_dry_run:
             self._planned_bytes += size
             self._placer.plan(candidate, needs_restart)
-        else:
-            draft = closing.enter_context(new_draft(self._cache, candidate.name))
-            read = fetch_image(glance, record, draft.descriptor, self._rate_limiter, None).read_bytes
-            source = Source(
-                "glance", image_url(glance, record.image_id), draft.descriptor, Proof.CHECKSUM, (), expected
-            )
-            self._chooser.require_fit(candidate, source, draft.descriptor)
-            if read_digests_of(self._settings, self._cache, candidate.name).keys() - expected.keys():
-                digests = self._chooser.require_checksums(candidate.name, source, draft.descriptor)
-            finish(draft, None)
-            allocated = os.fstat(draft.descriptor).st_blocks * 512
-            if not self._placer.put_in_place(candidate, draft, needs_restart):
-                self.present.append(candidate.name)
-                return
-            seconds = time.monotonic() - started
+            self.restored.append(restored)
+            return
+        draft = closing.enter_context(new_draft(self._cache, candidate.name))
+        read = fetch_image(glance, record, draft.descriptor, self._rate_limiter, None).read_bytes
+        if converter is not None:
+            draft = self._convert(candidate, record, draft, converter, closing)
+        source = Source("glance", url, draft.descriptor, Proof.CHECKSUM, (), expected)
+        self._chooser.require_fit(candidate, source, draft.descriptor)
+        digests = dict(expected)
+        if (
+            converter is not None
+            or read_digests_of(self._settings, self._cache, candidate.name).keys() - digests.keys()
+        ):
+            digests = self._chooser.require_checksums(candidate.name, source, draft.descriptor, str(record.algorithm))
+        if now is not None and not expected and is_same_content(now, draft.descriptor):
+            self.present.append(candidate.name)
+            return
+        finish(draft, None)
+        if not self._placer.put_in_place(candidate, draft, needs_restart):
+            self.present.append(candidate.name)
+            return
+        status = os.fstat(draft.descriptor)
         self.restored.append(
-            Restored(
-                candidate=candidate,
-                source="glance",
-                source_path=image_url(glance, record.image_id),
-                contacted=not self._is_dry_run,
-                inode=None,
-                proof=Proof.CHECKSUM,
-                guests=(),
-                needs_restart=needs_restart,
+            restored._replace(
                 read_bytes=read,
-                size_bytes=size,
-                allocated_bytes=allocated,
-                seconds=seconds,
-                algorithm=algorithm,
-                checksum=checksum,
+                size_bytes=status.st_size,
+                allocated_bytes=status.st_blocks * 512,
+                seconds=time.monotonic() - started,
+                checksum=digests[str(record.algorithm)],
             )
         )
-        if not self._is_dry_run:
-            self._finish_placed(candidate, digests)
+        self._finish_placed(candidate, digests)
+
+    def _find_converter(self, candidate: Candidate) -> Converter:
+        # Here, because most restores convert nothing.
+        from .convert import find_converter
+
+        converter = find_converter(self.given.qemu_img, os.fstat(self._cache))
+        if converter is None:
+            raise RefusalError(
+                f"nova converts its image to raw, and this host has no qemu-img for that. Set qemu_img to a command "
+                f"that runs it. Or copy the base file to this host, and set files: {{image id: path}} and unproven: "
+                f"[{candidate.name}]."
+            )
+        return converter
+
+    def _convert(
+        self, candidate: Candidate, record: ImageRecord, draft: Draft, converter: Converter, closing: ExitStack
+    ) -> Draft:
+        """Convert what Glance has sent to raw, in another draft."""
+        from .convert import make_raw, require_acceptable
+
+        require_acceptable(draft.descriptor, record)
+        virtual_bytes = read_content(draft.descriptor).virtual_bytes
+        self._chooser.require_size_fits(candidate, record._replace(virtual_bytes=virtual_bytes))
+        target = closing.enter_context(new_draft(self._cache, candidate.name))
+        make_raw(converter, draft.descriptor, target.descriptor, self._require_space)
+        return target
 
     def _open_former(self, candidate: Candidate, closing: ExitStack) -> int | None:
         """Open the file that has the name now, until the end: no other file gets its number. None if there is none."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import subprocess
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -31,6 +30,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     attribute,
     create_image,
     picture,
+    qcow2_of,
 )
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
@@ -70,10 +70,7 @@ def brought(host: Host, content: bytes = RAW, image_id: str = IMAGE, **given: An
 
 def qcow2(host: Host, content: bytes = RAW, *options: str) -> bytes:
     """A qcow2 image with this content, as qemu-img makes it."""
-    raw, image = host.root / "raw", host.root / "qcow2"
-    raw.write_bytes(content)
-    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", *options, str(raw), str(image)], check=True)
-    return image.read_bytes()
+    return qcow2_of(host.root, content, *options)
 
 
 def base(host: Host) -> Path:

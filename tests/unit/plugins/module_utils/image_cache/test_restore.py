@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
+import subprocess
 import sys
 import uuid
 from collections.abc import Callable
@@ -52,6 +54,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     domain,
     opens,
     picture,
+    qcow2_of,
     qemu_img_create,
 )
 from ansible_collections.stackops.nova.tests.support.image_server import Answer, ImageServer, answer, image
@@ -621,7 +624,7 @@ class TestProblemsOfOneFile:
         assert not base.exists()
 
     @needs_root
-    def test_user_who_cannot_look_into_processes_is_told(self, public_host: Host) -> None:
+    def test_user_who_cannot_look_into_processes_is_recorded(self, public_host: Host) -> None:
         disk, base = guest_on(public_host)
         for path in (public_host.cache_path, public_host.locks_path):
             os.chown(path, NOBODY, NOBODY)
@@ -732,7 +735,7 @@ class TestFromAFileThatWasBrought:
         assert not lost.exists()
 
     @pytest.mark.usefixtures("lost")
-    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_told(self, host: Host) -> None:
+    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_recorded(self, host: Host) -> None:
         options = {**brought(host, CONTENT), "images": []}
         assert f"set unproven: [{BASE}]" in reason(host.restore(**options))
         [restored] = host.restore(unproven=[BASE], **options).done["restored"]
@@ -844,7 +847,6 @@ class TestFromGlance:
             ({"status": "deactivated"}, "status is deactivated"),
             ({"status": "queued"}, "status is queued"),
             ({"container_format": "ova"}, "container of the format ova"),
-            ({"disk_format": "qcow2"}, "converts images of the format qcow2"),
             ({"disk_format": "vmdk"}, "converts images of the format vmdk"),
             ({"size": None}, "the image has no size"),
             ({"size": SIZE + 1}, f"it has {SIZE + 1} bytes"),
@@ -944,6 +946,159 @@ class TestFromGlance:
         with pytest.raises(ImageCacheError, match=r"glance\.endpoint") as caught:
             host.restore(glance={"endpoint": "glance", "token": self.TOKEN})
         assert self.TOKEN not in str(caught.value)
+
+
+class TestConvertedFromGlance:
+    """nova has converted the qcow2 image to raw, so that the base file which is lost had other bytes than it."""
+
+    @pytest.fixture
+    def disk(self, host: Host) -> Path:
+        """The disk of a stopped guest that has written to it. Its base file, as nova makes it, is lost."""
+        disk, base = guest_on(host, content=IMAGE_CONTENT)
+        subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 64k 64k", str(disk)], check=True)
+        subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(host.root / "before")], check=True)
+        base.unlink()
+        return disk
+
+    def serve(self, host: Host, content: bytes = IMAGE_CONTENT, *options: str) -> tuple[ImageServer, dict[str, Any]]:
+        qcow2 = qcow2_of(host.root, content, *options)
+        return self.serve_bytes(qcow2, virtual_size=len(content))
+
+    def serve_bytes(self, content: bytes, **differs: Any) -> tuple[ImageServer, dict[str, Any]]:
+        server = ImageServer(image(content))
+        images = [record(content, **{"disk_format": "qcow2", **differs})]
+        return server, {"glance": {"endpoint": server.origin}, "images": images}
+
+    @pytest.mark.parametrize("options", [(), ("-c",), ("-o", "compat=0.10"), ("-o", "cluster_size=4k")])
+    def test_guests_disk_is_the_same_as_before(self, host: Host, disk: Path, options: tuple[str, ...]) -> None:
+        server, given = self.serve(host, IMAGE_CONTENT, *options)
+        with server:
+            [restored] = host.restore(**given).done["restored"]
+        base = host.cache_path / BASE
+        assert base.read_bytes() == IMAGE_CONTENT
+        assert base.stat().st_blocks * 512 < SIZE
+        assert opens(disk)
+        compared = ["qemu-img", "compare", "-f", "qcow2", "-F", "raw", str(disk), str(host.root / "before")]
+        subprocess.run(compared, check=True)
+        assert (restored["source"], restored["proof"], restored["size_bytes"]) == ("glance", "checksum", SIZE)
+        assert restored["read_bytes"] == given["images"][0]["size"]
+        saved = json.loads((host.cache_path / f"{BASE}.info").read_text())
+        assert saved["sha512"] == restored["checksum"] == hashlib.sha512(IMAGE_CONTENT).hexdigest()
+        assert host.cached() == [BASE, f"{BASE}.info"]
+
+    @pytest.mark.usefixtures("disk")
+    def test_dry_run_makes_no_connection_and_knows_no_checksum(self, host: Host) -> None:
+        server, given = self.serve(host)
+        before = picture(host.root)
+        with server:
+            [restored] = host.restore(check_mode=True, **given).done["restored"]
+        assert (server.requests, picture(host.root)) == ([], before)
+        assert (restored["contacted"], restored["size_bytes"], restored["checksum"]) == (False, SIZE, None)
+        assert restored["read_bytes"] == given["images"][0]["size"]
+
+    @pytest.mark.usefixtures("disk")
+    @pytest.mark.parametrize("way", ["known", "saved"])
+    @pytest.mark.parametrize("is_right", [True, False])
+    def test_checksum_that_is_known_of_the_base_file_has_to_match(self, host: Host, way: str, is_right: bool) -> None:
+        checksum = hashlib.sha256(IMAGE_CONTENT if is_right else b"another").hexdigest()
+        server, given = self.serve(host)
+        if way == "known":
+            given["known_checksums"] = {IMAGE: {"algorithm": "sha256", "value": checksum}}
+        else:
+            (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha256": checksum}))
+        with server:
+            result = host.restore(**given)
+        assert (host.cache_path / BASE).exists() == is_right
+        if not is_right:
+            assert f"Converted to raw, the image has the sha256 {hashlib.sha256(IMAGE_CONTENT).hexdigest()}" in (
+                reason(result)
+            )
+
+    @pytest.mark.usefixtures("disk")
+    def test_image_whose_content_is_another_image_is_refused(self, host: Host) -> None:
+        inner = create_image(host.root / "inner", over=host.root / "outside", unchecked=True).read_bytes()
+        server, given = self.serve(host, inner)
+        with server:
+            assert "It is not accepted after its conversion" in reason(host.restore(**given))
+        assert host.cached() == []
+
+    @pytest.mark.usefixtures("disk")
+    def test_image_with_a_backing_file_is_refused(self, host: Host) -> None:
+        hostile = create_image(host.root / "hostile", over="/etc/shadow", unchecked=True).read_bytes()
+        server, given = self.serve_bytes(hostile)
+        with server:
+            assert "Its content is not accepted: it has a backing file" in reason(host.restore(**given))
+        assert host.cached() == []
+
+    @pytest.mark.usefixtures("disk")
+    def test_image_that_is_raw_and_not_as_its_record_says_is_refused(self, host: Host) -> None:
+        server, given = self.serve_bytes(IMAGE_CONTENT)
+        with server:
+            assert "it does not begin like a qcow2 image" in reason(host.restore(**given))
+        assert host.cached() == []
+
+    @pytest.mark.usefixtures("disk")
+    @pytest.mark.parametrize("is_recorded", [True, False])
+    def test_image_that_is_larger_than_a_disk_on_it_is_refused(self, host: Host, is_recorded: bool) -> None:
+        server, given = self.serve(host, bytes(2 * SIZE))
+        if not is_recorded:
+            given["images"][0]["virtual_size"] = None
+        with server:
+            assert f"it has {2 * SIZE} bytes, and the disk of {UUID}" in reason(host.restore(**given))
+        assert (len(server.requests), host.cached()) == (0 if is_recorded else 1, [])
+
+    @pytest.mark.usefixtures("disk")
+    def test_image_is_refused_without_a_connection_where_there_is_no_qemu_img(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        server, given = self.serve(host)
+        monkeypatch.setenv("PATH", str(host.root))
+        with server:
+            assert "this host has no qemu-img for that. Set qemu_img" in reason(host.restore(**given))
+        assert server.requests == []
+
+    @pytest.mark.usefixtures("disk")
+    def test_qemu_img_of_the_option_converts_it(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        server, given = self.serve(host)
+        qemu_img = shutil.which("qemu-img")
+        monkeypatch.setenv("PATH", str(host.root))
+        with server:
+            assert host.restore(**given, qemu_img=qemu_img).error is None
+        assert (host.cache_path / BASE).read_bytes() == IMAGE_CONTENT
+
+    @pytest.mark.usefixtures("disk")
+    def test_transfer_with_another_checksum_leaves_nothing(self, host: Host) -> None:
+        server, given = self.serve(host)
+        given["images"][0]["os_hash_value"] = "0" * 128
+        with server:
+            [failed] = host.restore(**given).done["failed"]
+        assert f"The image {IMAGE}" in failed["error"]
+        assert host.cached() == []
+
+    def test_corrupt_base_file_is_replaced_and_the_old_one_set_aside(self, host: Host) -> None:
+        disk, base = guest_on(host, content=b"corrupt")
+        checksum = hashlib.sha256(IMAGE_CONTENT).hexdigest()
+        server, given = self.serve(host)
+        known = {IMAGE: {"algorithm": "sha256", "value": checksum}}
+        with server:
+            result = host.restore(**given, states=["corrupt"], known_checksums=known)
+        assert [file["source"] for file in result.done["restored"]] == ["glance"]
+        assert len(result.done["set_aside"]) == 1
+        assert base.read_bytes() == IMAGE_CONTENT
+        assert opens(disk)
+
+    def test_image_is_kept_as_it_is_where_the_disk_reads_it_as_qcow2(self, host: Host) -> None:
+        qcow2 = qcow2_of(host.root, IMAGE_CONTENT)
+        base = host.cache_path / BASE
+        base.write_bytes(qcow2)
+        (host.instances_path / UUID).mkdir()
+        disk = create_image(host.instances_path / UUID / "disk", over=base)
+        base.unlink()
+        server, given = self.serve_bytes(qcow2)
+        with server:
+            assert host.restore(**given).error is None
+        assert base.read_bytes() == qcow2
+        assert opens(disk)
 
 
 class TestReplacedFile:

@@ -438,7 +438,14 @@ class TestRestore:
             self.glance(restore_from_glance="perhaps")
 
     def test_each_option_of_its_own_has_a_variable(self) -> None:
-        given = {"states": "replaced", "names": ["x"], "files": {"x": "/x"}, "unproven": "y,z", "max_rate": "5M"}
+        given = {
+            "states": "replaced",
+            "names": ["x"],
+            "files": {"x": "/x"},
+            "unproven": "y,z",
+            "max_rate": "5M",
+            "qemu_img": "/opt/qemu-img",
+        }
         module = self.read(**{f"restore_{name}": value for name, value in given.items()}, config_file="/nova.conf")
         expected = {**given, "states": ["replaced"], "unproven": ["y", "z"]}
         assert module == {**expected, "config_file": ["/nova.conf"], "images": [], "instances_complete_for": []}
