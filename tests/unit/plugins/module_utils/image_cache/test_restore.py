@@ -23,6 +23,7 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import info_files
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import (
+    choosing,
     glance,
     novas_lock,
     place,
@@ -1209,7 +1210,7 @@ class TestReplacedFile:
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         disk, base = guest_on(host)
-        require_fit = restoring.why_unfit
+        require_fit = choosing.why_unfit
 
         def replace_and_require_fit(*arguments: Any, **options: Any) -> str:
             base.rename(host.root / "second")
@@ -1218,7 +1219,7 @@ class TestReplacedFile:
 
         with running_guest(disk, base):
             self.replace(base)
-            monkeypatch.setattr(restoring, "why_unfit", replace_and_require_fit)
+            monkeypatch.setattr(choosing, "why_unfit", replace_and_require_fit)
             [failed] = host.restore(states=["replaced"]).done["failed"]
         assert "Another file got its name meanwhile. Run it again with states: [replaced]." in failed["error"]
         assert base.read_bytes().startswith(b"third")
