@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.records import (
-    is_cached_as_served,
+    is_restorable,
     read_records,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instance_records import parse_record, to_records
@@ -259,12 +259,12 @@ def _parse_image(image: Any) -> dict[str, Any]:
 
 
 def _restorable(images: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Return the ids of the images that nova caches as Glance serves them, by the names of their base files."""
+    """Return the ids of the images that prove a restore, by the names of their base files."""
     found = {}
     for image in images:
         with suppress(ImageCacheError):  # a checksum that is none proves nothing, and stops no audit
             found.update(
-                {name: record.image_id for name, record in read_records([image]).items() if is_cached_as_served(record)}
+                {name: record.image_id for name, record in read_records([image]).items() if is_restorable(record)}
             )
     return found
 

@@ -167,8 +167,8 @@ class Recoverable:
             command += " -e image_cache_restore_states=replaced"
         if self.image_id:
             return (
-                f"recoverable from Glance: save image {self.image_id} as a file on the host, and run {command} with "
-                f"image_cache_restore_files and image_cache_glance_images"
+                f"recoverable from Glance (image {self.image_id}): run {command} -e "
+                f"image_cache_restore_from_glance=true"
             )
         return (
             f"recoverable until {some_names(self.guests)} {'stops' if is_one else 'stop'}: do not stop "

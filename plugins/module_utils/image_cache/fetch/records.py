@@ -13,7 +13,7 @@ from ..errors import ImageCacheError
 from ..names import fingerprint
 from ..text import printable
 
-__all__ = ["KEPT_FORMATS", "ImageRecord", "is_cached_as_served", "read_records", "why_not_usable"]
+__all__ = ["KEPT_FORMATS", "ImageRecord", "is_restorable", "read_records", "why_not_usable"]
 
 KEPT_FORMATS = ("raw", "iso", "ami", "aki", "ari")
 """The formats of images that nova caches as they are (``fetch_to_raw`` in ``nova/virt/images.py``)."""
@@ -90,9 +90,10 @@ def why_not_usable(record: ImageRecord) -> str:
     return ""
 
 
-def is_cached_as_served(record: ImageRecord) -> bool:
-    """Tell whether nova caches the bytes that Glance serves, so that Glance's checksum is that of the base file."""
-    return record.disk_format in KEPT_FORMATS and record.size_bytes is not None and not why_not_usable(record)
+def is_restorable(record: ImageRecord) -> bool:
+    """Tell whether a base file can be restored from what Glance serves, by all that the record says."""
+    is_known = record.disk_format in KEPT_FORMATS or record.disk_format == "qcow2"
+    return is_known and record.size_bytes is not None and not why_not_usable(record)
 
 
 def _text(value: object) -> str | None:

@@ -115,7 +115,8 @@ class TestImages:
             ({"os_hash_algo": "sha256", "os_hash_value": "0" * 64}, True),
             ({"os_hidden": True, "visibility": "private"}, True),
             ({"disk_format": "iso"}, True),
-            ({"disk_format": "qcow2"}, False),
+            ({"disk_format": "qcow2"}, True),
+            ({"disk_format": "vmdk"}, False),
             ({"status": "queued"}, False),
             ({"container_format": "ova"}, False),
             ({"size": None}, False),
@@ -124,7 +125,7 @@ class TestImages:
             ({"os_hash_value": "0"}, False),
         ],
     )
-    def test_image_with_a_checksum_that_is_that_of_its_base_file_is_restorable(
+    def test_image_by_which_the_base_file_can_be_proven_is_restorable(
         self, more: dict[str, Any], is_restorable: bool
     ) -> None:
         answer = interpret([], [], [image("1", **more), image("2")])

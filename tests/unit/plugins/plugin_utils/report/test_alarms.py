@@ -124,8 +124,8 @@ def test_file_that_glance_has_says_what_to_type_on_screen_in_table_and_on_the_pa
     for shown in (fleet_screen(made), storage_page(found, storage(found, "h")), render_html(made)):
         text = " ".join(shown.replace("!!", "").split())
         assert (
-            f"a guest; recoverable from Glance: save image image-1 as a file on the host, and run {COMMAND} --limit h "
-            "with image_cache_restore_files and image_cache_glance_images"
+            f"a guest; recoverable from Glance (image image-1): run {COMMAND} --limit h -e "
+            "image_cache_restore_from_glance=true"
         ) in text
 
 
@@ -141,7 +141,7 @@ def test_hosts_that_lack_a_file_of_glance_are_one_item_apart_from_those_whose_gu
     storages.append(storage(answer(missing=[missing_file(BASE, ["one"])]), "c"))
     [(first, _one), (second, two)] = grouped(storage_alarms(storages)[0].items)
     assert (first.hosts, second.hosts, two) == (("c",), ("a", "b"), 2)
-    assert f"save image image-{BASE} as a file on the host, and run {COMMAND} --limit a,b" in second.more
+    assert f"recoverable from Glance (image image-{BASE}): run {COMMAND} --limit a,b -e" in second.more
 
 
 def test_file_on_shared_storage_names_the_host_that_has_it() -> None:
