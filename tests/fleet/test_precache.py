@@ -25,20 +25,20 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, cloud, write_clouds
 from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tests.support.processes import needs_root
+from ansible_collections.stackops.nova.tests.support.tokens import all_that_is_shown
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 pytestmark = needs_root
 
 ONE, TWO = "11111111-6166-4aa7-bb6c-7ceae4a8201c", "22222222-6166-4aa7-bb6c-7ceae4a8201c"
 CONTENT = {ONE: b"the operating system" * 5000, TWO: b"another one" * 5000}
-TOKEN = "gAAAA-secret-"
 REPORT = "Report on the pre-caching"
 
 
 @pytest.fixture
-def apis(tmp_path: Path) -> Iterator[Cloud]:
+def apis(tmp_path: Path, token: str) -> Iterator[Cloud]:
     with cloud() as running:
-        running.roles, running.token = ["reader"], TOKEN
+        running.roles, running.token = ["reader"], token
         running.files = CONTENT
         running.images["lab"] = [image(each, content, name=f"image-{each[0]}") for each, content in CONTENT.items()]
         write_clouds(tmp_path, {"lab": running.url})
@@ -47,18 +47,14 @@ def apis(tmp_path: Path) -> Iterator[Cloud]:
 
 @pytest.fixture
 def compute(fleet: ComputeFleet, tmp_path: Path) -> ComputeFleet:
-    fleet.environment = {"OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml")}
+    fleet.environment = {"OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml"), **all_that_is_shown(tmp_path)}
     fleet.variables = {"image_cache_openstack_cloud": "lab", "image_cache_min_free_space": "0%"}
     return fleet
 
 
 def precache(fleet: ComputeFleet, *arguments: str, **variables: Any) -> Run:
-    """Run the playbook that pre-caches, and look for the token wherever it must not be."""
-    run = fleet.run_playbook("stackops.nova.precache", *arguments, **variables)
-    assert TOKEN not in run.output
-    assert TOKEN not in str(run.results)
-    assert [path for path in fleet.root.rglob("*") if path.is_file() and TOKEN.encode() in path.read_bytes()] == []
-    return run
+    """Run the playbook that pre-caches."""
+    return fleet.run_playbook("stackops.nova.precache", *arguments, **variables)
 
 
 def text_of(run: Run) -> str:
@@ -80,7 +76,7 @@ def test_named_images_are_fetched_once_and_are_present_afterwards(compute: Compu
     assert "WOULD BE FETCHED: 4 files" in text_of(dry)
     assert apis.count("/file") == 0
 
-    run = precache(compute, "-vvvv", **wanted)
+    run = precache(compute, **wanted)
     assert (run.status, run.changed) == (0, {"a", "b"}), run.output
     assert all(content(tree, each) == CONTENT[each] for tree in trees for each in CONTENT)
     assert "FETCHED: 4 files" in text_of(run)
@@ -125,7 +121,7 @@ def test_image_that_fails_leaves_nothing_and_the_others_go_on(compute: ComputeFl
     tree = compute.add("a")
     before = cached(tree)
     apis.files = {**CONTENT, ONE: CONTENT[ONE][:-1] + b"!"}
-    run = precache(compute, "-vvvv", image_cache_precache_images=[ONE, TWO])
+    run = precache(compute, image_cache_precache_images=[ONE, TWO])
     assert run.failed == {"a"}, run.output
     assert ONE in run.messages["a"]
     gained = {name for name in cached(tree) - before if not name.endswith(".info")}

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
@@ -179,8 +180,8 @@ class ComputeFleet:
         :param answers: what the operator types, as with ``--step``.
         :param variables: extra variables.
         """
-        inventory, record = self.write_inventory(), self.root / "record.json"
-        record.unlink(missing_ok=True)
+        # Each run has a record of its own, so that a fixture can search all of them.
+        inventory, record = self.write_inventory(), self.root / f"record-{uuid.uuid4().hex}.json"
         extra = ["--extra-vars", json.dumps(variables)] if variables else []
         done = subprocess.run(
             ["ansible-playbook", playbook, "--inventory", str(inventory), "--forks", self._forks, *extra, *arguments],

@@ -33,6 +33,7 @@ from ansible_collections.stackops.nova.tests.support.params import (
     params,
     run_command,
 )
+from ansible_collections.stackops.nova.tests.support.tokens import without_token
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, overlay_bytes
 
 HOUR = 3600
@@ -75,11 +76,13 @@ class Host(CacheTree):
 
     def restore(self, *, check_mode: bool = False, **given: Any) -> RestoreResult:
         own = {name: given.pop(name, default) for name, default in RESTORE_DEFAULTS.items()}
-        return restore({**self.options(**given), **own}, self.now, run_command, check_mode)
+        options = {**self.options(**given), **own}
+        return without_token(_token_of(own), lambda: restore(options, self.now, run_command, check_mode))
 
     def precache(self, *, check_mode: bool = False, **given: Any) -> PrecacheResult:
         own = {name: given.pop(name, default) for name, default in {**PRECACHE_DEFAULTS, "images": []}.items()}
-        return precache({**self.options(**given), **own}, self.now, check_mode)
+        options = {**self.options(**given), **own}
+        return without_token(_token_of(own), lambda: precache(options, self.now, check_mode))
 
     def cached(self) -> list[str]:
         return sorted(os.listdir(self.cache_path))
@@ -97,6 +100,10 @@ class Host(CacheTree):
     def overlay(self, directory: str, backing_file: bytes | str | Path, backing_format: str | None = "raw") -> Path:
         """A disk over whatever name, there or not."""
         return self.disk(directory, overlay_bytes(1 << 20, os.fsencode(backing_file), backing_format))
+
+
+def _token_of(options: Mapping[str, Any]) -> str | None:
+    return (options["glance"] or {}).get("token")
 
 
 def qemu_img_create(path: Path, *arguments: object, size: str = "1M") -> Path:

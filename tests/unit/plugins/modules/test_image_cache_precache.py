@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import pytest
@@ -16,7 +17,6 @@ from ansible_collections.stackops.nova.tests.support.host import Host, picture
 from ansible_collections.stackops.nova.tests.support.run_module import run_ansible, run_module
 
 CONTENT = b"an image".ljust(1 << 20, b"\0")
-TOKEN = "gAAAAABsecretsecret"
 PART = "image_cache_precache"
 
 
@@ -77,18 +77,25 @@ def test_image_id_of_an_instance_is_shown(options: dict[str, Any]) -> None:
     "endpoint",
     [
         "http://127.0.0.1:1/image",
-        f"http://127.0.0.1:1/{TOKEN}",
-        f"http://127.0.0.1:1/?{TOKEN}",
-        f"http://{TOKEN}@127.0.0.1:1",
+        "http://127.0.0.1:1/{token}",
+        "http://127.0.0.1:1/?{token}",
+        "http://{token}@127.0.0.1:1",
         "nothing",
     ],
 )
 @pytest.mark.parametrize("flags", [(), ("--check",)])
-def test_token_is_never_shown(options: dict[str, Any], endpoint: str, flags: tuple[str, ...], host: Host) -> None:
-    glance = {"endpoint": endpoint, "token": TOKEN}
-    done = run_ansible("image_cache_precache", {**options, "files": {}, "glance": glance}, *flags, "-vvv")
-    shown = done.stdout + done.stderr
-    assert "image_cache_precache" in shown
-    # The first lines show the command line, which is where this test has put the options.
-    assert TOKEN not in shown.partition("localhost | ")[2]
-    assert not any(TOKEN in path.read_text(errors="replace") for path in host.root.rglob("*") if path.is_file())
+def test_token_is_never_shown(
+    host: Host,
+    options: dict[str, Any],
+    endpoint: str,
+    flags: tuple[str, ...],
+    token: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    # A file that a user gives to Ansible may hold it.
+    variables = tmp_path_factory.mktemp("variables") / "glance.json"
+    variables.write_text(json.dumps({"glance": {"endpoint": endpoint.format(token=token), "token": token}}))
+    options = {**options, "files": {}, "glance": "{{ glance }}"}
+    done = run_ansible("image_cache_precache", options, *flags, "--extra-vars", f"@{variables}")
+    assert "image_cache_precache" in (host.root / "ansible.log").read_text()
+    assert token not in done.stdout + done.stderr

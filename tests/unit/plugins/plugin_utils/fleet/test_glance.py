@@ -23,9 +23,9 @@ TRUSTED = PrecacheOptions(cloud="lab", allow_admin_token=True)
 
 
 @pytest.fixture
-def apis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
+def apis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> Iterator[Cloud]:
     with cloud() as running:
-        running.roles, running.token = ["member", "reader"], "gAAAA-secret-"
+        running.roles, running.token = ["member", "reader"], token
         use(monkeypatch, write_clouds(tmp_path, {"lab": running.url}))
         yield running
 
