@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
 from ansible_collections.stackops.nova.tests.support.constants import UUID
 from ansible_collections.stackops.nova.tests.support.host import Host, opens, qemu_img_create
 from ansible_collections.stackops.nova.tests.support.image_service import Auth, ImageService
 from ansible_collections.stackops.nova.tests.support.processes import needs_root
 from ansible_collections.stackops.nova.tests.support.run_module import ModuleRun, run_module
-from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
 pytestmark = needs_root
 
@@ -31,10 +32,14 @@ def image(service: ImageService, raw: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def disk(host: Host, image: dict[str, Any], raw: Path) -> Path:
-    """The disk of a server, whose base file is gone."""
-    base = host.base(fingerprint(image["id"]), content=raw.read_bytes())
-    (host.instances_path / UUID).mkdir()
-    disk = qemu_img_create(host.instances_path / UUID / "disk", "-f", "qcow2", "-b", base, "-F", "raw", size="16M")
+    """The disk of a server on a host, whose base file is gone."""
+    return disk_without_base(host, image, raw)
+
+
+def disk_without_base(tree: CacheTree, image: dict[str, Any], raw: Path) -> Path:
+    base = tree.base(fingerprint(image["id"]), content=raw.read_bytes())
+    (tree.instances_path / UUID).mkdir()
+    disk = qemu_img_create(tree.instances_path / UUID / "disk", "-f", "qcow2", "-b", base, "-F", "raw", size="16M")
     base.unlink()
     return disk
 
@@ -76,3 +81,21 @@ def test_base_file_is_not_restored_from_bytes_that_rot_in_the_store(
     assert (run.failed, host.cached()) == (True, before)
     assert "with other bytes than its record says" in failed["error"]
     assert not opens(disk)
+
+
+def test_playbook_restores_what_was_saved_from_glance_as_its_dry_run_shows(
+    fleet: ComputeFleet, service: ImageService, reader: Auth, image: dict[str, Any], raw: Path
+) -> None:
+    tree = fleet.add("a")
+    disk, base = disk_without_base(tree, image, raw), tree.cache_path / fingerprint(image["id"])
+    saved = fleet.root / "saved.raw"
+    saved.write_bytes(service.connect(reader).image.get(f"/images/{image['id']}/file").content)
+    given = {"image_cache_restore_files": {image["id"]: str(saved)}, "image_cache_glance_images": [image]}
+    dry = fleet.restore("--check", **given)
+    assert (dry.status, dry.changed, base.exists()) == (0, {"a"}, False), dry.output
+    run = fleet.restore(**given)
+    assert (run.status, run.changed) == (0, {"a"}), run.output
+    [restored] = run.of("Report on the restore")["a"]["restore"]["restored"]
+    assert (restored["name"], restored["proof"]) == (base.name, "checksum")
+    assert hashlib.sha512(base.read_bytes()).hexdigest() == image["os_hash_value"]
+    assert opens(disk)
