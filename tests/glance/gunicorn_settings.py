@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How gunicorn runs Keystone and Glance: with TLS, and with a list of the tokens that it gave away."""
+"""How gunicorn runs Keystone and Glance: with TLS, and with lists of what they were asked for and of their tokens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,13 @@ threads = 8
 timeout = 120  # the first start compiles several thousand modules
 control_socket_disable = True
 accesslog = "-"
-access_log_format = "%(r)s %(s)s"
+
+
+def pre_request(_worker: Any, request: Any) -> None:
+    """Note a request, before a client can know the answer."""
+    part = dict(request.headers).get("RANGE", "")
+    with open(os.environ["REQUESTS"], "a") as requests:
+        requests.write(f"{request.method} {request.path} {part}\n")
 
 
 def post_request(_worker: Any, _request: Any, _environ: Any, response: Any) -> None:

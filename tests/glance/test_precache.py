@@ -79,7 +79,7 @@ def test_chosen_images_come_to_four_hosts_as_the_dry_run_lists_them(
 
     dry = precache(fleet, "--check", **wanted[way])
     assert (dry.status, dry.changed, picture(fleet.root / "a")) == (0, set(HOSTS), before), dry.output
-    assert service.served(one["id"]) == service.served(two["id"]) == []
+    assert service.downloads(one["id"]) == service.downloads(two["id"]) == []
 
     run = precache(fleet, **wanted[way])
     assert (run.status, run.changed) == (0, set(HOSTS)), run.output
@@ -90,11 +90,11 @@ def test_chosen_images_come_to_four_hosts_as_the_dry_run_lists_them(
         assert base(tree, one).read_bytes() == service.stored(one["id"]).read_bytes()
         compared = ["qemu-img", "compare", "-f", "raw", "-F", "qcow2", base(tree, two), service.stored(two["id"])]
         subprocess.run(compared, check=True, capture_output=True)
-    assert service.served(one["id"]) == service.served(two["id"]) == [200] * 4
+    assert service.downloads(one["id"]) == service.downloads(two["id"]) == [0] * 4
 
     again = precache(fleet, **wanted[way])
     assert (again.status, again.changed) == (0, set()), again.output
-    assert service.served(one["id"]) == [200] * 4
+    assert service.downloads(one["id"]) == [0] * 4
 
 
 def test_name_of_two_images_is_refused_with_their_ids(

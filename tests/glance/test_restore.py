@@ -58,7 +58,7 @@ def test_missing_raw_base_file_comes_back_from_glance(
 ) -> None:
     base = host.cache_path / fingerprint(image["id"])
     dry = restore(host, service, reader, image, "--check")
-    assert (dry.failed, base.exists(), service.served(image["id"])) == (False, False, []), dry.result
+    assert (dry.failed, base.exists(), service.downloads(image["id"])) == (False, False, []), dry.result
     run = restore(host, service, reader, image)
     assert not run.failed, run.result
     offers = [

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import ssl
@@ -40,6 +41,8 @@ _PASTE = _PROGRAMS.parent / "etc/glance/glance-api-paste.ini"
 _GUNICORN_SETTINGS = Path(__file__).parents[1] / "glance/gunicorn_settings.py"
 _PASSWORD = "secret of the administrator"
 _DOMAIN = "default"
+# Settings of the user who runs the tests, which must not matter.
+_SETTINGS = ("OS_", "PYTHON")
 _BUFFERED_BYTES = 16 << 20
 _MOST_SECONDS = 120
 
@@ -111,6 +114,7 @@ class ImageService:
         self._run("keystone-manage", "bootstrap", *administrator, "--bootstrap-public-url", self.identity)
         self._run("glance-manage", "db_sync")
         self._keystone = self._serve("keystone", self._keystone_port)
+        self._keystone.wait(self.ca_cert)
         self.start_glance()
         # A connection keeps the catalogue that it got when it was made.
         identity = self.connect(self.admin_auth).identity
@@ -120,6 +124,7 @@ class ImageService:
     def start_glance(self) -> None:
         """Start Glance, with the images that it had."""
         self._glance = self._serve("glance", self._glance_port)
+        self._glance.wait(self.ca_cert)
 
     def kill_glance(self) -> None:
         """Kill Glance, whatever it is doing."""
@@ -217,11 +222,13 @@ class ImageService:
         """Return the file in which Glance has the bytes of an image."""
         return self.root / "store" / image_id
 
-    def served(self, image_id: str) -> list[int]:
-        """Return the status of each answer with bytes of an image that Glance has finished."""
-        asked = f"GET /v2/images/{image_id}/file HTTP/1.1 "
-        requests = (self.root / "glance.log").read_text().splitlines()
-        return [int(line[len(asked) :]) for line in requests if line.startswith(asked)]
+    def downloads(self, image_id: str) -> list[int]:
+        """Return the first byte of each request for the bytes of an image."""
+        requests = (self.root / "requests").read_text()
+        return [
+            int(first or 0)
+            for first in re.findall(f"^GET /v2/images/{image_id}/file (?:bytes=(.*)-)?$", requests, re.M)
+        ]
 
     def wait_until_in_the_middle(self, image_id: str) -> None:
         """Wait until Glance has read more of an image from its store than all buffers on the way to a host hold."""
@@ -255,16 +262,14 @@ class ImageService:
 
     def _serve(self, name: str, port: int) -> _Server:
         environment = {
-            **os.environ,
+            **{variable: value for variable, value in os.environ.items() if not variable.startswith(_SETTINGS)},
             "OS_GLANCE_CONFIG_DIR": str(self.root),
             "OS_KEYSTONE_CONFIG_DIR": str(self.root),
             "SERVER_CERTIFICATE": str(self.ca_cert),
+            "REQUESTS": str(self.root / "requests"),
             "TOKENS": str(self.root / "tokens"),
         }
-        environment.pop("PYTHONPATH", None)
-        server = _Server(f"{name}.wsgi.api:application", port, self.root / f"{name}.log", environment)
-        server.wait(self.ca_cert)
-        return server
+        return _Server(f"{name}.wsgi.api:application", port, self.root / f"{name}.log", environment)
 
 
 class _Server:
