@@ -109,7 +109,7 @@ def test_token_is_in_no_result_log_process_or_file(
     temporary.mkdir()
     fleet.environment["TMPDIR"] = str(temporary)
     if outcome == "failed":
-        service.stored(image["id"]).write_bytes(b"rotten")
+        service.damage(image["id"])
     known = service.tokens()
     with processes_seen() as seen:
         # Slow enough for every process to be seen.
@@ -126,4 +126,4 @@ def test_token_is_in_no_result_log_process_or_file(
         assert secret not in str(run.results)
         assert not any(secret.encode() in each for each in seen)
         assert [path for path in files if secret.encode() in path.read_bytes()] == []
-    assert list(temporary.iterdir()) == []
+    assert [*temporary.iterdir(), *(fleet.root / "remote_tmp").iterdir()] == []

@@ -73,8 +73,7 @@ def test_missing_raw_base_file_comes_back_from_glance(
 def test_base_file_is_not_restored_from_bytes_that_rot_in_the_store(
     host: Host, service: ImageService, reader: Auth, image: dict[str, Any], disk: Path
 ) -> None:
-    with service.stored(image["id"]).open("r+b") as stored:
-        stored.write(b"rotten")
+    service.damage(image["id"])
     before = host.cached()
     run = restore(host, service, reader, image)
     [failed] = run.result[PART]["failed"]

@@ -165,8 +165,7 @@ def test_image_that_rots_in_the_store_is_not_put_in_place(
     host: Host, operator: Operator, service: ImageService, raw: Path
 ) -> None:
     image = service.upload(raw)
-    with service.stored(image["id"]).open("r+b") as stored:
-        stored.write(b"rotten")
+    service.damage(image["id"])
     run = operator.precache(image)
     [failed] = run.result[PART]["failed"]
     assert "with other bytes than its record says" in failed["error"]

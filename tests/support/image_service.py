@@ -222,6 +222,11 @@ class ImageService:
         """Return the file in which Glance has the bytes of an image."""
         return self.root / "store" / image_id
 
+    def damage(self, image_id: str) -> None:
+        """Change the bytes of an image where Glance stores them."""
+        with self.stored(image_id).open("r+b") as stored:
+            stored.write(b"rotten")
+
     def downloads(self, image_id: str) -> list[int]:
         """Return the first byte of each request for the bytes of an image."""
         requests = (self.root / "requests").read_text()
