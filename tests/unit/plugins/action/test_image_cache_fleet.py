@@ -49,7 +49,14 @@ def test_decision_names_each_storage_and_what_its_pruner_does() -> None:
     assert result["hosts"]["a"] == {"action": "prune", "options": {}, "reasons": []}
     assert result["hosts"]["b"]["action"] == "fail"
     [local, shared] = result["storages"]
-    assert local == {"id": "ext4:a:8:1:/_base", "members": ["a"], "pruner": "a", "refused": [], "reasons": []}
+    assert local == {
+        "id": "ext4:a:8:1:/_base",
+        "members": ["a"],
+        "pruner": "a",
+        "refused": [],
+        "reasons": [],
+        "in_glance": {},
+    }
     assert shared["refused"] == result["hosts"]["b"]["reasons"]
     assert shared["reasons"] == ["members_missing"]
     assert result["problems"] == []

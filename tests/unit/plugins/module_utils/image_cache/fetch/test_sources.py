@@ -19,7 +19,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.proof import OpenFile
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.sources import (
-    deleted_files_of,
+    former_files_of,
     open_again,
     users_of_inode,
 )
@@ -66,7 +66,7 @@ class TestDeletedFiles:
             directory, name = os.path.split(path)
             return name if directory == str(cache) and name in (BASE, OTHER_BASE, "swap_1") else None
 
-        return deleted_files_of(process, {BASE, OTHER_BASE}, name_of, {"disk"}, closing)
+        return former_files_of(process, {BASE, OTHER_BASE}, name_of, {}, {"disk"}, closing)
 
     def test_deleted_file_is_found_with_all_that_the_kernel_says(self, base: Path) -> None:
         os.truncate(base, 1 << 20)
