@@ -19,15 +19,15 @@ from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 API = {"image_cache_instance_source": "openstack", "image_cache_openstack_cloud": "lab"}
-LOST, CONVERTED = "a lost image", "a converted image"
+LOST, CONVERTED, OTHER = "a lost image", "a converted image", "an image that only nova converts"
 
 
 @pytest.fixture
 def compute(fleet: ComputeFleet, tmp_path: Path) -> ComputeFleet:
-    """A host whose guest needs a raw image, and one whose guest needs a converted one; neither file exists."""
+    """Three hosts: the guest of each needs a file that does not exist, of a raw, a converted and a vmdk image."""
     fleet.environment = {"OS_CLIENT_CONFIG_FILE": str(tmp_path / "clouds.yaml")}
     fleet.variables = {"image_cache_report_path": str(tmp_path / "report")}
-    for name, each in (("a", LOST), ("b", CONVERTED)):
+    for name, each in (("a", LOST), ("b", CONVERTED), ("c", OTHER)):
         fleet.add(name).instance(f"instance-{name}", {"disk": fingerprint(each)})
     return fleet
 
@@ -35,7 +35,7 @@ def compute(fleet: ComputeFleet, tmp_path: Path) -> ComputeFleet:
 @pytest.fixture
 def apis(tmp_path: Path) -> Iterator[Cloud]:
     with cloud() as running:
-        running.images["lab"] = [image(LOST), image(CONVERTED, disk_format="qcow2")]
+        running.images["lab"] = [image(LOST), image(CONVERTED, disk_format="qcow2"), image(OTHER, disk_format="vmdk")]
         write_clouds(tmp_path, {"lab": running.url})
         yield running
 
@@ -51,19 +51,23 @@ def sources(tmp_path: Path) -> dict[str, Any]:
 def test_file_of_an_image_that_glance_lists_is_recoverable_from_there(compute: ComputeFleet, tmp_path: Path) -> None:
     run = compute.audit(**API, image_cache_report_view="storages")
     assert run.status == 0, run.output
-    assert sources(tmp_path) == {fingerprint(LOST): "glance", fingerprint(CONVERTED): None}
-    remedy = f"recoverable from Glance: save image {LOST} as a file on the host, and run ansible-playbook"
+    assert sources(tmp_path) == {
+        fingerprint(LOST): "glance",
+        fingerprint(CONVERTED): "glance",
+        fingerprint(OTHER): None,
+    }
+    remedy = f"recoverable from Glance (image {LOST}): run ansible-playbook stackops.nova.restore --limit a"
     for text in (run.text, (tmp_path / "report" / "report.html").read_text()):
-        assert f"{remedy} stackops.nova.restore --limit a" in " ".join(text.replace("!!", "").split())
+        assert f"{remedy} -e image_cache_restore_from_glance=true" in " ".join(text.replace("!!", "").split())
     metrics = (tmp_path / "report" / "image_cache.prom").read_text()
     counts = [
         line.split()[-1] for line in metrics.splitlines() if line.startswith("nova_image_cache_recoverable_files")
     ]
-    assert counts == ["1", "0"]
+    assert counts == ["1", "1", "0"]
 
 
 def test_file_has_no_source_where_no_api_was_asked(compute: ComputeFleet, apis: Cloud, tmp_path: Path) -> None:
     run = compute.audit()
     assert run.status == 0, run.output
-    assert sources(tmp_path) == {fingerprint(LOST): None, fingerprint(CONVERTED): None}
+    assert set(sources(tmp_path).values()) == {None}
     assert apis.requests == []
