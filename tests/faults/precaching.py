@@ -16,7 +16,7 @@ from typing import Any
 
 # What pre-caching imports when it comes to it: here, so that each run makes the same calls.
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import glance  # noqa: F401
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import fetching, glance  # noqa: F401
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
 from ansible_collections.stackops.nova.tests.faults.injection import KILL, Row

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import precache as door
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, precaching
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import fetching, place
 from ansible_collections.stackops.nova.tests.faults.injection import KILL, Row
 from ansible_collections.stackops.nova.tests.faults.precaching import FAULTS, SOURCES, rows
 from ansible_collections.stackops.nova.tests.support.file_systems import without_nameless_files
@@ -78,7 +78,7 @@ def publish_before_it_is_whole() -> None:
         os.close(os.open(name, os.O_CREAT | os.O_WRONLY, dir_fd=cache))
         return new_draft(cache, name)
 
-    precaching.new_draft = new_draft_with_name
+    fetching.new_draft = new_draft_with_name
 
 
 def leave_drafts() -> None:

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import precaching
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import fetching, saving
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
 from ansible_collections.stackops.nova.tests.support.host import Host, opens
@@ -32,8 +32,8 @@ SECONDS = 120
 NOT_BEGUN = "not begun"
 STEPS = (NOT_BEGUN, "download", "go on with the download", "convert", "rename")
 # Before which call of a pre-caching nova goes on; at last, when the pre-caching is over.
-LOCKING, LOCKED, OVER = "hold_novas_lock", "publish", "over"
-MOMENTS = ("new_draft", "measure_bytes", "finish", LOCKING, LOCKED, "save_info", OVER)
+LOCKING, LOCKED, SAVING, OVER = "hold_novas_lock", "publish", "save_info", "over"
+MOMENTS = ("new_draft", "make_raw", "finish", LOCKING, LOCKED, SAVING, OVER)
 
 
 class Nova:
@@ -102,7 +102,8 @@ def precaching_of(host: Host) -> Callable[[], PrecacheResult]:
 
 def before(moment: str, act: Callable[[], object], patch: pytest.MonkeyPatch) -> None:
     """Do something just before a pre-caching calls a function for the first time."""
-    function = getattr(precaching, moment)
+    module = saving if moment == SAVING else fetching
+    function = getattr(module, moment)
     is_over = False
 
     def act_and_call(*arguments: Any, **options: Any) -> Any:
@@ -112,7 +113,7 @@ def before(moment: str, act: Callable[[], object], patch: pytest.MonkeyPatch) ->
             act()
         return function(*arguments, **options)
 
-    patch.setattr(precaching, moment, act_and_call)
+    patch.setattr(module, moment, act_and_call)
 
 
 def empty(host: Host) -> None:

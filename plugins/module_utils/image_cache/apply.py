@@ -12,6 +12,7 @@ import stat
 import time
 from typing import Callable, Mapping, NamedTuple, Sequence
 
+from .cache_directory import open_cache
 from .disk_references import DiskUse, backing_file_resolver
 from .errors import ImageCacheError, reason_and_remedy
 from .files import FILE_FLAGS
@@ -22,7 +23,7 @@ from .overlays import overlays_now
 from .plan import Kept, KeptReason, Plan, Reason, State
 from .progress import Log, ProgressLog, silent
 from .settings import Settings
-from .snapshot import CacheFile, names_by_inode, open_cache
+from .snapshot import CacheFile, names_by_inode
 from .text import printable
 
 __all__ = ["Failure", "Outcome", "apply_plan", "dry_run"]

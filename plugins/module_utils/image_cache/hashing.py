@@ -10,11 +10,11 @@ import hashlib
 import os
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from typing import Callable, Iterable, Sequence, TypeVar
+from typing import TYPE_CHECKING, Callable, Iterable, Sequence, TypeVar
 
-from .backing_chain import RunCommand
+if TYPE_CHECKING:
+    from .backing_chain import RunCommand
 
 __all__ = ["RateLimiter", "map_in_threads", "read_digests", "run_at_idle_priority", "thread_count"]
 
@@ -91,6 +91,9 @@ def run_at_idle_priority(work: Callable[[], Answer], run_command: RunCommand) ->
     :return: what it returned.
     """
 
+    # Here, so that what hashes nothing does not pay for it.
+    from concurrent.futures import ThreadPoolExecutor
+
     def yield_to_others() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, 19)
         with suppress(OSError):
@@ -107,6 +110,9 @@ def map_in_threads(work: Callable[[Item], Answer], items: Sequence[Item]) -> lis
 
     :return: what it returned for each.
     """
+    # Here, so that what hashes nothing does not pay for it.
+    from concurrent.futures import ThreadPoolExecutor
+
     threads = thread_count(len(items))
     if threads < 2:
         return [work(item) for item in items]

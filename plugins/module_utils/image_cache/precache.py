@@ -11,19 +11,18 @@ from contextlib import ExitStack
 from typing import Any, Mapping, NamedTuple, Sequence
 
 from .argspec import settings_from_params
+from .cache_directory import open_cache
 from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
 from .fetch.cache_use import read_cache_use, why_not_mounted, why_not_used
-from .fetch.convert import find_converter
+from .fetch.converter import find_converter
 from .fetch.options import read_files, read_glance_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.precaching import Fetched, NotFetched, Policy, Precacher, Source, cached_sizes, decide, look_at_space
-from .fetch.proof import Proof
 from .fetch.records import ImageRecord, read_records
 from .files import DIRECTORY_FLAGS
 from .names import fingerprint
 from .obstacles import can_create_owned_by_nova, why_nothing_can_be_removed
 from .settings import Settings
-from .snapshot import open_cache
 from .storage import Storage, find_storage, may_hang
 from .text import printable
 
@@ -185,7 +184,7 @@ def _fetched(fetched: Fetched, settings: Settings) -> dict[str, Any]:
     return {
         **_image(fetched.record, settings),
         "source": fetched.source,
-        "proof": Proof.CHECKSUM.value,
+        "proof": fetched.proof,
         "read_bytes": fetched.read_bytes,
         "size_bytes": fetched.size_bytes,
         "allocated_bytes": fetched.allocated_bytes,

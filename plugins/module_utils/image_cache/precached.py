@@ -10,10 +10,11 @@ import os
 from contextlib import suppress
 from typing import Iterable
 
+from .cache_directory import open_cache
 from .info_files import info_directory, read_precached_at
 from .names import Kind, info_path
 from .settings import Settings
-from .snapshot import CacheFile, Snapshot, open_cache
+from .snapshot import CacheFile, Snapshot
 
 __all__ = ["read_precached"]
 

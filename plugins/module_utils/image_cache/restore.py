@@ -12,6 +12,7 @@ from typing import Any, Mapping, NamedTuple
 
 from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
+from .cache_directory import open_cache
 from .errors import ImageCacheError
 from .fetch.candidates import Candidate, State, find_candidates
 from .fetch.choosing import Given
@@ -23,7 +24,7 @@ from .fetch.restoring import NotRestored, Restored, Restorer
 from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, parse_name
-from .snapshot import names_by_inode, open_cache, read_disks
+from .snapshot import names_by_inode, read_disks
 from .text import printable, printable_names
 
 __all__ = ["RestoreResult", "restore"]

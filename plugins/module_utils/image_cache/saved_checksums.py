@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
 
 from .info_files import DIGITS, TIMESTAMP, Info, read_legacy_sha1_file
-from .snapshot import CacheFile
+
+if TYPE_CHECKING:
+    from .snapshot import CacheFile
 
 __all__ = ["ATTEMPT", "SavedChecksums", "is_recent", "least_recently_verified_first", "read_saved_checksums"]
 

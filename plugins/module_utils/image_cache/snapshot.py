@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from contextlib import suppress
@@ -14,6 +13,7 @@ from types import MappingProxyType
 from typing import Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from .backing_chain import OpenImage, RunCommand
+from .cache_directory import open_cache
 from .disk_references import (
     DiskSources,
     DiskUse,
@@ -41,7 +41,7 @@ from .obstacles import (
 from .open_files import FormerFileUser, Inode, find_open_files, qemu_holds
 from .overlays import SMALLEST_OVERLAY, read_overlay_backing_name, resolve_overlays
 from .settings import Settings
-from .storage import Storage, find_storage, may_hang, read_storage_users
+from .storage import Storage, find_storage, read_storage_users
 from .text import printable
 
 __all__ = [
@@ -49,7 +49,6 @@ __all__ = [
     "Snapshot",
     "instance_directory_names",
     "names_by_inode",
-    "open_cache",
     "read_disks",
     "take_snapshot",
 ]
@@ -118,47 +117,6 @@ class Snapshot(NamedTuple):
     instances_storage: Storage | None = None
     former_file_users: tuple[FormerFileUser, ...] = ()
     precached_at: Mapping[str, float] = MappingProxyType({})
-
-
-def open_cache(settings: Settings) -> int | None:
-    """Open the cache directory, following no link.
-
-    :return: a descriptor for the caller to close; None where there is no cache directory yet.
-    :raises ImageCacheError: there is no ``instances_path``, or the cache is not a directory of its own.
-    """
-    path = settings.cache_path
-    try:
-        return os.open(path, DIRECTORY_FLAGS)
-    except FileNotFoundError:
-        if os.path.isdir(settings.instances_path):
-            return None
-        raise _no_instances_path(settings) from None
-    except OSError as exc:
-        if exc.errno == errno.ENOTDIR and not os.path.isdir(settings.instances_path):
-            raise _no_instances_path(settings) from exc
-        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
-            raise ImageCacheError(
-                f"The cache directory {printable(path)} is a link or not a directory, and is left alone. "
-                f"If it is meant to lie elsewhere, mount that at {printable(path)}."
-            ) from exc
-        raise ImageCacheError(
-            f"The cache directory {printable(path)} cannot be opened: {reason_and_remedy(exc)}."
-        ) from exc
-
-
-def _no_instances_path(settings: Settings) -> ImageCacheError:
-    # Here, so that a pass that finds its directory does not pay for it. Those of other layouts may not answer, either.
-    from .layouts import LAYOUTS, remedy_by_layout
-
-    if may_hang():
-        from .storage_probe import require_answer
-
-        require_answer([layout.instances_path for layout in LAYOUTS], settings.storage_timeout_seconds)
-    remedy = remedy_by_layout() or "Set instances_path to the path that this directory has on the host."
-    return ImageCacheError(
-        f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory: "
-        f"{settings.instances_path_source}. {remedy}"
-    )
 
 
 def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], run_command: RunCommand) -> Snapshot:

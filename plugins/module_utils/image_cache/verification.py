@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Mapping, NamedTuple, Optional, Sequence, Tuple
 
 from .backing_chain import RunCommand
+from .cache_directory import open_cache
 from .errors import AS_ROOT, ImageCacheError, or_as_root, reason_and_remedy, remedy_for_rights
 from .files import DIRECTORY_FLAGS, FILE_FLAGS
 from .info_files import (
@@ -41,7 +42,7 @@ from .plan import Plan, Reason, State
 from .progress import Log, ProgressLog, silent
 from .saved_checksums import ATTEMPT, SavedChecksums, is_recent, least_recently_verified_first, read_saved_checksums
 from .settings import ChecksumSettings, Settings
-from .snapshot import CacheFile, Snapshot, open_cache
+from .snapshot import CacheFile, Snapshot
 from .text import printable
 from .verification_result import ChecksumReason, FileVerification, Verification, VerificationState, sum_up
 

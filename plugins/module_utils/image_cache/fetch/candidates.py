@@ -12,13 +12,14 @@ from enum import Enum
 from typing import Iterable, NamedTuple, Sequence
 
 from ..backing_chain import RunCommand
+from ..cache_directory import open_cache
 from ..disk_references import backing_file_resolver, make_open, split_disks
 from ..files import FILE_FLAGS
 from ..names import Kind, is_nfs_name, parse_name
 from ..open_files import Inode
 from ..plan import Missing, Plan, used_by
 from ..settings import Settings
-from ..snapshot import CacheFile, Snapshot, names_by_inode, open_cache
+from ..snapshot import CacheFile, Snapshot, names_by_inode
 from .disks import CacheName, DiskTools, find_overlays
 from .place import origin_of
 from .proof import CacheDirectory, OpenFile, Overlay, former_names, guests_of, why_ambiguous, why_not_a_guests

@@ -13,22 +13,19 @@ from __future__ import annotations
 import json
 import os
 import resource
-import shlex
-import shutil
 import signal
 import subprocess
-from typing import Callable, NamedTuple, Sequence
+from typing import Callable, Sequence
 
 from ..backing_chain import probe_format
 from ..errors import ImageCacheError, RefusalError, reason_of
 from ..text import printable
+from .converter import Converter
 from .disks import read_content, why_not_self_contained
 from .records import KEPT_FORMATS, ImageRecord
 
 __all__ = [
-    "Converter",
     "convert_to_raw",
-    "find_converter",
     "make_raw",
     "measure_bytes",
     "require_acceptable",
@@ -36,7 +33,6 @@ __all__ = [
     "why_not_raw",
 ]
 
-_QEMU_IMG = "qemu-img"
 _SHOW = "Look at the image (openstack image show), and where it comes from."
 _MIB = 1 << 20
 _MEMORY_BYTES = 2 << 30
@@ -48,42 +44,6 @@ _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FIRST_READ = 1024
 # Formats that QEMU finds by other bytes than those that an audit looks for: vdi, luks and bochs (QEMU's block/).
 _OTHER_FORMATS = ((0x40, b"\x7f\x10\xda\xbe"), (0, b"LUKS\xba\xbe"), (0, b"Bochs Virtual HD Image"))
-
-
-class Converter(NamedTuple):
-    """How ``qemu-img`` is run.
-
-    :param command: its path and arguments before its own, mostly one word.
-    :param user: as whom, a user number: the owner of the cache.
-    :param group: likewise, a group number.
-    """
-
-    command: Sequence[str]
-    user: int
-    group: int
-
-
-def find_converter(command: str | None, owner: os.stat_result) -> Converter | None:
-    """Find ``qemu-img``.
-
-    :param command: the option ``qemu_img``: a command, with arguments perhaps.
-    :param owner: the cache directory, whose owner it runs as.
-    :return: how it is run; None where the host has none.
-    :raises ImageCacheError: the option is not a command of this host.
-    """
-    try:
-        words = shlex.split(command or _QEMU_IMG)
-    except ValueError:
-        words = []
-    path = shutil.which(words[0]) if words else None
-    if path is not None:
-        return Converter((path, *words[1:]), owner.st_uid, owner.st_gid)
-    if command is not None:
-        raise ImageCacheError(
-            f"qemu_img is '{printable(command)}', which is not a command of this host. Set qemu_img to the path of "
-            f"qemu-img, or to a command that runs it with the descriptors that it is given."
-        )
-    return None
 
 
 def require_acceptable(descriptor: int, record: ImageRecord) -> None:

@@ -16,12 +16,14 @@ import fcntl
 import os
 import struct
 from contextlib import contextmanager, suppress
-from typing import Callable, Iterator, NamedTuple
+from typing import TYPE_CHECKING, Callable, Iterator, NamedTuple
 
 from ..files import IOCTL_READ, IOCTL_WRITE
 from ..hashing import RateLimiter
 from ..names import draft_name, is_draft
-from ..open_files import Inode
+
+if TYPE_CHECKING:
+    from ..open_files import Inode
 
 __all__ = [
     "Draft",

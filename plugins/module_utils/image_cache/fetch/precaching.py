@@ -8,29 +8,28 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
 from ..errors import ImageCacheError, RefusalError, reason_and_remedy
-from ..files import FILE_FLAGS
-from ..hashing import RateLimiter, read_digests
 from ..info_files import IMAGE_ID, PRECACHED_AT
 from ..names import fingerprint
 from ..settings import Settings
 from ..space import Share, target_bytes
 from ..text import printable
 from .cache_use import CacheUse
-from .convert import Converter, make_raw, require_acceptable
-from .novas_lock import hold_novas_lock, why_lock_is_unusable
-from .place import Draft, copy_bytes, finish, new_draft, publish
 from .records import KEPT_FORMATS, ImageRecord, why_not_usable
-from .saving import checksum_facts, read_digests_of, save_facts
+from .saving import checksum_facts, save_facts
 
 if TYPE_CHECKING:
+    from ..hashing import RateLimiter
+    from .converter import Converter
+    from .fetching import Fetcher
     from .glance import Glance
 
 __all__ = [
+    "NO_QEMU_IMG",
+    "NO_SOURCE",
     "Decision",
     "Fetched",
     "NotFetched",
@@ -44,16 +43,14 @@ __all__ = [
 ]
 
 _LEAST_FREE = Share(10)
-_SHOW = "Look at the image (openstack image show)"
-_NO_SOURCE = (
+NO_SOURCE = (
     "It is not in the cache, and there is no source for it. Set glance: {endpoint: URL}, or files: {image id: path on "
     "the host}."
 )
-_NO_QEMU_IMG = (
+NO_QEMU_IMG = (
     "It is a qcow2 image, and this host has no qemu-img to convert it with. Set qemu_img to a command that runs it, or "
     "upload the image as raw (openstack image create)."
 )
-
 _REMOVED = (
     "Its file was in the cache and was removed meanwhile, as nova does with a file that is unused for a day. Run "
     "image_cache_precache again, and twice a day, or set remove_unused_base_images to false in nova.conf."
@@ -157,6 +154,7 @@ class Fetched(NamedTuple):
 
     record: ImageRecord
     source: str
+    proof: str
     read_bytes: int
     size_bytes: int
     allocated_bytes: int
@@ -194,7 +192,7 @@ def decide(
             reason = (
                 obstacle
                 or _why_not_cacheable(record, policy)
-                or ("" if source.kind(name) else _NO_SOURCE)
+                or ("" if source.kind(name) else NO_SOURCE)
                 or space.why_not(new_bytes, passing_bytes)
             )
             if not reason:
@@ -235,7 +233,7 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
         )
     reason = why_not_usable(record)
     if reason:
-        return f"It cannot be fetched: {reason}. {_SHOW}."
+        return f"It cannot be fetched: {reason}. Look at the image (openstack image show)."
     if record.status is None or record.container_format is None or record.size_bytes is None:
         return "Glance's record of it has no status, container_format or size. Set images: to Glance's own records."
     if record.disk_format in KEPT_FORMATS:
@@ -247,7 +245,7 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
             f"the first server, or upload it as raw (openstack image create)."
         )
     if policy.converts(record) and policy.converter is None:
-        return _NO_QEMU_IMG
+        return NO_QEMU_IMG
     return ""
 
 
@@ -328,16 +326,32 @@ class Precacher:
         self.refused += [self._not_fetched(each.record, each.reason) for each in decision.refused]
         for record in decision.present:
             self._note_present(record)
-        for record in decision.wanted:
-            try:
-                with ExitStack() as closing:
-                    self._fetch(record, closing)
-            except RefusalError as exc:
-                self.refused.append(self._not_fetched(record, str(exc)))
-            except ImageCacheError as exc:
-                self.failed.append(self._not_fetched(record, str(exc)))
-            except OSError as exc:
-                self.failed.append(self._not_fetched(record, f"{reason_and_remedy(exc)}."))
+        if decision.wanted:
+            # Here, so that a run in which all is present does not pay for it.
+            from .fetching import Fetcher
+
+            fetcher = Fetcher(self._settings, self._cache, self._source, self._policy)
+            for record in decision.wanted:
+                self._fetch(record, fetcher)
+
+    def _fetch(self, record: ImageRecord, fetcher: Fetcher) -> None:
+        try:
+            with ExitStack() as closing:
+                if self._is_dry_run:
+                    self.fetched.append(fetcher.expect(record, closing))
+                    return
+                placed = fetcher.fetch(record, closing)
+                if placed is None:
+                    self._note_present(record)
+                else:
+                    self.fetched.append(placed.fetched)
+                    self._finish_placed(record, placed.digests)
+        except RefusalError as exc:
+            self.refused.append(self._not_fetched(record, str(exc)))
+        except ImageCacheError as exc:
+            self.failed.append(self._not_fetched(record, str(exc)))
+        except OSError as exc:
+            self.failed.append(self._not_fetched(record, f"{reason_and_remedy(exc)}."))
 
     def _not_fetched(self, record: ImageRecord, reason: str) -> NotFetched:
         return NotFetched(record, f"The image {_label(record)} was not pre-cached. {reason}")
@@ -358,146 +372,6 @@ class Precacher:
                 except (OSError, ImageCacheError) as exc:
                     self.failed.append(_not_marked(record, exc))
         self.present.append(record)
-
-    def _fetch(self, record: ImageRecord, closing: ExitStack) -> None:
-        started = time.monotonic()
-        name = fingerprint(record.image_id)
-        unusable = why_lock_is_unusable(self._settings, name)
-        if unusable:
-            raise RefusalError(unusable)
-        file = self._open_file(record, closing) if name in self._source.files else None
-        if self._is_dry_run:
-            if file is not None:
-                self._require_checksum(record, file)
-            self._note_expected(record)
-            return
-        draft = closing.enter_context(new_draft(self._cache, name))
-        read_bytes = self._read(record, file, draft)
-        require_acceptable(draft.descriptor, record)
-        if self._policy.converts(record):
-            draft = self._convert(record, draft, closing)
-        digests = self._digests(record, draft)
-        finish(draft, None)
-        status = os.fstat(draft.descriptor)
-        if not self._put_in_place(record, draft):
-            self._note_present(record)
-            return
-        self.fetched.append(
-            Fetched(
-                record=record,
-                source=self._source.kind(name),
-                read_bytes=read_bytes,
-                size_bytes=status.st_size,
-                allocated_bytes=status.st_blocks * 512,
-                seconds=time.monotonic() - started,
-                checksum=digests[str(record.algorithm)],
-            )
-        )
-        self._finish_placed(record, digests)
-
-    def _note_expected(self, record: ImageRecord) -> None:
-        size, is_converted = record.size_bytes or 0, self._policy.converts(record)
-        self.fetched.append(
-            Fetched(
-                record=record,
-                source=self._source.kind(fingerprint(record.image_id)),
-                read_bytes=size,
-                size_bytes=(record.virtual_bytes or size) if is_converted else size,
-                allocated_bytes=size,
-                seconds=0.0,
-                checksum=None if is_converted else record.checksum,
-            )
-        )
-
-    def _open_file(self, record: ImageRecord, closing: ExitStack) -> int:
-        path = self._source.files[fingerprint(record.image_id)]
-        try:
-            descriptor = os.open(path, FILE_FLAGS)
-        except OSError as exc:
-            raise RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
-        closing.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
-        if status.st_size != record.size_bytes:
-            raise RefusalError(
-                f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
-                f"{record.size_bytes}. Copy the image anew (openstack image save)."
-            )
-        require_acceptable(descriptor, record)
-        return descriptor
-
-    def _require_checksum(self, record: ImageRecord, descriptor: int) -> None:
-        """Compare what was read of a file with Glance's checksum."""
-        os.lseek(descriptor, 0, os.SEEK_SET)
-        algorithm = str(record.algorithm)
-        digest = (read_digests(descriptor, [algorithm], RateLimiter()) or {})[algorithm]
-        if digest != record.checksum:
-            path = printable(self._source.files[fingerprint(record.image_id)])
-            raise RefusalError(
-                f"The {algorithm} of {path} is {digest} and not {record.checksum}. Compare it with Glance's record "
-                f"(openstack image show), and set files: {{image id: path of the right one}}."
-            )
-
-    def _read(self, record: ImageRecord, file: int | None, draft: Draft) -> int:
-        """Give a draft the bytes that Glance serves, proven by its checksum; return how many were read."""
-        if file is not None:
-            read = copy_bytes(file, draft, self._source.rate_limiter, punch_zeros=True)
-            self._require_checksum(record, draft.descriptor)
-            return read
-        if self._source.glance is None:
-            raise RefusalError(_NO_SOURCE)
-        # Here, so that a run in which all is present does not pay for it.
-        from .glance import fetch_image
-
-        return fetch_image(self._source.glance, record, draft.descriptor, self._source.rate_limiter, None).read_bytes
-
-    def _convert(self, record: ImageRecord, draft: Draft, closing: ExitStack) -> Draft:
-        """Convert a draft to raw in another one, which is all that is left of it."""
-        converter = self._policy.converter
-        if converter is None:
-            raise RefusalError(_NO_QEMU_IMG)
-        target = closing.enter_context(new_draft(self._cache, fingerprint(record.image_id)))
-        make_raw(converter, draft.descriptor, target.descriptor, self._require_space)
-        return target
-
-    def _require_space(self, new_bytes: int) -> None:
-        reason = look_at_space(self._cache, cached_sizes(self._cache)[1], self._settings).why_not(new_bytes)
-        if reason:
-            raise RefusalError(reason)
-
-    def _digests(self, record: ImageRecord, draft: Draft) -> dict[str, str]:
-        """Return the checksums of a draft: by the image's algorithm, and by those that are saved under its name.
-
-        A checksum that was saved of a worse file would call it corrupt.
-        """
-        algorithm = str(record.algorithm)
-        known = {} if self._policy.converts(record) else {algorithm: str(record.checksum)}
-        algorithms = dict.fromkeys(
-            [algorithm, *read_digests_of(self._settings, self._cache, fingerprint(record.image_id))]
-        )
-        missing = [each for each in algorithms if each not in known]
-        if missing:
-            os.lseek(draft.descriptor, 0, os.SEEK_SET)
-            known.update(read_digests(draft.descriptor, missing, RateLimiter()) or {})
-        return known
-
-    def _put_in_place(self, record: ImageRecord, draft: Draft) -> bool:
-        """Give a draft its name, under nova's lock; False where another file of its size has got it meanwhile."""
-        name = fingerprint(record.image_id)
-        with hold_novas_lock(self._settings, name):
-            try:
-                publish(draft, name)
-                return True
-            except FileExistsError:
-                other = os.stat(name, dir_fd=self._cache, follow_symlinks=False)
-        size = os.fstat(draft.descriptor).st_size
-        if stat.S_ISREG(other.st_mode) and other.st_size == size:
-            return False
-        raise ImageCacheError(
-            f"Another file got its name meanwhile, which has {other.st_size} bytes, and the image has {size}. Compare "
-            f"the two before any guest is built on it (checksum_base_images: true)."
-        )
 
     def _finish_placed(self, record: ImageRecord, digests: Mapping[str, str]) -> None:
         """Put a name on disk for good, and save the checksums."""

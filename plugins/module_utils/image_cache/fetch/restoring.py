@@ -30,7 +30,7 @@ from .saving import read_digests_of
 from .sources import open_again, users_of_inode
 
 if TYPE_CHECKING:
-    from .convert import Converter
+    from .converter import Converter
 
 __all__ = ["NotRestored", "Restored", "Restorer"]
 
@@ -251,7 +251,7 @@ class Restorer:
 
     def _find_converter(self, candidate: Candidate) -> Converter:
         # Here, because most restores convert nothing.
-        from .convert import find_converter
+        from .converter import find_converter
 
         converter = find_converter(self.given.qemu_img, os.fstat(self._cache))
         if converter is None:

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
+import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +20,12 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import precache as door
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import novas_lock, place, precaching
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import (
+    fetching,
+    novas_lock,
+    place,
+    precaching,
+)
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, on_file_system
@@ -32,9 +39,11 @@ from ansible_collections.stackops.nova.tests.support.host import (
     picture,
     qcow2_of,
 )
+from ansible_collections.stackops.nova.tests.support.params import PRECACHE_DEFAULTS
 from ansible_collections.stackops.nova.tests.support.processes import (
     NOBODY,
     as_nobody,
+    in_a_child,
     make_socket,
     needs_root,
     nova_compute,
@@ -246,6 +255,22 @@ class TestWhatIsPresent:
         assert result.done["present"] == []
         assert host.cached() == []
 
+    def test_run_that_fetches_nothing_imports_nothing_for_that(self, host: Host) -> None:
+        """It is most runs, and what it imports is most of what it takes."""
+        host.base(BASE, content=RAW, size=SIZE)
+
+        def run() -> set[str]:
+            for name in [name for name in sys.modules if ".image_cache" in name or name.startswith("concurrent")]:
+                del sys.modules[name]
+            package = "ansible_collections.stackops.nova.plugins.module_utils.image_cache"
+            module = importlib.import_module(f"{package}.precache")
+            result = module.precache({**host.options(), **PRECACHE_DEFAULTS, "images": [record(RAW)]}, host.now, False)
+            assert len(result.done["present"]) == 1
+            return {name.replace(f"{package}.", "") for name in sys.modules}
+
+        dear = {"fetch.fetching", "fetch.convert", "fetch.glance", "snapshot", "disk_references", "concurrent.futures"}
+        assert in_a_child(run) & dear == set()
+
     def test_file_of_another_size_is_left_alone(self, host: Host) -> None:
         host.base(BASE, content=b"half", size=MIB)
         before = picture(host.root)
@@ -266,7 +291,7 @@ class TestWhatIsPresent:
             base(host).write_bytes(RAW)
             place.finish(draft, source)
 
-        monkeypatch.setattr(precaching, "finish", finish)
+        monkeypatch.setattr(fetching, "finish", finish)
         result = host.precache(**brought(host))
         assert (result.changed, result.error) == (False, None)
         assert [image["name"] for image in result.done["present"]] == [BASE]
@@ -274,7 +299,7 @@ class TestWhatIsPresent:
     def test_other_file_that_gets_the_name_meanwhile_is_left_alone(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(precaching, "finish", lambda _draft, _source: base(host).write_bytes(b"other"))
+        monkeypatch.setattr(fetching, "finish", lambda _draft, _source: base(host).write_bytes(b"other"))
         assert "5 bytes" in reason(host.precache(**brought(host)), "failed", "error")
         assert base(host).read_bytes() == b"other"
 

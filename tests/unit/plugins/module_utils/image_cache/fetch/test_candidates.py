@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import inspect_and_plan
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.cache_directory import open_cache
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import candidates
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.candidates import (
     Candidate,
@@ -27,7 +28,6 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.pr
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.inspection import Inspection
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Missing
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import open_cache
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image, domain

@@ -1,0 +1,59 @@
+# Copyright (c) 2026, stackops.nova contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The cache directory, opened: without what it takes to read it, so that little is imported."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+from .errors import ImageCacheError, reason_and_remedy
+from .files import DIRECTORY_FLAGS
+from .settings import Settings
+from .storage import may_hang
+from .text import printable
+
+__all__ = ["open_cache"]
+
+
+def open_cache(settings: Settings) -> int | None:
+    """Open the cache directory, following no link.
+
+    :return: a descriptor for the caller to close; None where there is no cache directory yet.
+    :raises ImageCacheError: there is no ``instances_path``, or the cache is not a directory of its own.
+    """
+    path = settings.cache_path
+    try:
+        return os.open(path, DIRECTORY_FLAGS)
+    except FileNotFoundError:
+        if os.path.isdir(settings.instances_path):
+            return None
+        raise _no_instances_path(settings) from None
+    except OSError as exc:
+        if exc.errno == errno.ENOTDIR and not os.path.isdir(settings.instances_path):
+            raise _no_instances_path(settings) from exc
+        if exc.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise ImageCacheError(
+                f"The cache directory {printable(path)} is a link or not a directory, and is left alone. "
+                f"If it is meant to lie elsewhere, mount that at {printable(path)}."
+            ) from exc
+        raise ImageCacheError(
+            f"The cache directory {printable(path)} cannot be opened: {reason_and_remedy(exc)}."
+        ) from exc
+
+
+def _no_instances_path(settings: Settings) -> ImageCacheError:
+    # Here, so that a pass that finds its directory does not pay for it. Those of other layouts may not answer, either.
+    from .layouts import LAYOUTS, remedy_by_layout
+
+    if may_hang():
+        from .storage_probe import require_answer
+
+        require_answer([layout.instances_path for layout in LAYOUTS], settings.storage_timeout_seconds)
+    remedy = remedy_by_layout() or "Set instances_path to the path that this directory has on the host."
+    return ImageCacheError(
+        f"instances_path {printable(settings.instances_path)} does not exist on this host, or is not a directory: "
+        f"{settings.instances_path_source}. {remedy}"
+    )
