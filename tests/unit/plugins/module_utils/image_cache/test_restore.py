@@ -1076,6 +1076,27 @@ class TestConvertedFromGlance:
         assert f"The image {IMAGE}" in failed["error"]
         assert host.cached() == []
 
+    @pytest.mark.usefixtures("disk")
+    @pytest.mark.parametrize("is_right", [True, False])
+    def test_file_that_nova_makes_meanwhile_is_present_or_left_alone(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch, is_right: bool
+    ) -> None:
+        base, made = host.cache_path / BASE, IMAGE_CONTENT if is_right else b"other bytes"
+        finish = place.finish
+
+        def finish_and_make(*arguments: Any) -> None:
+            finish(*arguments)
+            base.write_bytes(made)
+
+        monkeypatch.setattr(restoring, "finish", finish_and_make)
+        server, given = self.serve(host)
+        with server:
+            result = host.restore(**given)
+        assert result.done["present"] == ([BASE] if is_right else [])
+        assert ["its bytes differ" in file["reason"] for file in result.done["refused"]] == ([] if is_right else [True])
+        assert base.read_bytes() == made
+        assert not result.changed
+
     def test_corrupt_base_file_is_replaced_and_the_old_one_set_aside(self, host: Host) -> None:
         disk, base = guest_on(host, content=b"corrupt")
         checksum = hashlib.sha256(IMAGE_CONTENT).hexdigest()
