@@ -625,7 +625,7 @@ class TestProblemsOfOneFile:
         assert not base.exists()
 
     @needs_root
-    def test_user_who_cannot_look_into_processes_is_recorded(self, public_host: Host) -> None:
+    def test_user_who_cannot_look_into_processes_is_told(self, public_host: Host) -> None:
         disk, base = guest_on(public_host)
         for path in (public_host.cache_path, public_host.locks_path):
             os.chown(path, NOBODY, NOBODY)
@@ -736,7 +736,7 @@ class TestFromAFileThatWasBrought:
         assert not lost.exists()
 
     @pytest.mark.usefixtures("lost")
-    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_recorded(self, host: Host) -> None:
+    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_told(self, host: Host) -> None:
         options = {**brought(host, CONTENT), "images": []}
         assert f"set unproven: [{BASE}]" in reason(host.restore(**options))
         [restored] = host.restore(unproven=[BASE], **options).done["restored"]
