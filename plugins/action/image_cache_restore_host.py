@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
@@ -73,8 +73,7 @@ class ActionModule(HostActionModule):
         if choice["images"]:
             options, asked = self._options(task_vars)
             of_glance = _of_glance(choice, choice["images"])
-            assert asked is not None
-            access = module_option(asked, GlanceAccess(choice["endpoint"], None))
+            access = module_option(cast(GlanceOptions, asked), GlanceAccess(choice["endpoint"], None))
             result = self._run_module(_MODULE, {**options.module, **of_glance, **access}, task_vars, check_mode=True)
             answer = parse_restore_answer(host, result)
             if answer.found is None:

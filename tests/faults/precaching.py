@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import subprocess
@@ -14,9 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-# What pre-caching imports when it comes to it: here, so that each run makes the same calls.
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import fetching, glance  # noqa: F401
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
 from ansible_collections.stackops.nova.tests.faults.injection import KILL, Row
@@ -51,6 +50,10 @@ CALLS = (
     "utimensat",
 )
 FAULTS = ("EIO", "ENOSPC", KILL)
+# What pre-caching imports when it comes to it: here, so that each run makes the same calls.
+for _room in ("fetching", "glance"):
+    importlib.import_module(f"ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.{_room}")
+
 SOURCES = ("file", "glance", "glance, converted")
 Choose = Callable[[list[Call]], list[Call]]
 _KIB = 1 << 10

@@ -215,7 +215,7 @@ class ImageService:
 
     def forget_checksum(self, image_id: str) -> None:
         """Make an image one from before Rocky, when Glance had no ``os_hash_value``."""
-        with closing(sqlite3.connect(self.root / "glance.db")) as database, database:
+        with closing(sqlite3.connect(self.root / "glance.db", isolation_level=None)) as database:
             database.execute("UPDATE images SET os_hash_algo = NULL, os_hash_value = NULL WHERE id = ?", (image_id,))
 
     def stored(self, image_id: str) -> Path:

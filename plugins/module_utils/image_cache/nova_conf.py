@@ -125,7 +125,7 @@ def read_nova_conf(
     config_file: str | Sequence[str],
     config_dir: str | Sequence[str] | None = None,
     given: Mapping[str, str | None] | None = None,
-    locations: Mapping[str, tuple[Place, ...]] = OPTION_LOCATIONS,
+    locations: Mapping[str, tuple[Place, ...]] | None = None,
 ) -> NovaConf:
     """Read the image cache's options out of nova's configuration, as oslo.config does.
 
@@ -138,7 +138,7 @@ def read_nova_conf(
     :param config_dir: a directory or several. None: where there is one file only, what lies beside it and oslo.config
         reads by default (``nova.conf.d``) is read too.
     :param given: options that were given to the module: references to them stand for what was given.
-    :param locations: where each option stands that is read.
+    :param locations: where each option stands that is read; None for :data:`OPTION_LOCATIONS`.
     :return: the options that the configuration sets.
     :raises ImageCacheError: a file cannot be read or is not valid, or a reference leads nowhere.
     """
@@ -150,7 +150,7 @@ def read_nova_conf(
     }
     names = some_names(paths)
     try:
-        return _find_options(_Values(sections, overrides), paths, locations)
+        return _find_options(_Values(sections, overrides), paths, OPTION_LOCATIONS if locations is None else locations)
     except RecursionError as exc:
         raise ImageCacheError(
             f"config_file {names} has references that go too deep. Set the option that uses them, such as "

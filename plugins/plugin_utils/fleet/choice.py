@@ -180,7 +180,7 @@ def _why_not(image: Record, asked: PrecacheOptions) -> str:
     if not isinstance(size, int) or isinstance(size, bool) or size < 1:
         return "Glance's record of it has no size"
     try:
-        (record,) = read_records([image]).values()
+        record = next(iter(read_records([image]).values()))
     except ImageCacheError:
         return "Glance's record of it has a checksum that is none"
     return why_not_usable(record)

@@ -316,9 +316,9 @@ class _Download:
         return count
 
     def _read_body(self, block: memoryview) -> int:
-        assert self._response is not None
+        response = cast(http.client.HTTPResponse, self._response)
         try:
-            count = self._response.readinto(block)
+            count = response.readinto(block)
         except http.client.IncompleteRead as exc:
             count = len(exc.partial)
         self.read_bytes += count
@@ -405,7 +405,7 @@ class _Download:
 
     def _accept(self, response: http.client.HTTPResponse) -> None:
         """Refuse an answer that does not bring the image's bytes from where they are missing."""
-        assert self._wire is not None
+        wire = cast(_Wire, self._wire)
         status = response.status
         if status not in (200, 206):
             raise self._status_failure(status)
@@ -426,7 +426,7 @@ class _Download:
                 )
         if response.length is not None and response.length != self._size - first:
             raise _other_size(f"the server announces {response.length + first} bytes")
-        self._wire.begin_body(self._size - first)
+        wire.begin_body(self._size - first)
         if status == 200:
             self._skip(self.received)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Sequence
+from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Sequence, cast
 
 from ..disk_references import DiskUse
 from ..errors import ImageCacheError, RefusalError, reason_and_remedy
@@ -182,10 +182,9 @@ class Restorer:
     def _fetch(self, candidate: Candidate, closing: ExitStack, started: float) -> None:
         """Restore one file from Glance. In a dry run no connection is made."""
         # Here, so that a restore without Glance does not load what speaks HTTP.
-        from .glance import fetch_image, image_url
+        from .glance import Glance, fetch_image, image_url
 
-        record, glance = self._chooser.provable_record(candidate), self.given.glance
-        assert glance is not None
+        record, glance = self._chooser.provable_record(candidate), cast(Glance, self.given.glance)
         size, url = int(record.size_bytes or 0), image_url(glance, record.image_id)
         self._chooser.require_size_fits(candidate, record)
         converter = self._find_converter(candidate) if becomes_raw(record, candidate) else None

@@ -201,7 +201,7 @@ class TestAct:
         look = result(restored=[restorable("near"), restorable("one", source="glance")])
         decision = {"hosts": {"a": RestoreDecision(("one", "near")).to_plain()}}
         done = host.run("act", GLANCE, {LOOK: look, DECISION: decision, CHOICE: {"hosts": IN_GLANCE}})
-        (_near, near, _), (_far, far, check_mode) = host.calls
+        (_near, near, _is_dry), (_far, far, check_mode) = host.calls
         assert (near["names"], "glance" in near) == (["near"], False)
         assert (far["names"], far["states"], far["images"], check_mode) == (["one"], ["missing"], [ONE], False)
         assert far["glance"] == {"timeout": 5, "endpoint": "http://glance", "token": "secret"}

@@ -59,8 +59,8 @@ def test_each_host_has_its_images_and_those_that_need_a_person_come_first() -> N
 
 def test_bar_of_a_host_has_a_part_for_each_image_in_the_order_of_the_images() -> None:
     page = render_precache_html(of_each_outcome("x"))
-    [bar] = [bar for bar in re.findall(r'<svg class="bar".*?</svg>', page) if bar.count("<rect") == 4]
-    assert re.findall(r'class="(\w+)" x="([\d.]+)%"', bar) == [
+    [drawn] = [svg for svg in re.findall(r'<svg class="bar".*?</svg>', page) if svg.count("<rect") == 4]
+    assert re.findall(r'class="(\w+)" x="([\d.]+)%"', drawn) == [
         ("failed", "0.0"),
         ("present", "25.0"),
         ("fetched", "50.0"),

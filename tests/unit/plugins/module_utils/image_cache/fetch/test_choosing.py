@@ -31,7 +31,7 @@ from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAG
 def test_image_is_converted_if_all_disks_read_the_base_file_as_raw(
     disk_format: str, backing_formats: list[str | None], is_converted: bool
 ) -> None:
-    (record,) = read_records([{"id": IMAGE, "disk_format": disk_format}]).values()
+    record = next(iter(read_records([{"id": IMAGE, "disk_format": disk_format}]).values()))
     overlays = [Overlay(f"/disk{number}", UUID, (1, number), 0, each, 1) for number, each in enumerate(backing_formats)]
     candidate = Candidate(BASE, State.MISSING, (UUID,), True, None, overlays)
     assert becomes_raw(record, candidate) is is_converted

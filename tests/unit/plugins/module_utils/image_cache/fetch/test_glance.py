@@ -336,10 +336,8 @@ class TestRedirect:
         assert TOKEN not in str(store.requests)
 
     def test_transfer_from_a_store_goes_on_by_way_of_glance(self, tmp_path: Path) -> None:
-        with (
-            ImageServer(image(CONTENT, end=MIB), image(CONTENT)) as store,
-            ImageServer(redirect(f"{store.origin}/object")) as server,
-        ):
+        store_with_cut = ImageServer(image(CONTENT, end=MIB), image(CONTENT))
+        with store_with_cut as store, ImageServer(redirect(f"{store.origin}/object")) as server:
             fetch(server, tmp_path / "file", record_of(CONTENT))
         assert (tmp_path / "file").read_bytes() == CONTENT
         assert [request.first for request in store.requests] == [0, MIB]

@@ -42,8 +42,7 @@ RECORD = ImageRecord(
 
 def read(**change: Any) -> ImageRecord:
     """What is read of a record with this change, as JSON brings it."""
-    [record] = read_records([json.loads(json.dumps({**API, **change}))]).values()
-    return record
+    return next(iter(read_records([json.loads(json.dumps({**API, **change}))]).values()))
 
 
 class TestReading:
