@@ -29,6 +29,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache import (
     snapshot,
     verification,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache import cache_directory as opening
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
@@ -254,7 +255,7 @@ def mark_and_follow(cache: int, names: list[str]) -> tuple[str, ...]:
 
 # What keeps a pass from following a link, what it is without that, and which links then lead it astray.
 GUARDS = {
-    "the cache directory": ({(snapshot, "DIRECTORY_FLAGS"): following(snapshot.DIRECTORY_FLAGS)}, cache_directory),
+    "the cache directory": ({(opening, "DIRECTORY_FLAGS"): following(opening.DIRECTORY_FLAGS)}, cache_directory),
     "the locks directory": ({(locks, "DIRECTORY_FLAGS"): following(locks.DIRECTORY_FLAGS)}, locks_directory),
     "a lock that is looked at": ({(lock_state, "FILE_FLAGS"): following(lock_state.FILE_FLAGS)}, lock_files),
     "a lock that is taken": (
