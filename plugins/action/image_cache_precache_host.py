@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import reasons_to_fail
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import (
     GlanceAccess,
     module_option,
@@ -26,7 +27,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache impor
     PrecacheDecision,
     merge_precache_outcome,
     parse_precache_answer,
-    reasons_for_failure,
 )
 
 _MODULE = "stackops.nova.image_cache_precache"
@@ -87,7 +87,7 @@ class ActionModule(HostActionModule):
         else:
             result, outcome = {}, merge_precache_outcome(found, decision, None)  # the look was the dry run
         done: dict[str, Any] = {"changed": bool(outcome["fetched"]), PRECACHE: outcome}
-        reasons = reasons_for_failure(outcome)
+        reasons = reasons_to_fail(outcome)
         if result.get("unreachable"):
             return {**done, "unreachable": True, "msg": result["msg"]}
         if reasons:

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from ansible_collections.stackops.nova.plugins.action.image_cache_host import ActionModule as HostActionModule
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import Found
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import Found, reasons_to_fail
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import (
     GlanceAccess,
     module_option,
@@ -30,7 +30,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
     merge_outcome,
     merge_results,
     parse_restore_answer,
-    reasons_to_fail,
     with_remarks,
 )
 

@@ -27,6 +27,7 @@ __all__ = [
     "parse_answer",
     "parse_image_cache",
     "read_result",
+    "reasons_to_fail",
 ]
 
 NOT_LOOKED_AT = (
@@ -223,6 +224,11 @@ class FileOutcome:
 
     answer: FileAnswer
     result: Found | None
+
+
+def reasons_to_fail(outcome: Mapping[str, Any]) -> list[str]:
+    """Return why a host fails after a restore or a pre-cache: a text for each file that is not there at its end."""
+    return [*(file["reason"] for file in outcome["refused"]), *(file["error"] for file in outcome["failed"])]
 
 
 def parse_answer(name: str, result: Mapping[str, Any], options: FleetOptions, in_batch: bool = True) -> HostAnswer:

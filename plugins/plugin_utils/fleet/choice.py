@@ -20,7 +20,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.re
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable, some_names
 
-from .glance import GlanceList
+from .glance import GlanceList, once_per_api
 from .options import OptionsError, PrecacheOptions
 
 __all__ = ["choose_for_hosts", "choose_images", "has_id", "record_of"]
@@ -56,7 +56,7 @@ def choose_for_hosts(
     :return: plain data: ``choices``, each with ``images``, the ``endpoint`` of Glance (empty where none is asked) and
         the ``problem`` for which there are no images; and ``hosts``, the number of each host's choice.
     """
-    lists: dict[tuple[Any, ...], GlanceList] = {}
+    ask_once = once_per_api(ask_glance)
     different: list[PrecacheOptions] = []
     hosts: dict[str, int] = {}
     for name, options in asked.items():
@@ -65,12 +65,7 @@ def choose_for_hosts(
         hosts[name] = different.index(options)
     choices = []
     for options in different:
-        if options.records is not None:
-            listed = GlanceList(options.records)
-        else:
-            if options.api not in lists:
-                lists[options.api] = ask_glance(options)
-            listed = lists[options.api]
+        listed = ask_once(options) if options.records is None else GlanceList(options.records)
         choices.append(_choice(options, listed))
     return {"choices": choices, "hosts": hosts}
 

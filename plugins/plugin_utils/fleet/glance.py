@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
@@ -20,12 +20,23 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 from .cloud import HIDDEN_IMAGES, IMAGES, REQUEST_SECONDS, cloud_arguments, connect, read_list, reason_of
 from .options import GlanceOptions
 
-__all__ = ["GlanceAccess", "GlanceList", "list_images", "log_in", "module_option", "redact", "run_with_token"]
+__all__ = [
+    "GlanceAccess",
+    "GlanceList",
+    "list_images",
+    "log_in",
+    "module_option",
+    "once_per_api",
+    "redact",
+    "run_with_token",
+]
 
 _NOT_RUN = "The module could not be run. Run the play again with -vvv, and see why:"
 _REDACTED = "(the token)"
 _ADMIN = "admin"
 _VERSION = re.compile(r"/v\d+(\.\d+)?/*$")
+_Options = TypeVar("_Options", bound=GlanceOptions)
+_Answer = TypeVar("_Answer")
 # What keystoneauth gives for a cloud without authentication.
 _NO_TOKEN = "notused"
 
@@ -54,6 +65,18 @@ class GlanceList:
     images: tuple[Any, ...] = ()
     endpoint: str = ""
     problem: str = ""
+
+
+def once_per_api(ask: Callable[[_Options], _Answer]) -> Callable[[_Options], _Answer]:
+    """Make the function that asks each API once, and gives each host that asks it the same answer."""
+    answers: dict[tuple[str, str, str, bool], _Answer] = {}
+
+    def asked_once(options: _Options) -> _Answer:
+        if options.api not in answers:
+            answers[options.api] = ask(options)
+        return answers[options.api]
+
+    return asked_once
 
 
 def list_images(asked: GlanceOptions, request_seconds: float = REQUEST_SECONDS) -> GlanceList:

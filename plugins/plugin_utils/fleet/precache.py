@@ -19,7 +19,6 @@ __all__ = [
     "decide_precache",
     "merge_precache_outcome",
     "parse_precache_answer",
-    "reasons_for_failure",
     "summarise_precache",
 ]
 
@@ -149,11 +148,6 @@ def merge_precache_outcome(
         **{part: [*done[part], *others[part]] for part in ("present", "refused", "failed")},
         "elsewhere": dict(decision.elsewhere),
     }
-
-
-def reasons_for_failure(outcome: Mapping[str, Any]) -> list[str]:
-    """Return why a host fails, a text for each image that was asked for and is not there."""
-    return [*(image["reason"] for image in outcome["refused"]), *(image["error"] for image in outcome["failed"])]
 
 
 def summarise_precache(

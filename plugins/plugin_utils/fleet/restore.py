@@ -22,7 +22,6 @@ __all__ = [
     "merge_outcome",
     "merge_results",
     "parse_restore_answer",
-    "reasons_to_fail",
     "summarise_restore",
     "with_remarks",
 ]
@@ -291,11 +290,6 @@ def _only(files: Sequence[Any], names: frozenset[str]) -> list[Any]:
 
 def _name(each: Any) -> str:
     return each if isinstance(each, str) else str(each["name"])
-
-
-def reasons_to_fail(outcome: Mapping[str, Any]) -> list[str]:
-    """Return why a host fails, a text for each base file that was asked for and is not restored."""
-    return [*(file["reason"] for file in outcome["refused"]), *(file["error"] for file in outcome["failed"])]
 
 
 def summarise_restore(outcomes: Sequence[FileOutcome], check_mode: bool) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names im
 
 from .answers import FileAnswer
 from .choice import has_id, record_of
-from .glance import GlanceList
+from .glance import GlanceList, once_per_api
 from .options import GlanceOptions
 from .restore import decide_restore
 
@@ -58,16 +58,18 @@ def find_in_glance(
     :return: plain data by the names of these hosts, without those that have lost nothing: ``images``, the records by
         the names of the base files; the ``endpoint`` of Glance; and ``remarks``, why a file is not there, by its name.
     """
-    lists: dict[tuple[Any, ...], tuple[GlanceList, dict[str, Any]]] = {}
+
+    def ask(options: GlanceOptions) -> tuple[GlanceList, dict[str, Any]]:
+        listed = ask_glance(options)
+        return listed, {fingerprint(image["id"]): image for image in listed.images if has_id(image)}
+
+    ask_once = once_per_api(ask)
     found = {}
     for host, options in asked.items():
         names = lost.get(host, ())
         if not names:
             continue
-        if options.api not in lists:
-            listed = ask_glance(options)
-            lists[options.api] = listed, {fingerprint(image["id"]): image for image in listed.images if has_id(image)}
-        listed, images = lists[options.api]
+        listed, images = ask_once(options)
         found[host] = {
             "images": {name: record_of(images[name]) for name in names if name in images},
             "endpoint": listed.endpoint,

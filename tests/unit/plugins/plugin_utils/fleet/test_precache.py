@@ -17,6 +17,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
     AnswerState,
     FileAnswer,
     FileOutcome,
+    reasons_to_fail,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import (
     PRECACHE,
@@ -24,7 +25,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache impor
     decide_precache,
     merge_precache_outcome,
     parse_precache_answer,
-    reasons_for_failure,
     summarise_precache,
 )
 from ansible_collections.stackops.nova.tests.support.precaches import (
@@ -137,7 +137,7 @@ class TestOutcome:
     def test_image_that_came_meanwhile_is_present(self) -> None:
         look, acted = found(fetched=[fetched()]), found(present=[present()])
         outcome = merge_precache_outcome(look, PrecacheDecision(("one",)), acted)
-        assert (ids(outcome["present"]), reasons_for_failure(outcome)) == (["one"], [])
+        assert (ids(outcome["present"]), reasons_to_fail(outcome)) == (["one"], [])
 
     def test_module_without_an_answer_fails_each_image_with_its_error(self) -> None:
         look = found(fetched=[fetched("one"), fetched("two")])
@@ -146,11 +146,11 @@ class TestOutcome:
 
     def test_image_that_the_module_does_not_mention_is_not_taken_for_there(self) -> None:
         outcome = merge_precache_outcome(found(fetched=[fetched()]), PrecacheDecision(("one",)), found())
-        assert "does not mention it" in reasons_for_failure(outcome)[0]
+        assert "does not mention it" in reasons_to_fail(outcome)[0]
 
     def test_what_is_refused_and_what_failed_are_reasons_to_fail(self) -> None:
         look = found(refused=[refused("one", "No.")], failed=[failed("two", "Cut.")])
-        assert reasons_for_failure(merge_precache_outcome(look, PrecacheDecision(), None)) == ["No.", "Cut."]
+        assert reasons_to_fail(merge_precache_outcome(look, PrecacheDecision(), None)) == ["No.", "Cut."]
 
 
 class TestAnswers:

@@ -15,7 +15,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState, FileAnswer, FileOutcome
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
+    AnswerState,
+    FileAnswer,
+    FileOutcome,
+    reasons_to_fail,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import (
     RESTORE,
     RestoreDecision,
@@ -24,7 +29,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
     merge_outcome,
     merge_results,
     parse_restore_answer,
-    reasons_to_fail,
     summarise_restore,
     with_remarks,
 )
