@@ -302,3 +302,50 @@ notes:
   - A file that changes or is replaced while it is read, or whose lock somebody holds, is skipped and never called
     corrupt.
 """
+
+    GLANCE = r"""
+options:
+  glance:
+    description:
+      - Where the host fetches images from. Each needs a record in O(images), by whose checksum its bytes are proven.
+    type: dict
+    suboptions:
+      endpoint:
+        description: The URL of the Image API, as C(openstack endpoint list --service image) shows it.
+        type: str
+        required: true
+      token:
+        description:
+          - What Keystone gave. It goes to no other host, port or scheme than those of O(glance.endpoint), and is in no
+            result.
+          - An application credential that can read images and do nothing else is enough.
+        type: str
+      region_name:
+        description: The region that the endpoint is of. The role looks the endpoint up by it, and the module does not
+          use it.
+        type: str
+      interface:
+        description: Whether the endpoint is the C(public), C(internal) or C(admin) one. Used like
+          O(glance.region_name).
+        type: str
+      ca_cert:
+        description: A file on the host with the certificates to trust. Those that the host trusts if it is not given.
+        type: path
+      validate_certs:
+        description: Whether the certificate of the server is verified.
+        type: bool
+        default: true
+      timeout:
+        description:
+          - How many seconds a connection may take, and how many it may bring nothing. Over this time it also has to
+            bring 10 KiB a second.
+          - A transfer that was cut goes on where it was cut, a few times.
+        type: float
+        default: 60.0
+  qemu_img:
+    description:
+      - The command that converts qcow2 images, with arguments before its own if need be. It is run as the owner of the
+        cache, and must be able to open C(/proc/self/fd).
+      - C(qemu-img) in C(PATH) if it is not given.
+    type: str
+"""

@@ -16,6 +16,7 @@ description:
     kept by M(stackops.nova.image_cache_prune) within O(keep_precached_seconds).
   - Nothing is put in place without the checksum that Glance has of the image. A qcow2 image is converted to raw as
     nova converts it, as the owner of the cache and within limits, and what comes of it is looked at again.
+  - Without O(glance), only O(files) are a source.
   - Images that nova would refuse, and formats that only nova converts, are refused, with the reason and what a person
     can do. What would not leave O(min_free_space) is refused before the first byte, with the numbers.
   - A file is whole or not there. The bytes go into a file without a name, which gets its name at the end, under nova's
@@ -24,6 +25,7 @@ author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:
   - stackops.nova.image_cache
+  - stackops.nova.image_cache.glance
   - stackops.nova.attributes
   - stackops.nova.attributes.precache
   - stackops.nova.attributes.actiongroup_image_cache
@@ -37,39 +39,6 @@ options:
     type: list
     elements: dict
     required: true
-  glance:
-    description:
-      - Where the host fetches images from. Without it, only O(files) are a source.
-    type: dict
-    suboptions:
-      endpoint:
-        description: The URL of the Image API, without the version, such as V(https://glance.example.com:9292).
-        type: str
-        required: true
-      token:
-        description:
-          - What Keystone gave. It goes to no other host, port or scheme than those of O(glance.endpoint).
-          - An application credential that can read images and do nothing else is enough.
-        type: str
-      region_name:
-        description: The region that the endpoint is of. The role looks the endpoint up by it, and the module does not
-          use it.
-        type: str
-      interface:
-        description: Whether the endpoint is the C(public), C(internal) or C(admin) one. Used like
-          O(glance.region_name).
-        type: str
-      ca_cert:
-        description: A file on the host with the certificates to trust. Those that the host trusts if it is not given.
-        type: path
-      validate_certs:
-        description: Whether the certificate of the server is verified.
-        type: bool
-        default: true
-      timeout:
-        description: How many seconds a connection may take, and how many it may bring nothing.
-        type: float
-        default: 60.0
   files:
     description:
       - Files on the host that an operator brought, by the id of the image, such as for a site without a way to Glance.
@@ -77,12 +46,6 @@ options:
       - Each is compared with the record in O(images).
     type: dict
     default: {}
-  qemu_img:
-    description:
-      - The command that converts qcow2 images, with arguments before its own if need be. It is run as the owner of the
-        cache, and must be able to open C(/proc/self/fd).
-      - C(qemu-img) in C(PATH) if it is not given.
-    type: str
   max_rate:
     description:
       - How much to read a second, all images together. A number of bytes, or one with a unit such as V(100M).
@@ -285,31 +248,14 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import precache_argument_spec
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import finish_module, take_params
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import precache
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=precache_argument_spec(), supports_check_mode=True)
-    params = dict(module.params)
-    # As in image_cache_prune: records of instances may hold passwords, and their names are no secrets. A token is one.
-    module.params["glance"] = module.params["instances"] = None
-    module.no_log_values.clear()
-    token = (params["glance"] or {}).get("token")
-    if token:
-        module.no_log_values.add(token)
-    try:
-        result = precache(params, time.time(), module.check_mode)
-    except ImageCacheError as exc:
-        module.fail_json(msg=str(exc))
-    except Exception as exc:  # otherwise its text would be shown as it is, with the token perhaps
-        module.fail_json(msg=f"Pre-caching ended early: {type(exc).__name__}: {exc}. Report this (-vvv).")
-    for warning in result.warnings:
-        module.warn(warning)
-    answer = {"changed": result.changed, "image_cache_precache": result.done}
-    if result.error is not None:
-        module.fail_json(msg=result.error, **answer)
-    module.exit_json(**answer)
+    params = take_params(module)
+    finish_module(module, "image_cache_precache", lambda: precache(params, time.time(), module.check_mode))
 
 
 if __name__ == "__main__":

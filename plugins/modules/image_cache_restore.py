@@ -17,6 +17,10 @@ description:
     record of the image. The host itself reads it from Glance, without the proxies that its environment names.
   - Nothing is put in place without proof of its content. What cannot be proven is refused, with the reason and what a
     person can do.
+  - From O(glance) come base files that no process has open and that are not in O(files), of images whose
+    C(disk_format) is V(raw), V(iso), V(ami), V(aki), V(ari) or V(qcow2).
+  - Where the disks that are built on the base file of a qcow2 image read it as raw, the image is converted as nova
+    converts it, and inspected again. If a checksum of that base file is known, the result has to match it.
   - Check mode shows each file with its source, its proof, the guests and the bytes, and what would still be missing.
     It makes no connection.
   - A file is whole or not there. The bytes go into a file without a name, which gets its name at the end, under nova's
@@ -25,6 +29,7 @@ author:
   - stackops.nova contributors (@stackops)
 extends_documentation_fragment:
   - stackops.nova.image_cache
+  - stackops.nova.image_cache.glance
   - stackops.nova.attributes
   - stackops.nova.attributes.restore
   - stackops.nova.attributes.actiongroup_image_cache
@@ -75,48 +80,6 @@ options:
       - How much to copy a second, all files together. A number of bytes, or one with a unit such as V(100M).
       - No limit if it is not given. Where the file system shares blocks between files (XFS, btrfs), nothing is copied.
     type: bytes
-  glance:
-    description:
-      - Where Glance is, for images whose base files no process has open and that are not in O(files).
-      - Each needs a record in O(images), by whose checksum its bytes are proven. Its C(disk_format) is V(raw), V(iso),
-        V(ami), V(aki), V(ari) or V(qcow2).
-      - Where the disks that are built on the base file of a qcow2 image read it as raw, the image is converted as nova
-        converts it, and inspected again. If a checksum of that base file is known, the result has to match it.
-    type: dict
-    suboptions:
-      endpoint:
-        description: The URL of the Image API, as C(openstack endpoint list --service image) shows it.
-        type: str
-        required: true
-      token:
-        description: A token of Keystone. It is sent to the host of O(glance.endpoint) only, and is in no result.
-        type: str
-      region_name:
-        description: The region. It is for looking up the endpoint, and not used where O(glance.endpoint) is given.
-        type: str
-      interface:
-        description: The interface of the endpoint. It is not used where O(glance.endpoint) is given.
-        type: str
-      ca_cert:
-        description: A file on the host with the certificates to trust, those of the system if it is not given.
-        type: path
-      validate_certs:
-        description: Whether the server's certificate is verified.
-        type: bool
-        default: true
-      timeout:
-        description:
-          - How many seconds a connection may take, and how many it may bring nothing. Over this time it also has to
-            bring 10 KiB a second.
-          - A transfer that was cut goes on where it was cut, a few times.
-        type: float
-        default: 60.0
-  qemu_img:
-    description:
-      - The command that converts qcow2 images of O(glance), with arguments before its own if need be. It is run as the
-        owner of the cache, and must be able to open C(/proc/self/fd).
-      - C(qemu-img) in C(PATH) if it is not given.
-    type: str
 notes:
   - Run it as C(root). Another user cannot see which files the processes of guests have open.
 seealso:
@@ -364,35 +327,23 @@ import time
 from ansible.module_utils.basic import AnsibleModule
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import restore_argument_spec
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import finish_module, take_params
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import restore
 
 
 def main() -> None:
     module = AnsibleModule(argument_spec=restore_argument_spec(), supports_check_mode=True)
-    params = dict(module.params)
-    # As in image_cache_prune: records of instances may hold passwords, and their names are no secrets. Of Glance's
-    # options, only the token is one.
-    module.params["instances"] = module.params["glance"] = None
-    module.no_log_values.clear()
-    token = (params["glance"] or {}).get("token")
-    if token:
-        module.no_log_values.add(token)
-    try:
-        result = restore(
+    params = take_params(module)
+    finish_module(
+        module,
+        "image_cache_restore",
+        lambda: restore(
             params,
             time.time(),
             lambda command: module.run_command(command, handle_exceptions=False),
             module.check_mode,
-        )
-    except ImageCacheError as exc:
-        module.fail_json(msg=str(exc))
-    for warning in result.warnings:
-        module.warn(warning)
-    answer = {"changed": result.changed, "image_cache_restore": result.done}
-    if result.error is not None:
-        module.fail_json(msg=result.error, **answer)
-    module.exit_json(**answer)
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
 from ansible_collections.stackops.nova.tests.faults.injection import KILL, Row
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
@@ -113,7 +113,7 @@ class Scene:
         subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(qcow2)], check=True)
         return qcow2.read_bytes()
 
-    def precache(self) -> PrecacheResult | str:
+    def precache(self) -> FetchResult | str:
         """Pre-cache the images; a text where that is refused."""
 
         def serve(request: Request) -> Iterator[bytes]:
@@ -149,7 +149,7 @@ class Scene:
         outcome = f"{[*states.values()]}: {answer if isinstance(answer, str | None) else answer.error}"
         return Row(call, fault, outcome.replace(str(self.host.root), ""), [*wrong, *self._wrong_of_next()])
 
-    def _run(self, *options: str) -> PrecacheResult | str | None:
+    def _run(self, *options: str) -> FetchResult | str | None:
         """Pre-cache in a process that strace watches; None where it was killed."""
         with traced(self.precache, [f"--output={self._log}", *options]) as child:
             try:
@@ -187,9 +187,7 @@ class Scene:
             if info.exists() and "precached_at" not in json.loads(info.read_text()):
                 yield f"{info.name} is not whole"
 
-    def _wrong_of_answer(
-        self, states: dict[str, str], answer: PrecacheResult | str | None, fault: str
-    ) -> Iterator[str]:
+    def _wrong_of_answer(self, states: dict[str, str], answer: FetchResult | str | None, fault: str) -> Iterator[str]:
         if answer is None:
             if fault != KILL:
                 yield "it ended without a word"

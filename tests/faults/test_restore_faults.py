@@ -19,9 +19,9 @@ import pytest
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache import snapshot
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, placing, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft, set_aside_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system, without_nameless_files
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
@@ -88,13 +88,13 @@ class Scene:
             self.host.base(name, content=b"another", size=SIZE)
         self._log.write_text("")
 
-    def restore(self) -> RestoreResult | str:
+    def restore(self) -> FetchResult | str:
         try:
             return self.host.restore(states=["missing", "replaced"])
         except ImageCacheError as exc:
             return str(exc)
 
-    def run(self, *options: str) -> RestoreResult | str | None:
+    def run(self, *options: str) -> FetchResult | str | None:
         """Restore in a process that strace watches; None where it was killed."""
         with traced(self.restore, [f"--output={self._log}", *options]) as child:
             try:
@@ -123,7 +123,7 @@ class Scene:
         return "other" if content == b"another".ljust(SIZE, b"\0") else "broken"
 
 
-def wrong_after(scene: Scene, fault: str, answer: RestoreResult | str | None, free: tuple[int, int]) -> Iterator[str]:
+def wrong_after(scene: Scene, fault: str, answer: FetchResult | str | None, free: tuple[int, int]) -> Iterator[str]:
     """What must not be after a fault, and after the run that follows it."""
     states = {name: scene.state(name) for name in CONTENTS}
     unrestored = "other" if scene.is_replaced else "nothing"
@@ -137,7 +137,7 @@ def wrong_after(scene: Scene, fault: str, answer: RestoreResult | str | None, fr
     if answer is None:
         if fault != KILL:
             yield "it ended without a word"
-    elif isinstance(answer, RestoreResult):
+    elif isinstance(answer, FetchResult):
         done = answer.done
         if {file["name"] for file in done["restored"]} != {name for name in states if states[name] == "whole"}:
             yield f"it says that {done['restored']} were restored, and the files are {states}"

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import fetching, saving
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE
 from ansible_collections.stackops.nova.tests.support.host import Host, opens
 from ansible_collections.stackops.nova.tests.support.precaches import image
@@ -91,7 +91,7 @@ def nova_of(host: Host, operation: str) -> Iterator[Nova]:
             process.kill()
 
 
-def precaching_of(host: Host) -> Callable[[], PrecacheResult]:
+def precaching_of(host: Host) -> Callable[[], FetchResult]:
     """Pre-caches the image that nova fetches."""
     path = host.root / "image.qcow2"
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", str(path), "2M"], check=True)

@@ -21,10 +21,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit im
     inspect_and_plan,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import DiskUse
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.plan import Plan
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult, precache
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import precache
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import PruneResult, prune
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult, restore
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import restore
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.settings import Settings
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.snapshot import Snapshot, take_snapshot
 from ansible_collections.stackops.nova.tests.support.params import (
@@ -74,12 +75,12 @@ class Host(CacheTree):
     def prune(self, *, check_mode: bool = False, **given: Any) -> PruneResult:
         return prune(self.options(**given), self.now, run_command, check_mode)
 
-    def restore(self, *, check_mode: bool = False, **given: Any) -> RestoreResult:
+    def restore(self, *, check_mode: bool = False, **given: Any) -> FetchResult:
         own = {name: given.pop(name, default) for name, default in RESTORE_DEFAULTS.items()}
         options = {**self.options(**given), **own}
         return without_token(_token_of(own), lambda: restore(options, self.now, run_command, check_mode))
 
-    def precache(self, *, check_mode: bool = False, **given: Any) -> PrecacheResult:
+    def precache(self, *, check_mode: bool = False, **given: Any) -> FetchResult:
         own = {name: given.pop(name, default) for name, default in {**PRECACHE_DEFAULTS, "images": []}.items()}
         options = {**self.options(**given), **own}
         return without_token(_token_of(own), lambda: precache(options, self.now, check_mode))

@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import proof, sources
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.sources import _Process
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, OTHER_BASE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.editing import edited
 from ansible_collections.stackops.nova.tests.support.guests import renamed_by_nfs
@@ -297,11 +297,11 @@ CASES = pytest.mark.parametrize(
 )
 
 
-def restore(host: Host, without_guard: Callable[[], None] | None = None) -> RestoreResult:
+def restore(host: Host, without_guard: Callable[[], None] | None = None) -> FetchResult:
     if without_guard is None:
         return host.restore()
 
-    def run() -> RestoreResult:
+    def run() -> FetchResult:
         without_guard()
         return host.restore()
 

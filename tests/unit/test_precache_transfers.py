@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import glance as glance_module
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
 from ansible_collections.stackops.nova.tests.support.host import Host
@@ -58,7 +58,7 @@ def serving(*answers: Answer) -> Answer:
     return serve
 
 
-def precache(host: Host, *answers: Answer, timeout: float = 30.0) -> PrecacheResult:
+def precache(host: Host, *answers: Answer, timeout: float = 30.0) -> FetchResult:
     """Pre-cache both images from a server."""
     with ImageServer(serving(*answers)) as server:
         return host.precache(
@@ -68,7 +68,7 @@ def precache(host: Host, *answers: Answer, timeout: float = 30.0) -> PrecacheRes
         )
 
 
-def cut_at_each(host: Host, answers_of: Callable[[int], tuple[Answer, ...]]) -> Iterator[tuple[int, PrecacheResult]]:
+def cut_at_each(host: Host, answers_of: Callable[[int], tuple[Answer, ...]]) -> Iterator[tuple[int, FetchResult]]:
     """Pre-cache with a cut at each boundary in turn, into an empty cache each time."""
     for end in BOUNDARIES:
         for path in host.cache_path.iterdir():

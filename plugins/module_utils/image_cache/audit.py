@@ -12,6 +12,7 @@ from typing import Any, Iterator, Mapping, NamedTuple
 
 from .argspec import has_instance_source, instances_from_params, settings_from_params
 from .backing_chain import RunCommand
+from .cache_directory import require_storage
 from .inspection import Inspection
 from .instances import Instance, Instances
 from .nova_paths import instances_path_of
@@ -20,7 +21,6 @@ from .progress import Log, Stopwatch, silent
 from .result import describe, warnings
 from .settings import Settings
 from .snapshot import instance_directory_names, take_snapshot
-from .storage import may_hang
 from .text import printable, some_names
 
 __all__ = ["AuditResult", "audit", "corruption_error", "inspect_and_plan", "verify"]
@@ -66,13 +66,7 @@ def inspect_and_plan(params: Mapping[str, Any], now: float, run_command: RunComm
     The parameters and errors are those of :func:`audit`.
     """
     settings = settings_from_params(params)
-    if may_hang():
-        # Here, so that a pass over local disks alone does not pay for it.
-        from .storage_probe import require_answer
-
-        require_answer(
-            [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
-        )
+    require_storage(settings)
     with garbage_collection_paused():
         # Before the instances are read: a directory that nova makes after that belongs to none that could be known.
         earlier_directories = instance_directory_names(settings) if has_instance_source(params) else None

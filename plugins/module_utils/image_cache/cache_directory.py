@@ -15,7 +15,21 @@ from .settings import Settings
 from .storage import may_hang
 from .text import printable
 
-__all__ = ["open_cache"]
+__all__ = ["free_bytes", "open_cache", "require_storage"]
+
+
+def require_storage(settings: Settings) -> None:
+    """Make sure that the storages of a pass answer, where one may hang for ever.
+
+    :raises ImageCacheError: one does not.
+    """
+    if may_hang():
+        # Here, so that a pass over local disks alone does not pay for it.
+        from .storage_probe import require_answer
+
+        require_answer(
+            [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
+        )
 
 
 def open_cache(settings: Settings) -> int | None:
@@ -42,6 +56,18 @@ def open_cache(settings: Settings) -> int | None:
         raise ImageCacheError(
             f"The cache directory {printable(path)} cannot be opened: {reason_and_remedy(exc)}."
         ) from exc
+
+
+def free_bytes(cache: int) -> int | None:
+    """Return how much is free on the file system of the cache; None where it does not say.
+
+    :param cache: descriptor of the cache directory.
+    """
+    try:
+        space = os.fstatvfs(cache)
+    except OSError:  # what was done is known all the same
+        return None
+    return space.f_bavail * space.f_frsize if space.f_blocks else None
 
 
 def _no_instances_path(settings: Settings) -> ImageCacheError:

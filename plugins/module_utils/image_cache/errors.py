@@ -15,6 +15,7 @@ __all__ = [
     "FetchError",
     "ImageCacheError",
     "RefusalError",
+    "explain",
     "or_as_root",
     "reason_and_remedy",
     "reason_of",
@@ -68,6 +69,11 @@ def reason_and_remedy(exc: OSError) -> str:
     else:
         remedy = "Check the storage and the kernel's log (dmesg)"
     return f"{exc.strerror or exc}. {remedy}"
+
+
+def explain(exc: OSError | ImageCacheError) -> str:
+    """Return what an error of ours says, or why the kernel refused something and what to do."""
+    return str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
 
 
 def remedy_for_rights() -> str:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import Any, Mapping, NamedTuple, Sequence
+from typing import Any, Mapping, Sequence
 
 from .argspec import settings_from_params
-from .cache_directory import open_cache
+from .cache_directory import free_bytes, open_cache, require_storage
 from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
 from .fetch.cache_use import read_cache_use, why_not_mounted, why_not_used
 from .fetch.converter import find_converter
+from .fetch.module import FetchResult
 from .fetch.options import read_files, read_glance_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.precaching import Fetched, NotFetched, Policy, Precacher, Source, cached_sizes, decide, look_at_space
@@ -23,30 +24,15 @@ from .files import DIRECTORY_FLAGS
 from .names import fingerprint
 from .obstacles import can_create_owned_by_nova, why_nothing_can_be_removed
 from .settings import Settings
-from .storage import Storage, find_storage, may_hang
+from .storage import Storage, find_storage
 from .text import printable
 
-__all__ = ["PrecacheResult", "precache"]
+__all__ = ["precache"]
 
 _MODE = 0o755
 
 
-class PrecacheResult(NamedTuple):
-    """What pre-caching gives back.
-
-    :param done: the ``image_cache_precache`` structure.
-    :param changed: whether a file was put in place, or would be.
-    :param warnings: sentences to warn with.
-    :param error: why the task fails, None if it does not.
-    """
-
-    done: dict[str, Any]
-    changed: bool
-    warnings: list[str]
-    error: str | None
-
-
-def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> PrecacheResult:
+def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> FetchResult:
     """Put images in a host's image cache, before a server needs them.
 
     :param params: the module's options.
@@ -63,13 +49,7 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> Precach
     )
     use = read_cache_use(params)
     settings = settings_from_params(params)
-    if may_hang():
-        # Here, so that a pass over local disks alone does not pay for it.
-        from .storage_probe import require_answer
-
-        require_answer(
-            [settings.instances_path, settings.cache_path, settings.locks_path], settings.storage_timeout_seconds
-        )
+    require_storage(settings)
     with ExitStack() as closing:
         try:
             # The cache directory; until it is made, the one that it is made in.
@@ -87,7 +67,8 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> Precach
                 elif decision.wanted:
                     directory, exists = _make_cache(settings), True
                     closing.callback(os.close, directory)
-            storage = _find_storage(settings.cache_path if exists else settings.instances_path, settings)
+            path = settings.cache_path if exists else settings.instances_path
+            storage = find_storage(path, settings.shared_storage)
         except OSError as exc:
             raise ImageCacheError(
                 f"The cache directory {printable(settings.cache_path)} cannot be read: {reason_and_remedy(exc)}."
@@ -95,11 +76,6 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> Precach
         precacher = Precacher(settings, directory, source, policy, now, storage.shared, check_mode)
         precacher.run(decision)
         return _result(settings, precacher, directory, storage if exists else None, check_mode)
-
-
-def _find_storage(path: str, settings: Settings) -> Storage:
-    storage = find_storage(path)
-    return storage if settings.shared_storage is None else storage._replace(shared=settings.shared_storage)
 
 
 def _open_cache(settings: Settings, not_used: str) -> tuple[int, bool, str]:
@@ -146,7 +122,7 @@ def _make_cache(settings: Settings) -> int:
 
 def _result(
     settings: Settings, precacher: Precacher, cache: int, storage: Storage | None, check_mode: bool
-) -> PrecacheResult:
+) -> FetchResult:
     done = {
         "check_mode": check_mode,
         "cache_path": printable(settings.cache_path),
@@ -157,18 +133,10 @@ def _result(
         "present": [_image(record, settings) for record in precacher.present],
         "refused": [{**_image(each.record, settings), "reason": each.reason} for each in precacher.refused],
         "failed": [{**_image(each.record, settings), "error": each.reason} for each in precacher.failed],
-        "free_bytes": _free_bytes(cache),
+        "free_bytes": free_bytes(cache),
     }
     error = _error([*precacher.failed, *precacher.refused], settings)
-    return PrecacheResult(done, bool(precacher.fetched), list(settings.warnings), error)
-
-
-def _free_bytes(cache: int) -> int | None:
-    try:
-        space = os.fstatvfs(cache)
-    except OSError:  # what was done is known all the same
-        return None
-    return space.f_bavail * space.f_frsize if space.f_blocks else None
+    return FetchResult(done, bool(precacher.fetched), list(settings.warnings), error)
 
 
 def _image(record: ImageRecord, settings: Settings) -> dict[str, Any]:

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import os
 from contextlib import ExitStack
-from typing import Any, Mapping, NamedTuple
+from typing import Any, Mapping
 
 from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
-from .cache_directory import open_cache
+from .cache_directory import free_bytes, open_cache
 from .errors import ImageCacheError
 from .fetch.candidates import Candidate, State, find_candidates
 from .fetch.choosing import Given
+from .fetch.module import FetchResult
 from .fetch.options import read_files, read_glance_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.placing import SetAside
@@ -27,25 +28,10 @@ from .names import Kind, parse_name
 from .snapshot import names_by_inode, read_disks
 from .text import printable, printable_names
 
-__all__ = ["RestoreResult", "restore"]
+__all__ = ["restore"]
 
 
-class RestoreResult(NamedTuple):
-    """What a restore gives back.
-
-    :param done: the ``image_cache_restore`` structure.
-    :param changed: whether a file was put in place or set aside, or would be.
-    :param warnings: sentences to warn with.
-    :param error: why the task fails, None if it does not.
-    """
-
-    done: dict[str, Any]
-    changed: bool
-    warnings: list[str]
-    error: str | None
-
-
-def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, check_mode: bool) -> RestoreResult:
+def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, check_mode: bool) -> FetchResult:
     """Put base files that are missing, replaced or corrupt back in place, where their content can be proven.
 
     :param params: the module's options.
@@ -66,7 +52,7 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
     with ExitStack() as closing:
         cache = open_cache(inspection.settings)
         if cache is None:
-            return _result(inspection, None, check_mode)
+            return _result(inspection, None, None, check_mode)
         closing.callback(os.close, cache)
         if not check_mode:
             remove_left_drafts(cache)
@@ -83,7 +69,7 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         for candidate in _in_order(_candidates(inspection, states, run_command, closing)):
             if names is None or printable(candidate.name) in names:
                 restorer.restore(candidate)
-        return _result(inspection, restorer, check_mode)
+        return _result(inspection, restorer, free_bytes(cache), check_mode)
 
 
 def _candidates(
@@ -128,7 +114,7 @@ def _checksums_of(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:
     return {**of_records, **(params["known_checksums"] or {})}
 
 
-def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool) -> RestoreResult:
+def _result(inspection: Inspection, restorer: Restorer | None, free: int | None, check_mode: bool) -> FetchResult:
     settings, snapshot = inspection.settings, inspection.snapshot
     done: dict[str, Any] = {
         "check_mode": check_mode,
@@ -141,11 +127,11 @@ def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool)
         "refused": [],
         "failed": [],
         "set_aside": [],
-        "free_bytes": _free_bytes(settings.cache_path) if restorer else None,
+        "free_bytes": free,
     }
     warnings = list(snapshot.warnings)
     if restorer is None:
-        return RestoreResult(done, False, warnings, None)
+        return FetchResult(done, False, warnings, None)
     image_ids = {
         **inspection.plan.usage.image_ids,
         **{name: each.image_id for name, each in restorer.given.records.items()},
@@ -158,12 +144,7 @@ def _result(inspection: Inspection, restorer: Restorer | None, check_mode: bool)
         set_aside=[_set_aside(each) for each in restorer.set_aside],
     )
     changed = bool(restorer.restored or restorer.set_aside)
-    return RestoreResult(done, changed, warnings, _error(restorer, settings.cache_path))
-
-
-def _free_bytes(path: str) -> int | None:
-    space = os.statvfs(path)
-    return space.f_bavail * space.f_frsize if space.f_blocks else None
+    return FetchResult(done, changed, warnings, _error(restorer, settings.cache_path))
 
 
 def _file(candidate: Candidate, image_ids: Mapping[str, str]) -> dict[str, Any]:

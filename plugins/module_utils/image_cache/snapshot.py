@@ -133,7 +133,7 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
     """
     cache = open_cache(settings)
     if cache is None:
-        return Snapshot(exists=False, instances_storage=_find_storage(settings.instances_path, settings))
+        return Snapshot(exists=False, instances_storage=find_storage(settings.instances_path, settings.shared_storage))
     problems: list[str] = []
     warnings: list[str] = []
     try:
@@ -159,8 +159,8 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
             f"The open files of {open_files.hidden_processes} processes could not be read. QEMU's own locks were seen. "
             f"{AS_ROOT} with all its capabilities."
         )
-    storage = _find_storage(settings.cache_path, settings)
-    instances_storage = _find_storage(settings.instances_path, settings)
+    storage = find_storage(settings.cache_path, settings.shared_storage)
+    instances_storage = find_storage(settings.instances_path, settings.shared_storage)
     try:
         users = read_storage_users(settings.instances_path, instances_storage.shared)
     except ImageCacheError as exc:
@@ -208,11 +208,6 @@ def take_snapshot(settings: Settings, external_disks: Sequence[ExternalDisk], ru
         ),
         precached_at={},  # read once it is known what is unused
     )
-
-
-def _find_storage(path: str, settings: Settings) -> Storage:
-    storage = find_storage(path)
-    return storage if settings.shared_storage is None else storage._replace(shared=settings.shared_storage)
 
 
 def _find_replaced(

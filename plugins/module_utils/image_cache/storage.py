@@ -62,10 +62,11 @@ class Storage(NamedTuple):
     mount_point: str = "/"
 
 
-def find_storage(path: str) -> Storage:
+def find_storage(path: str, shared: bool | None = None) -> Storage:
     """Describe the file system under a directory.
 
     :param path: the directory.
+    :param shared: whether other hosts may have its files, as the operator says; None where its type says it.
     :return: its storage. A network or cluster file system is known by its type, source and path, a
         local one by the machine and the device as well.
     :raises ImageCacheError: the mounts of this host cannot be read.
@@ -91,12 +92,12 @@ def find_storage(path: str) -> Storage:
             f"What is mounted at {printable(path)} cannot be found out: {reason_of(exc)}. Look at {printable(path)} "
             f"(stat -f) and at {_MOUNTS}."
         ) from exc
-    shared = is_shared(filesystem)
-    owner = source if shared else f"{_machine_id()}:{device}"
+    is_shared_by_type = is_shared(filesystem)
+    owner = source if is_shared_by_type else f"{_machine_id()}:{device}"
     return Storage(
         id=f"{filesystem}:{owner}:{location}",
         filesystem=filesystem,
-        shared=shared,
+        shared=is_shared_by_type if shared is None else shared,
         free_bytes=space.f_bavail * space.f_frsize if space.f_blocks else None,
         total_bytes=space.f_blocks * space.f_frsize or None,
         mount_point=place,

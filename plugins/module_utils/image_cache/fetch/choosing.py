@@ -11,14 +11,14 @@ import stat
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Mapping, NamedTuple, Sequence
 
-from ..errors import RefusalError, or_as_root, reason_and_remedy, remedy_for_rights
-from ..files import FILE_FLAGS
+from ..errors import RefusalError, or_as_root, remedy_for_rights
 from ..hashing import RateLimiter, read_digests
 from ..inspection import Inspection
 from ..names import Kind, lock_name, parse_name
 from ..obstacles import can_create_owned_by_nova
 from ..open_files import Inode
 from ..text import printable, some_names
+from .brought import open_brought_file, require_recorded_size
 from .candidates import Candidate, State, labels
 from .disks import is_self_contained, made_at, read_content
 from .novas_lock import why_lock_is_unusable
@@ -264,21 +264,10 @@ class Chooser:
                 f"Nothing proves that {printable(path)} has its bytes: {reason}. Set images: [Glance's record of it]. "
                 f"Or, if you are certain, set unproven: [{candidate.name}]."
             )
-        try:
-            descriptor = os.open(path, FILE_FLAGS)
-        except OSError as exc:
-            raise RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
-        closing.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
+        descriptor = open_brought_file(path, closing)
         if reason or record is None:
             return Source("file", path, descriptor, Proof.UNPROVEN, (), self.known_checksums(candidate))
-        if record.size_bytes is not None and record.size_bytes != status.st_size:
-            raise RefusalError(
-                f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
-                f"{record.size_bytes}. Copy the image anew (openstack image save)."
-            )
+        require_recorded_size(path, descriptor, record)
         expected = {str(record.algorithm): str(record.checksum)}
         return Source("file", path, descriptor, Proof.CHECKSUM, (), expected)
 

@@ -15,12 +15,12 @@ import time
 from contextlib import ExitStack
 from typing import Mapping, NamedTuple
 
-from ..errors import ImageCacheError, RefusalError, reason_and_remedy
-from ..files import FILE_FLAGS
+from ..errors import ImageCacheError, RefusalError
 from ..hashing import RateLimiter, read_digests
 from ..names import fingerprint
 from ..settings import Settings
 from ..text import printable
+from .brought import open_brought_file, require_recorded_size
 from .convert import make_raw, require_acceptable
 from .novas_lock import hold_novas_lock, why_lock_is_unusable
 from .place import Draft, copy_bytes, finish, new_draft, publish
@@ -119,19 +119,8 @@ class Fetcher:
 
     def _open_file(self, record: ImageRecord, closing: ExitStack) -> int:
         path = self._source.files[fingerprint(record.image_id)]
-        try:
-            descriptor = os.open(path, FILE_FLAGS)
-        except OSError as exc:
-            raise RefusalError(f"{printable(path)} of files cannot be opened: {reason_and_remedy(exc)}.") from exc
-        closing.callback(os.close, descriptor)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusalError(f"{printable(path)} is not a regular file. Set files: {{image id: path of an image}}.")
-        if status.st_size != record.size_bytes:
-            raise RefusalError(
-                f"{printable(path)} has {status.st_size} bytes, and by Glance's record the image has "
-                f"{record.size_bytes}. Copy the image anew (openstack image save)."
-            )
+        descriptor = open_brought_file(path, closing)
+        require_recorded_size(path, descriptor, record)
         require_acceptable(descriptor, record)
         return descriptor
 

@@ -11,7 +11,7 @@ import stat
 from contextlib import ExitStack, suppress
 from typing import TYPE_CHECKING, Mapping, NamedTuple
 
-from ..errors import ImageCacheError, RefusalError, reason_and_remedy
+from ..errors import ImageCacheError, RefusalError, explain, reason_and_remedy
 from ..info_files import IMAGE_ID, PRECACHED_AT
 from ..names import fingerprint
 from ..settings import Settings
@@ -383,7 +383,7 @@ class Precacher:
                 NotFetched(
                     record,
                     f"The image {_label(record)} was pre-cached, but its name or its checksum may not be saved: "
-                    f"{_reason(exc)}. Check it (checksum_base_images: true).",
+                    f"{explain(exc)}. Check it (checksum_base_images: true).",
                 )
             )
 
@@ -397,12 +397,8 @@ def _not_marked(record: ImageRecord, exc: OSError | ImageCacheError) -> NotFetch
     return NotFetched(
         record,
         f"The image {_label(record)} is in the cache, but its age counts from an earlier use, because it could not be "
-        f"marked as used now: {_reason(exc)}.",
+        f"marked as used now: {explain(exc)}.",
     )
-
-
-def _reason(exc: OSError | ImageCacheError) -> str:
-    return str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
 
 
 def _label(record: ImageRecord) -> str:

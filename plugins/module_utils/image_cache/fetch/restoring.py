@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Sequence, cast
 
 from ..disk_references import DiskUse
-from ..errors import ImageCacheError, RefusalError, reason_and_remedy
+from ..errors import ImageCacheError, RefusalError, explain, reason_and_remedy
 from ..files import FILE_FLAGS
 from ..hashing import RateLimiter, read_digests
 from ..inode_flags import is_protected_by_flags
@@ -300,7 +300,7 @@ class Restorer:
             for files in generations:
                 names.append(self._copy_aside(candidate, files))
         except (ImageCacheError, OSError) as exc:
-            reason = str(exc).rstrip(".") if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
+            reason = explain(exc).rstrip(".")
             failure = f", but not all of them: {reason}"
         return (
             f"Guests have different files of that name open ({some_names(guests)}), so none of them can get the "
@@ -367,12 +367,11 @@ class Restorer:
         try:
             self._placer.save(candidate, digests)
         except (OSError, ImageCacheError) as exc:
-            reason = str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
             path = printable(f"{self._settings.cache_path}/{candidate.name}")
             self.failed.append(
                 NotRestored(
                     candidate,
-                    f"{path} was restored, but its name or its checksum may not be saved: {reason}. Check it "
+                    f"{path} was restored, but its name or its checksum may not be saved: {explain(exc)}. Check it "
                     f"(checksum_base_images: true).",
                 )
             )
