@@ -117,7 +117,7 @@ def test_image_of_another_project_is_chosen_only_where_the_project_is_named(
     tree = fleet.add("a")
     before = cached(tree)
     trusted = service.upload(raw, name=label, precache=label)
-    # Glance lists it to everybody, and has its name and its property from whoever made it.
+    # Glance lists it to everybody, and has its name and its property from the project that made it.
     foreign = service.upload(raw, name=label, precache=label, visibility="community", owner=tenant)
     by_property: dict[str, Any] = {"image_cache_precache_properties": {"precache": label}}
 

@@ -40,6 +40,7 @@ from ansible_collections.stackops.nova.tests.support.params import (
     RESTORE_DEFAULTS,
 )
 from ansible_collections.stackops.nova.tests.support.processes import nova_compute
+from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 MODULES = {
@@ -194,19 +195,11 @@ class TestReturnValues:
         brought = host.root / "image.raw"
         brought.write_bytes(content)
         host.base(fingerprint("present"), content=content)
-        image = {
-            "status": "active",
-            "container_format": "bare",
-            "disk_format": "raw",
-            "size": len(content),
-            "os_hash_algo": "sha512",
-            "os_hash_value": hashlib.sha512(content).hexdigest(),
-        }
         with nova_compute() as nova:
             nova.take(OTHER_BASE, host.locks_path)
             result = host.precache(
                 files={IMAGE: str(brought), OTHER_IMAGE: str(brought)},
-                images=[{"id": image_id, **image} for image_id in (IMAGE, OTHER_IMAGE, "present", "refused")],
+                images=[record(content, image_id) for image_id in (IMAGE, OTHER_IMAGE, "present", "refused")],
                 min_free_space=0,
             )
         assert [len(result.done[part]) for part in ("fetched", "present", "refused", "failed")] == [1] * 4

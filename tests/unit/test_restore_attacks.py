@@ -7,7 +7,6 @@ and a dry run says what a run does."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import resource
@@ -23,7 +22,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, restoring
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.disks import made_at
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
@@ -39,6 +38,7 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     wait_until,
     with_own_mounts,
 )
+from ansible_collections.stackops.nova.tests.support.records import record
 
 pytestmark = needs_qemu
 
@@ -59,20 +59,6 @@ def disk_on(host: Host, uuid: str, name: str, content: bytes | None = None) -> t
     return create_image(host.instances_path / uuid / "disk", over=base, over_format="raw"), base
 
 
-def record(content: bytes, **given: Any) -> dict[str, Any]:
-    """An image as the Image API gives it."""
-    return {
-        "id": IMAGE,
-        "status": "active",
-        "container_format": "bare",
-        "disk_format": "raw",
-        "size": len(content),
-        "os_hash_algo": "sha512",
-        "os_hash_value": hashlib.sha512(content).hexdigest(),
-        **given,
-    }
-
-
 def brought(host: Host, content: bytes, **given: Any) -> dict[str, Any]:
     """The options with which an operator gives the image's file, and Glance's record of it."""
     path = host.root / "image"
@@ -80,7 +66,7 @@ def brought(host: Host, content: bytes, **given: Any) -> dict[str, Any]:
     return {"files": {IMAGE: str(path)}, "images": [record(content, **given)]}
 
 
-def refusal(result: RestoreResult) -> str:
+def refusal(result: FetchResult) -> str:
     assert (result.done["restored"], result.done["present"], result.done["failed"]) == ([], [], [])
     [refused] = result.done["refused"]
     return str(refused["reason"])
@@ -180,7 +166,7 @@ class TestGuestsThatAreHidden:
             running.enter_context(running_guest(second, base))
             base.unlink()
 
-            def restore() -> RestoreResult:
+            def restore() -> FetchResult:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (256, 256))
                 return host.restore()
 
@@ -209,7 +195,7 @@ class TestGuestsThatAreHidden:
             done
         """
 
-        def restore() -> tuple[RestoreResult, list[Any]]:
+        def restore() -> tuple[FetchResult, list[Any]]:
             device = host.root / "fuse"
             os.mknod(device, 0o20666, os.makedev(10, 229))
             device.chmod(0o666)
@@ -324,7 +310,7 @@ def fill(path: Path, leave: int) -> None:
 
 
 def test_file_that_is_refused_takes_no_room_from_the_next_one(tmp_path: Path) -> None:
-    def restore(path: Path) -> list[RestoreResult]:
+    def restore(path: Path) -> list[FetchResult]:
         host = Host(path)
         first, base = disk_on(host, UUID, BASE, os.urandom(SIZE))
         second, other = disk_on(host, OTHER_UUID, TEMPLATE, os.urandom(SIZE))

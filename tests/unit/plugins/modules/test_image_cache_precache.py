@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -14,6 +13,7 @@ import pytest
 
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.host import Host, picture
+from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.run_module import run_ansible, run_module
 
 CONTENT = b"an image".ljust(1 << 20, b"\0")
@@ -25,16 +25,7 @@ def options(host: Host) -> dict[str, Any]:
     """An image that an operator has brought to a host, with Glance's record of it."""
     path = host.root / "cirros.raw"
     path.write_bytes(CONTENT)
-    record = {
-        "id": IMAGE,
-        "status": "active",
-        "container_format": "bare",
-        "disk_format": "raw",
-        "size": len(CONTENT),
-        "os_hash_algo": "sha512",
-        "os_hash_value": hashlib.sha512(CONTENT).hexdigest(),
-    }
-    return {**host.options(), "files": {IMAGE: str(path)}, "images": [record], "min_free_space": 0}
+    return {**host.options(), "files": {IMAGE: str(path)}, "images": [record(CONTENT)], "min_free_space": 0}
 
 
 def test_check_mode_shows_what_would_be_fetched_before_a_run_does_so(host: Host, options: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ import os
 import sys
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
     place,
     precaching,
 )
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.precache import PrecacheResult
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
+from ansible_collections.stackops.nova.tests.support import records
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_BASE, OTHER_IMAGE
 from ansible_collections.stackops.nova.tests.support.file_systems import FILE_SYSTEMS, on_file_system
 from ansible_collections.stackops.nova.tests.support.host import (
@@ -50,24 +52,10 @@ from ansible_collections.stackops.nova.tests.support.processes import (
 )
 
 MIB = 1 << 20
+record = partial(records.record, name="cirros")
 CONTENT = os.urandom(300_000)
 SIZE = 4 * MIB
 RAW = CONTENT.ljust(SIZE, b"\0")
-
-
-def record(content: bytes, image_id: str = IMAGE, **given: Any) -> dict[str, Any]:
-    """An image as the Image API gives it."""
-    return {
-        "id": image_id,
-        "name": "cirros",
-        "status": "active",
-        "container_format": "bare",
-        "disk_format": "raw",
-        "size": len(content),
-        "os_hash_algo": "sha512",
-        "os_hash_value": hashlib.sha512(content).hexdigest(),
-        **given,
-    }
 
 
 def brought(host: Host, content: bytes = RAW, image_id: str = IMAGE, **given: Any) -> dict[str, Any]:
@@ -91,7 +79,7 @@ def info(host: Host) -> dict[str, Any]:
     return fields
 
 
-def reason(result: PrecacheResult, part: str = "refused", key: str = "reason") -> str:
+def reason(result: FetchResult, part: str = "refused", key: str = "reason") -> str:
     """Why the only image is not there."""
     assert result.done["fetched"] == []
     [image] = result.done[part]

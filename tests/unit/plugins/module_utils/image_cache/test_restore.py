@@ -29,8 +29,8 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
     place,
     restoring,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import set_aside_name
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.restore import RestoreResult
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
     IMAGE,
@@ -73,6 +73,7 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     wait_until,
     with_own_mounts,
 )
+from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 pytestmark = needs_qemu
@@ -104,20 +105,6 @@ def whole(path: Path) -> bool:
     return path.read_bytes() == CONTENT.ljust(SIZE, b"\0")
 
 
-def record(content: bytes, **given: Any) -> dict[str, Any]:
-    """An image as the Image API gives it."""
-    return {
-        "id": IMAGE,
-        "status": "active",
-        "container_format": "bare",
-        "disk_format": "raw",
-        "size": len(content),
-        "os_hash_algo": "sha512",
-        "os_hash_value": hashlib.sha512(content).hexdigest(),
-        **given,
-    }
-
-
 def brought(host: Host, content: bytes) -> dict[str, Any]:
     """The options with which an operator gives the image's file, and Glance's record of it."""
     path = host.root / "image.raw"
@@ -125,7 +112,7 @@ def brought(host: Host, content: bytes) -> dict[str, Any]:
     return {"files": {IMAGE: str(path)}, "images": [record(content)]}
 
 
-def reason(result: RestoreResult) -> str:
+def reason(result: FetchResult) -> str:
     """Why the only file was refused; nothing was done."""
     assert result.done["restored"] == result.done["present"] == result.done["failed"] == []
     [refused] = result.done["refused"]
