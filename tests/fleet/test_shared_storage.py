@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -171,24 +170,6 @@ def test_two_instances_paths_of_a_host_are_both_pruned_and_reported(fleet: Compu
     assert (cached(first), cached(second)) == (names("image-a"), set())
     assert len(run.reported["fleet"]["storages"]) == 2
     assert run.reported["fleet"]["summary"]["removed"] == 2
-
-
-def test_two_controllers_at_once_remove_each_file_once_and_neither_fails(
-    fleet: ComputeFleet, shared: CacheTree
-) -> None:
-    unused = [f"more-{number}" for number in range(40)]
-    for image in unused:
-        shared.base(fingerprint(image), age=3 * DAY)
-    shared.base(fingerprint("new"))
-    other = ComputeFleet(fleet.root / "other_controller")
-    other.root.mkdir()
-    other.hosts, other.groups = fleet.hosts, fleet.groups
-    with ThreadPoolExecutor() as executor:
-        runs = [task.result() for task in [executor.submit(one.prune) for one in (fleet, other)]]
-    assert [run.status for run in runs] == [0, 0], runs[0].output + runs[1].output
-    removed = [name for run in runs for name in run.of(PRUNE)["a"]["removed"]]
-    assert sorted(removed) == sorted(names("unused-a", "unused-b", *unused))
-    assert (cached(shared), fleet.cached("c")) == (USED | names("new"), names("image-c"))
 
 
 def test_second_run_of_the_role_in_a_play_uses_its_own_answers(fleet: ComputeFleet, shared: CacheTree) -> None:
