@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-
 import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (

@@ -54,10 +54,10 @@ def _source_of_lost(kind: Kind, path: str) -> str:
     """Say why no guest gives the file back, and from where it can come instead."""
     if kind is Kind.ORIGINAL:
         return (
-            f"No process of a guest on this host certainly has it open. To restore it, save the image from Glance "
-            f"(openstack image save), copy it to this host, and run {_RESTORE}, with image_cache_restore_files and "
-            f"image_cache_glance_images (files and images of the module). The page 'A base file is gone' shows how "
-            f"(docs/docsite/rst/restore.rst)."
+            f"No process of a guest on this host certainly has it open. To restore it from Glance, run {_RESTORE} and "
+            f"-e image_cache_restore_from_glance=true. Without a way to Glance, copy the image to this host (openstack "
+            f"image save), and set image_cache_restore_files and image_cache_glance_images as the page 'A base file is "
+            f"gone' shows (docs/docsite/rst/restore.rst)."
         )
     if kind in (Kind.RESIZED, Kind.SMALL):
         return (

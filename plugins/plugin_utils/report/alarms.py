@@ -89,8 +89,8 @@ _WORDINGS = {
         "Missing files",
         "Disks need these files, and the files do not exist.",
         "Restore them first, because the instances cannot start without them: run ansible-playbook "
-        "stackops.nova.restore with --limit for these hosts, and with --check before. It takes an image that you bring "
-        "(image_cache_restore_files; page 'A base file is gone').",
+        "stackops.nova.restore with --limit for these hosts, and with --check before. With -e "
+        "image_cache_restore_from_glance=true it asks Glance too (page 'A base file is gone').",
     ),
     AlarmKind.TEMPLATE: _Wording(
         Level.CRITICAL,

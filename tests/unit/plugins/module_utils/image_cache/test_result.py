@@ -573,7 +573,7 @@ class TestWarnings:
             (
                 f"/_base/{BASE}",
                 "No process of a guest on this host certainly has it open.",
-                "image_cache_restore_files",
+                "-e image_cache_restore_from_glance=true. Without a way to Glance, copy the image to this host",
             ),
             (f"/_base/{BASE}_1024", "it cannot be made of the image.", "Restore it from a backup"),
             (f"/_base/{BASE}_sm", "it cannot be made of the image.", "Restore it from a backup"),

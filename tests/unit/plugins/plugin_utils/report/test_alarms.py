@@ -186,10 +186,10 @@ def missing_file(name: str, guests: Sequence[str] = (), *, replaced: bool = Fals
     }
 
 
-def test_missing_base_file_names_the_playbook_and_what_to_bring() -> None:
+def test_missing_base_file_names_the_playbook_and_the_way_to_glance() -> None:
     advice = {kind: Alarm(kind, [], 1).advice for kind in (AlarmKind.MISSING, AlarmKind.TEMPLATE, AlarmKind.REPLACED)}
     assert "ansible-playbook stackops.nova.restore" in advice[AlarmKind.MISSING]
-    assert "image_cache_restore_files" in advice[AlarmKind.MISSING]
+    assert "-e image_cache_restore_from_glance=true" in advice[AlarmKind.MISSING]
     assert "'A base file is gone'" in advice[AlarmKind.MISSING]
     assert "Take none from another host" in advice[AlarmKind.TEMPLATE]
     assert "Glance has none" in advice[AlarmKind.TEMPLATE]

@@ -155,8 +155,9 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! MISSING  Disks need these files, and the files do not exist. Restore them
 !!          first, because the instances cannot start without them: run
 !!          ansible-playbook stackops.nova.restore with --limit for these
-!!          hosts, and with --check before. It takes an image that you bring
-!!          (image_cache_restore_files; page 'A base file is gone').
+!!          hosts, and with --check before. With -e
+!!          image_cache_restore_from_glance=true it asks Glance too (page 'A
+!!          base file is gone').
 !!          - 9999999999999999999999999999999999999999: instance-00000009
 !! ORPHANS  These directories hold disks and belong to no known instance.
 !!          Check whether they can be deleted, or whether the list of
@@ -497,8 +498,9 @@ IMAGE CACHE  compute-1:/var/lib/nova/instances/_base
 !! MISSING  Disks need these files, and the files do not exist. Restore them
 !!          first, because the instances cannot start without them: run
 !!          ansible-playbook stackops.nova.restore with --limit for these
-!!          hosts, and with --check before. It takes an image that you bring
-!!          (image_cache_restore_files; page 'A base file is gone').
+!!          hosts, and with --check before. With -e
+!!          image_cache_restore_from_glance=true it asks Glance too (page 'A
+!!          base file is gone').
 !!          - /srv/a: one and two
 !!          - and 7 more
 !! ORPHANS  These directories hold disks and belong to no known instance.
