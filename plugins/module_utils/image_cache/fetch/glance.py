@@ -36,7 +36,9 @@ from .records import ImageRecord
 
 __all__ = ["Glance", "Transfer", "fetch_image", "image_url", "read_glance"]
 
-_CHECK_NETWORK = "Check glance.endpoint, and the network and firewalls on the way."
+_CHECK_NETWORK = (
+    "Check glance.endpoint (image_cache_glance_interface of the role), and the network and firewalls on the way."
+)
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 4  # one is filled while the others are hashed
 _RECEIVE_BYTES = 256 * 1024
