@@ -79,8 +79,8 @@ _SHORTEST_IMAGE = 4
 # What opening or reading says of a FIFO, a directory, a socket, and of a link to anything but an image.
 _NOT_A_FILE = (errno.ESPIPE, errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EINVAL)
 # As QEMU's vmdk_probe() has it.
-_VMDK_DESCRIPTOR = re.compile(rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n")
-_PROTOCOL = re.compile("[^/]*?:")
+_VMDK_DESCRIPTOR = rb"(?:#[^\n]*\n| +\r?\n)*version=[123]\r?\n"
+_PROTOCOL = "[^/]*?:"
 _SEE_WHAT = "Look at what it is (ls -l). If no instance needs it, move it away (mv)."
 _CHECK = "Check it with qemu-img info -U."
 QEMU_IMG_HUNG = (124, 137)
@@ -239,7 +239,7 @@ def backing_path(path: str, name: str) -> str:
         return name
     if name.startswith("file:"):
         name = name[len("file:") :]
-    elif _PROTOCOL.match(name):  # the rest of it may hold a password
+    elif re.match(_PROTOCOL, name):  # the rest of it may hold a password
         raise ImageCacheError(
             f"{printable(path)} is backed by '{printable(name.partition(':')[0][:20])}:…', which is not a file's name, "
             f"so what it uses of the cache is unknown. Rebase it on a file with qemu-img rebase."
@@ -312,7 +312,7 @@ def _too_short(path: str, start: bytes) -> NoImageError:
 
 
 def _is_of_another_format(start: bytes) -> bool:
-    return start.startswith(_OTHER_MAGICS) or _VMDK_DESCRIPTOR.match(start) is not None
+    return start.startswith(_OTHER_MAGICS) or re.match(_VMDK_DESCRIPTOR, start) is not None
 
 
 def probe_format(start: bytes) -> str | None:

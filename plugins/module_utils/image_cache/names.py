@@ -44,9 +44,10 @@ _NAME = re.compile(
 
 _NOVAS_LENGTH = 40
 _SET_ASIDE = ".stackops-"
-_SET_ASIDE_NAME = re.compile(r"\.(?P<name>.+)\.stackops-[0-9]+(?:\.(?P<inode>[0-9]+))?")
-_NFS_NAME = re.compile(r"\.nfs[0-9a-f]{24}")
-_DRAFT_NAME = re.compile(r"\..+\.stackops-draft\.[0-9a-f]{32}")
+# Compiled when they are needed, which is where there are hidden files only.
+_SET_ASIDE_NAME = r"\.(?P<name>.+)\.stackops-[0-9]+(?:\.(?P<inode>[0-9]+))?"
+_NFS_NAME = r"\.nfs[0-9a-f]{24}"
+_DRAFT_NAME = r"\..+\.stackops-draft\.[0-9a-f]{32}"
 
 
 class Kind(str, Enum):
@@ -155,7 +156,7 @@ def set_aside_of(name: str) -> tuple[str, int | None] | None:
     :param name: a bare file name.
     :return: None where nothing was set aside under it. The inode is None where it is the file itself.
     """
-    match = _SET_ASIDE_NAME.fullmatch(name)
+    match = re.fullmatch(_SET_ASIDE_NAME, name)
     if match is None or parse_name(match["name"]).kind in (Kind.OTHER, Kind.PARTIAL):
         return None
     return match["name"], None if match["inode"] is None else int(match["inode"])
@@ -168,7 +169,7 @@ def draft_name(name: str) -> str:
 
 def is_draft(name: str) -> bool:
     """Tell whether a name is one that :func:`draft_name` gave."""
-    return _DRAFT_NAME.fullmatch(name) is not None
+    return re.fullmatch(_DRAFT_NAME, name) is not None
 
 
 def is_nfs_name(name: str) -> bool:
@@ -176,7 +177,7 @@ def is_nfs_name(name: str) -> bool:
 
     The file keeps it until the process closes it (``nfs_sillyrename`` in the kernel's ``fs/nfs/unlink.c``).
     """
-    return _NFS_NAME.fullmatch(name) is not None
+    return re.fullmatch(_NFS_NAME, name) is not None
 
 
 def _without_partial_suffix(name: str) -> str:

@@ -32,7 +32,7 @@ _MAGIC = b"QFI\xfb"
 _NAME_LIMIT = 1023
 _HEADER_LIMIT = 1 << 21  # the largest cluster: the name lies in the first one
 # What may stand around a file's name in "json:{...}" and in a URL.
-_AROUND_NAMES = re.compile(r"""[/\\"':,;{}\[\]()?&=\s]+""")
+_AROUND_NAMES = r"""[/\\"':,;{}\[\]()?&=\s]+"""
 
 
 def read_overlay_backing_name(descriptor: int) -> str | None:
@@ -79,7 +79,7 @@ def _named_files(name: str, overlay_path: str, cache_path: str, names: frozenset
     try:
         path = backing_path(overlay_path, name)
     except ImageCacheError:  # json:, nbd: and their like
-        return names.intersection(_AROUND_NAMES.split(name))  # type: ignore[return-value]
+        return names.intersection(re.split(_AROUND_NAMES, name))  # type: ignore[return-value]
     with suppress(ImageCacheError):  # it lies outside, and hides nothing of the cache that could be found out
         located = resolve(path)
         if located is not None and os.path.dirname(located) == cache_path:

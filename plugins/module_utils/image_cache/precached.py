@@ -11,7 +11,6 @@ from contextlib import suppress
 from typing import Iterable
 
 from .cache_directory import open_cache
-from .info_files import info_directory, read_precached_at
 from .names import Kind, info_path
 from .settings import Settings
 from .snapshot import CacheFile, Snapshot
@@ -39,6 +38,9 @@ def read_precached(files: Iterable[CacheFile], snapshot: Snapshot, settings: Set
     cache = open_cache(settings) if info_names else None
     if cache is None:
         return {}
+    # Here, so that a pass over a cache without info files does not pay for it.
+    from .info_files import info_directory, read_precached_at
+
     found = {}
     try:
         with suppress(OSError), info_directory(pattern, settings.cache_path, cache) as directory:

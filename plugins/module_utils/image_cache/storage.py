@@ -44,7 +44,7 @@ _SHARED = frozenset(
         "virtiofs",
     ]
 )
-_OCTAL_ESCAPE = re.compile(r"\\([0-7]{3})")
+_OCTAL_ESCAPE = r"\\([0-7]{3})"
 
 
 class Storage(NamedTuple):
@@ -174,7 +174,7 @@ def _path_below(path: str, mount_point: str) -> str | None:
 
 
 def _unescape(field: str) -> str:
-    return _OCTAL_ESCAPE.sub(lambda match: chr(int(match[1], 8)), field) if "\\" in field else field
+    return re.sub(_OCTAL_ESCAPE, lambda match: chr(int(match[1], 8)), field) if "\\" in field else field
 
 
 def _machine_id() -> str:
