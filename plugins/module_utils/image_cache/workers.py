@@ -70,7 +70,7 @@ def _start(work: Callable[[Sequence[str]], Any], items: Sequence[str]) -> _Worke
         return _Worker(pid, pipe)
     try:
         with open(answer_pipe, "w", encoding="ascii") as stream:
-            json.dump(work(items), stream)
+            stream.write(json.dumps(work(items)))  # json.dump() would do it in Python, piece by piece
     finally:
         # Nothing of the parent's, such as its buffered output, is to be finished twice.
         os._exit(0)
