@@ -18,8 +18,7 @@ __all__ = ["is_protected_by_flags"]
 _FS_IOC_GETFLAGS = IOCTL_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _NO_ANSWER = bytes(struct.calcsize("l"))
 _FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
-_IMMUTABLE = 0x10
-_APPEND_ONLY = 0x20
+_IMMUTABLE_OR_APPEND_ONLY = 0x10 | 0x20
 _NOT_SUPPORTED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
 
@@ -36,4 +35,4 @@ def is_protected_by_flags(descriptor: int) -> bool | None:
         if exc.errno in _NOT_SUPPORTED:
             return None
         raise
-    return bool(_FLAGS.unpack_from(answer)[0] & (_IMMUTABLE | _APPEND_ONLY))
+    return bool(_FLAGS.unpack_from(answer)[0] & _IMMUTABLE_OR_APPEND_ONLY)
