@@ -28,8 +28,8 @@ from .units import age_text, count_text, duration_text, size_text
 __all__ = ["read_asset", "read_template", "sha256_source", "shown"]
 
 _FOLDER = Path(__file__).parent
-# How much of something long a page shows. The JSON file has all.
-_TEXT = 240
+# How much of something long a page shows: a piece of a name, and all of a reason and its remedy. The JSON file has all.
+_TEXT = 800
 
 
 @functools.cache

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.alarms import fleet_alarms
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.html import render_html
 from ansible_collections.stackops.nova.tests.support.fleets import (
     BASE,
@@ -345,6 +346,17 @@ class TestAges:
 
 def test_page_of_2000_hosts_with_200_images_is_smaller_than_5_megabytes() -> None:
     assert len(render_html(of_images(2000, 200)).encode()) < 5_000_000
+
+
+def test_remedies_are_shown_to_their_last_word() -> None:
+    seen = troubled("x")
+    words = Page(render_html(seen)).words
+    assert [alarm.advice for alarm in fleet_alarms(seen) if alarm.advice not in words] == []
+
+
+def test_reason_of_600_characters_is_shown_to_its_last_word() -> None:
+    reason = f"{'It is not certain which files are in use. ' * 14}Set image_cache_storage_members."
+    assert reason in Page(render_html(fleet(storage(answer("a", unknown_use=[reason]), "a")))).words
 
 
 def test_problem_of_the_fleet_is_shown_as_a_sentence_above_all_else() -> None:
