@@ -201,9 +201,16 @@ class Item:
 
     @property
     def more(self) -> str:
-        """Name the instances concerned, or say what went wrong, and how it can be restored. May be empty."""
-        text = some_names(self.instances) or self.error
-        return "; ".join(filter(None, [text, self.recoverable.text if self.recoverable else ""]))
+        """Name the instances concerned, or say what went wrong. May be empty.
+
+        How it can be restored comes first, because a narrow screen cuts off the end.
+        """
+        if self.recoverable is None:
+            return some_names(self.instances) or self.error
+        guests = self.recoverable.guests
+        others = [name for name in self.instances if name not in guests]
+        also = "also " if guests else ""
+        return "; ".join([self.recoverable.text, *([f"{also}needed by {some_names(others)}"] if others else [])])
 
     @property
     def urgency(self) -> int:

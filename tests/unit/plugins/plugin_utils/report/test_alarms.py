@@ -100,8 +100,8 @@ def test_file_that_guests_still_have_open_says_until_when_and_what_to_type(
 ) -> None:
     lost = missing_file(BASE, guests, replaced=replaced)
     [alarm] = storage_alarms([storage(answer(missing=[lost]), host)])
-    assert alarm.items[0].more.startswith("a guest; recoverable until")
-    assert alarm.items[0].more.endswith(text)
+    assert alarm.items[0].more.startswith("recoverable until")
+    assert alarm.items[0].more.endswith(f"{text}; also needed by a guest")
 
 
 def test_screen_table_and_page_say_what_to_type() -> None:
@@ -124,8 +124,8 @@ def test_file_that_glance_has_says_what_to_type_on_screen_in_table_and_on_the_pa
     for shown in (fleet_screen(made), storage_page(found, storage(found, "h")), render_html(made)):
         text = " ".join(shown.replace("!!", "").split())
         assert (
-            f"a guest; recoverable from Glance (image image-1): run {COMMAND} --limit h -e "
-            "image_cache_restore_from_glance=true"
+            f"recoverable from Glance (image image-1): run {COMMAND} --limit h -e "
+            "image_cache_restore_from_glance=true; needed by a guest"
         ) in text
 
 
@@ -147,7 +147,7 @@ def test_hosts_that_lack_a_file_of_glance_are_one_item_apart_from_those_whose_gu
 def test_file_on_shared_storage_names_the_host_that_has_it() -> None:
     lost = {**missing_file(BASE, ["one"]), "recoverable_on": "i"}
     [alarm] = storage_alarms([storage(answer(missing=[lost]), "h", "i")])
-    assert alarm.items[0].more.endswith("--limit i")
+    assert alarm.items[0].more.endswith("--limit i; also needed by a guest")
 
 
 def test_file_that_can_be_restored_until_a_guest_stops_comes_first() -> None:
@@ -163,7 +163,7 @@ def test_hosts_that_can_restore_the_same_file_are_one_item_and_the_others_anothe
     [alarm] = storage_alarms(storages)
     [(first, two), (second, three)] = grouped(alarm.items)
     assert (first.hosts, two, second.hosts, three) == (("a", "b"), 2, ("c", "d", "e"), 3)
-    assert first.more.endswith(
+    assert first.more.startswith(
         "recoverable until on a and on b stop: do not stop them, and run ansible-playbook stackops.nova.restore "
         "--limit a,b"
     )
@@ -172,7 +172,7 @@ def test_hosts_that_can_restore_the_same_file_are_one_item_and_the_others_anothe
 def test_many_hosts_that_can_restore_a_file_are_not_all_typed() -> None:
     storages = [storage(answer(missing=[missing_file(BASE, ["x"])]), f"compute-{number}") for number in range(6)]
     [(item, _count)] = grouped(storage_alarms(storages)[0].items)
-    assert item.more.endswith("run ansible-playbook stackops.nova.restore")
+    assert item.more.endswith("run ansible-playbook stackops.nova.restore; also needed by a guest")
 
 
 def missing_file(name: str, guests: Sequence[str] = (), *, replaced: bool = False) -> dict[str, Any]:

@@ -190,6 +190,25 @@ def test_same_missing_file_on_forty_hosts_is_one_item_with_forty_hosts() -> None
     assert "instance-0, instance-1, instance-2 and 37 more" in unwrapped(screen)
 
 
+def test_command_that_restores_is_whole_however_long_the_names_of_hosts_are() -> None:
+    made = [
+        host(
+            f"compute-{number:04}.cell-1.region-1.cloud.example.net",
+            missing=[
+                {
+                    **missing(f"instance-0000{number:04x}")[0],
+                    "recoverable_from": "process",
+                    "recoverable_until": [f"instance-0000{number:04x}"],
+                }
+            ],
+        )
+        for number in range(8)
+    ]
+    assert "and 5 more stop: do not stop them, and run ansible-playbook stackops.nova.restore" in unwrapped(
+        fleet_screen(fleet(*made))
+    )
+
+
 def test_hosts_that_failed_alike_are_one_item_without_what_differs() -> None:
     error = "ssh: connect to host {} port 22: Connection timed out at 12:00:0{}"
     dead = [silent(f"cmp-{number}", error=error.format(f"cmp-{number}", number)) for number in range(9)]
