@@ -287,10 +287,21 @@ class Chooser:
         reason = why_unfit(content, candidate.overlays, is_image=source.kind != "process")
         if not reason and source.kind != "process" and content.format == "qcow2" and _wants_qcow2(candidate):
             reason = "" if is_self_contained(descriptor) else "it needs other files, or is encrypted"
+        if not reason and source.kind == "file" and source.proof is Proof.UNPROVEN:
+            reason = self._why_cut(content.size_bytes, candidate)
         if reason:
             raise RefusalError(
                 f"{printable(source.path)} does not fit what is built on it: {reason}. Look at both (qemu-img info -U)."
             )
+
+    def _why_cut(self, size_bytes: int, candidate: Candidate) -> str:
+        """Say why a file is not a whole copy of what a guest has open, although nothing proves that file."""
+        for file, _reason in candidate.rejected:
+            guests = guests_of(file, candidate.overlays)
+            if guests and size_bytes < file.size_bytes:
+                names = some_names(labels(self._plan, guests))
+                return f"it has {size_bytes} bytes, and {file.path}, which {names} has open, has {file.size_bytes}"
+        return ""
 
     def is_one_generation(self, candidate: Candidate, source: Source) -> bool:
         """Tell whether no disk can be built on the file that has the name now, and refuse where none may be."""

@@ -561,7 +561,10 @@ class TestProblemsOfOneFile:
             with running_guest(disk, base):
                 base.unlink()
                 (path / "filler").write_bytes(bytes(20 << 20))
-                return reason(host.restore(check_mode=check_mode))
+                free = _free(path)
+                text = reason(host.restore(check_mode=check_mode))
+                assert (host.cached(), _free(path)) == ([], free)
+                return text
 
         text = on_file_system("tmpfs", tmp_path, restore, size=32 << 20)
         assert f"It takes {8 << 20} bytes, and " in text
@@ -734,6 +737,25 @@ class TestFromAFileThatWasBrought:
         options = brought(host, CONTENT)
         options["images"] = [record(b"other", size=len(CONTENT))]
         assert "and not" in reason(host.restore(unproven=[BASE], **options))
+
+    @pytest.mark.parametrize(("missing_bytes", "is_restored"), [(1, False), (0, True)])
+    def test_copy_of_what_a_guest_has_open_is_refused_where_it_was_cut(
+        self, host: Host, missing_bytes: int, is_restored: bool
+    ) -> None:
+        """On fuse-overlayfs, a deleted file still has a name, and an operator copies it from /proc himself."""
+        disk, base = guest_on(host)
+        options = {**brought(host, IMAGE_CONTENT[: SIZE - missing_bytes]), "images": [], "unproven": [BASE]}
+        with running_guest(disk, base):
+            os.link(base, host.root / "name")
+            base.unlink()
+            result = host.restore(**options)
+        if is_restored:
+            assert [file["proof"] for file in result.done["restored"]] == ["unproven"]
+        else:
+            text = reason(result)
+            assert f"it has {SIZE - 1} bytes, and /proc/" in text
+            assert f", which {UUID} has open, has {SIZE}" in text
+        assert base.exists() == is_restored
 
     @pytest.mark.usefixtures("lost", "patience")
     @pytest.mark.parametrize("what", ["nothing", "fifo", "directory", "link"])
