@@ -186,9 +186,16 @@ def test_each_alert_has_a_state_in_which_it_fires() -> None:
 
 @pytest.mark.parametrize(
     ("recoverable_from", "more"),
-    [(None, ""), ("process", "; 1 of them can be restored from a running guest or Glance")],
+    [
+        (None, ""),
+        (
+            "process",
+            "; 1 of them can be restored from Glance, or from guests until these stop: do not stop guests there, and "
+            "run ansible-playbook stackops.nova.restore, first with --check",
+        ),
+    ],
 )
-def test_alert_about_a_missing_file_says_whether_restoring_is_possible(
+def test_alert_about_a_missing_file_says_how_long_it_can_be_restored_and_what_to_type(
     tmp_path: Path, recoverable_from: str | None, more: str
 ) -> None:
     held = {"recoverable_from": recoverable_from, "recoverable_until": ["instance-1"]}

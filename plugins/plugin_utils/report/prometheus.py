@@ -107,7 +107,7 @@ _METRICS = {
     "recoverable_files": _Metric(
         _Part.AUDIT,
         _STORAGE,
-        "Missing files that can be restored: a running guest still has them open, or Glance has the image.",
+        "Missing files that can be restored: a running guest has them open until it stops, or Glance has the image.",
     ),
     "replaced_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.REPLACED)),
     "orphan_directories": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.ORPHANS)),
