@@ -8,10 +8,13 @@ space is free again, the other files are restored, and the next run finishes all
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from itertools import dropwhile
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -22,10 +25,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import is_draft, set_aside_of
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.open_files import find_open_files
+from ansible_collections.stackops.nova.tests.interleavings.operations import NEW, Nova
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system, without_nameless_files
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
-from ansible_collections.stackops.nova.tests.support.host import Host, create_image
-from ansible_collections.stackops.nova.tests.support.processes import in_a_child
+from ansible_collections.stackops.nova.tests.support.host import Host, create_image, opens
+from ansible_collections.stackops.nova.tests.support.processes import in_a_child, start_child
 from ansible_collections.stackops.nova.tests.support.strace import Call, calls_about, traced
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
@@ -56,6 +60,23 @@ UUID, OTHER_UUID = str(uuid.uuid4()), str(uuid.uuid4())
 BASE, OTHER_BASE = fingerprint(UUID), fingerprint(OTHER_UUID)
 CONTENTS = {BASE: os.urandom(200_000), OTHER_BASE: os.urandom(200_000)}
 SIZE = 1 << 20
+OTHER = b"another".ljust(SIZE, b"\0")
+
+
+class NovaOfTheScene(Nova):
+    """nova, which makes what it is given of an image.
+
+    :param made: the bytes.
+    """
+
+    def __init__(self, host: Host, blocked: Callable[[], None], running: ExitStack, made: bytes) -> None:
+        super().__init__(host, blocked, running)
+        self._made = made
+
+    def fetch(self, name: str) -> None:
+        draft = self.host.cache_path / f"{name}.part"
+        draft.write_bytes(self._made)
+        draft.rename(self.host.cache_path / name)
 
 
 class Scene:
@@ -84,8 +105,9 @@ class Scene:
         """Lose the base files again."""
         for path in self.host.cache_path.iterdir():
             path.unlink()
+        shutil.rmtree(self.host.instances_path / NEW, ignore_errors=True)
         for name in CONTENTS if self.is_replaced else ():
-            self.host.base(name, content=b"another", size=SIZE)
+            self.host.base(name, content=OTHER)
         self._log.write_text("")
 
     def restore(self) -> FetchResult | str:
@@ -101,6 +123,32 @@ class Scene:
                 return child.answer.recv()
             except EOFError:
                 return None
+
+    def run_beside(self, call: Call, operation: Callable[[NovaOfTheScene], None], made: bytes) -> FetchResult | str:
+        """Restore, and have nova do something whole after a call, or until it waits for the restore."""
+        options = [f"--trace={call.name}", f"--inject={call.name}:signal=STOP:when={call.number}"]
+        with traced(self.restore, options) as child:
+            for line in child.log:
+                if line.startswith("--- stopped by SIGSTOP"):
+                    finish = self._begin(operation, made)
+                    os.kill(child.process, signal.SIGCONT)
+                    finish()
+            return child.answer.recv()
+
+    def _begin(self, operation: Callable[[NovaOfTheScene], None], made: bytes) -> Callable[[], object]:
+        """Come back when an operation is over or waits; what comes back waits until it is over."""
+        may_go_on = get_context("fork").Event()
+
+        def run() -> None:
+            try:
+                with ExitStack() as closing:
+                    operation(NovaOfTheScene(self.host, may_go_on.set, closing, made))
+            finally:
+                may_go_on.set()
+
+        finish = start_child(run)
+        may_go_on.wait()
+        return finish
 
     def calls(self) -> Iterator[Call]:
         """What was done in the cache directory and to nova's locks since the first draft was made."""
@@ -120,7 +168,7 @@ class Scene:
             return "nothing"
         if content == CONTENTS[name].ljust(SIZE, b"\0"):
             return "whole"
-        return "other" if content == b"another".ljust(SIZE, b"\0") else "broken"
+        return "other" if content == OTHER else "broken"
 
 
 def wrong_after(scene: Scene, fault: str, answer: FetchResult | str | None, free: tuple[int, int]) -> Iterator[str]:
@@ -210,6 +258,58 @@ def test_name_comes_after_the_bytes_and_is_on_disk_for_good(tmp_path: Path) -> N
     one = ["copy_file_range file", "fsync file", "linkat file", "fsync directory"]
     calls = on_file_system("tmpfs", tmp_path, run, size=64 << 20)
     assert [call for number, call in enumerate(calls) if call not in calls[number - 1 : number]] == one * 2
+
+
+def cache_image(nova: NovaOfTheScene) -> None:
+    if not (nova.host.cache_path / BASE).exists():
+        nova.fetch(BASE)
+
+
+def spawn(nova: NovaOfTheScene) -> None:
+    nova.path(NEW).mkdir()
+    nova.make_disk(nova.path(NEW) / "disk", BASE)
+
+
+def wrong_beside(scene: Scene, made: bytes, answer: FetchResult | str) -> Iterator[str]:
+    """What must not be after nova has made the file while it was restored."""
+    states = {name: scene.state(name) for name in CONTENTS}
+    if states[OTHER_BASE] != "whole" or states[BASE] not in ("whole", "other" if made == OTHER else "whole"):
+        yield f"the files are {states}"
+    if not isinstance(answer, FetchResult):
+        yield answer
+        return
+    refused = [file["name"] for file in answer.done["refused"]]
+    if refused != ([BASE] if states[BASE] == "other" else []) or answer.done["failed"]:
+        yield f"it says {answer}"
+    if scene.host.cached() != sorted(CONTENTS):
+        yield f"there is {scene.host.cached()}"
+    disk = scene.host.instances_path / NEW / "disk"
+    if disk.exists() and not opens(disk):
+        yield "the disk of nova's new guest does not open"
+
+
+@pytest.mark.parametrize("operation", [cache_image, spawn])
+@pytest.mark.parametrize("is_same", [True, False], ids=["same bytes", "other bytes"])
+def test_nova_that_makes_the_file_after_any_call_and_the_restore_harm_neither(
+    tmp_path: Path, operation: Callable[[NovaOfTheScene], None], is_same: bool
+) -> None:
+    made = CONTENTS[BASE].ljust(SIZE, b"\0") if is_same else OTHER
+
+    def run(path: Path) -> tuple[list[str], set[str]]:
+        found, states = [], set()
+        with ExitStack() as closing:
+            scene = Scene(path, False, closing)
+            scene.run(f"--trace={','.join(CALLS)}")
+            for call in list(scene.calls()):
+                scene.reset()
+                answer = scene.run_beside(call, operation, made)
+                states.add(scene.state(BASE))
+                found += [f"{call}: {wrong}" for wrong in wrong_beside(scene, made, answer)]
+        return found, states
+
+    found, states = on_file_system("tmpfs", tmp_path, run, size=64 << 20)
+    assert found == []
+    assert states == ({"whole"} if is_same else {"whole", "other"})
 
 
 def publish_before_it_is_whole() -> None:
