@@ -7,6 +7,7 @@ and a dry run says what a run does."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import resource
@@ -15,12 +16,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import place, restoring
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch import novas_lock, place, restoring
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.disks import made_at
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_UUID, UUID
@@ -35,6 +37,7 @@ from ansible_collections.stackops.nova.tests.support.processes import (
     needs_fuse,
     needs_root,
     shell,
+    start_child,
     wait_until,
     with_own_mounts,
 )
@@ -299,6 +302,39 @@ def test_user_who_cannot_make_files_for_nova_is_told_in_a_dry_run(public_host: H
     )
     assert dry == run
     assert "become: true" in dry
+
+
+@needs_root
+def test_user_who_holds_novas_lock_hinders_the_restore_of_that_file_alone(
+    public_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock file can be read by all, so a user who may do nothing special can have a shared lock on it."""
+    host = public_host
+    monkeypatch.setattr(novas_lock, "_WAIT_SECONDS", 0.1)
+    first, base = disk_on(host, UUID, BASE, FIRST)
+    second, other = disk_on(host, OTHER_UUID, TEMPLATE, SECOND)
+    lock = host.lock_file(BASE)
+    is_taken, is_enough = get_context("fork").Event(), get_context("fork").Event()
+
+    def hold() -> None:
+        with lock.open() as file:
+            fcntl.lockf(file, fcntl.LOCK_SH)
+            is_taken.set()
+            is_enough.wait()
+
+    with running_guest(first, base), running_guest(second, other):
+        base.unlink()
+        other.unlink()
+        finish = start_child(lambda: as_nobody(hold))
+        assert is_taken.wait(10)
+        result = host.restore()
+        is_enough.set()
+        finish()
+    [failed] = result.done["failed"]
+    assert f"another process holds the lock nova-{BASE}" in failed["error"]
+    assert failed["error"].endswith(f"Do not stop {UUID} before that.")
+    assert [file["name"] for file in result.done["restored"]] == [TEMPLATE]
+    assert not base.exists()
 
 
 def fill(path: Path, leave: int) -> None:
