@@ -140,6 +140,27 @@ class TestProof:
         content = create_image(host.root / "image.qcow2").read_bytes()
         assert "raw image" in refusal(host.restore(**brought(host, content)))
 
+    def test_file_that_its_owner_changes_while_it_is_copied_still_has_to_fit(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A user who owns the file that an operator brought can set its time back."""
+        base = host.cache_path / BASE
+        host.overlay(UUID, base, None)
+        options = {**brought(host, FIRST), "images": [], "unproven": [BASE]}
+        hostile = create_image(host.root / "hostile", over="/etc/shadow", unchecked=True).read_bytes()
+        copy = place.copy_bytes
+
+        def change_and_copy(*arguments: Any, **given: Any) -> int:
+            path = host.root / "image"
+            before = path.stat()
+            path.write_bytes(hostile.ljust(SIZE, b"\0"))
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            return copy(*arguments, **given)
+
+        monkeypatch.setattr(restoring, "copy_bytes", change_and_copy)
+        assert "not those of a raw image" in refusal(host.restore(**options))
+        assert host.cached() == []
+
     def test_wrong_checksum_that_was_saved_earlier_is_not_kept(self, host: Host) -> None:
         """It would call the proven file corrupt."""
         _disk, base = disk_on(host, UUID, BASE, FIRST)
@@ -219,16 +240,17 @@ class TestGuestsThatAreHidden:
         assert len(result.done["restored"]) == 1
         assert [lost["recoverable_from"] for lost in audited] == ["process"]
 
-    def test_guest_whose_file_proves_nothing_still_has_another_one(self, host: Host) -> None:
+    @pytest.mark.parametrize("name", [BASE, TEMPLATE])
+    def test_guest_whose_file_proves_nothing_still_has_another_one(self, host: Host, name: str) -> None:
         """Its file was hard-linked before it was deleted. The other guest's must not get the name for both."""
-        first, base = disk_on(host, UUID, TEMPLATE, FIRST)
+        first, base = disk_on(host, UUID, name, FIRST)
         with running_guest(first, base):
-            second, _base = disk_on(host, OTHER_UUID, TEMPLATE, SECOND)
+            second, _base = disk_on(host, OTHER_UUID, name, SECOND)
             with running_guest(second, base):
                 os.link(base, host.root / "backup")
                 base.unlink()
                 text = refusal(host.restore())
-        assert OTHER_UUID in text
+        assert f"of {OTHER_UUID} has another file of that name open than other guests, and it proves nothing" in text
         assert not base.exists()
 
 
@@ -345,7 +367,12 @@ def fill(path: Path, leave: int) -> None:
             os.fsync(filler.fileno())
 
 
-def test_file_that_is_refused_takes_no_room_from_the_next_one(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [({}, BASE), ({"images": [record(b"another image")]}, TEMPLATE)],
+    ids=["first one fits", "first one is refused"],
+)
+def test_dry_run_counts_the_room_that_files_before_it_take(tmp_path: Path, options: dict[str, Any], name: str) -> None:
     def restore(path: Path) -> list[FetchResult]:
         host = Host(path)
         first, base = disk_on(host, UUID, BASE, os.urandom(SIZE))
@@ -354,12 +381,12 @@ def test_file_that_is_refused_takes_no_room_from_the_next_one(tmp_path: Path) ->
             base.unlink()
             other.unlink()
             fill(path, leave=SIZE + SIZE // 2)
-            options = {"images": [record(b"another image")]}
             return [host.restore(check_mode=check_mode, **options) for check_mode in (True, False)]
 
     dry, run = on_file_system("tmpfs", tmp_path, restore, size=32 << 20)
-    assert [file["name"] for file in run.done["restored"]] == [TEMPLATE]
-    assert [file["name"] for file in dry.done["restored"]] == [TEMPLATE]
+    for done in (dry.done, run.done):
+        assert [file["name"] for file in done["restored"]] == [name]
+        assert len(done["refused"]) == 1
 
 
 @pytest.mark.parametrize("check_mode", [True, False])

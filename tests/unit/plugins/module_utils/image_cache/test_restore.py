@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -631,12 +631,13 @@ def _free(path: Path) -> int:
 
 
 class TestFitWithWhatIsBuiltOnIt:
-    def test_larger_file_than_the_disk_shows_is_refused(self, host: Host) -> None:
+    @pytest.mark.parametrize("check_mode", [True, False])
+    def test_larger_file_than_the_disk_shows_is_refused(self, host: Host, check_mode: bool) -> None:
         host.base(BASE, size=2 << 20)
         disk, base = guest_on(host)  # its disk shows 1 MiB
         with running_guest(disk, base):
             base.unlink()
-            text = reason(host.restore())
+            text = reason(host.restore(check_mode=check_mode))
         assert f"it has {2 << 20} bytes, and the disk of {UUID}" in text
 
     def test_file_that_would_be_probed_as_an_overlay_is_refused(self, host: Host) -> None:
@@ -800,6 +801,21 @@ class TestFromAFileThatWasBrought:
     def test_option_that_cannot_be_meant_is_an_error(self, host: Host, options: dict[str, Any], name: str) -> None:
         with pytest.raises(ImageCacheError, match=name):
             host.restore(**options)
+
+    @needs_root
+    def test_room_that_is_kept_for_root_is_there_for_root_alone(
+        self, public_host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        host = public_host
+        _disk, base = guest_on(host)
+        base.unlink()
+        for path in (host.cache_path, host.locks_path):
+            os.chown(path, NOBODY, NOBODY)
+        options = brought(host, IMAGE_CONTENT)
+        kept = os.statvfs_result((4096, 4096, 1 << 20, 1 << 19, 0, 100, 100, 100, 0, 255))
+        monkeypatch.setattr(os, "fstatvfs", lambda _descriptor: kept)
+        assert "and 0 are free" in as_nobody(lambda: reason(host.restore(**options)))
+        assert len(host.restore(**options).done["restored"]) == 1
 
     @pytest.mark.usefixtures("lost")
     def test_rate_is_limited(self, host: Host) -> None:
@@ -1236,6 +1252,31 @@ class TestReplacedFile:
         assert base.read_bytes().startswith(b"third")
         assert host.cached() == [BASE]
 
+    def test_file_that_would_get_the_number_of_the_former_one_keeps_its_name(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Some file systems give the number of a file that is gone to the next one."""
+        disk, base = guest_on(host)
+        finish = place.finish
+
+        def finish_and_replace(*arguments: Any) -> None:
+            finish(*arguments)
+            former = base.stat().st_ino
+            base.unlink()
+            for number in range(3000):
+                third = host.root / f"third {number}"
+                third.write_bytes(b"third")
+                if third.stat().st_ino == former:
+                    break
+            third.rename(base)
+
+        with running_guest(disk, base):
+            self.replace(base)
+            monkeypatch.setattr(restoring, "finish", finish_and_replace)
+            [failed] = host.restore(states=["replaced"]).done["failed"]
+        assert "another file has got its name" in failed["error"]
+        assert base.read_bytes() == b"third"
+
     def test_file_that_changes_before_its_bytes_are_compared_keeps_its_name(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -1279,14 +1320,16 @@ class TestReplacedFile:
             self.replace(base)
             former = host.cache_path / set_aside_name(BASE, 7)
             former.hardlink_to(base)
-            of_another_file = host.cache_path / set_aside_name(BASE, 8)
-            of_another_file.write_bytes(b"set aside earlier")
+            # Many, because a directory has them in any order.
+            others = [set_aside_name(BASE, 8 + number) for number in range(20)]
+            for other in others:
+                (host.cache_path / other).write_bytes(b"set aside earlier")
             dry = host.restore(check_mode=True, states=["replaced"]).done
             done = host.restore(states=["replaced"]).done
         assert [aside["set_aside_as"] for aside in done["set_aside"]] == [former.name]
         assert dry["set_aside"] == done["set_aside"]
         assert former.read_bytes().startswith(b"other bytes")
-        assert host.cached() == sorted([BASE, former.name, of_another_file.name])
+        assert host.cached() == sorted([BASE, former.name, *others])
 
     def test_file_that_was_restored_is_not_reported_as_replaced(self, host: Host) -> None:
         disk, base = guest_on(host)
@@ -1311,6 +1354,7 @@ class TestTwoGenerations:
                 dry = host.restore(check_mode=True)
                 assert picture(host.root) == before
                 result = host.restore()
+                host.now += 60
                 again = host.restore()
                 facts = host.audit().facts
         text = reason(result)
@@ -1325,6 +1369,52 @@ class TestTwoGenerations:
         assert not base.exists()
         assert facts["missing"][0]["recoverable_from"] is None
         assert len(facts["set_aside"]) == 2
+
+    @pytest.fixture
+    def two_guests(self, host: Host) -> Iterator[None]:
+        first, base = guest_on(host)
+        second, _base = guest_on(host, uuid=OTHER_UUID)
+        with running_guest(first, base):
+            base.unlink()
+            host.base(BASE, content=b"second", size=SIZE)
+            with running_guest(second, base):
+                base.unlink()
+                yield
+
+    @pytest.mark.usefixtures("two_guests")
+    def test_names_of_the_copies_are_on_disk_for_good(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        synced: list[str] = []
+        fsync = os.fsync
+
+        def note_and_sync(descriptor: int) -> None:
+            if os.path.sameopenfile(descriptor, directory):
+                synced.extend(host.cached())
+            fsync(descriptor)
+
+        directory = os.open(host.cache_path, os.O_RDONLY)
+        monkeypatch.setattr(os, "fsync", note_and_sync)
+        asides = host.restore().done["set_aside"]
+        os.close(directory)
+        assert len(asides) == 2
+        assert {aside["set_aside_as"] for aside in asides} <= set(synced)
+
+    @pytest.mark.usefixtures("two_guests")
+    def test_file_that_is_written_to_while_it_is_copied_aside_has_no_copy(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        copy = place.copy_bytes
+
+        def copy_and_write(source: int, *arguments: Any, **options: Any) -> int:
+            count = copy(source, *arguments, **options)
+            if os.pread(source, 6, 0) == b"second":
+                with open(f"/proc/self/fd/{source}", "r+b") as writer:
+                    writer.write(b"changed")
+            return count
+
+        monkeypatch.setattr(restoring, "copy_bytes", copy_and_write)
+        result = host.restore()
+        assert "but not all of them: Its source was written to while it was copied" in reason(result)
+        assert [(host.cache_path / name).read_bytes()[:6] for name in host.cached()] in ([], [CONTENT[:6]])
 
     def test_copy_of_an_earlier_file_of_the_same_number_does_not_stand_in_for_a_guests(self, host: Host) -> None:
         """A file system gives the number of a file that is gone to another one."""
