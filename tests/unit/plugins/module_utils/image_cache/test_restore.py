@@ -27,10 +27,11 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch im
     glance,
     novas_lock,
     place,
+    placing,
     restoring,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.module import FetchResult
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import set_aside_name
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import draft_name, set_aside_name
 from ansible_collections.stackops.nova.tests.support.constants import (
     BASE,
     IMAGE,
@@ -192,6 +193,14 @@ class TestFromAGuest:
             host.restore()
             second = host.restore()
         assert (second.changed, second.error, second.done["restored"]) == (False, None, [])
+
+    def test_draft_that_a_killed_run_left_is_removed_by_a_run_and_by_no_dry_run(self, host: Host) -> None:
+        draft = draft_name(BASE)
+        (host.cache_path / draft).touch()
+        host.restore(check_mode=True)
+        assert host.cached() == [draft]
+        host.restore()
+        assert host.cached() == []
 
     def test_restored_file_is_novas_own(self, host: Host) -> None:
         disk, base = guest_on(host)
@@ -1539,6 +1548,53 @@ class TestBesideNova:
 
             monkeypatch.setattr(restoring, "copy_bytes", take_lock_and_copy)
             assert len(host.restore().done["restored"]) == 1
+
+    def test_file_that_nova_made_and_removed_meanwhile_is_restored(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        finish, publish = place.finish, place.publish
+
+        def finish_and_make(*arguments: Any) -> None:
+            finish(*arguments)
+            host.base(BASE, content=b"nova's", size=SIZE)
+
+        def publish_and_remove(*arguments: Any) -> None:
+            try:
+                publish(*arguments)
+            except FileExistsError:
+                base.unlink()
+                raise
+
+        with running_guest(disk, base):
+            base.unlink()
+            monkeypatch.setattr(restoring, "finish", finish_and_make)
+            monkeypatch.setattr(placing, "publish", publish_and_remove)
+            assert [file["name"] for file in host.restore().done["restored"]] == [BASE]
+        assert whole(base)
+
+    @pytest.mark.usefixtures("patience")
+    def test_nova_can_take_its_lock_while_its_file_is_compared(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disk, base = guest_on(host)
+        finish, compare = place.finish, place.is_same_content
+
+        def finish_and_make(*arguments: Any) -> None:
+            finish(*arguments)
+            host.base(BASE, content=CONTENT, size=SIZE)
+
+        with nova_compute() as nova, running_guest(disk, base):
+            base.unlink()
+
+            def take_lock_and_compare(first: int, second: int) -> bool:
+                nova.take(BASE, host.locks_path)
+                nova.release()
+                return compare(first, second)
+
+            monkeypatch.setattr(restoring, "finish", finish_and_make)
+            monkeypatch.setattr(placing, "is_same_content", take_lock_and_compare)
+            assert host.restore().done["present"] == [BASE]
 
     def test_no_name_of_novas_drafts_is_ever_used(self, host: Host) -> None:
         disk, base = guest_on(host)
