@@ -789,6 +789,15 @@ class TestFromAFileThatWasBrought:
             assert host.restore(unproven=[BASE], **options).done["restored"][0]["source"] == "process"
         assert whole(base)
 
+    def test_file_that_a_guest_has_open_is_restored_before_one_that_waits_for_nobody(self, host: Host) -> None:
+        disk, base = guest_on(host, TEMPLATE, OTHER_UUID)
+        _disk, lost = guest_on(host)
+        with running_guest(disk, base):
+            base.unlink()
+            lost.unlink()
+            restored = host.restore(**brought(host, CONTENT)).done["restored"]
+        assert [file["name"] for file in restored] == [TEMPLATE, BASE]
+
     def test_file_of_the_image_does_not_serve_for_a_resized_copy(self, host: Host) -> None:
         _disk, base = guest_on(host, f"{BASE}_1048576")
         base.unlink()
