@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,17 @@ def test_bytes_that_the_kernel_writes_in_parts_are_all_written(
     with new_draft(cache, BASE) as draft:
         copy_bytes(source, draft, RateLimiter(), punch_zeros=True)
         assert is_same_content(source, draft.descriptor)
+
+
+def test_copy_keeps_to_its_rate(tmp_path: Path) -> None:
+    def copy_slowly(path: Path) -> float:
+        source, cache = source_of(path / "source", (0, os.urandom(2 * MIB))), os.open(path, os.O_RDONLY)
+        started = time.monotonic()
+        with new_draft(cache, BASE) as draft:
+            copy_bytes(source, draft, RateLimiter(10 * MIB))
+        return time.monotonic() - started
+
+    assert on_file_system("tmpfs", tmp_path, copy_slowly) >= 0.19
 
 
 @pytest.mark.parametrize(("first", "second"), [(b"", b"x"), (b"x", b"xy"), (b"xy", b"x"), (b"x", b"y"), (b"y", b"x")])
