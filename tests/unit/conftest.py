@@ -66,14 +66,15 @@ def public_host() -> Iterator[Host]:
 def patience() -> Iterator[None]:
     """Ends a test that waits for a FIFO, or for somebody: it would wait forever.
 
-    Nothing catches that, as the code may catch a TimeoutError, which is an OSError.
+    Nothing catches that, as the code may catch a TimeoutError, which is an OSError. A property has many examples, and a
+    machine much to do.
     """
 
     def lose_it(*_signal: object) -> None:
-        pytest.fail("It waited for half a minute.")
+        pytest.fail("It waited for two minutes.")
 
     usual = signal.signal(signal.SIGALRM, lose_it)
-    signal.alarm(30)
+    signal.alarm(120)
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, usual)
