@@ -201,7 +201,7 @@ def test_report_shows_what_would_be_fetched_and_then_what_was(
     assert audit.failed == set(), audit.output
     metrics = (folder / "image_cache.prom").read_text()
     assert 'outcome="failed"} 1' in metrics
-    [precached] = [line for line in metrics.splitlines() if line.startswith("nova_image_cache_precached_files{")]
+    [precached] = [line for line in metrics.splitlines() if line.startswith("nova_image_cache_unused_precached_files{")]
     assert precached.endswith(" 1")
 
 

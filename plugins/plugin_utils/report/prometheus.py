@@ -97,11 +97,13 @@ _METRICS = {
     "files": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Files by state."),
     "allocated_bytes": _Metric(_Part.AUDIT, (*_STORAGE, "state"), "Space that the files take, by state."),
     "reclaimable_bytes": _Metric(_Part.AUDIT, _STORAGE, "Space that a prune could free."),
-    "precached_files": _Metric(
-        _Part.AUDIT, _STORAGE, "Unused files that a prune keeps only because they were pre-cached lately."
+    "unused_precached_files": _Metric(
+        _Part.AUDIT, _STORAGE, "Files that no disk uses, and that a prune keeps because they were pre-cached."
     ),
-    "precached_bytes": _Metric(
-        _Part.AUDIT, _STORAGE, "Space that these take, which is counted in their state as well."
+    "unused_precached_bytes": _Metric(
+        _Part.AUDIT,
+        _STORAGE,
+        "Space that files take which no disk uses, and which a prune keeps because they were pre-cached.",
     ),
     "missing_files": _Metric(_Part.AUDIT, _STORAGE, meaning_of(AlarmKind.MISSING)),
     "recoverable_files": _Metric(
@@ -366,8 +368,8 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield "files", max(0, summary[state] - removed_files * is_removable), state
         yield "allocated_bytes", max(0, summary["bytes"][state] - reclaimed_bytes * is_removable), state
     yield "reclaimable_bytes", max(0, summary["reclaimable_bytes"] - reclaimed_bytes)
-    yield "precached_files", summary["precached"]["files"]
-    yield "precached_bytes", summary["precached"]["allocated_bytes"]
+    yield "unused_precached_files", summary["precached"]["files"]
+    yield "unused_precached_bytes", summary["precached"]["allocated_bytes"]
     count = {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
     yield "missing_files", count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
     missing = [found for found in storage["missing"] if not found.get("replaced")]

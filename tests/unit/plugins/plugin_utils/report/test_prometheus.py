@@ -187,9 +187,9 @@ def with_precached(name: str, files: int, gib: int, *more_hosts: str) -> dict[st
 
 def test_unused_files_that_are_kept_as_pre_cached_are_counted_once_on_shared_storage() -> None:
     folder = written(fleet(with_precached("a", 3, 7, "b"), storage(answer("c"), "c")))
-    assert (folder.value("precached_files", "a"), folder.value("precached_bytes", "a")) == (3, 7 * GIB)
-    assert folder.value("precached_files", "b") is None
-    assert (folder.value("precached_files", "c"), folder.value("precached_bytes", "c")) == (0, 0)
+    assert (folder.value("unused_precached_files", "a"), folder.value("unused_precached_bytes", "a")) == (3, 7 * GIB)
+    assert folder.value("unused_precached_files", "b") is None
+    assert (folder.value("unused_precached_files", "c"), folder.value("unused_precached_bytes", "c")) == (0, 0)
 
 
 class TestWhatARunDidNotLookAt:
