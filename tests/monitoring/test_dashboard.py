@@ -18,7 +18,11 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.cog.plugins import register_default_plugins
 from grafana_foundation_sdk.models.dashboard import Dashboard
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import metrics_of, render_metrics
+from ansible_collections.stackops.nova.plugins.plugin_utils.report.prometheus import (
+    metrics_of,
+    metrics_with_precache,
+    render_metrics,
+)
 from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
@@ -28,6 +32,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     verified,
 )
 from ansible_collections.stackops.nova.tests.support.monitoring import Watch, wait_until, watched
+from ansible_collections.stackops.nova.tests.support.precaches import of_each_outcome
 
 FILE = Path(__file__).parents[2] / "extensions/monitoring/nova_image_cache.json"
 DASHBOARD = json.loads(FILE.read_text())
@@ -73,7 +78,9 @@ def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watch]:
     seen = fleet(storage(bad, "a"), storage(answer("b", checksums=verified(), **done()), "b"))
     for one in (seen, *seen["storages"], *seen["hosts"]):
         one["generated" if one is seen else "time"] = time.time()
-    (root / "textfiles" / "image_cache.prom").write_text(render_metrics(metrics_of(seen, {}, set())))
+    precache = {**of_each_outcome(""), "generated": time.time()}
+    metrics = metrics_with_precache(precache, metrics_of(seen, {}, set()), {"a", "b"})
+    (root / "textfiles" / "image_cache.prom").write_text(render_metrics(metrics))
     with watched(root, root / "textfiles") as watch:
         wait_until(lambda: watch.query("nova_image_cache_host_info"), "a scrape of the sample")
         yield watch
