@@ -123,6 +123,7 @@ FIRES = [
     (REFUSED, report(cache(reasons=["fleet_limit"])), DAY + STEP),
     (REFUSED, report(cache(reasons=["members_missing"], prune_seconds=None)), DAY + STEP),
     (UNREMOVED, report(cache(**done(failed=FAILED))), STEP),
+    (UNREMOVED, report(cache(**done(kept=[{"name": BASE, "reason": "unremovable"}]))), STEP),
     (UNREMOVED, report(cache(prune_seconds=None, prune_unfinished=True)), STEP),
     (RECLAIMABLE, FULL, HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9), HOUR + STEP),

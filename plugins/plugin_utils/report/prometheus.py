@@ -395,7 +395,8 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         yield "prune_duration_seconds", storage["prune_seconds"]
         yield "removed_files", removed_files
         yield "reclaimed_bytes", reclaimed_bytes
-        yield "failed_removals", len(storage["failed"])
+        unremovable = sum(kept["reason"] == "unremovable" for kept in storage["kept"])  # known before it was tried
+        yield "failed_removals", len(storage["failed"]) + unremovable
     if was_pruned or storage["prune_unfinished"] or storage["opted_out"]:
         yield "prune_unfinished", storage["prune_unfinished"]
     if was_pruned or storage["opted_out"]:

@@ -282,6 +282,11 @@ class TestRefusals:
         folder.write(fleet(storage(answer("a", limit_exceeded=exceeded, **done()), "a")), NOW + HOUR)
         assert folder.value("failed_removals", "a") == count
 
+    def test_file_that_cannot_be_removed_is_a_failed_removal_and_a_locked_one_is_not(self) -> None:
+        kept = [{"name": BASE, "reason": "unremovable"}, {"name": f"{BASE}_20", "reason": "locked"}]
+        folder = written(fleet(storage(answer("a", **done(kept=kept)), "a")))
+        assert folder.value("failed_removals", "a") == 1
+
     def test_limit_is_another_reason_than_unknown_use(self) -> None:
         folder = written(fleet(storage(answer("a", limit_exceeded=["Too many."], **done()), "a")))
         assert folder.value("removal_refused", "a", operation="prune", reason="limit") == 1
