@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, names, picture
+from ansible_collections.stackops.nova.tests.support.processes import mount, with_own_mounts
+from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 
 @pytest.mark.parametrize("images_type", ["rbd", "lvm"])
@@ -53,21 +57,55 @@ def test_empty_mount_point_stays_empty(fleet: ComputeFleet, tmp_path: Path) -> N
     assert "or what lies there is not mounted" in " ".join(run.text.split())
 
 
-def test_metrics_of_a_host_whose_cache_is_not_mounted_any_more_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
-    tree = fleet.add("a")
-    fleet.variables["image_cache_report_path"] = str(tmp_path / "report")
+class Metrics:
+    """What the audits of a fleet write into a folder."""
 
-    def metrics() -> list[str]:
-        run = fleet.audit()
+    def __init__(self, fleet: ComputeFleet, folder: Path) -> None:
+        self._fleet = fleet
+        self.folder = folder
+
+    def after_audit(self) -> list[str]:
+        """Audit, and return what the metrics say, without the times that each run renews."""
+        run = self._fleet.audit(image_cache_report_path=str(self.folder))
         assert run.status == 0, run.output
-        text = (tmp_path / "report" / "image_cache.prom").read_text()
+        text = (self.folder / "image_cache.prom").read_text()
         return [line for line in text.splitlines() if "report_timestamp" not in line and "answer_timestamp" not in line]
 
-    before = metrics()
-    found = f'nova_image_cache_cache_found{{host="a",cache_path="{tree.cache_path}"}}'
+
+def found(tree: CacheTree, value: int) -> str:
+    return f'nova_image_cache_cache_found{{host="a",cache_path="{tree.cache_path}"}} {value}'
+
+
+def test_metrics_of_a_host_whose_cache_is_not_there_any_more_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
+    tree = fleet.add("a")
+    metrics = Metrics(fleet, tmp_path / "report")
+    before = metrics.after_audit()
     mounted = tree.instances_path.rename(tmp_path / "elsewhere")
     tree.instances_path.mkdir()
-    assert metrics() == [line.replace(f"{found} 1", f"{found} 0") for line in before]
+    assert metrics.after_audit() == [line.replace(found(tree, 1), found(tree, 0)) for line in before]
     tree.instances_path.rmdir()
     mounted.rename(tree.instances_path)
-    assert f"{found} 1" in metrics()
+    assert found(tree, 1) in metrics.after_audit()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes the rights of root")
+def test_metrics_of_a_host_with_a_bare_cache_below_its_lost_mount_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
+    tree = fleet.add("a")
+    disk = tree.instances_path.rename(tmp_path / "disk")
+    tree.cache_path.mkdir(parents=True)
+    metrics = Metrics(fleet, tmp_path / "report")
+
+    def lose_the_mount() -> None:
+        mount("--bind", disk, tree.instances_path)
+        before = metrics.after_audit()
+        subprocess.run(["umount", tree.instances_path], check=True)
+        for _night in range(2):
+            assert metrics.after_audit() == [line.replace(found(tree, 1), found(tree, 0)) for line in before]
+        mount("--bind", disk, tree.instances_path)
+        for path in tree.cache_path.iterdir():
+            path.unlink()
+        emptied = metrics.after_audit()
+        assert found(tree, 1) in emptied
+        assert all(line.endswith(" 0") for line in emptied if line.startswith("nova_image_cache_files{"))
+
+    with_own_mounts(lose_the_mount)

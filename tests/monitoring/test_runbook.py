@@ -189,6 +189,18 @@ def test_metric_of_an_alert_is_healthy_once_its_commands_have_run_on_a_repaired_
     assert operator.value(metric) == healthy
 
 
+def test_host_whose_cache_is_gone_for_good_is_forgotten_as_the_page_says(operator: Operator) -> None:
+    be_silent(operator)
+    [command] = [each for each in commands("NovaImageCacheHostSilent") if each.startswith("sed ")]
+    here = command.replace(FOLDER, str(operator.reports)).replace("compute-7", "a")
+    subprocess.run(shlex.split(here), check=True)
+    for command in resolving("NovaImageCacheHostSilent"):
+        assert operator.type(command).status == 0
+    metrics = (operator.reports / "image_cache.prom").read_text()
+    assert "cache_found{" not in metrics
+    assert 'nova_image_cache_files{host="a",' in metrics
+
+
 def test_silent_host_has_answered_once_it_is_asked_as_the_page_says(operator: Operator) -> None:
     operator.fleet.hosts["a"] |= UNREACHABLE
     operator.fleet.add("b")

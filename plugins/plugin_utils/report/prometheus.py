@@ -90,7 +90,9 @@ _METRICS = {
         "Always 1. What nova calls the host, and which storage it uses.",
     ),
     "cache_found": _Metric(
-        _Part.FOUND, _STORAGE, "Whether the last look found a cache; only where a look has found one at this path."
+        _Part.FOUND,
+        _STORAGE,
+        "Whether the last look found the cache that a look has found before: it is there, and mounted.",
     ),
     "audit_timestamp_seconds": _Metric(_Part.AUDIT, _STORAGE, "Time of the last look at the storage."),
     "audit_duration_seconds": _Metric(_Part.AUDIT, _STORAGE, "How long that took."),
@@ -211,15 +213,16 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
     A storage that several hosts share has one series of each metric, under the first of their names: so a sum over
     hosts counts it once. ``host_info`` shows which hosts share one.
 
-    A host that had a cache and has none now, because nothing is mounted there, keeps what is known of that cache: its
-    zeros are those of another directory.
+    A host whose cache is not mounted any more keeps what is known of that cache: what it found there is none, or the
+    directory below the mount. Files that disks miss there are missing all the same.
 
     :param fleet: the fleet as ``report.json`` has it.
     :param former: what the former file has.
     :param inventory: the hosts of the inventory. What is known of others is left out.
     """
     lost = _lost_caches(fleet, former)
-    fleet = {**fleet, "storages": [each for each in fleet["storages"] if not _is_lost(each, lost)]}
+    lost_storages = [each for each in fleet["storages"] if _is_lost(each, lost.keys())]
+    fleet = {**fleet, "storages": [each for each in fleet["storages"] if not _is_lost(each, lost.keys())]}
     answered = {host["name"] for host in fleet["hosts"] if host["cache_path"] is not None} - {
         host for host, _path in lost
     }
@@ -234,8 +237,13 @@ def metrics_of(fleet: Mapping[str, Any], former: Metrics, inventory: Set[str]) -
         storage_id for storage_id, count in Counter(each["id"] for each in fleet["storages"]).items() if count > 1
     )
     shown_under = {each: min(hosts) for each, hosts in members.items() if each not in ambiguous}
-    metrics = dict(_answered(fleet, shown_under, lost))
-    return carry_forward(_moved(former, shown_under), metrics, inventory, answered)
+    metrics = dict(_answered(fleet, shown_under, lost.keys()))
+    merged = carry_forward(_moved(former, shown_under), metrics, inventory, answered)
+    for storage in lost_storages:  # what lies below a mount may lack more, and proves nothing else
+        cache = (storage["pruner"], storage["cache_path"])
+        missing = Series("missing_files", (shown_under.get(lost[cache], cache[0]), cache[1]))
+        merged[missing] = max(merged.get(missing, 0), _missing_count(_alarm_counts(storage)))
+    return merged
 
 
 def metrics_with_precache(precache: Mapping[str, Any], former: Metrics, inventory: Set[str]) -> dict[Series, float]:
@@ -306,14 +314,40 @@ def _labels_of(name: str, metrics: Metrics) -> Iterator[tuple[str, ...]]:
     return (series.labels for series in metrics if series.name == name)
 
 
-def _lost_caches(fleet: Mapping[str, Any], former: Metrics) -> set[tuple[str, str]]:
-    """Return the host and path of each cache that a former run found, and whose directory does not exist now."""
-    had = {(host, path) for host, path, _mount_point, _nova_host, storage in _labels_of("host_info", former) if storage}
-    return had & {(host["name"], host["cache_path"]) for host in fleet["hosts"] if host["storage"] is None}
+def _lost_caches(fleet: Mapping[str, Any], former: Metrics) -> dict[tuple[str, str], str]:
+    """Return the host and path of each cache that is not mounted any more, and its storage as a former run found it.
+
+    Its directory does not exist now, or it is another one: that which the mount had covered.
+    """
+    had = {
+        (host, path): (mount_point, storage)
+        for host, path, mount_point, _nova_host, storage in _labels_of("host_info", former)
+        if storage
+    }
+    mount_points = _mount_points(fleet)
+    lost = {}
+    for host in fleet["hosts"]:
+        cache = (host["name"], host["cache_path"])
+        mount_point, storage = had.get(cache, ("", ""))
+        is_another = host["storage"] != storage and _is_below(
+            mount_point, mount_points.get((host["name"], host["storage"]))
+        )
+        if cache in had and (host["storage"] is None or is_another):
+            lost[cache] = storage
+    return lost
+
+
+def _mount_points(fleet: Mapping[str, Any]) -> dict[tuple[str, str], str | None]:
+    """Return where the file system of each host's storage is mounted."""
+    return {(host, each["id"]): each["mount_point"] for each in fleet["storages"] for host in each["hosts"]}
+
+
+def _is_below(path: str, directory: str | None) -> bool:
+    return bool(directory) and path != directory and path.startswith(f"{str(directory).rstrip('/')}/")
 
 
 def _is_lost(storage: Mapping[str, Any], lost: Set[tuple[str, str]]) -> bool:
-    return storage["id"] is None and {(host, storage["cache_path"]) for host in storage["hosts"]} <= lost
+    return {(host, storage["cache_path"]) for host in storage["hosts"]} <= lost
 
 
 def _moved(former: Metrics, shown_under: Mapping[str | None, str]) -> dict[Series, float]:
@@ -334,7 +368,7 @@ def _answered(
 ) -> Iterator[tuple[Series, float]]:
     """Yield what this run found and did."""
     yield Series("report_timestamp_seconds", ()), fleet["generated"]
-    mount_points = {(host, each["id"]): each["mount_point"] for each in fleet["storages"] for host in each["hosts"]}
+    mount_points = _mount_points(fleet)
     for host in fleet["hosts"]:
         name = host["name"]
         yield Series("host_answered", (name,)), host["state"] not in ("failed", "unreachable")
@@ -370,8 +404,8 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
     yield "reclaimable_bytes", max(0, summary["reclaimable_bytes"] - reclaimed_bytes)
     yield "unused_precached_files", summary["precached"]["files"]
     yield "unused_precached_bytes", summary["precached"]["allocated_bytes"]
-    count = {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
-    yield "missing_files", count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
+    count = _alarm_counts(storage)
+    yield "missing_files", _missing_count(count)
     missing = [found for found in storage["missing"] if not found.get("replaced")]
     if all("recoverable_from" in found for found in missing):
         yield "recoverable_files", sum(found["recoverable_from"] is not None for found in missing)
@@ -403,6 +437,14 @@ def _of_storage(storage: Mapping[str, Any]) -> Iterator[tuple[Any, ...]]:
         reasons = storage["reasons"] if was_pruned else [RefusalReason.OPTED_OUT]
         for reason in RefusalReason:
             yield "removal_refused", reason in reasons, "prune", reason.value
+
+
+def _alarm_counts(storage: Mapping[str, Any]) -> dict[AlarmKind, int]:
+    return {alarm.kind: alarm.count for alarm in storage_alarms([storage])}
+
+
+def _missing_count(count: Mapping[AlarmKind, int]) -> int:
+    return count.get(AlarmKind.MISSING, 0) + count.get(AlarmKind.TEMPLATE, 0)
 
 
 def render_metrics(metrics: Metrics, slice_name: str = "") -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -508,13 +509,24 @@ def without_cache(*hosts: str) -> dict[str, Any]:
     return storage(made, *hosts, mount_point=None)
 
 
-def test_cache_that_is_not_there_any_more_keeps_its_values_and_their_time() -> None:
+def below_the_mount(*hosts: str, mount_point: str | None = "/", **more: Any) -> dict[str, Any]:
+    """A storage of a host on which an empty directory of its root has the path of the cache."""
+    made = answer(**{**done(), "checksums": verified(), **more})
+    made["storage"].update(id="ext4:root:8:1:/var/lib/nova/instances/_base")
+    made["summary"].update(dict.fromkeys(("active", "removable", "too_young", "other", "reclaimable_bytes"), 0))
+    return storage(made, *hosts, mount_point=mount_point)
+
+
+@pytest.mark.parametrize("without_mount", [without_cache, below_the_mount])
+def test_cache_that_is_not_mounted_any_more_keeps_its_values_and_their_time(
+    without_mount: Callable[[str], dict[str, Any]],
+) -> None:
     bad = storage(answer("a", missing=MISSING, corrupt=CORRUPT, checksums=verified(), **done(BASE)), "a")
     folder = written(fleet(bad), "a")
     assert folder.value("cache_found", "a") == 1
     before = series(folder.text)
     for at in (NOW + HOUR, NOW + 2 * HOUR):
-        folder.write(fleet(without_cache("a")), at)
+        folder.write(fleet(without_mount("a")), at)
         assert folder.value("cache_found", "a") == 0
         assert (folder.value("host_answered", "a"), folder.value("host_answer_timestamp_seconds", "a")) == (1, at)
         changed = {name for (name, labels), value in series(folder.text).items() if before[name, labels] != value}
@@ -528,10 +540,39 @@ def test_cache_that_is_not_there_any_more_keeps_its_values_and_their_time() -> N
     assert folder.value("audit_timestamp_seconds", "a") == NOW + 3 * HOUR
 
 
-def test_cache_that_another_host_still_has_is_shown_as_that_host_found_it() -> None:
+@pytest.mark.parametrize(
+    "seen",
+    [
+        storage(answer("a"), "a"),
+        storage(answer("a"), "a", mount_point="/"),
+        below_the_mount("a", mount_point="/var/lib/nova"),
+        below_the_mount("a", mount_point="/var/lib/nova/instances"),
+        below_the_mount("a", mount_point=None),
+    ],
+    ids=["the same", "the same elsewhere", "another in its place", "another below it", "unknown"],
+)
+def test_cache_on_a_file_system_in_the_place_of_the_former_one_is_what_it_is(seen: dict[str, Any]) -> None:
+    folder = written(fleet(storage(answer("a", missing=MISSING), "a")), "a").write(fleet(seen), NOW + HOUR)
+    assert (folder.value("cache_found", "a"), folder.value("missing_files", "a")) == (1, 0)
+    assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
+
+
+def test_file_that_a_disk_misses_below_a_lost_mount_is_missing_until_the_mount_is_back() -> None:
+    folder = written(fleet(storage(answer("a"), "a")), "a")
+    for missing, count in ((MISSING, 1), ([], 1)):
+        folder.write(fleet(below_the_mount("a", missing=missing)), NOW + HOUR)
+        assert (folder.value("missing_files", "a"), folder.value("audit_timestamp_seconds", "a")) == (count, NOW)
+    folder.write(fleet(storage(answer("a"), "a")), NOW + 2 * HOUR)
+    assert folder.value("missing_files", "a") == 0
+
+
+@pytest.mark.parametrize("without_mount", [without_cache, below_the_mount])
+def test_cache_that_another_host_still_has_is_shown_as_that_host_found_it(
+    without_mount: Callable[[str], dict[str, Any]],
+) -> None:
     shared = answer("ab")
     folder = written(fleet(storage(shared, "a", "b")), "a", "b")
-    folder.write(fleet(without_cache("a"), storage(answer("ab", missing=MISSING), "b")), NOW + HOUR)
+    folder.write(fleet(without_mount("a"), storage(answer("ab", missing=MISSING), "b")), NOW + HOUR)
     assert (folder.value("cache_found", "a"), folder.value("cache_found", "b")) == (0, 1)
     assert (folder.value("missing_files", "a"), folder.value("missing_files", "b")) == (1, None)
     assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
