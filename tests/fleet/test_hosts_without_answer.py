@@ -7,6 +7,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     FAILING,
@@ -36,6 +40,32 @@ def test_host_whose_storage_hangs_fails_in_time_and_the_others_go_on(fleet: Comp
     assert (run.failed, run.changed, fleet.cached("c")) == ({"a"}, {"c"}, names("image-c")), run.output
     assert f"The storage of {hanging.instances_path} does not answer" in run.messages["a"]
     assert cached(hanging) == names("image-a", "unused-a")
+
+
+@pytest.mark.parametrize(
+    ("without_answer", "status"), [((), 0), ((FAILING,), 2), ((UNREACHABLE,), 4), ((FAILING, UNREACHABLE), 4)]
+)
+def test_exit_code_is_that_of_the_worst_host_and_the_others_are_done(
+    fleet: ComputeFleet, without_answer: Sequence[Mapping[str, str]], status: int
+) -> None:
+    fleet.add("a")
+    for number, variables in enumerate(without_answer):
+        fleet.add(f"b{number}")
+        fleet.hosts[f"b{number}"].update(variables)
+    run = fleet.prune()
+    assert (run.status, fleet.cached("a")) == (status, names("image-a")), run.output
+
+
+def test_inventory_that_cannot_be_read_ends_the_run_with_the_setting_of_the_documented_unit(
+    fleet: ComputeFleet, tmp_path: Path
+) -> None:
+    fleet.add("a")
+    broken = tmp_path / "broken.yml"
+    broken.write_text("all: [")
+    assert fleet.audit("--inventory", str(broken)).status == 0
+    fleet.environment["ANSIBLE_INVENTORY_ANY_UNPARSED_IS_FAILED"] = "1"
+    run = fleet.audit("--inventory", str(broken))
+    assert (run.status, run.recap) == (1, {}), run.output
 
 
 def test_storage_is_kept_until_the_operator_exempts_its_member_without_answer(fleet: ComputeFleet) -> None:
