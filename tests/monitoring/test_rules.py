@@ -108,7 +108,11 @@ CORRUPT = [{"name": BASE, "used_by": ["instance-1"]}]
 FAILED = [{"name": BASE, "error": "Input/output error"}]
 HEALTHY = report(cache())
 FULL = report(cache(full=True))
+UNANSWERED = re.sub(r"^(\w+host_answered\S+) 1$", r"\1 0", HEALTHY, flags=re.MULTILINE)
 LOST = re.sub(r"^(\w+cache_found\S+) 1$", r"\1 0", HEALTHY, flags=re.MULTILINE)
+A_GIB, MORE = (
+    re.sub(r"^(\w+reclaimable_bytes\S+) \S+$", rf"\1 {size}", FULL, flags=re.MULTILINE) for size in (GIB, GIB + 1)
+)
 OPTED_OUT = report(cache(opted_out=True, prune_seconds=None))
 MISSING, REPLACED, CORRUPTED, STALE, ABSENT, SILENT, REFUSED, UNREMOVED, RECLAIMABLE, ORPHANS = ALERTS
 FIRES = [
@@ -127,6 +131,7 @@ FIRES = [
     (UNREMOVED, report(cache(**done(kept=[{"name": BASE, "reason": "unremovable"}]))), STEP),
     (UNREMOVED, report(cache(prune_seconds=None, prune_unfinished=True)), STEP),
     (RECLAIMABLE, FULL, HOUR + STEP),
+    (RECLAIMABLE, MORE, HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9), HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9, instance="cmp-1"), HOUR + STEP),
     (RECLAIMABLE, FULL + node(50, "/boot"), HOUR + STEP),
@@ -142,11 +147,13 @@ IS_SILENT = [
     (ABSENT, HEALTHY, 2 * HOUR),
     (SILENT, report(hosts=[silent("cmp-1")]), HOUR - STEP),
     (SILENT, LOST, HOUR - STEP),
+    (SILENT, UNANSWERED, 36 * HOUR),  # its last answer is not yet two days old
     (SILENT, report(hosts=[silent("cmp-1")]), 36 * HOUR + STEP),
     (SILENT, HEALTHY, 4 * DAY),  # the whole report is stale, and each host with it
     (REFUSED, report(cache(reasons=["limit"])), DAY - STEP),
     (REFUSED, OPTED_OUT, DAY + STEP),
     (RECLAIMABLE, FULL, HOUR - STEP),
+    (RECLAIMABLE, A_GIB, HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(10), HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9, "/boot"), HOUR + STEP),
     (RECLAIMABLE, HEALTHY + node(9, instance="cmp-10:9100"), HOUR + STEP),
