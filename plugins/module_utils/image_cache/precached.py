@@ -31,9 +31,12 @@ def read_precached(files: Iterable[CacheFile], snapshot: Snapshot, settings: Set
     """
     pattern = settings.image_info_filename_pattern
     name_pattern = os.path.basename(pattern)
+    is_in_cache = os.path.dirname(pattern) == settings.cache_path
+    there = {file.name for file in snapshot.files if file.kind is Kind.OTHER} if is_in_cache else set()
+    if is_in_cache and not there:
+        return {}
     info_names = {file.name: info_path(name_pattern, file.name) for file in files if file.kind is Kind.ORIGINAL}
-    if os.path.dirname(pattern) == settings.cache_path:
-        there = {file.name for file in snapshot.files if file.kind is Kind.OTHER}
+    if is_in_cache:
         info_names = {name: info_name for name, info_name in info_names.items() if info_name in there}
     cache = open_cache(settings) if info_names else None
     if cache is None:
