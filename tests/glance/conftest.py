@@ -31,12 +31,10 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageService]:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture
 def reader(service: ImageService) -> Auth:
     """An application credential that can read images and nothing else."""
-    from ansible_collections.stackops.nova.tests.support.image_service import READ_IMAGES
-
-    return service.restricted(service.add_user("operators", "member"), READ_IMAGES)
+    return service.reader
 
 
 @pytest.fixture

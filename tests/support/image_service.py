@@ -25,16 +25,12 @@ import openstack
 from ansible_collections.stackops.nova.tests.support.image_server import certificate
 from ansible_collections.stackops.nova.tests.support.monitoring import free_port, wait_until
 
-__all__ = ["READ_IMAGES", "Auth", "ImageService", "image_service"]
+__all__ = ["Auth", "ImageService", "image_service"]
 
 Auth = Mapping[str, str]
 """How somebody logs in: what ``auth`` of ``clouds.yaml`` has, without the URL."""
 
 REGION = "lab"
-READ_IMAGES = [
-    {"service": "image", "method": "GET", "path": path} for path in ("/v2/images", "/v2/images/*", "/v2/images/*/file")
-]
-"""The access rules of an application credential that can read images and nothing else."""
 
 _PROGRAMS = Path(os.environ["GLANCE_VENV"]) / "bin"
 _PASTE = _PROGRAMS.parent / "etc/glance/glance-api-paste.ini"
@@ -43,6 +39,10 @@ _PASSWORD = "secret of the administrator"
 _DOMAIN = "default"
 # Settings of the user who runs the tests, which must not matter.
 _SETTINGS = ("OS_", "PYTHON")
+# The access rules of an application credential that can read images and nothing else.
+_READ_IMAGES = [
+    {"service": "image", "method": "GET", "path": path} for path in ("/v2/images", "/v2/images/*", "/v2/images/*/file")
+]
 _BUFFERED_BYTES = 16 << 20
 _MOST_SECONDS = 120
 
@@ -86,18 +86,20 @@ service_type = image
 class ImageService:
     """Keystone and Glance.
 
+    :param address: where they listen: this machine's loopback, or its address in a network of containers.
     :ivar root: the folder with all that they have.
     :ivar ca_cert: the certificate to trust.
     :ivar identity: the URL of Keystone.
     :ivar endpoint: the URL of Glance.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, address: str) -> None:
         self.root = root
-        self.ca_cert = certificate(root)
+        self.ca_cert = certificate(root, f"IP:{address}")
+        self._address = address
         self._keystone_port, self._glance_port = free_port(), free_port()
-        self.identity = f"https://127.0.0.1:{self._keystone_port}/v3"
-        self.endpoint = f"https://127.0.0.1:{self._glance_port}"
+        self.identity = f"https://{address}:{self._keystone_port}/v3"
+        self.endpoint = f"https://{address}:{self._glance_port}"
         self._keystone: _Server | None = None
         self._glance: _Server | None = None
 
@@ -147,6 +149,11 @@ class ImageService:
     def admin(self) -> Any:
         """The administrator's connection."""
         return self.connect(self.admin_auth)
+
+    @cached_property
+    def reader(self) -> Auth:
+        """How somebody logs in who can read images and nothing else: by an application credential."""
+        return self.restricted(self.add_user("operators", "member"), _READ_IMAGES)
 
     @property
     def admin_auth(self) -> Auth:
@@ -274,18 +281,19 @@ class ImageService:
             "REQUESTS": str(self.root / "requests"),
             "TOKENS": str(self.root / "tokens"),
         }
-        return _Server(f"{name}.wsgi.api:application", port, self.root / f"{name}.log", environment)
+        return _Server(f"{name}.wsgi.api:application", self._address, port, self.root / f"{name}.log", environment)
 
 
 class _Server:
     """A WSGI application in gunicorn, in a process group of its own."""
 
-    def __init__(self, application: str, port: int, log: Path, environment: dict[str, str]) -> None:
+    def __init__(self, application: str, address: str, port: int, log: Path, environment: dict[str, str]) -> None:
+        self._address = address
         self._port = port
         self._log = log
         with log.open("a") as output:
             self._process = subprocess.Popen(
-                [_PROGRAMS / "gunicorn", "--config", _GUNICORN_SETTINGS, "--bind", f"127.0.0.1:{port}", application],
+                [_PROGRAMS / "gunicorn", "--config", _GUNICORN_SETTINGS, "--bind", f"{address}:{port}", application],
                 env=environment,
                 stdout=output,
                 stderr=output,
@@ -298,7 +306,7 @@ class _Server:
 
         def answers() -> bool:
             assert self._process.poll() is None, self._log.read_text()
-            connection = HTTPSConnection("127.0.0.1", self._port, context=context, timeout=_MOST_SECONDS)
+            connection = HTTPSConnection(self._address, self._port, context=context, timeout=_MOST_SECONDS)
             with closing(connection), suppress(ConnectionRefusedError):  # it does not listen yet
                 connection.request("GET", "/")
                 return connection.getresponse().status < 500
@@ -337,9 +345,9 @@ def _position(process: int, path: str) -> int:
 
 
 @contextmanager
-def image_service(root: Path) -> Iterator[ImageService]:
+def image_service(root: Path, address: str = "127.0.0.1") -> Iterator[ImageService]:
     """Run Keystone and Glance for as long as tests need them."""
-    service = ImageService(root)
+    service = ImageService(root, address)
     try:
         service.start()
         yield service
