@@ -129,17 +129,17 @@ class Container:
         return self._storage / "filling"
 
     def wait_until_writing(self, size: int) -> None:
-        """Wait until a process has so many bytes in a file on its disk that has no name yet."""
-        wait_until(lambda: any(map(size.__le__, self._unnamed_sizes())), f"a write on {self.name}", seconds=120)
+        """Wait until a process has a file of so many bytes open on its disk."""
+        wait_until(lambda: any(map(size.__le__, self._open_sizes())), f"a write on {self.name}", seconds=120)
 
-    def _unnamed_sizes(self) -> list[int]:
+    def _open_sizes(self) -> list[int]:
         device, found = self._storage.stat().st_dev, []
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 files = [link.stat() for link in (process / "fd").iterdir()]
             except OSError:
                 continue  # it ended, or closed one
-            found += [file.st_blocks * 512 for file in files if (file.st_dev, file.st_nlink) == (device, 0)]
+            found += [file.st_blocks * 512 for file in files if file.st_dev == device]
         return found
 
     def _call(self, *arguments: str) -> str:
