@@ -102,8 +102,8 @@ class Container:
         return {path.name for path in self.cache_path.iterdir() if path.suffix != ".info"}
 
     def nameless_bytes(self) -> int:
-        """How much of its disk is taken by what is no file of a name: by that of deleted files, and by folders."""
-        os.sync()
+        """How much of its disk is taken by all but the files that have a name: folders, and files that are deleted."""
+        subprocess.run(["sync", "--file-system", self._storage], check=True)
         status = os.statvfs(self._storage)
         files = [path.stat() for path in self._storage.rglob("*")]
         named = sum(file.st_blocks * 512 for file in files if stat.S_ISREG(file.st_mode))
