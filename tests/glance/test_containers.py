@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, Run, names
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, Run
 from ansible_collections.stackops.nova.tests.support.containers import (
     INSTANCES,
     NOVA,
@@ -29,11 +31,9 @@ from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 pytestmark = needs_root
 
 LARGE_BYTES = 64 << 20
-# Eight seconds for a large image.
-SLOW = "8M"
+# Sixteen seconds for a large image.
+SLOW = "4M"
 CA_CERT = "/etc/ssl/glance.pem"
-# The owner, the group and the mode of a base file.
-FILE = (NOVA, NOVA, 0o644)
 NOTHING = Changes(gone=[], new=[], changed=[], touched=[])
 
 
@@ -101,28 +101,27 @@ def restored(run: Run) -> set[tuple[str, str, str]]:
     return {(file["host"], file["name"], file["source"]) for file in report["restored"]}
 
 
-def is_whole(host: Container, content: dict[str, bytes]) -> bool:
-    """Whether these images, by their ids, are all that the cache has, byte for byte, as files of nova.
-
-    A file under another name that nova reads, also one that is half done, is one too many.
-    """
-    paths = {fingerprint(image_id): host.cache_path / fingerprint(image_id) for image_id in content}
-    return host.cached() == set(paths) and all(
-        paths[fingerprint(image_id)].read_bytes() == expected and owner_and_mode(paths[fingerprint(image_id)]) == FILE
-        for image_id, expected in content.items()
-    )
+def whole(content: dict[str, bytes]) -> dict[str, tuple[str, int, int, int]]:
+    """What a cache with nothing but these files, by their names, has under the names that nova reads."""
+    return {name: (sha512(data).hexdigest(), NOVA, NOVA, 0o644) for name, data in content.items()}
 
 
-def owner_and_mode(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_uid, status.st_gid, status.st_mode & 0o7777
+def cache_of(host: Container) -> dict[str, tuple[str, int, int, int]]:
+    """What a cache has, byte for byte, with its owner, group and mode. A file that is half done is another one."""
+    found = {}
+    for name in host.cached():
+        path = host.cache_path / name
+        status = path.stat()
+        digest = sha512(path.read_bytes()).hexdigest()
+        found[name] = (digest, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+    return found
 
 
 def test_four_containers_get_what_the_dry_run_lists_byte_for_byte(
     fleet: ComputeFleet, hosts: list[Container], service: ImageService, raw: Path, qcow2: Path
 ) -> None:
     images = [service.upload(raw), service.upload(qcow2, "qcow2")]
-    content = {image["id"]: raw.read_bytes() for image in images}
+    content = {fingerprint(image["id"]): raw.read_bytes() for image in images}
     for host in hosts:
         host.remember_files()
     dry = precache(fleet, *images, check=True)
@@ -134,10 +133,10 @@ def test_four_containers_get_what_the_dry_run_lists_byte_for_byte(
     run = precache(fleet, *images)
     assert (run.status, run.changed, fetched(run)) == (0, dry.changed, fetched(dry)), run.output
     assert [service.downloads(image["id"]) for image in images] == [[0] * 4, [0] * 4]
-    files = {f"{INSTANCES}/_base/{name}{suffix}" for name in names(*content) for suffix in ("", ".info")}
-    locks = {f"{INSTANCES}/locks/nova-{name}" for name in names(*content)}
+    files = {f"{INSTANCES}/_base/{name}{suffix}" for name in content for suffix in ("", ".info")}
+    locks = {f"{INSTANCES}/locks/nova-{name}" for name in content}
     for host in hosts:
-        assert is_whole(host, content)
+        assert cache_of(host) == whole(content)
         changes = host.changes()
         assert (changes.gone, changes.changed, files <= set(changes.new)) == ([], [], True), changes
         assert set(changes.new) <= files | locks
@@ -150,7 +149,8 @@ def test_container_that_is_killed_in_the_middle_has_nothing_half_done_and_stops_
     fleet: ComputeFleet, hosts: list[Container], service: ImageService, raw: Path, large: dict[str, Any]
 ) -> None:
     small = service.upload(raw)
-    content = {small["id"]: raw.read_bytes(), large["id"]: service.stored(large["id"]).read_bytes()}
+    had = {fingerprint(small["id"]): raw.read_bytes()}
+    content = {**had, fingerprint(large["id"]): service.stored(large["id"]).read_bytes()}
     killed, *others = hosts
     fleet.hosts[killed.name]["image_cache_precache_max_rate"] = SLOW
     before = [host.nameless_bytes() for host in hosts]
@@ -161,14 +161,14 @@ def test_container_that_is_killed_in_the_middle_has_nothing_half_done_and_stops_
         killed.kill()
         run = finish()
     assert (run.unreachable, run.failed) == ({killed.name}, set()), run.output
-    assert is_whole(killed, {small["id"]: content[small["id"]]})
-    assert all(is_whole(host, content) for host in others)
+    assert cache_of(killed) == whole(had)
+    assert [cache_of(host) for host in others] == [whole(content)] * 3
     assert [host.nameless_bytes() for host in hosts] == before
 
     killed.start()
     again = precache(fleet, small, large)
     assert (again.status, again.changed) == (0, {killed.name}), again.output
-    assert all(is_whole(host, content) for host in hosts)
+    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -176,7 +176,8 @@ def test_disk_that_fills_in_the_middle_keeps_what_it_had_and_stops_no_other(
     fleet: ComputeFleet, hosts: list[Container], service: ImageService, raw: Path, large: dict[str, Any]
 ) -> None:
     small = service.upload(raw)
-    content = {small["id"]: raw.read_bytes(), large["id"]: service.stored(large["id"]).read_bytes()}
+    had = {fingerprint(small["id"]): raw.read_bytes()}
+    content = {**had, fingerprint(large["id"]): service.stored(large["id"]).read_bytes()}
     full, *others = hosts
     fleet.hosts[full.name]["image_cache_precache_max_rate"] = SLOW
     before = [host.nameless_bytes() for host in hosts]
@@ -188,14 +189,14 @@ def test_disk_that_fills_in_the_middle_keeps_what_it_had_and_stops_no_other(
         run = finish()
     assert (run.failed, run.unreachable) == ({full.name}, set()), run.output
     assert "No space left on device. Free some space (df)" in run.messages[full.name]
-    assert is_whole(full, {small["id"]: content[small["id"]]})
-    assert all(is_whole(host, content) for host in others)
+    assert cache_of(full) == whole(had)
+    assert [cache_of(host) for host in others] == [whole(content)] * 3
     assert [host.nameless_bytes() for host in hosts] == before
 
     filling.unlink()
     again = precache(fleet, small, large)
     assert (again.status, again.changed) == (0, {full.name}), again.output
-    assert all(is_whole(host, content) for host in hosts)
+    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -203,7 +204,7 @@ def test_glance_that_dies_in_the_middle_leaves_nothing_half_done_and_stops_no_ot
     fleet: ComputeFleet, hosts: list[Container], service: ImageService, raw: Path, large: dict[str, Any]
 ) -> None:
     small, brought = service.upload(raw), service.upload(raw)
-    content = {image["id"]: raw.read_bytes() for image in (small, brought)}
+    content = {fingerprint(image["id"]): raw.read_bytes() for image in (small, brought)}
     images = (small, large, brought)
     for host in hosts:
         host.bring(raw, "/root/brought.raw")
@@ -219,13 +220,13 @@ def test_glance_that_dies_in_the_middle_leaves_nothing_half_done_and_stops_no_ot
         service.start_glance()
     assert (run.failed, run.unreachable) == ({host.name for host in hosts}, set()), run.output
     assert all("The connection failed: Connection refused" in run.messages[host.name] for host in hosts), run.messages
-    assert all(is_whole(host, content) for host in hosts)
+    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
     again = precache(fleet, *images, **given)
-    content[large["id"]] = service.stored(large["id"]).read_bytes()
+    content[fingerprint(large["id"])] = service.stored(large["id"]).read_bytes()
     assert (again.status, again.changed) == (0, run.failed), again.output
-    assert all(is_whole(host, content) for host in hosts)
+    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -256,10 +257,7 @@ def test_four_containers_get_back_what_the_dry_run_lists_byte_for_byte(
     run = restore(fleet)
     assert (run.status, run.changed, restored(run)) == (0, dry.changed, restored(dry)), run.output
     for host in hosts:
-        assert host.cached() == set(lost[host.name])
-        for name, content in lost[host.name].items():
-            assert (host.cache_path / name).read_bytes() == content
-            assert owner_and_mode(host.cache_path / name) == FILE
+        assert cache_of(host) == whole(lost[host.name])
         changes = host.changes()
         assert (changes.gone, changes.changed) == ([], [])
     again = restore(fleet)
