@@ -294,7 +294,8 @@ def warnings_beside_report(result: Mapping[str, Any]) -> list[Any]:
 
     :param result: what a module returned.
     """
-    warnings, found = list(result.get("warnings", ())), result.get("image_cache")
+    warnings = list(result.get("warnings", ()))
+    found: Any = result.get("image_cache")
     if find_mismatch(found, _REPORTED, "image_cache") is not None:
         return warnings
     refused = {f"Nothing may be removed: {reason}" for name in REFUSALS for reason in found[name]}

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePath
@@ -163,9 +163,14 @@ def is_opted_out(task_vars: Mapping[str, Any], template: Template) -> bool:
 
 def registered(task_vars: Mapping[str, Any], host: str, name: str) -> Mapping[str, Any]:
     """Return what a host registered, never templated; empty if it did not."""
+    return registered_by(task_vars, host, name)[0]
+
+
+def registered_by(task_vars: Mapping[str, Any], host: str, *names: str) -> list[Mapping[str, Any]]:
+    """Return what a host registered under several names, as :func:`registered` does; its variables are made once."""
     value = task_vars["hostvars"].raw_get(host)
-    result = value.get(name) if isinstance(value, Mapping) else None
-    return result if isinstance(result, Mapping) else {}
+    results = [value.get(name) if isinstance(value, Mapping) else None for name in names]
+    return [result if isinstance(result, Mapping) else {} for result in results]
 
 
 def find_registered(
@@ -197,25 +202,31 @@ def read_fleet(
     :return: the fleet, and why its limit is unknown, a sentence for each host whose limit cannot be read.
     """
     unreadable: list[str] = []
-    hosts = tuple(_host_answers(task_vars, walk, unreadable))
+    batch = current_batch(task_vars)
+    hosts = tuple(
+        _host_answer(task_vars, walk, name, registered(task_vars, name, LOOK), batch, unreadable)
+        for name in task_vars["ansible_play_hosts_all"]
+    )
     keys = {(host.options.cloud, host.options.region) for host in hosts if host.options.asks_api}
     clouds = {key: ask_cloud(*key) for key in sorted(keys)}
     return Fleet(hosts, task_vars["groups"], clouds), unreadable
 
 
-def _host_answers(task_vars: Mapping[str, Any], walk: Walk, unreadable: list[str]) -> Iterator[HostAnswer]:
-    batch = current_batch(task_vars)
-    for name in task_vars["ansible_play_hosts_all"]:
-        result = registered(task_vars, name, LOOK)
-        is_answer = is_of(result, walk)
-        if is_answer and "options" in result:
-            yield parse_answer(name, result, FleetOptions.from_plain(result["options"]))
-            continue
-        options = _inventory_options(task_vars, name, unreadable)
-        if is_answer:
-            yield parse_answer(name, result, options)
-        else:
-            yield HostAnswer(name, AnswerState.NOT_LOOKED_AT, options, None, NOT_LOOKED_AT, name in batch)
+def _host_answer(
+    task_vars: Mapping[str, Any],
+    walk: Walk,
+    name: str,
+    look: Mapping[str, Any],
+    batch: frozenset[str],
+    unreadable: list[str],
+) -> HostAnswer:
+    is_answer = is_of(look, walk)
+    if is_answer and "options" in look:
+        return parse_answer(name, look, FleetOptions.from_plain(look["options"]))
+    options = _inventory_options(task_vars, name, unreadable)
+    if is_answer:
+        return parse_answer(name, look, options)
+    return HostAnswer(name, AnswerState.NOT_LOOKED_AT, options, None, NOT_LOOKED_AT, name in batch)
 
 
 def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]:
@@ -225,15 +236,15 @@ def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]
     :param walk: this run of the role.
     :return: one outcome for each host, in the order of the play, without those of the batches that are yet to come.
     """
-    coming = _hosts_to_come(task_vars)
-    return [
-        replace(
-            _outcome(looked, registered(task_vars, looked.name, RESULT), walk),
-            look_seconds=registered(task_vars, looked.name, LOOK).get(LOOK_SECONDS),
-        )
-        for looked in _host_answers(task_vars, walk, [])
-        if looked.name not in coming
-    ]
+    coming = set(_hosts_to_come(task_vars))
+    batch = current_batch(task_vars)
+    outcomes = []
+    for name in task_vars["ansible_play_hosts_all"]:
+        if name not in coming:
+            look, result = registered_by(task_vars, name, LOOK, RESULT)
+            looked = _host_answer(task_vars, walk, name, look, batch, [])
+            outcomes.append(replace(_outcome(looked, result, walk), look_seconds=look.get(LOOK_SECONDS)))
+    return outcomes
 
 
 def _hosts_to_come(task_vars: Mapping[str, Any]) -> Sequence[str]:
