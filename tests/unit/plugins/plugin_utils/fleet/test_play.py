@@ -7,13 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible import context, template
+from ansible import template
 from ansible.parsing.dataloader import DataLoader
-from ansible.utils.context_objects import CLIArgs
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
@@ -51,37 +49,6 @@ def templated(variables: dict[str, Any]) -> dict[str, Any]:
     trust = getattr(template, "trust_as_template", str)
     variables = {name: trust(value) if isinstance(value, str) else value for name, value in variables.items()}
     return play.set_variables(variables, template.Templar(DataLoader(), variables).template)
-
-
-class TestScreen:
-    @pytest.mark.parametrize(
-        ("chosen", "skipped", "is_due"),
-        [
-            ([], [], True),
-            (["all"], [], True),
-            (["tagged"], [], True),
-            (["nightly"], [], True),
-            (["image_cache_audit"], [], False),
-            (["image_cache_prune"], [], False),
-            (["image_cache_audit", "image_cache_report"], [], True),
-            (["all"], ["image_cache_report"], False),
-            (["all"], ["image_cache_prune"], True),
-            (["all"], ["nightly"], False),
-        ],
-    )
-    @pytest.mark.parametrize("own", ["image_cache_audit", "image_cache_prune"])
-    def test_screen_comes_where_the_tags_let_the_report_run(
-        self, chosen: list[str], skipped: list[str], is_due: bool, own: str, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(context, "CLIARGS", CLIArgs({"tags": chosen, "skip_tags": skipped}))
-        tagged = SimpleNamespace(tags=["nightly", "image_cache", own])
-        assert play.is_screen_due(tagged, ["a", "b"]) is is_due
-        assert not play.is_screen_due(tagged, ["a"])
-
-    def test_callback_for_programs_has_no_screen(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(context, "CLIARGS", CLIArgs({}))
-        monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "ansible.posix.jsonl")
-        assert not play.is_screen_due(SimpleNamespace(tags=[]), ["a", "b"])
 
 
 class TestWalk:
