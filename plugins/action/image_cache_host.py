@@ -17,10 +17,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
-    REFUSALS,
-    warnings_beside_report,
-)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import REFUSALS
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import Action, HostDecision
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError, read_options
 
@@ -61,7 +58,6 @@ class ActionModule(ActionBase):
             result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
         else:
             result = self._run_module(_AUDIT, options.module, task_vars, check_mode=True)
-        self._forget_warnings(result, task_vars)
         result[play.LOOK_SECONDS] = _seconds_since(began)
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
@@ -125,15 +121,9 @@ class ActionModule(ActionBase):
         check_mode = self._task.check_mode
         began = time.monotonic()
         result = self._run_module(_PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=check_mode)
-        self._forget_warnings(result, task_vars)
         if is_prune and not check_mode and "image_cache" in result:
             result[play.PRUNE_SECONDS] = _seconds_since(began)
         return {**result, **_done(result, "pruned" if is_prune else "audited")}
-
-    def _forget_warnings(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> None:
-        """Leave out the warnings about what the screen shows: once, with the hosts, which Ansible does not name."""
-        if "warnings" in result and play.is_screen_due(self._task, task_vars["ansible_play_hosts_all"]):
-            result["warnings"] = warnings_beside_report(result)
 
     def _run_module(
         self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any], check_mode: bool

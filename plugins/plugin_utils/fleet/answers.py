@@ -28,7 +28,6 @@ __all__ = [
     "parse_image_cache",
     "read_result",
     "reasons_to_fail",
-    "warnings_beside_report",
 ]
 
 NOT_LOOKED_AT = (
@@ -102,8 +101,6 @@ _FOUND = {
     "policy": _POLICY,
     "for_members": (_SHARED_USE, None),
 }
-# What the modules warn about and the report shows.
-_REPORTED = {"missing": [{"backing_file": str}], "corrupt": [{"name": str}], **{name: [str] for name in REFUSALS}}
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
     "seconds": {"verification": (float, int)},
@@ -287,28 +284,6 @@ def parse_image_cache(image_cache: Any) -> str:
         shape = {key: inner for key, inner in _OPTIONAL.items() if key in image_cache}
         problem = find_mismatch(image_cache, shape, "image_cache")
     return problem or ""
-
-
-def warnings_beside_report(result: Mapping[str, Any]) -> list[Any]:
-    """Return the warnings of a host without those about what the report shows of all hosts at once.
-
-    :param result: what a module returned.
-    """
-    warnings = list(result.get("warnings", ()))
-    found: Any = result.get("image_cache")
-    if find_mismatch(found, _REPORTED, "image_cache") is not None:
-        return warnings
-    refused = {f"Nothing may be removed: {reason}" for name in REFUSALS for reason in found[name]}
-    files = [*(one["backing_file"] for one in found["missing"]), *(one["name"] for one in found["corrupt"])]
-    texts = map(_warning_text, warnings)
-    is_reported = [text in refused or any(file in text for file in files) for text in texts]
-    return [warning for warning, reported in zip(warnings, is_reported, strict=True) if not reported]
-
-
-def _warning_text(warning: Any) -> str:
-    """Return what a warning says: since ansible-core 2.19 it is no text, but has one."""
-    event = getattr(warning, "event", None)
-    return str(warning if event is None else event.msg)
 
 
 def _message(result: Mapping[str, Any]) -> str:

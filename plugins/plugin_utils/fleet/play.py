@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from ansible import constants, context
+from ansible import constants
 from ansible.utils.display import Display
 
 from .answers import (
@@ -324,26 +324,9 @@ def read_file_outcomes(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFil
 
 def show(text: str) -> None:
     """Show a text to a person. A callback for programs has it in the task's result, and its document stays valid."""
-    if _is_for_people():
-        Display().display(text)
-
-
-def is_screen_due(task: Any, hosts: Sequence[str]) -> bool:
-    """Return whether the screen of a fleet comes at the end: several hosts, a person who reads, and the report's tag.
-
-    :param task: a task of the walk that has the tag of the audit or the prune; otherwise it has those of the report.
-    :param hosts: all hosts of the play.
-    """
-    tags = {*task.tags, "image_cache_report"} - {"image_cache_audit", "image_cache_prune"}
-    chosen = {*context.CLIARGS.get("tags", ())} or {"all"}
-    skipped = {*context.CLIARGS.get("skip_tags", ())}
-    is_chosen = not chosen.isdisjoint({*tags, "all", "tagged"}) and skipped.isdisjoint({*tags, "all", "tagged"})
-    return is_chosen and len(hosts) > 1 and _is_for_people()
-
-
-def _is_for_people() -> bool:
     callback = str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
-    return callback.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS
+    if callback.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+        Display().display(text)
 
 
 def newest_report(task_vars: Mapping[str, Any], walk: Walk, name: str, key: str) -> Mapping[str, Any]:
