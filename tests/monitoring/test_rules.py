@@ -201,7 +201,8 @@ def test_each_alert_has_a_state_in_which_it_fires() -> None:
         (
             "process",
             "; 1 of them can be restored from Glance, or from guests until these stop: do not stop guests there, and "
-            "run ansible-playbook stackops.nova.restore, first with --check",
+            "run ansible-playbook stackops.nova.restore, first with --check, and with -e "
+            "image_cache_restore_from_glance=true where Glance has them",
         ),
     ],
 )

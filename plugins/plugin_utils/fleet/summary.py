@@ -152,16 +152,22 @@ def _run(
 
 
 def _missing(storage: StorageDecision, found: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Return what is missing as the pruner has it, and where a guest of any member still has it open, or Glance has it.
+    """Return what any member misses, and where a guest of any member still has it open, or Glance has it.
 
-    Files that were replaced are those of all members: only a guest's own host sees on which file it runs.
+    What the pruner misses is told as it has it, and members may have the cache under other paths. A disk outside of the
+    shared directory is seen by its own host alone, and so is on which file a guest runs.
     """
+    pruner_misses = {
+        posixpath.basename(each["backing_file"])
+        for each in found[storage.pruner]["missing"]
+        if not each.get("replaced")
+    }
     missing_files: dict[tuple[str, bool], dict[str, Any]] = {}
     sources: dict[str, dict[str, Any]] = {}
     for member in dict.fromkeys([storage.pruner, *storage.members]):
         for missing in found[member]["missing"]:
             name, is_replaced = missing["backing_file"], bool(missing.get("replaced"))
-            if is_replaced or member == storage.pruner:
+            if is_replaced or member == storage.pruner or posixpath.basename(name) not in pruner_misses:
                 known = missing_files.setdefault((name, is_replaced), {**missing, "instances": []})
                 known["instances"] = list(dict.fromkeys([*known["instances"], *missing["instances"]]))
             if missing.get("recoverable_from"):

@@ -155,10 +155,10 @@ _UNREAD = (("deferred_files",), ("skipped_files",))
 _UNASKED = (("removal_refused", "audit", RefusalReason.MEMBERS_MISSING.value),)
 _UNTRIED = tuple(("removal_refused", "prune", reason.value) for reason in RefusalReason)
 # What does not fall while any of these is not 0: a file that was not read may be the one that was corrupt, a guest that
-# has a file open may run on a host that did not answer, and a prune that was refused tried to remove nothing.
+# misses a file or has one open may run on a host that did not answer, and a refused prune tried to remove nothing.
 _CAUSES_NOT_TO_SEE: Mapping[str, tuple[tuple[str, ...], ...]] = {
     **dict.fromkeys(("corrupt_files", "corrupt_bytes"), _UNREAD),
-    **dict.fromkeys(("replaced_files", "recoverable_files"), _UNASKED),
+    **dict.fromkeys(("missing_files", "replaced_files", "recoverable_files"), _UNASKED),
     "failed_removals": _UNTRIED,
 }
 

@@ -287,7 +287,7 @@ class Chooser:
         reason = why_unfit(content, candidate.overlays, is_image=source.kind != "process")
         if not reason and source.kind != "process" and content.format == "qcow2" and _wants_qcow2(candidate):
             reason = "" if is_self_contained(descriptor) else "it needs other files, or is encrypted"
-        if not reason and source.kind == "file" and source.proof is Proof.UNPROVEN:
+        if not reason and source.kind == "file" and source.proof is Proof.UNPROVEN and not source.expected:
             reason = self._why_cut(content.size_bytes, candidate)
         if reason:
             raise RefusalError(
@@ -295,13 +295,16 @@ class Chooser:
             )
 
     def _why_cut(self, size_bytes: int, candidate: Candidate) -> str:
-        """Say why a file is not a whole copy of what a guest has open, although nothing proves that file."""
-        for file, _reason in candidate.rejected:
-            guests = guests_of(file, candidate.overlays)
-            if guests and size_bytes < file.size_bytes:
-                names = some_names(labels(self._plan, guests))
-                return f"it has {size_bytes} bytes, and {file.path}, which {names} has open, has {file.size_bytes}"
-        return ""
+        """Say why a file is not a whole copy of what a guest has open, although nothing proves that file.
+
+        NFS hides the names of removed files, so that the guest's other base files may be among those that it has open.
+        """
+        opened = [(file, guests_of(file, candidate.overlays)) for file, _reason in candidate.rejected]
+        smallest = min(((file.size_bytes, file.path, guests) for file, guests in opened if guests), default=None)
+        if smallest is None or size_bytes >= smallest[0]:
+            return ""
+        names = some_names(labels(self._plan, smallest[2]))
+        return f"it has {size_bytes} bytes, and {smallest[1]}, which is open in the QEMU of {names}, has {smallest[0]}"
 
     def is_one_generation(self, candidate: Candidate, source: Source) -> bool:
         """Tell whether no disk can be built on the file that has the name now, and refuse where none may be."""

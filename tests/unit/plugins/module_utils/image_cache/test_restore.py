@@ -764,8 +764,21 @@ class TestFromAFileThatWasBrought:
         else:
             text = reason(result)
             assert f"it has {SIZE - 1} bytes, and /proc/" in text
-            assert f", which {UUID} has open, has {SIZE}" in text
+            assert f", which is open in the QEMU of {UUID}, has {SIZE}" in text
         assert base.exists() == is_restored
+
+    def test_larger_file_that_the_guest_has_open_as_well_does_not_speak_against_a_whole_copy(self, host: Host) -> None:
+        """NFS hides which of the two is which."""
+        disk, base = guest_on(host)
+        template = host.base("ephemeral_1_0706d66", size=4 * SIZE)
+        arguments = ("-f", "qcow2", "-b", template, "-F", "raw")
+        second = qemu_img_create(host.instances_path / UUID / "disk.eph0", *arguments, size=str(4 * SIZE))
+        options = {**brought(host, IMAGE_CONTENT[:SIZE]), "images": [], "unproven": [BASE]}
+        with shell('exec 3<>"$1" 4<"$2" 5<>"$3" 6<"$4"', disk, base, second, template):
+            renamed_by_nfs(base)
+            renamed_by_nfs(template, 2)
+            [restored] = host.restore(**options).done["restored"]
+        assert (restored["proof"], base.exists()) == ("unproven", True)
 
     @pytest.mark.usefixtures("lost", "patience")
     @pytest.mark.parametrize("what", ["nothing", "fifo", "directory", "link"])

@@ -374,9 +374,16 @@ class TestMissingFiles:
         assert missing.get("recoverable_on") == where
         assert missing["recoverable_until"] == (["i"] if where else [])
 
-    def test_file_that_only_another_member_misses_is_not_added(self) -> None:
+    def test_file_that_only_another_member_misses_is_shown(self) -> None:
+        """The disk of a domain of b lies outside of the directory that both share."""
         fleet = report(audited("a", NFS), audited("b", NFS, missing=[HELD]))
-        assert fleet["storages"][0]["missing"] == []
+        assert fleet["storages"][0]["missing"] == [{**HELD, "recoverable_on": "b"}]
+        assert fleet["summary"]["missing"] == 1
+
+    def test_file_that_members_have_under_other_paths_is_shown_once(self) -> None:
+        elsewhere = {**LOST, "backing_file": "/other/_base/x"}
+        fleet = report(audited("a", NFS, missing=[LOST]), audited("b", NFS, missing=[elsewhere]))
+        assert [each["backing_file"] for each in fleet["storages"][0]["missing"]] == ["/_base/x"]
 
     def test_file_that_was_replaced_under_guests_of_any_member_is_shown_with_all_of_them(self) -> None:
         one, other = ({**HELD, "replaced": True, "instances": [name]} for name in ("i", "j"))

@@ -438,6 +438,14 @@ class TestSharedStorage:
         folder.write(fleet(storage(seen, "a", reasons=reasons)), NOW + HOUR)
         assert folder.value("replaced_files", "a") == folder.value("recoverable_files", "a") == count
 
+    @pytest.mark.parametrize(("reasons", "count"), [(["members_missing"], 1), ([], 0)])
+    def test_file_that_a_member_misses_that_was_not_asked_is_still_missing(
+        self, reasons: list[str], count: int
+    ) -> None:
+        folder = Folder("a", "b").write(fleet(storage(answer("x", missing=MISSING), "a", "b")))
+        folder.write(fleet(storage(answer("x", missing=[]), "a", reasons=reasons)), NOW + HOUR)
+        assert folder.value("missing_files", "a") == count
+
     def test_two_caches_of_one_host_are_two_series(self) -> None:
         other = storage(answer("a", cache_path="/other/_base"), "a", id="another")
         seen = fleet(storage(answer("a"), "a"), other)
