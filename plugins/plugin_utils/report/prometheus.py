@@ -324,22 +324,24 @@ def _lost_caches(fleet: Mapping[str, Any], former: Metrics) -> dict[tuple[str, s
         for host, path, mount_point, _nova_host, storage in _labels_of("host_info", former)
         if storage
     }
-    mount_points = _mount_points(fleet)
+    storages = _storages_of_hosts(fleet)
     lost = {}
     for host in fleet["hosts"]:
         cache = (host["name"], host["cache_path"])
         mount_point, storage = had.get(cache, ("", ""))
-        is_another = host["storage"] != storage and _is_below(
-            mount_point, mount_points.get((host["name"], host["storage"]))
-        )
-        if cache in had and (host["storage"] is None or is_another):
+        now = storages.get((host["name"], host["storage"]))
+        is_gone = host["storage"] is None or (now is not None and now["filesystem"] is None)
+        # What a group of hosts is called does not change with what is mounted.
+        may_be_another = host["storage"] != storage or storage.startswith("group:")
+        is_another = may_be_another and now is not None and _is_below(mount_point, now["mount_point"])
+        if cache in had and (is_gone or is_another):
             lost[cache] = storage
     return lost
 
 
-def _mount_points(fleet: Mapping[str, Any]) -> dict[tuple[str, str], str | None]:
-    """Return where the file system of each host's storage is mounted."""
-    return {(host, each["id"]): each["mount_point"] for each in fleet["storages"] for host in each["hosts"]}
+def _storages_of_hosts(fleet: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """Return each storage by the name of each of its hosts and its own id."""
+    return {(host, each["id"]): each for each in fleet["storages"] for host in each["hosts"]}
 
 
 def _is_below(path: str, directory: str | None) -> bool:
@@ -368,7 +370,7 @@ def _answered(
 ) -> Iterator[tuple[Series, float]]:
     """Yield what this run found and did."""
     yield Series("report_timestamp_seconds", ()), fleet["generated"]
-    mount_points = _mount_points(fleet)
+    storages = _storages_of_hosts(fleet)
     for host in fleet["hosts"]:
         name = host["name"]
         yield Series("host_answered", (name,)), host["state"] not in ("failed", "unreachable")
@@ -379,8 +381,8 @@ def _answered(
                 yield Series("cache_found", cache), cache not in lost
             if cache in lost:
                 continue
-            mount_point = mount_points.get((name, host["storage"]))
-            named = (host["cache_path"], mount_point or "", host["host"] or "", host["storage"] or "")
+            storage = storages.get((name, host["storage"]), {})
+            named = (host["cache_path"], storage.get("mount_point") or "", host["host"] or "", host["storage"] or "")
             yield Series("host_info", (name, *named)), 1
     for storage in fleet["storages"]:
         labels = (shown_under.get(storage["id"], min(storage["hosts"])), storage["cache_path"])

@@ -586,6 +586,17 @@ def test_cache_that_another_host_still_has_is_shown_as_that_host_found_it(
     assert folder.value("audit_timestamp_seconds", "a") == NOW + HOUR
 
 
+@pytest.mark.parametrize("without_mount", [without_cache, below_the_mount])
+def test_storage_group_whose_first_member_lost_the_mount_keeps_its_values(
+    without_mount: Callable[..., dict[str, Any]],
+) -> None:
+    group = {"id": "group:g:_base"}
+    folder = written(fleet({**storage(answer("a", missing=MISSING), "a", "b"), **group}), "a", "b")
+    folder.write(fleet({**without_mount("a", "b"), **group}), NOW + HOUR)
+    assert [folder.value("cache_found", host) for host in ("a", "b")] == [0, 0]
+    assert (folder.value("missing_files", "a"), folder.value("audit_timestamp_seconds", "a")) == (1, NOW)
+
+
 def test_host_that_never_had_a_cache_has_not_lost_one() -> None:
     folder = written(fleet(without_cache("a")), "a").write(fleet(without_cache("a")), NOW + HOUR)
     assert (folder.value("cache_found", "a"), folder.value("missing_files", "a")) == (None, 0)
