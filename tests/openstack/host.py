@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from xml.etree import ElementTree
 
 INSTANCES = Path("/var/lib/nova/instances")
 CACHE = INSTANCES / "_base"
 DOMAINS = Path("/etc/libvirt/qemu")
+NOVA_COMPUTE = Path("/var/lib/stackops-openstack/run/nova-compute.pid")
 NOVA = "{http://openstack.org/xmlns/libvirt/nova/1.1}"
 
 
@@ -35,6 +39,17 @@ def entries() -> dict[str, tuple[int, int, int]]:
     """Return inode, size and time of change of each entry of the cache, and of the cache itself, if there is one."""
     found = {path.name: path.lstat() for path in [CACHE, *CACHE.iterdir()]} if CACHE.exists() else {}
     return {name: (status.st_ino, status.st_size, status.st_ctime_ns) for name, status in found.items()}
+
+
+@contextmanager
+def nova_halted() -> Iterator[None]:
+    """Halt nova-compute: its own pass, every 15 seconds, touches each base file in use."""
+    group = int(NOVA_COMPUTE.read_text().split()[0])
+    os.killpg(group, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(group, signal.SIGCONT)
 
 
 def disks() -> Iterator[Path]:

@@ -35,10 +35,12 @@ def booted(scene: Scene) -> None:
         image = scene.make_image(name, disk_format, visibility="public")
         path = host.CACHE / host.fingerprint(image)
 
-        before = host.entries()
-        dry_run = _precache(scene, name, "--check")
+        with host.nova_halted():
+            before = host.entries()
+            dry_run = _precache(scene, name, "--check")
+            scene.expect(host.entries() == before, "the dry run writes nothing")
         scene.expect("would be fetched by 1 host" in dry_run.text, f"the dry run shows {name}: {dry_run.text}")
-        scene.expect(host.entries() == before and _downloads(image) == 0, "the dry run writes and downloads nothing")
+        scene.expect(_downloads(image) == 0, f"the dry run downloads nothing: {_downloads(image)}")
 
         fetched = _precache(scene, name)
         scene.expect(fetched.status == 0 and "fetched by 1 host" in fetched.text, f"the run fetches it: {fetched.text}")

@@ -37,13 +37,14 @@ def deleted(scene: Scene) -> None:
             found.get("recoverable_until") == [guest.label], f"{name} lasts until {guest.label} stops: {found}"
         )
 
-    before = host.entries()
-    dry_run = scene.play("restore", "--check")
+    with host.nova_halted():
+        before = host.entries()
+        dry_run = scene.play("restore", "--check")
+        scene.expect(host.entries() == before, "the dry run writes nothing")
     scene.expect(dry_run.status == 0, f"the dry run can restore all: {dry_run.text}")
     for name in names:
         scene.expect(f"{name}: " in dry_run.text, f"the dry run shows {name}: {dry_run.text}")
     scene.expect(f"from QEMU of {guest.label}" in dry_run.text, f"and the guest: {dry_run.text}")
-    scene.expect(host.entries() == before, "the dry run writes nothing")
 
     restored = scene.play("restore")
     scene.expect(restored.status == 0, f"the run restores all: {restored.text}")
@@ -63,10 +64,11 @@ def replaced(scene: Scene) -> None:
     untouched = scene.play("restore")
     scene.expect(untouched.status == 0 and _digests([name]) == other, "without its state it stays as it is")
 
-    before = host.entries()
-    dry_run = scene.play("restore", "--check", restore_states=STATES)
+    with host.nova_halted():
+        before = host.entries()
+        dry_run = scene.play("restore", "--check", restore_states=STATES)
+        scene.expect(host.entries() == before, "the dry run writes nothing")
     scene.expect(dry_run.status == 0 and name in dry_run.text, f"the dry run shows it: {dry_run.text}")
-    scene.expect(host.entries() == before, "the dry run writes nothing")
     restored = scene.play("restore", restore_states=STATES)
     scene.expect(restored.status == 0, f"the run restores it: {restored.text}")
     aside = [host.digest(path) for path in _set_aside(name)]
@@ -84,11 +86,12 @@ def stopped(scene: Scene) -> None:
 
     found = _missing(scene).get(name, {})
     scene.expect(found.get("recoverable_from", "") is None, f"the audit knows no process that has it: {found}")
-    before = host.entries()
-    refused = scene.play("restore")
+    with host.nova_halted():
+        before = host.entries()
+        refused = scene.play("restore")
+        scene.expect(host.entries() == before, "a run that is refused writes nothing")
     scene.expect(refused.status == 2, f"the run fails: {refused.status}")
     scene.expect(f"{name}, needed by {guest.label}: {NO_PROCESS}" in refused.text, f"and says why: {refused.text}")
-    scene.expect(host.entries() == before, "a run that is refused writes nothing")
 
     brought = scene.work / "brought.raw"
     scene.cloud.download(image, brought)
