@@ -349,3 +349,49 @@ options:
       - C(qemu-img) in C(PATH) if it is not given.
     type: str
 """
+
+    PEERS = r"""
+options:
+  peers:
+    description:
+      - What other hosts have, by the names of base files. Each is a dictionary with C(hosts), C(size_bytes),
+        C(algorithm), C(checksum) and, if that is known, C(allocated_bytes).
+      - C(hosts) are tried in their order. Each is a dictionary with C(host), a name or an address for C(ssh), perhaps
+        with a user and C(@) before it, and C(path), the absolute path of the file there.
+      - The bytes are believed only if there are C(size_bytes) of them and they have the checksum. C(algorithm) is
+        V(sha256) or V(sha512). The checksum has to come from elsewhere than the host that sends the bytes, such as from
+        Glance or from two other hosts that have the file and agree.
+      - C(allocated_bytes) is the space that the file takes there, and may be less than C(size_bytes) because of holes.
+        Free space is reckoned with it, and with C(size_bytes) if it is not given.
+      - Only files that come from images can be fetched from another host. A swap or ephemeral template differs from
+        host to host.
+    type: dict
+    default: {}
+  peer_command:
+    description:
+      - The command that logs in to another host, word by word. C(--), the host and C(cat -- PATH) are added to it.
+      - It is run as the owner of the cache directory, so that nova's own key and C(known_hosts) count. ssh checks the
+        key of the other host as that user's configuration says.
+      - Replace it where ssh listens on another port, or where the other host allows nothing but a command of its own.
+    type: list
+    elements: str
+    default:
+      - ssh
+      - -T
+      - -a
+      - -x
+      - -o
+      - BatchMode=yes
+      - -o
+      - ClearAllForwardings=yes
+      - -o
+      - Compression=no
+      - -o
+      - ConnectTimeout=10
+      - -o
+      - ControlMaster=no
+      - -o
+      - ControlPath=none
+      - -o
+      - LogLevel=ERROR
+"""

@@ -26,6 +26,7 @@ author:
 extends_documentation_fragment:
   - stackops.nova.image_cache
   - stackops.nova.image_cache.glance
+  - stackops.nova.image_cache.peers
   - stackops.nova.attributes
   - stackops.nova.attributes.precache
   - stackops.nova.attributes.actiongroup_image_cache

@@ -30,6 +30,7 @@ author:
 extends_documentation_fragment:
   - stackops.nova.image_cache
   - stackops.nova.image_cache.glance
+  - stackops.nova.image_cache.peers
   - stackops.nova.attributes
   - stackops.nova.attributes.restore
   - stackops.nova.attributes.actiongroup_image_cache
@@ -72,6 +73,14 @@ options:
       - Names of base files for which the operator's word counts where a proof is missing, such as for a file of
         O(files) without a record.
       - It never counts against a proof. A file whose checksum, format or size is wrong is refused all the same.
+    type: list
+    elements: str
+    default: []
+  checksums_of:
+    description:
+      - Names of files of the cache. With it, the module returns the checksums of those that are there, by sha256, and
+        does nothing else. It writes nothing and restores nothing.
+      - A controller compares the answers of several hosts, and gives what they agree on as O(peers).
     type: list
     elements: str
     default: []

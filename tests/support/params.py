@@ -49,6 +49,18 @@ DEFAULTS: dict[str, Any] = {
     "details": "summary",
 }
 
+# How a host reaches another one, unless an operator says otherwise.
+PEER_COMMAND = [
+    "ssh", "-T", "-a", "-x",
+    "-o", "BatchMode=yes",
+    "-o", "ClearAllForwardings=yes",
+    "-o", "Compression=no",
+    "-o", "ConnectTimeout=10",
+    "-o", "ControlMaster=no",
+    "-o", "ControlPath=none",
+    "-o", "LogLevel=ERROR",
+]  # fmt: skip
+
 # What image_cache_restore has besides.
 RESTORE_DEFAULTS: dict[str, Any] = {
     "states": ["missing"],
@@ -59,6 +71,9 @@ RESTORE_DEFAULTS: dict[str, Any] = {
     "max_rate": None,
     "glance": None,
     "qemu_img": None,
+    "peers": {},
+    "peer_command": PEER_COMMAND,
+    "checksums_of": [],
 }
 
 # What image_cache_precache has besides; `images` must be given.
@@ -68,6 +83,8 @@ PRECACHE_DEFAULTS: dict[str, Any] = {
     "qemu_img": None,
     "max_rate": None,
     "allow_unverified_signatures": False,
+    "peers": {},
+    "peer_command": PEER_COMMAND,
 }
 
 

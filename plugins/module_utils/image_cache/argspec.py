@@ -41,6 +41,22 @@ _GLANCE: dict[str, Any] = {
     },
 }
 
+# What ssh must not do is said here, because nova's own configuration of it serves other ends.
+_PEER_COMMAND = [
+    "ssh", "-T", "-a", "-x",
+    "-o", "BatchMode=yes",
+    "-o", "ClearAllForwardings=yes",
+    "-o", "Compression=no",
+    "-o", "ConnectTimeout=10",
+    "-o", "ControlMaster=no",
+    "-o", "ControlPath=none",
+    "-o", "LogLevel=ERROR",
+]  # fmt: skip
+_PEERS: dict[str, dict[str, Any]] = {
+    "peers": {"type": "dict", "default": {}},
+    "peer_command": {"type": "list", "elements": "str", "default": _PEER_COMMAND},
+}
+
 
 def argument_spec() -> dict[str, dict[str, Any]]:
     """Return the options that all modules share; the fragment ``image_cache`` documents them word for word."""
@@ -101,6 +117,8 @@ def restore_argument_spec() -> dict[str, dict[str, Any]]:
         "max_rate": {"type": "bytes"},
         "glance": _GLANCE,
         "qemu_img": {"type": "str"},
+        **_PEERS,
+        "checksums_of": {"type": "list", "elements": "str", "default": []},
     }
 
 
@@ -114,6 +132,7 @@ def precache_argument_spec() -> dict[str, dict[str, Any]]:
         "qemu_img": {"type": "str"},
         "max_rate": {"type": "bytes"},
         "allow_unverified_signatures": {"type": "bool", "default": False},
+        **_PEERS,
     }
 
 
