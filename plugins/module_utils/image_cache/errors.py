@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Sequence
 
 __all__ = [
     "AS_ROOT",
@@ -16,6 +17,7 @@ __all__ = [
     "ImageCacheError",
     "RefusalError",
     "explain",
+    "merged",
     "or_as_root",
     "reason_and_remedy",
     "reason_of",
@@ -74,6 +76,12 @@ def reason_and_remedy(exc: OSError) -> str:
 def explain(exc: OSError | ImageCacheError) -> str:
     """Return what an error of ours says, or why the kernel refused something and what to do."""
     return str(exc) if isinstance(exc, ImageCacheError) else reason_and_remedy(exc)
+
+
+def merged(failures: Sequence[ImageCacheError]) -> ImageCacheError:
+    """Return one error that says why each of several ways failed: a refusal, if each of them was refused."""
+    is_refusal = all(isinstance(failure, RefusalError) for failure in failures)
+    return (RefusalError if is_refusal else ImageCacheError)(" ".join(map(str, failures)))
 
 
 def remedy_for_rights() -> str:

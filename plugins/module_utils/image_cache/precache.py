@@ -16,7 +16,7 @@ from .errors import ImageCacheError, reason_and_remedy, remedy_for_rights
 from .fetch.cache_use import read_cache_use, why_not_mounted, why_not_used
 from .fetch.converter import find_converter
 from .fetch.module import FetchResult
-from .fetch.options import read_files, read_glance_option, read_rate_limiter
+from .fetch.options import read_files, read_glance_option, read_peers_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.precaching import Fetched, NotFetched, Policy, Precacher, Source, cached_sizes, decide, look_at_space
 from .fetch.records import ImageRecord, read_records
@@ -45,6 +45,7 @@ def precache(params: Mapping[str, Any], now: float, check_mode: bool) -> FetchRe
     source = Source(
         files=read_files(params["files"]),
         glance=read_glance_option(params["glance"]),
+        peers=read_peers_option(params),
         rate_limiter=read_rate_limiter(params["max_rate"]),
     )
     use = read_cache_use(params)
@@ -152,12 +153,14 @@ def _fetched(fetched: Fetched, settings: Settings) -> dict[str, Any]:
     return {
         **_image(fetched.record, settings),
         "source": fetched.source,
+        "source_path": printable(fetched.source_path),
+        "contacted": fetched.contacted,
         "proof": fetched.proof,
         "read_bytes": fetched.read_bytes,
         "size_bytes": fetched.size_bytes,
         "allocated_bytes": fetched.allocated_bytes,
         "seconds": fetched.seconds,
-        "algorithm": fetched.record.algorithm,
+        "algorithm": fetched.algorithm,
         "checksum": fetched.checksum,
     }
 

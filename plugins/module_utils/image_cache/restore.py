@@ -10,22 +10,27 @@ import os
 from contextlib import ExitStack
 from typing import Any, Mapping
 
+from .argspec import settings_from_params
 from .audit import inspect_and_plan, verify
 from .backing_chain import RunCommand
-from .cache_directory import free_bytes, open_cache
+from .cache_directory import free_bytes, open_cache, require_storage
 from .errors import ImageCacheError
 from .fetch.candidates import Candidate, State, find_candidates
 from .fetch.choosing import Given
 from .fetch.module import FetchResult
-from .fetch.options import read_files, read_glance_option, read_rate_limiter
+from .fetch.options import read_files, read_glance_option, read_peers_option, read_rate_limiter
 from .fetch.place import remove_left_drafts
 from .fetch.placing import SetAside
 from .fetch.records import KEPT_FORMATS, read_records
 from .fetch.restoring import NotRestored, Restored, Restorer
+from .fetch.witness import ALGORITHM, read_checksums
+from .hashing import RateLimiter, run_at_idle_priority
 from .inspection import Inspection
 from .known_checksums import parse_known_checksums
 from .names import Kind, parse_name
+from .settings import Settings
 from .snapshot import names_by_inode, read_disks
+from .storage import Storage, find_storage
 from .text import printable, printable_names
 
 __all__ = ["restore"]
@@ -43,6 +48,8 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
     """
     given = _given(params)
     rate_limiter = read_rate_limiter(params["max_rate"])
+    if params["checksums_of"]:
+        return _read_checksums(params, rate_limiter, run_command, check_mode)
     states = frozenset(State(state) for state in params["states"])
     if State.CORRUPT in states:
         params = {**params, "checksum_base_images": True, "known_checksums": _checksums_of(given, params)}
@@ -72,6 +79,25 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         return _result(inspection, restorer, free_bytes(cache), check_mode)
 
 
+def _read_checksums(
+    params: Mapping[str, Any], rate_limiter: RateLimiter, run_command: RunCommand, check_mode: bool
+) -> FetchResult:
+    """Read the checksums of some files, and do nothing else."""
+    settings = settings_from_params(params)
+    require_storage(settings)
+    with ExitStack() as closing:
+        cache = open_cache(settings)
+        if cache is None:
+            return FetchResult(_nothing_done(settings, None, None, check_mode), False, list(settings.warnings), None)
+        closing.callback(os.close, cache)
+        storage = find_storage(settings.cache_path, settings.shared_storage)
+        names = params["checksums_of"]
+        checksums, problems = run_at_idle_priority(lambda: read_checksums(names, cache, rate_limiter), run_command)
+        done = _nothing_done(settings, storage, free_bytes(cache), check_mode)
+        done["checksums"] = [{**each._asdict(), "algorithm": ALGORITHM} for each in checksums]
+        return FetchResult(done, False, [*settings.warnings, *problems], None)
+
+
 def _candidates(
     inspection: Inspection, states: frozenset[State], run_command: RunCommand, closing: ExitStack
 ) -> list[Candidate]:
@@ -87,7 +113,7 @@ def _in_order(candidates: list[Candidate]) -> list[Candidate]:
 
 
 def _given(params: Mapping[str, Any]) -> Given:
-    for option in ("names", "unproven"):
+    for option in ("names", "unproven", "checksums_of"):
         for name in params[option] or ():
             if parse_name(name).kind in (Kind.OTHER, Kind.PARTIAL):
                 raise ImageCacheError(
@@ -101,6 +127,7 @@ def _given(params: Mapping[str, Any]) -> Given:
         unproven=frozenset(params["unproven"]),
         glance=read_glance_option(params["glance"]),
         qemu_img=params["qemu_img"],
+        peers=read_peers_option(params),
     )
 
 
@@ -116,19 +143,7 @@ def _checksums_of(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:
 
 def _result(inspection: Inspection, restorer: Restorer | None, free: int | None, check_mode: bool) -> FetchResult:
     settings, snapshot = inspection.settings, inspection.snapshot
-    done: dict[str, Any] = {
-        "check_mode": check_mode,
-        "cache_path": printable(settings.cache_path),
-        "host": printable(settings.host),
-        "storage_id": printable(snapshot.storage.id) if snapshot.storage else None,
-        "shared_storage": snapshot.storage.shared if snapshot.storage else None,
-        "restored": [],
-        "present": [],
-        "refused": [],
-        "failed": [],
-        "set_aside": [],
-        "free_bytes": free,
-    }
+    done = _nothing_done(settings, snapshot.storage, free, check_mode)
     warnings = list(snapshot.warnings)
     if restorer is None:
         return FetchResult(done, False, warnings, None)
@@ -145,6 +160,23 @@ def _result(inspection: Inspection, restorer: Restorer | None, free: int | None,
     )
     changed = bool(restorer.restored or restorer.set_aside)
     return FetchResult(done, changed, warnings, _error(restorer, settings.cache_path))
+
+
+def _nothing_done(settings: Settings, storage: Storage | None, free: int | None, check_mode: bool) -> dict[str, Any]:
+    return {
+        "check_mode": check_mode,
+        "cache_path": printable(settings.cache_path),
+        "host": printable(settings.host),
+        "storage_id": None if storage is None else printable(storage.id),
+        "shared_storage": None if storage is None else storage.shared,
+        "restored": [],
+        "present": [],
+        "refused": [],
+        "failed": [],
+        "set_aside": [],
+        "checksums": [],
+        "free_bytes": free,
+    }
 
 
 def _file(candidate: Candidate, image_ids: Mapping[str, str]) -> dict[str, Any]:

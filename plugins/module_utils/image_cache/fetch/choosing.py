@@ -30,8 +30,14 @@ from .sources import open_again
 
 if TYPE_CHECKING:
     from .glance import Glance
+    from .peers import PeerFile, Peers
 
 __all__ = ["Chooser", "Given", "Source", "becomes_raw"]
+
+_FIND_RIGHT = (
+    "Find out which of the two is right: look at Glance's record (openstack image show), and where the one that is "
+    "known here comes from (images, known_checksums, the info file)."
+)
 
 
 class Given(NamedTuple):
@@ -43,6 +49,7 @@ class Given(NamedTuple):
     :param unproven: the names for which the operator's word counts.
     :param glance: where Glance is; None where it is not to be asked.
     :param qemu_img: the command that stands for ``qemu-img``; None for that.
+    :param peers: what other hosts have; None where none is to be asked.
     """
 
     files: Mapping[str, str]
@@ -51,12 +58,13 @@ class Given(NamedTuple):
     unproven: frozenset[str]
     glance: Glance | None = None
     qemu_img: str | None = None
+    peers: Peers | None = None
 
 
 class Source(NamedTuple):
     """A source that was chosen.
 
-    :param kind: ``process``, ``file`` or ``glance``.
+    :param kind: ``process``, ``file``, ``glance`` or ``peer``.
     :param path: where a person finds it.
     :param descriptor: the file, open for reading.
     :param proof: what it proves.
@@ -124,9 +132,16 @@ class Chooser:
 
     def is_for_glance(self, candidate: Candidate) -> bool:
         """Tell whether a file comes from Glance: where it is an image's, and nearer sources have nothing of it."""
-        is_nearer = candidate.proven or candidate.name in self._given.files
         is_image = candidate.is_base_file and parse_name(candidate.name).kind is Kind.ORIGINAL
-        return self._given.glance is not None and is_image and not is_nearer
+        return self._given.glance is not None and is_image and not self._is_near(candidate)
+
+    def is_for_peers(self, candidate: Candidate) -> bool:
+        """Tell whether a file comes from other hosts: where they have it, and nearer sources have nothing of it."""
+        peers = self._given.peers
+        return peers is not None and candidate.name in peers.files and not self._is_near(candidate)
+
+    def _is_near(self, candidate: Candidate) -> bool:
+        return bool(candidate.proven) or candidate.name in self._given.files
 
     def provable_record(self, candidate: Candidate) -> ImageRecord:
         """Return the record of an image that nova caches as Glance serves it, or converted to raw; refuse any other."""
@@ -158,6 +173,28 @@ class Chooser:
                 f"The image {printable(record.image_id)} does not fit what is built on it: {reason}. Look at both "
                 f"(openstack image show, qemu-img info -U)."
             )
+
+    def require_size_of_peers_fits(self, candidate: Candidate, file: PeerFile) -> None:
+        """Refuse a file of other hosts that cannot fit what is built on it, by its size."""
+        size = file.size_bytes
+        # The size of the image in a qcow2 file is known when it is here.
+        content = Content("qcow2", size, 0) if _wants_qcow2(candidate) else Content("raw", size, size)
+        reason = why_unfit(content, candidate.overlays, is_image=True)
+        if reason:
+            raise RefusalError(
+                f"The file that other hosts have does not fit what is built on it: {reason}. Look at both (qemu-img "
+                f"info -U)."
+            )
+
+    def checksums_with(self, candidate: Candidate, file: PeerFile) -> Mapping[str, str]:
+        """Return the checksums that a file of other hosts must have: what they agree on, and what is known here."""
+        known = self.known_checksums(candidate)
+        if known.get(file.algorithm, file.checksum) != file.checksum:
+            raise RefusalError(
+                f"The {file.algorithm} that other hosts agree on is {file.checksum}, and here it is known as "
+                f"{known[file.algorithm]}. {_FIND_RIGHT}"
+            )
+        return {**known, file.algorithm: file.checksum}
 
     def generations(self, candidate: Candidate, closing: ExitStack) -> list[list[OpenFile]]:
         """Sort the files that guests certainly have open by their content.
@@ -338,6 +375,11 @@ class Chooser:
                     f"Converted to raw, the image has the {algorithm} {digests[algorithm]}, and that of the base file "
                     f"was {value}. Look at the image (openstack image show), and where the other one comes from "
                     f"(known_checksums, the info file)."
+                )
+            if digests[algorithm] != value and source.kind == "peer":  # what it sent was what other hosts agree on
+                raise RefusalError(
+                    f"The {algorithm} of {printable(source.path)} is {digests[algorithm]}, and here it is known as "
+                    f"{value}. {_FIND_RIGHT}"
                 )
             if digests[algorithm] != value:
                 raise RefusalError(

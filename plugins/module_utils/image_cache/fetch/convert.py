@@ -22,6 +22,7 @@ from ..errors import ImageCacheError, RefusalError, reason_of
 from ..text import printable
 from .converter import Converter
 from .disks import read_content, why_not_self_contained
+from .owner import become_owner
 from .records import KEPT_FORMATS, ImageRecord
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "make_raw",
     "measure_bytes",
     "require_acceptable",
+    "require_raw",
     "why_not_acceptable",
     "why_not_raw",
 ]
@@ -40,7 +42,6 @@ _MEMORY_BYTES = 2 << 30
 _CPU_SECONDS = 60
 _CPU_BYTES_PER_SECOND = 16 * _MIB
 _IDLE_PRIORITY = 19
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FIRST_READ = 1024
 # Formats that QEMU finds by other bytes than those that an audit looks for: vdi, luks and bochs (QEMU's block/).
 _OTHER_FORMATS = ((0x40, b"\x7f\x10\xda\xbe"), (0, b"LUKS\xba\xbe"), (0, b"Bochs Virtual HD Image"))
@@ -109,7 +110,16 @@ def make_raw(converter: Converter, source: int, target: int, require_space: Call
     data_bytes = measure_bytes(converter, source)
     require_space(min(data_bytes, read_content(source).virtual_bytes))
     convert_to_raw(converter, source, target, data_bytes)
-    reason = why_not_raw(target)
+    require_raw(target)
+
+
+def require_raw(descriptor: int) -> None:
+    """Refuse what an image has become by its conversion if QEMU would not read it as raw, wherever that was done.
+
+    :raises RefusalError: it is refused.
+    :raises OSError: it cannot be read.
+    """
+    reason = why_not_raw(descriptor)
     if reason:
         raise RefusalError(f"It is not accepted after its conversion: {reason}. {_SHOW}")
 
@@ -213,8 +223,7 @@ def _ending(status: int) -> str:
 
 def _confinement(converter: Converter, file_bytes: int, cpu_seconds: int) -> Callable[[], None]:
     """Return what the new process does before it becomes ``qemu-img``."""
-    die_with_parent = _die_with_parent()
-    is_root = os.geteuid() == 0
+    become = become_owner(converter.user, converter.group)
 
     def confine() -> None:
         os.setpriority(os.PRIO_PROCESS, 0, _IDLE_PRIORITY)
@@ -225,21 +234,6 @@ def _confinement(converter: Converter, file_bytes: int, cpu_seconds: int) -> Cal
             (resource.RLIMIT_CORE, 0),
         ):
             resource.setrlimit(limit, (most, most))
-        if is_root:
-            os.setgroups([])
-            os.setgid(converter.group)
-            os.setuid(converter.user)
-        die_with_parent()
+        become()
 
     return confine
-
-
-def _die_with_parent() -> Callable[[], object]:
-    """Return what has this process killed when its parent ends, so that its space is free again at once."""
-    try:
-        import ctypes
-
-        prctl = ctypes.CDLL(None).prctl
-    except (ImportError, AttributeError):  # Python without libffi
-        return lambda: None
-    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)

@@ -13,40 +13,32 @@ Only what restores or pre-caches imports this module: ``http.client`` and ``ssl`
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import io
-import os
 import re
 import socket
 import ssl
 import time
-from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from itertools import cycle
 from typing import Any, Mapping, NamedTuple, cast
 from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from ..errors import FetchError, ImageCacheError, reason_and_remedy
 from ..hashing import RateLimiter
 from ..text import printable, shortened
-from .place import write_without_zeros
 from .records import ImageRecord
+from .streaming import LEAST_BYTES_PER_SECOND, LowestRate, Transfer, write_stream
 
-__all__ = ["Glance", "Transfer", "fetch_image", "image_url", "read_glance"]
+__all__ = ["Glance", "fetch_image", "image_url", "read_glance"]
 
 _CHECK_NETWORK = (
     "Check glance.endpoint (image_cache_glance_interface of the role), and the network and firewalls on the way."
 )
-_BLOCK_BYTES = 1 << 20
-_BLOCKS = 4  # one is filled while the others are hashed
 _RECEIVE_BYTES = 256 * 1024
 _MOST_REDIRECTS = 5
 _MOST_HEADER_BYTES = 256 * 1024
 # What chunks and their extensions may add to an image.
 _MOST_OVERHEAD_BYTES = 1 << 20
-_LEAST_BYTES_PER_SECOND = 10 * 1024
 # How long to wait before each attempt to go on after a cut, and after how much all of them may be made again.
 _RESUME_AFTER_SECONDS = (0.0, 1.0, 2.0, 4.0, 8.0)
 _NEW_START_BYTES = 64 << 20
@@ -88,13 +80,6 @@ class Glance(NamedTuple):
     def __repr__(self) -> str:
         """Show where it is, and never the token."""
         return f"Glance({self.endpoint!r})"
-
-
-class Transfer(NamedTuple):
-    """How much of an image was read from Glance, in bytes, and how long that took, in seconds."""
-
-    read_bytes: int
-    seconds: float
 
 
 class _TransferError(Exception):
@@ -176,7 +161,7 @@ def fetch_image(
     deadline = None if deadline_seconds is None else started + deadline_seconds
     download = _Download(glance, record.image_id, record.size_bytes, rate_limiter, deadline)
     try:
-        checksum = _write(download, record.size_bytes, record.algorithm, descriptor)
+        checksum = write_stream(download, record.size_bytes, record.algorithm, descriptor)
     except _TransferError as exc:
         text = (
             f"{image} could not be fetched from {download.server}: {download.received} of {record.size_bytes} bytes "
@@ -198,30 +183,6 @@ def fetch_image(
             f"store: its data are damaged (openstack image save)."
         )
     return Transfer(download.read_bytes, time.monotonic() - started)
-
-
-def _write(download: _Download, size: int, algorithm: str, descriptor: int) -> str:
-    """Write all bytes of an image into a file; return their checksum.
-
-    Hashing takes the longest, so another thread does that. Python's lock is free meanwhile.
-
-    :raises OSError: they cannot be written.
-    """
-    os.ftruncate(descriptor, 0)
-    digest = hashlib.new(algorithm)
-    blocks = [memoryview(bytearray(_BLOCK_BYTES)) for _number in range(_BLOCKS)]
-    hashed: deque[Future[None]] = deque()
-    with ThreadPoolExecutor(max_workers=1) as hasher:
-        for start, block in zip(range(0, size, _BLOCK_BYTES), cycle(blocks)):
-            if len(hashed) == _BLOCKS:
-                hashed.popleft().result()
-            part = block[: size - start]
-            download.read_into(part)
-            hashed.append(hasher.submit(digest.update, part))
-            write_without_zeros(descriptor, part, start)
-    download.require_end()
-    os.ftruncate(descriptor, size)
-    return digest.hexdigest()
 
 
 class _Download:
@@ -484,12 +445,12 @@ class _Wire(io.RawIOBase):
         self._timeout = timeout
         self._deadline = deadline
         self._rate_limiter = rate_limiter
-        self._begin_window()
+        self._lowest_rate = LowestRate(timeout)
         self._allowed = _MOST_HEADER_BYTES
 
     def begin_body(self, size: int) -> None:
         """Expect so many bytes of an image from now on."""
-        self._begin_window()
+        self._lowest_rate.restart()
         self._allowed = 2 * size + _MOST_OVERHEAD_BYTES
 
     def makefile(self, _mode: str) -> io.BufferedReader:
@@ -517,10 +478,6 @@ class _Wire(io.RawIOBase):
         self._socket.close()
         super().close()
 
-    def _begin_window(self) -> None:
-        self._waited_seconds = 0.0
-        self._came = 0
-
     def _receive(self, buffer: memoryview) -> int:
         began = time.monotonic()
         left = None if self._deadline is None else self._deadline - began
@@ -533,23 +490,19 @@ class _Wire(io.RawIOBase):
             if left is not None and left < self._timeout and isinstance(exc, socket.timeout):
                 raise _too_late() from None
             raise _connection_failure(exc, self._timeout) from None
-        self._waited_seconds += time.monotonic() - began
-        self._came += count
+        waited_seconds = time.monotonic() - began
         self._allowed -= count
         if self._allowed < 0:
             raise _TransferError(
                 "It sends much more than the image and its headers take. Check glance.endpoint and the proxies before "
                 "it."
             )
-        # Only the time of waiting for the server counts: a limit of our own, or a slow disk, is not its fault.
-        if self._waited_seconds >= self._timeout:
-            if self._came < _LEAST_BYTES_PER_SECOND * self._waited_seconds:
-                raise _TransferError(
-                    f"It sends less than {_LEAST_BYTES_PER_SECOND} bytes a second. Look at the network and at Glance's "
-                    f"load, or raise glance.timeout.",
-                    may_resume=True,
-                )
-            self._begin_window()
+        if self._lowest_rate.is_too_slow(waited_seconds, count):
+            raise _TransferError(
+                f"It sends less than {LEAST_BYTES_PER_SECOND} bytes a second. Look at the network and at Glance's "
+                f"load, or raise glance.timeout.",
+                may_resume=True,
+            )
         return count
 
 

@@ -16,8 +16,9 @@ from ..text import printable
 
 if TYPE_CHECKING:
     from .glance import Glance
+    from .peers import Peers
 
-__all__ = ["read_files", "read_glance_option", "read_rate_limiter"]
+__all__ = ["read_files", "read_glance_option", "read_peers_option", "read_rate_limiter"]
 
 
 def read_files(files: Mapping[Any, Any]) -> dict[str, str]:
@@ -49,6 +50,19 @@ def read_glance_option(glance: Mapping[str, Any] | None) -> Glance | None:
     from .glance import read_glance
 
     return read_glance(glance)
+
+
+def read_peers_option(params: Mapping[str, Any]) -> Peers | None:
+    """Read ``peers`` and ``peer_command``.
+
+    :raises ImageCacheError: one is wrong.
+    """
+    if not params["peers"]:
+        return None
+    # Here, so that a run without other hosts does not load what runs commands.
+    from .peers import read_peers
+
+    return read_peers(params["peers"], params["peer_command"])
 
 
 def read_rate_limiter(max_rate: int | None) -> RateLimiter:

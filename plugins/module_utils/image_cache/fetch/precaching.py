@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .converter import Converter
     from .fetching import Fetcher
     from .glance import Glance
+    from .peers import PeerFile, Peers
 
 __all__ = [
     "NO_QEMU_IMG",
@@ -39,13 +40,14 @@ __all__ = [
     "Space",
     "cached_sizes",
     "decide",
+    "expected_bytes",
     "look_at_space",
 ]
 
 _LEAST_FREE = Share(10)
 NO_SOURCE = (
-    "It is not in the cache, and there is no source for it. Set glance: {endpoint: URL}, or files: {image id: path on "
-    "the host}."
+    "It is not in the cache, and there is no source for it. Set glance: {endpoint: URL}, files: {image id: path on the "
+    "host}, or peers to what other hosts have."
 )
 NO_QEMU_IMG = (
     "It is a qcow2 image, and this host has no qemu-img to convert it with. Set qemu_img to a command that runs it, or "
@@ -62,17 +64,25 @@ class Source(NamedTuple):
 
     :param files: the path of a file that an operator brought, by the name of the base file.
     :param glance: Glance, None where it was not given.
+    :param peers: what other hosts have, None where that was not given.
     :param rate_limiter: how fast they are read.
     """
 
     files: Mapping[str, str]
     glance: Glance | None
+    peers: Peers | None
     rate_limiter: RateLimiter
 
+    def file_of_peers(self, name: str) -> PeerFile | None:
+        """Return what other hosts have of an image that comes from them, by the name of its base file."""
+        return self.peers.files[name] if self.peers is not None and self.kind(name) == "peer" else None
+
     def kind(self, name: str) -> str:
-        """Return where an image comes from, by the name of its base file: ``file``, ``glance``, or nothing."""
+        """Return where an image comes from, by its base file's name: ``file``, ``peer``, ``glance``, or nothing."""
         if name in self.files:
             return "file"
+        if self.peers is not None and name in self.peers.files:
+            return "peer"
         return "glance" if self.glance is not None else ""
 
 
@@ -154,11 +164,14 @@ class Fetched(NamedTuple):
 
     record: ImageRecord
     source: str
+    source_path: str
+    contacted: bool
     proof: str
     read_bytes: int
     size_bytes: int
     allocated_bytes: int
     seconds: float
+    algorithm: str
     checksum: str | None
 
 
@@ -188,10 +201,12 @@ def decide(
             if not reason:
                 present.append(record)
         else:
-            new_bytes, passing_bytes = _expected_bytes(record, policy)
+            file = source.file_of_peers(name)
+            new_bytes, passing_bytes = expected_bytes(record, policy) if file is None else (file.allocated_bytes, 0)
             reason = (
                 obstacle
                 or _why_not_cacheable(record, policy)
+                or (_why_not_converted(record, policy) if file is None else _why_not_from_peers(record, policy, file))
                 or ("" if source.kind(name) else NO_SOURCE)
                 or space.why_not(new_bytes, passing_bytes)
             )
@@ -203,8 +218,8 @@ def decide(
     return Decision(tuple(present), tuple(wanted), tuple(refused))
 
 
-def _expected_bytes(record: ImageRecord, policy: Policy) -> tuple[int, int]:
-    """Return what an image takes, and what is written besides, as far as its record says it.
+def expected_bytes(record: ImageRecord, policy: Policy) -> tuple[int, int]:
+    """Return what an image from Glance takes, and what is written besides, as far as its record says it.
 
     It does not say how much of it is compressed: what a conversion takes is measured before it.
     """
@@ -244,9 +259,27 @@ def _why_not_cacheable(record: ImageRecord, policy: Policy) -> str:
             f"It has the format {image_format}, and only raw and qcow2 images are pre-cached. Let nova fetch it for "
             f"the first server, or upload it as raw (openstack image create)."
         )
-    if policy.converts(record) and policy.converter is None:
-        return NO_QEMU_IMG
     return ""
+
+
+def _why_not_converted(record: ImageRecord, policy: Policy) -> str:
+    return NO_QEMU_IMG if policy.converts(record) and policy.converter is None else ""
+
+
+def _why_not_from_peers(record: ImageRecord, policy: Policy, file: PeerFile) -> str:
+    """Say why what other hosts have is not the image as Glance serves it, where nova caches it as it is."""
+    if policy.converts(record):
+        return ""
+    if file.size_bytes != record.size_bytes:
+        theirs, ours = f"{file.size_bytes} bytes", f"{record.size_bytes}"
+    elif file.algorithm == record.algorithm and file.checksum != record.checksum:
+        theirs, ours = f"the {file.algorithm} {file.checksum}", f"{record.checksum}"
+    else:
+        return ""
+    return (
+        f"By peers its file has {theirs}, and by Glance's record the image has {ours}. Set images: to Glance's present "
+        f"records, and take peers from hosts that have fetched this image."
+    )
 
 
 def cached_sizes(cache: int) -> tuple[dict[str, int | None], int]:

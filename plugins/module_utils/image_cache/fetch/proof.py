@@ -9,6 +9,7 @@ A base file with wrong content corrupts every guest on it in silence. What each 
 =========  ==============================================================================================
 process    A guest's process has this very inode open, and its disk, open for writing, is built on the name.
 file       Its bytes have the checksum that Glance's record of the image has.
+agreed     They have the checksum that the controller gave, from Glance or from other hosts that agree.
 unproven   The operator's word for this one file, where the other proof is missing.
 =========  ==============================================================================================
 
@@ -44,6 +45,7 @@ class Proof(str, Enum):
     PROCESS = "process"
     CHECKSUM = "checksum"
     PROCESS_AND_CHECKSUM = "process_and_checksum"
+    AGREED = "agreed"
     UNPROVEN = "unproven"
 
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import time
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Callable, Mapping, NamedTuple, Sequence, cast
+from typing import Callable, Mapping, NamedTuple, Sequence
 
 from ..disk_references import DiskUse
-from ..errors import ImageCacheError, RefusalError, explain, reason_and_remedy
+from ..errors import ImageCacheError, RefusalError, explain, merged, reason_and_remedy
 from ..files import FILE_FLAGS
 from ..hashing import RateLimiter, read_digests
 from ..inode_flags import is_protected_by_flags
@@ -20,17 +20,12 @@ from ..inspection import Inspection
 from ..names import set_aside_name, set_aside_of
 from ..text import printable, some_names
 from .candidates import Candidate, labels
-from .choosing import Chooser, Given, Source, becomes_raw
-from .disks import read_content
-from .place import Draft, copy_bytes, finish, is_same_content, new_draft, publish, shares_blocks
+from .choosing import Chooser, Given
+from .place import copy_bytes, finish, is_same_content, new_draft, publish, shares_blocks
 from .placing import Placer, SetAside
 from .proof import OpenFile, Proof, guests_of
-from .records import ImageRecord
-from .saving import read_digests_of
+from .remote import Arrived, Offer, RemoteSources
 from .sources import open_again, users_of_inode
-
-if TYPE_CHECKING:
-    from .converter import Converter
 
 __all__ = ["NotRestored", "Restored", "Restorer"]
 
@@ -93,6 +88,7 @@ class Restorer:
         self._chooser = Chooser(inspection, given, cache)
         self._placer = Placer(inspection, cache, read_disks)
         self._planned_bytes = 0
+        self._remote = RemoteSources(self._settings, given, cache, self._chooser, rate_limiter, self._require_space)
 
     @property
     def set_aside(self) -> list[SetAside]:
@@ -121,8 +117,9 @@ class Restorer:
     def _restore(self, candidate: Candidate, closing: ExitStack) -> None:
         started = time.monotonic()
         self._chooser.require_possible(candidate)
-        if self._chooser.is_for_glance(candidate):
-            self._fetch(candidate, closing, started)
+        elsewhere = self._remote.sources(candidate)
+        if elsewhere:
+            self._fetch(candidate, elsewhere, closing, started)
             return
         generations = self._chooser.generations(candidate, closing)
         if len(generations) > 1:
@@ -179,57 +176,72 @@ class Restorer:
         if not self._is_dry_run:
             self._finish_placed(candidate, digests)
 
-    def _fetch(self, candidate: Candidate, closing: ExitStack, started: float) -> None:
-        """Restore one file from Glance. In a dry run no connection is made."""
-        # Here, so that a restore without Glance does not load what speaks HTTP.
-        from .glance import Glance, fetch_image, image_url
+    def _fetch(
+        self,
+        candidate: Candidate,
+        sources: Sequence[Callable[[Candidate], Offer]],
+        closing: ExitStack,
+        started: float,
+    ) -> None:
+        """Restore one file from the first source elsewhere that brings it. In a dry run no connection is made.
 
-        record, glance = self._chooser.provable_record(candidate), cast(Glance, self.given.glance)
-        size, url = int(record.size_bytes or 0), image_url(glance, record.image_id)
-        self._chooser.require_size_fits(candidate, record)
-        converter = self._find_converter(candidate) if becomes_raw(record, candidate) else None
-        # Of an image that is converted, what was known of the base file before. Glance's checksum proves what it sends.
-        expected = self._chooser.known_checksums(candidate)
+        :param sources: the best first.
+        """
         now = self._open_former(candidate, closing)
-        if now is not None and expected and (read_digests(now, expected, RateLimiter()) or {}) == expected:
-            self.present.append(candidate.name)
+        failures: list[ImageCacheError] = []
+        for look_at in sources:
+            try:
+                offer = look_at(candidate)
+                if now is not None and offer.expected and _has_digests(now, offer.expected):
+                    self.present.append(candidate.name)
+                    return
+                self._require_space(offer.needed_bytes)
+                needs_restart = self._users_now(candidate)
+                if self._is_dry_run:
+                    self._planned_bytes += offer.allocated_bytes
+                    self._placer.plan(candidate, needs_restart)
+                    self.restored.append(self._offered(candidate, offer, needs_restart))
+                    return
+                with ExitStack() as attempt:
+                    arrived = offer.fetch(attempt)
+                    closing.enter_context(attempt.pop_all())
+            except ImageCacheError as exc:
+                failures.append(exc)
+                continue
+            self._place(candidate, offer, arrived, now, needs_restart, started)
             return
-        self._require_space(size if converter is None else 2 * size)
-        needs_restart = self._users_now(candidate)
-        restored = Restored(
+        raise merged(failures)
+
+    def _offered(self, candidate: Candidate, offer: Offer, needs_restart: tuple[str, ...]) -> Restored:
+        return Restored(
             candidate=candidate,
-            source="glance",
-            source_path=url,
+            source=offer.kind,
+            source_path=offer.path,
             contacted=not self._is_dry_run,
             inode=None,
-            proof=Proof.CHECKSUM,
+            proof=offer.proof,
             guests=(),
             needs_restart=needs_restart,
-            read_bytes=size,
-            size_bytes=size if converter is None else record.virtual_bytes or size,
-            allocated_bytes=size,
+            read_bytes=offer.read_bytes,
+            size_bytes=offer.size_bytes,
+            allocated_bytes=offer.allocated_bytes,
             seconds=0.0,
-            algorithm=record.algorithm,
-            checksum=record.checksum if converter is None else None,
+            algorithm=offer.algorithm,
+            checksum=offer.checksum,
         )
-        if self._is_dry_run:
-            self._planned_bytes += size
-            self._placer.plan(candidate, needs_restart)
-            self.restored.append(restored)
-            return
-        draft = closing.enter_context(new_draft(self._cache, candidate.name))
-        read = fetch_image(glance, record, draft.descriptor, self._rate_limiter, None).read_bytes
-        if converter is not None:
-            draft = self._convert(candidate, record, draft, converter, closing)
-        source = Source("glance", url, draft.descriptor, Proof.CHECKSUM, (), expected)
-        self._chooser.require_fit(candidate, source, draft.descriptor)
-        digests = dict(expected)
-        if (
-            converter is not None
-            or read_digests_of(self._settings, self._cache, candidate.name).keys() - digests.keys()
-        ):
-            digests = self._chooser.require_checksums(candidate.name, source, draft.descriptor, str(record.algorithm))
-        if now is not None and not expected and is_same_content(now, draft.descriptor):
+
+    def _place(
+        self,
+        candidate: Candidate,
+        offer: Offer,
+        arrived: Arrived,
+        now: int | None,
+        needs_restart: tuple[str, ...],
+        started: float,
+    ) -> None:
+        """Give what was fetched its name."""
+        draft = arrived.draft
+        if now is not None and not offer.expected and is_same_content(now, draft.descriptor):
             self.present.append(candidate.name)
             return
         finish(draft, None)
@@ -238,41 +250,16 @@ class Restorer:
             return
         status = os.fstat(draft.descriptor)
         self.restored.append(
-            restored._replace(
-                read_bytes=read,
+            self._offered(candidate, offer, needs_restart)._replace(
+                source_path=arrived.path,
+                read_bytes=arrived.read_bytes,
                 size_bytes=status.st_size,
                 allocated_bytes=status.st_blocks * 512,
                 seconds=time.monotonic() - started,
-                checksum=digests[str(record.algorithm)],
+                checksum=arrived.digests[offer.algorithm],
             )
         )
-        self._finish_placed(candidate, digests)
-
-    def _find_converter(self, candidate: Candidate) -> Converter:
-        # Here, because most restores convert nothing.
-        from .converter import find_converter
-
-        converter = find_converter(self.given.qemu_img, os.fstat(self._cache))
-        if converter is None:
-            raise RefusalError(
-                f"nova converts its image to raw, and this host has no qemu-img for that. Set qemu_img to a command "
-                f"that runs it. Or copy the base file to this host, and set files: {{image id: path}} and unproven: "
-                f"[{candidate.name}]."
-            )
-        return converter
-
-    def _convert(
-        self, candidate: Candidate, record: ImageRecord, draft: Draft, converter: Converter, closing: ExitStack
-    ) -> Draft:
-        """Convert what Glance has sent to raw, in another draft."""
-        from .convert import make_raw, require_acceptable
-
-        require_acceptable(draft.descriptor, record)
-        virtual_bytes = read_content(draft.descriptor).virtual_bytes
-        self._chooser.require_size_fits(candidate, record._replace(virtual_bytes=virtual_bytes))
-        target = closing.enter_context(new_draft(self._cache, candidate.name))
-        make_raw(converter, draft.descriptor, target.descriptor, self._require_space)
-        return target
+        self._finish_placed(candidate, arrived.digests)
 
     def _open_former(self, candidate: Candidate, closing: ExitStack) -> int | None:
         """Open the file that has the name now, until the end: no other file gets its number. None if there is none."""
@@ -375,6 +362,10 @@ class Restorer:
                     f"(checksum_base_images: true).",
                 )
             )
+
+
+def _has_digests(descriptor: int, expected: Mapping[str, str]) -> bool:
+    return (read_digests(descriptor, expected, RateLimiter()) or {}) == expected
 
 
 def _require_unchanged(descriptor: int, before: os.stat_result) -> None:

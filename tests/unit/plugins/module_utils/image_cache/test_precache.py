@@ -115,6 +115,8 @@ class TestWhatIsFetched:
             "image_id": IMAGE,
             "image_name": "cirros",
             "source": "file",
+            "source_path": str(host.root / f"{IMAGE}.img"),
+            "contacted": True,
             "proof": "checksum",
             "read_bytes": image["read_bytes"],
             "size_bytes": SIZE,
