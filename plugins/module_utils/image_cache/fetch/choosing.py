@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["Chooser", "Given", "Source", "becomes_raw"]
 
 _FIND_RIGHT = (
-    "Find out which of the two is right: look at Glance's record (openstack image show), and where the one that is "
-    "known here comes from (images, known_checksums, the info file)."
+    "Compare both with Glance's record (openstack image show), and look where the one that is known here comes from: "
+    "images, known_checksums or the info file."
 )
 
 

@@ -192,20 +192,24 @@ def _copy_without_zeros(source: int, target: int, start: int, count: int) -> int
     return len(block)
 
 
-def write_without_zeros(target: int, block: memoryview, start: int) -> None:
+def write_without_zeros(target: int, block: memoryview, start: int) -> int:
     """Write bytes to a file that has a hole there, and leave out zeros.
 
     :param target: the file, open for writing.
     :param block: the bytes. Zeros become holes in pieces of 64 KiB from its beginning.
     :param start: the offset of the first of them in the file.
+    :return: how many were written.
     :raises OSError: they cannot be written.
     """
+    count = 0
     for offset in range(0, len(block), _HOLE_BYTES):
         part = block[offset : offset + _HOLE_BYTES]
         if _ZEROS[: len(part)] != part:
+            count += len(part)
             while part:
                 written = os.pwrite(target, part, start + offset)
                 part, offset = part[written:], offset + written
+    return count
 
 
 def shares_blocks(cache: int, filesystem: str) -> bool:

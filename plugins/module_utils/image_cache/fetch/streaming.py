@@ -20,7 +20,7 @@ __all__ = ["LEAST_BYTES_PER_SECOND", "LowestRate", "Stream", "Transfer", "write_
 LEAST_BYTES_PER_SECOND = 10 * 1024
 _BLOCK_BYTES = 1 << 20
 _BLOCKS = 4  # one is filled while the others are hashed
-# After how many bytes it is asked whether there is still space.
+# After how many written bytes it is asked whether there is still space.
 _SPACE_BYTES = 64 << 20
 
 
@@ -55,23 +55,26 @@ def write_stream(
     :param size: how many there are.
     :param algorithm: of the checksum, as :mod:`hashlib` names it.
     :param descriptor: the file, open for writing. Afterwards it has these bytes alone, and holes where they are zeros.
-    :param require_space: refuses so many bytes where there is no room for them; None where that was looked at.
+    :param require_space: refuses so many bytes where there is no room for them, asked again while they come; None
+        where there is room for all.
     :raises OSError: they cannot be written.
     """
     os.ftruncate(descriptor, 0)
     digest = hashlib.new(algorithm)
     blocks = [memoryview(bytearray(_BLOCK_BYTES)) for _number in range(_BLOCKS)]
     hashed: deque[Future[None]] = deque()
+    written = 0
     with ThreadPoolExecutor(max_workers=1) as hasher:
         for start, block in zip(range(0, size, _BLOCK_BYTES), cycle(blocks)):
-            if require_space is not None and start % _SPACE_BYTES == 0:
-                require_space(min(_SPACE_BYTES, size - start))
             if len(hashed) == _BLOCKS:
                 hashed.popleft().result()
             part = block[: size - start]
             stream.read_into(part)
             hashed.append(hasher.submit(digest.update, part))
-            write_without_zeros(descriptor, part, start)
+            written += write_without_zeros(descriptor, part, start)
+            if require_space is not None and written >= _SPACE_BYTES:
+                require_space(min(_SPACE_BYTES, size - start - len(part)))
+                written = 0
     stream.require_end()
     os.ftruncate(descriptor, size)
     return digest.hexdigest()

@@ -494,13 +494,18 @@ class TestOurOwnHost:
         assert os.strerror(error) in text
         assert marks.read_text().split() == ["cmp-1"]
 
-    def test_space_is_looked_at_before_each_part(
+    def test_space_is_looked_at_again_while_it_comes(
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(streaming, "_SPACE_BYTES", MIB)
         with pytest.raises(RefusalError, match="There is no space"):
             fetch(tmp_path / "file", peer_file(served), HONEST, most_space=MIB - 1)
         fetch(tmp_path / "file", peer_file(served), HONEST, most_space=MIB)
+
+    def test_holes_take_no_space(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(streaming, "_SPACE_BYTES", 64 * KIB)
+        (tmp_path / "there").write_bytes(bytes(4 * MIB))
+        fetch(tmp_path / "file", peer_file(tmp_path / "there"), HONEST, most_space=0)
 
     def test_command_ends_with_the_process_that_is_killed(self, tmp_path: Path, served: Path) -> None:
         pid = tmp_path / "pid"
