@@ -16,7 +16,10 @@ description:
     kept by M(stackops.nova.image_cache_prune) within O(keep_precached_seconds).
   - Nothing is put in place without the checksum that Glance has of the image. A qcow2 image is converted to raw as
     nova converts it, as the owner of the cache and within limits, and what comes of it is looked at again.
-  - Without O(glance), only O(files) are a source.
+  - A host can also get an image from other hosts that have it already (O(peers)), converted, so that Glance serves it
+    once. What they send counts only if it has the checksum that was given, and is looked at again like any other.
+  - O(files) come first, then O(peers), then O(glance). An image that no other host has sent comes from Glance, if that
+    is given.
   - Images that nova would refuse, and formats that only nova converts, are refused, with the reason and what a person
     can do. What would not leave O(min_free_space) is refused before the first byte, with the numbers.
   - A file is whole or not there. The bytes go into a file without a name, which gets its name at the end, under nova's
@@ -94,6 +97,20 @@ EXAMPLES = r"""
     images: "{{ images }}"
     files:
       131d062c-6166-4aa7-bb6c-7ceae4a8201c: /root/cirros.qcow2
+
+- name: Pre-cache an image from a host that has fetched it
+  stackops.nova.image_cache_precache:
+    config_file: /etc/nova/nova.conf
+    images: "{{ images }}"
+    peers:
+      058d6f6126b0846e3d5636640cfbb53cf70a86a6:
+        hosts:
+          - host: cmp-102.example.com
+            path: /var/lib/nova/instances/_base/058d6f6126b0846e3d5636640cfbb53cf70a86a6
+        size_bytes: 117440512
+        allocated_bytes: 46972928
+        algorithm: sha512
+        checksum: "{{ agreed_checksum }}"
 """
 
 RETURN = r"""
@@ -145,15 +162,28 @@ image_cache_precache:
           returned: success
           type: str
         source:
-          description: Where its bytes come from. V(glance), or V(file) for a file of O(files).
+          description: Where its bytes come from. V(glance), V(file) for a file of O(files), or V(peer) for another
+            host.
           returned: success
           type: str
+        source_path:
+          description: Glance's URL, the path of the file, or another host and the path there (C(HOST:PATH)). In check
+            mode, the first host that would be asked.
+          returned: success
+          type: str
+        contacted:
+          description: Whether the source was looked at. V(false) for Glance and other hosts in check mode, which makes
+            no connection.
+          returned: success
+          type: bool
         proof:
-          description: Why they may be believed. V(checksum), because they have the checksum that Glance has.
+          description: Why they may be believed. V(checksum) if they have the checksum that Glance has, V(agreed) if
+            they have the checksum of O(peers).
           returned: success
           type: str
         read_bytes:
-          description: How much was read, or would be at most. V(0) where a file shares its blocks with the copy.
+          description: How much was read, or would be at most. V(0) where a file shares its blocks with the copy. What
+            other hosts have sent that failed counts as well.
           returned: success
           type: int
         size_bytes:

@@ -17,6 +17,9 @@ description:
     record of the image. The host itself reads it from Glance, without the proxies that its environment names.
   - Nothing is put in place without proof of its content. What cannot be proven is refused, with the reason and what a
     person can do.
+  - The same file of another host is a source too (O(peers)), also of a resized copy, and on a host without C(qemu-img).
+    The bytes count only if they have the checksum that was given, which comes from elsewhere than the host that sends
+    them.
   - From O(glance) come base files that no process has open and that are not in O(files), of images whose
     C(disk_format) is V(raw), V(iso), V(ami), V(aki), V(ari) or V(qcow2).
   - Where the disks that are built on the base file of a qcow2 image read it as raw, the image is converted as nova
@@ -121,6 +124,24 @@ EXAMPLES = r"""
     images: "{{ glance.images }}"
   no_log: true
 
+- name: Read what two hosts have of a base file
+  stackops.nova.image_cache_restore:
+    config_file: /etc/nova/nova.conf
+    checksums_of:
+      - 97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4
+
+- name: Restore a base file from another host, with the checksum that two hosts have agreed on
+  stackops.nova.image_cache_restore:
+    config_file: /etc/nova/nova.conf
+    peers:
+      97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4:
+        hosts:
+          - host: cmp-102.example.com
+            path: /var/lib/nova/instances/_base/97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4
+        size_bytes: 2361393152
+        algorithm: sha256
+        checksum: "{{ agreed_checksum }}"
+
 - name: Give guests back the base file that was replaced under them
   stackops.nova.image_cache_restore:
     states: [missing, replaced]
@@ -174,27 +195,29 @@ image_cache_restore:
           type: str
         source:
           description: Where its bytes come from. V(process) for a process of a guest, V(file) for a file of O(files),
-            V(glance) for Glance.
+            V(glance) for Glance, V(peer) for another host.
           returned: success
           type: str
         source_path:
-          description: The descriptor of the process (C(/proc/PID/fd/N)), the path of the file, or Glance's URL.
+          description: The descriptor of the process (C(/proc/PID/fd/N)), the path of the file, Glance's URL, or another
+            host and the path there (C(HOST:PATH)). In check mode, the first host that would be asked.
           returned: success
           type: str
         contacted:
-          description: Whether the source was looked at. V(false) for Glance in check mode, which makes no connection.
+          description: Whether the source was looked at. V(false) for Glance and other hosts in check mode, which makes
+            no connection.
           returned: success
           type: bool
         inode:
-          description: The inode number of the source, none for Glance. Hosts that share a storage have the same file
-            open if it is the same.
+          description: The inode number of the source, none for Glance and other hosts. Hosts that share a storage have
+            the same file open if it is the same.
           returned: success
           type: int
         proof:
           description:
             - Why they may be believed. V(process) if they are the inode that a guest of this host has open, V(checksum)
-              if they have the checksum that Glance has, V(process_and_checksum) if both is true, V(unproven) if the
-              operator's word alone says so.
+              if they have the checksum that Glance has, V(process_and_checksum) if both is true, V(agreed) if they have
+              the checksum of O(peers), V(unproven) if the operator's word alone says so.
           returned: success
           type: str
         guests:
@@ -213,7 +236,8 @@ image_cache_restore:
           type: list
           elements: str
         read_bytes:
-          description: How much was read, or would be at most. V(0) where the file system shares the blocks.
+          description: How much was read, or would be at most. V(0) where the file system shares the blocks. What other
+            hosts have sent that failed counts as well.
           returned: success
           type: int
         size_bytes:
@@ -325,6 +349,33 @@ image_cache_restore:
           description: How much space it takes.
           returned: success
           type: int
+    checksums:
+      description: The files of O(checksums_of) that are in the cache. One that is written to at this moment, or that is
+        not a regular file, is left out. One that cannot be read is left out with a warning.
+      returned: success
+      type: list
+      elements: dict
+      contains:
+        name:
+          description: The file's name.
+          returned: success
+          type: str
+        size_bytes:
+          description: The file's size.
+          returned: success
+          type: int
+        allocated_bytes:
+          description: How much space it takes.
+          returned: success
+          type: int
+        algorithm:
+          description: The algorithm of the checksum, V(sha256).
+          returned: success
+          type: str
+        checksum:
+          description: The checksum of what the file has.
+          returned: success
+          type: str
     free_bytes:
       description: How much space is free on the cache's file system at the end, none where it does not report that.
       returned: success

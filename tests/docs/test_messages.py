@@ -50,6 +50,9 @@ HOLDING_MESSAGES = {
     "… of … could not be restored. … See image_cache_restore.refused and image_cache_restore.failed in the result for "
     "each.": "why the first was not",
     "The image … could not be fetched from …: … of … bytes came. …": "why the transfer ended",
+    "The base file … came from no other host. …": "what happened with each host",
+    "From … came … of … bytes: ….": "what happened, and what to do",
+    "So it was with … more.": "the hosts before it",
     "The image … was not pre-cached. …": "why it was refused, or failed",
     "The image … is in the cache, but its age counts from an earlier use, because it could not be marked as used now: "
     "….": "why it could not",

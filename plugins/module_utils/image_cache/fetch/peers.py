@@ -129,16 +129,16 @@ def _file(name: str, value: object) -> PeerFile:
     size, algorithm, checksum = fields["size_bytes"], fields["algorithm"], fields["checksum"]
     allocated = fields.get("allocated_bytes", size)
     if not _is_count(size) or size < 1:
-        raise _wrong(name, "size_bytes is not a number of bytes above 0")
+        raise _wrong(name, "its size_bytes is not a number of bytes above 0")
     if not _is_count(allocated):
-        raise _wrong(name, "allocated_bytes is not a number of bytes")
+        raise _wrong(name, "its allocated_bytes is not a number of bytes")
     if not isinstance(algorithm, str) or algorithm not in _DIGITS:
-        raise _wrong(name, "algorithm is neither sha256 nor sha512")
+        raise _wrong(name, "its algorithm is neither sha256 nor sha512")
     if not isinstance(checksum, str) or not re.fullmatch(f"[0-9a-f]{{{_DIGITS[algorithm]}}}", checksum):
-        raise _wrong(name, f"checksum is not one of {algorithm} in hex digits")
+        raise _wrong(name, f"its checksum is not one of {algorithm} in hex digits")
     hosts = fields["hosts"]
     if not isinstance(hosts, list) or not hosts:
-        raise _wrong(name, "hosts is not a list with at least one host")
+        raise _wrong(name, "its hosts is not a list with at least one host")
     return PeerFile(tuple(_peer(name, each) for each in hosts), size, min(allocated, size), algorithm, checksum)
 
 
@@ -146,16 +146,17 @@ def _peer(name: str, value: object) -> Peer:
     fields = _mapping(name, value, ("host", "path"))
     host, path = fields["host"], fields["path"]
     if not isinstance(host, str) or not _HOST.fullmatch(host):
-        raise _wrong(name, f"{shortened(printable(str(host)), 100)!r} is not the name or the address of a host")
+        shown = shortened(printable(str(host)), 100)
+        raise _wrong(name, f"its host {shown!r} is not the name or the address of a host")
     if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
-        raise _wrong(name, f"{shortened(printable(str(path)), 100)!r} is not an absolute path")
+        raise _wrong(name, f"its path {shortened(printable(str(path)), 100)!r} is not an absolute one")
     return Peer(host, path)
 
 
 def _mapping(name: str, value: object, fields: Sequence[str], optional: Sequence[str] = ()) -> Mapping[str, Any]:
     """Return a dictionary that has all of some fields, perhaps some others, and nothing else."""
     if not isinstance(value, dict) or not set(fields) <= value.keys() <= {*fields, *optional}:
-        raise _wrong(name, f"it, or one of its hosts, does not have {', '.join(fields)} and nothing else")
+        raise _wrong(name, f"one of its dictionaries does not have {', '.join(fields)} and nothing else")
     return value
 
 

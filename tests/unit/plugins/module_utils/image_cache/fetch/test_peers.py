@@ -199,7 +199,7 @@ class TestOption:
     @pytest.mark.parametrize("path", ["file", "", "-n", "~/file", "/a\nb", "/a\0b", "/\udcff", 7, None])
     def test_path_that_is_not_absolute_or_not_shown_is_refused(self, path: object) -> None:
         entry = {**ENTRY, "hosts": [{"host": "cmp-1", "path": path}]}
-        with pytest.raises(ImageCacheError, match="is not an absolute path") as caught:
+        with pytest.raises(ImageCacheError, match="is not an absolute one") as caught:
             read_peers({BASE: entry}, HONEST)
         assert has_remedy(str(caught.value))
 
