@@ -99,10 +99,11 @@ class PeerHost:
         (self.home / ".ssh").mkdir(parents=True)
         for name, line in (
             ("passwd", f"nova:x:{self.user}:{self.user}::{self.home}:/bin/sh"),
-            ("shadow", "nova:*:1:::::::"),
+            ("shadow", "nova:*:1::::::"),
         ):
             ours = self._root / name
-            ours.write_text(f"{Path('/etc', name).read_text()}{line}\n")
+            # First, because this machine may have a user of that name.
+            ours.write_text(f"{line}\n{Path('/etc', name).read_text()}")
             mount("--bind", ours, Path("/etc", name))
         key = self._make_key("home/.ssh/id_ed25519")
         (self.home / ".ssh/authorized_keys").write_text(Path(f"{key}.pub").read_text())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.mo
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import Host, qcow2_of, qemu_img_create
 from ansible_collections.stackops.nova.tests.support.peers import PeerHost, beside_a_peer, needs_sshd, peer_file
-from ansible_collections.stackops.nova.tests.support.processes import mount
+from ansible_collections.stackops.nova.tests.support.processes import mount, wait_until
 from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
 
@@ -303,6 +304,24 @@ def test_one_host_that_lies_about_all_poisons_nobody(public: Path) -> None:
         assert "their sha256 is" in both.why_not(both.peer.liar)
         [checksum] = both.host.restore(checksums_of=[BASE]).done["checksums"] or [None]
         assert checksum is None
+
+    between(public, run)
+
+
+def test_module_that_is_killed_leaves_no_connection_and_no_space(public: Path) -> None:
+    def run(both: Both) -> None:
+        both.peer.lies(f"head -c {4 * MIB} {both.there}; sleep 600")
+        child = os.fork()
+        if child == 0:
+            try:
+                both.restore(both.peer.liar)
+            finally:
+                os._exit(0)
+        wait_until(lambda: len(both.left()[0]) == 1 and both.left()[1] >= 2 * MIB)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        wait_until(lambda: both.left() == ([], 0))
+        assert both.host.cached() == []
 
     between(public, run)
 

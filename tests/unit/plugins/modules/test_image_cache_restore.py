@@ -13,6 +13,7 @@ import pytest
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.guests import needs_qemu, running_guest
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image, opens, picture
+from ansible_collections.stackops.nova.tests.support.peers import HONEST
 from ansible_collections.stackops.nova.tests.support.run_module import run_module
 
 pytestmark = needs_qemu
@@ -55,4 +56,32 @@ def test_option_that_cannot_be_meant_fails_the_task(host: Host) -> None:
     run = run_module("image_cache_restore", {**host.options(), "files": {IMAGE: "relative"}})
     assert run.failed
     assert "files" in run.result["msg"]
+    assert "Traceback" not in run.errors
+
+
+def test_file_that_one_host_reads_is_what_another_one_takes(host: Host, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    other = Host(tmp_path / "other")
+    theirs = other.base(BASE, content=b"content")
+    read = run_module("image_cache_restore", {**other.options(), "checksums_of": [BASE]})
+    [checksum] = read.result["image_cache_restore"]["checksums"]
+    assert not read.result["changed"]
+
+    (host.instances_path / UUID).mkdir()
+    base = host.cache_path / BASE
+    create_image(host.instances_path / UUID / "disk", over=base, over_format="raw", unchecked=True)
+    given = {key: checksum[key] for key in ("size_bytes", "allocated_bytes", "algorithm", "checksum")}
+    peers = {BASE: {"hosts": [{"host": "other", "path": str(theirs)}], **given}}
+    run = run_module("image_cache_restore", {**host.options(), "peers": peers, "peer_command": HONEST})
+    [restored] = run.result["image_cache_restore"]["restored"]
+    assert (restored["source"], restored["proof"]) == ("peer", "agreed")
+    assert base.read_bytes() == theirs.read_bytes()
+
+
+def test_host_that_is_an_option_fails_the_task(host: Host) -> None:
+    peers = {BASE: {"hosts": [{"host": "-oProxyCommand=id", "path": "/x"}], "size_bytes": 1}}
+    peers[BASE].update(algorithm="sha256", checksum="0" * 64)
+    run = run_module("image_cache_restore", {**host.options(), "peers": peers})
+    assert run.failed
+    assert "is not the name or the address of a host" in run.result["msg"]
     assert "Traceback" not in run.errors

@@ -403,6 +403,7 @@ class TestLyingHost:
     def test_file_is_not_taken_and_a_sentence_says_why(self, tmp_path: Path, script: str, words: str) -> None:
         _refused(tmp_path, script, words)
 
+    @pytest.mark.usefixtures("patience")
     @pytest.mark.parametrize(("script", "words"), SLOW.values(), ids=SLOW)
     def test_slow_host_is_given_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
