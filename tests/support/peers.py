@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,16 @@ class PeerHost:
                 yield
             finally:
                 sshd.terminate()
+                self._end_sessions()
+
+    def _end_sessions(self) -> None:
+        """End what runs on that host for a connection that is gone: it would go on until it writes something."""
+        network = os.readlink("/proc/self/ns/net")
+        for process in Path("/proc").iterdir():
+            with suppress(OSError):  # it ended
+                is_theirs = process.name.isdigit() and process.stat().st_uid == self.user
+                if is_theirs and os.readlink(process / "ns/net") == network:
+                    os.kill(int(process.name), signal.SIGKILL)
 
     def _make_user(self) -> None:
         (self.home / ".ssh").mkdir(parents=True)
