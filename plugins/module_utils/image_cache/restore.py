@@ -52,7 +52,7 @@ def restore(params: Mapping[str, Any], now: float, run_command: RunCommand, chec
         return _read_checksums(params, rate_limiter, run_command, check_mode)
     states = frozenset(State(state) for state in params["states"])
     if State.CORRUPT in states:
-        params = {**params, "checksum_base_images": True, "known_checksums": _checksums_of(given, params)}
+        params = {**params, "checksum_base_images": True, "known_checksums": _expected_checksums(given, params)}
     inspection = inspect_and_plan(params, now, run_command)
     if State.CORRUPT in states:
         inspection = verify(inspection, run_command)
@@ -131,7 +131,7 @@ def _given(params: Mapping[str, Any]) -> Given:
     )
 
 
-def _checksums_of(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:
+def _expected_checksums(given: Given, params: Mapping[str, Any]) -> dict[str, Any]:
     """Return what base files are compared with: the checksums of images that nova caches as they are, and the known."""
     of_records = {
         record.image_id: {"algorithm": record.algorithm, "value": record.checksum}
