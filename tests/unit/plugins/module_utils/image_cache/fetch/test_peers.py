@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import (
@@ -420,6 +420,31 @@ class TestLyingHost:
         monkeypatch.setattr(peers_module, "_END_SECONDS", 0.3)
         text = error_of(tmp_path / "file", peer_file(served), runs("exec >&- 2>&-; sleep 600"))
         assert "it ended early, and its command does not end" in text
+
+
+class TestAnyBytes:
+    FILE = bytes(range(256)) * 3 + bytes(70 * KIB) + b"end"
+
+    @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @given(
+        st.integers(0, len(FILE)),
+        st.integers(0, 9),
+        st.sampled_from([b"", b"\0", b"x", b"end", FILE]),
+        st.integers(0, 1),
+    )
+    def test_only_the_very_bytes_are_taken(
+        self, tmp_path: Path, start: int, count: int, instead: bytes, status: int
+    ) -> None:
+        """A few bytes are left out, added or others, at any place; the command may fail besides."""
+        sent = self.FILE[:start] + instead + self.FILE[start + count :]
+        (tmp_path / "there").write_bytes(self.FILE)
+        (tmp_path / "sent").write_bytes(sent)
+        command = runs(f"cat {tmp_path}/sent; exit {status}")
+        if sent == self.FILE:
+            fetch(tmp_path / "file", peer_file(tmp_path / "there"), command)
+            assert (tmp_path / "file").read_bytes() == self.FILE
+        else:
+            error_of(tmp_path / "file", peer_file(tmp_path / "there"), command)
 
 
 def _refused(tmp_path: Path, script: str, words: str) -> None:
