@@ -169,7 +169,10 @@ class Fetcher:
         except ImageCacheError as exc:
             if self._source.glance is None:
                 raise
-            failure = exc
+            return self._get_image_after(exc, record, closing)
+
+    def _get_image_after(self, failure: ImageCacheError, record: ImageRecord, closing: ExitStack) -> _Arrived:
+        """Get an image from Glance that other hosts have not sent: more is written for it than was reckoned with."""
         try:
             self._require_space(sum(expected_bytes(record, self._policy)))
             return self._get_image(record, closing)
