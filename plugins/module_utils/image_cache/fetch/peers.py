@@ -25,7 +25,7 @@ import time
 from contextlib import closing, suppress
 from typing import IO, Any, Callable, Mapping, NamedTuple, Sequence, cast
 
-from ..errors import FetchError, ImageCacheError, reason_and_remedy, reason_of
+from ..errors import FetchError, ImageCacheError, RefusalError, reason_and_remedy, reason_of
 from ..hashing import RateLimiter
 from ..names import Kind, parse_name
 from ..text import printable, shortened
@@ -44,6 +44,9 @@ _OPTIONAL_FIELDS = ("allocated_bytes",)
 _PIPE_BYTES = 1 << 20
 _SET_PIPE_SIZE = 1031  # F_SETPIPE_SZ in linux/fcntl.h
 _TIMEOUT_SECONDS = 60.0
+# How long may be waited for a whole file, so that a host which sends just enough holds up nobody for days.
+_FILE_SECONDS = 300.0
+_LEAST_BYTES_PER_SECOND_OF_FILE = 1 << 20
 # How long a command may take to end that has closed its output, or was killed.
 _END_SECONDS = 5.0
 _MOST_WORDS_BYTES = 4096
@@ -207,7 +210,7 @@ def fetch_from_peers(
     for peer in file.peers:
         received = 0
         try:
-            with closing(_PeerStream(peers.command, peer, owner, rate_limiter)) as stream:
+            with closing(_PeerStream(peers.command, peer, file.size_bytes, owner, rate_limiter)) as stream:
                 try:
                     checksum = write_stream(stream, file.size_bytes, file.algorithm, descriptor, require_space)
                 finally:
@@ -216,8 +219,9 @@ def fetch_from_peers(
             if checksum != file.checksum:
                 raise _PeerError(f"their {file.algorithm} is {checksum} and not {file.checksum}. {_CHECK_FILE}")
             return PeerTransfer(peer, read_bytes)
-        except _PeerError as exc:
-            failures.append(f"From {peer.host} came {received} of {file.size_bytes} bytes: {exc}.")
+        except (_PeerError, RefusalError) as exc:  # no room: it may have sent other bytes where the file has zeros
+            reason = str(exc).rstrip(".")
+            failures.append(f"From {peer.host} came {received} of {file.size_bytes} bytes: {reason}.")
         except OSError as exc:
             raise FetchError(
                 f"The base file {name} could not be written after {received} of {file.size_bytes} bytes. "
@@ -233,13 +237,17 @@ class _PeerStream:
 
     :param command: logs in to the host.
     :param peer: the host, and the file.
+    :param size_bytes: the file's size.
     :param owner: the cache directory, as whose owner it is run.
     :param rate_limiter: how fast it may come.
     :raises _PeerError: it cannot be run.
     """
 
-    def __init__(self, command: Sequence[str], peer: Peer, owner: os.stat_result, rate_limiter: RateLimiter) -> None:
+    def __init__(
+        self, command: Sequence[str], peer: Peer, size_bytes: int, owner: os.stat_result, rate_limiter: RateLimiter
+    ) -> None:
         self.received = 0
+        self._left_seconds = _FILE_SECONDS + size_bytes / _LEAST_BYTES_PER_SECOND_OF_FILE
         self._rate_limiter = rate_limiter
         self._lowest_rate = LowestRate(_TIMEOUT_SECONDS)
         self._words = b""
@@ -256,7 +264,7 @@ class _PeerStream:
                 start_new_session=True,  # a process group of its own, which close() ends
                 preexec_fn=_confinement(owner),
             )
-        except (OSError, subprocess.SubprocessError) as exc:
+        except (OSError, ValueError, subprocess.SubprocessError) as exc:  # a path may have letters of no locale here
             raise _PeerError(
                 f"{printable(command[0])} cannot be run as the owner of the cache: {reason_of(exc)}. Check peer_command"
             ) from exc
@@ -309,9 +317,13 @@ class _PeerStream:
                 self._read_words()
             has_output = self._output in ready
             count = os.readv(self._output, [block]) if has_output else 0
-            if self._lowest_rate.is_too_slow(time.monotonic() - began, count):
+            waited = time.monotonic() - began
+            self._left_seconds -= waited
+            is_too_slow = self._lowest_rate.is_too_slow(waited, count)
+            if is_too_slow or self._left_seconds < 0:
+                least = LEAST_BYTES_PER_SECOND if is_too_slow else _LEAST_BYTES_PER_SECOND_OF_FILE
                 raise _PeerError(
-                    f"it sends less than {LEAST_BYTES_PER_SECOND} bytes a second. Look at the load of that host, and "
+                    f"it sends less than {least} bytes a second. Look at the load of that host, and "
                     f"at the network: run peer_command by hand"
                 )
             if has_output:

@@ -265,7 +265,8 @@ class TestWhatIsRefused:
             host = Host(path)
             content = os.urandom(SIZE)
             given = {**options(host, content, allocated_bytes=4096), "min_free_space": "50%"}
-            assert f"It takes {MIB} bytes, " in reason(host.precache(images=[record(content)], **given))
+            text = reason(host.precache(images=[record(content)], **given), "failed", "error")
+            assert f"bytes: It takes {MIB} bytes, " in text
             assert host.cached() == []
 
         on_file_system("tmpfs", tmp_path, run, size=12 * MIB)

@@ -39,6 +39,8 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOS
 
 ROLE = Path(__file__).parents[5] / "roles/image_cache"
 VARIABLES = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
+# The role has variables for the others.
+OF_THE_MODULE = {"images", "glance", "peers", "peer_command", "checksums_of"}
 GROUPS = {"all": ["a", "b", "c"], "sharing": ["a", "b"], "single": ["c"]}
 LISTS = [name for name, spec in argument_spec().items() if spec["type"] == "list" and name != "instances"]
 
@@ -449,7 +451,7 @@ class TestRestore:
         module = self.read(**{f"restore_{name}": value for name, value in given.items()}, config_file="/nova.conf")
         expected = {**given, "states": ["replaced"], "unproven": ["y", "z"]}
         assert module == {**expected, "config_file": ["/nova.conf"], "images": [], "instances_complete_for": []}
-        own = restore_argument_spec().keys() - argument_spec().keys() - {"images", "glance"}
+        own = restore_argument_spec().keys() - argument_spec().keys() - OF_THE_MODULE
         assert given.keys() == own
 
     def test_records_among_glances_images_are_what_proves_a_file(self) -> None:

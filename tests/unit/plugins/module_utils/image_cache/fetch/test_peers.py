@@ -118,7 +118,7 @@ def fetch(
 
     def require_space(count: int) -> None:
         if count > most_space:
-            raise RefusalError("There is no space.")
+            raise RefusalError("There is no space. Set min_free_space.")
 
     descriptor = os.open(target, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
@@ -414,6 +414,36 @@ class TestLyingHost:
         _refused(tmp_path, script, words)
         assert time.monotonic() - started < 10
 
+    @pytest.mark.usefixtures("patience")
+    def test_host_that_always_sends_just_enough_is_given_up(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(peers_module, "_FILE_SECONDS", 0.5)
+        monkeypatch.setattr(peers_module, "_LEAST_BYTES_PER_SECOND_OF_FILE", 100 * MIB)
+        _refused(tmp_path, "while head -c 2000 /dev/zero; do sleep 0.05; done", f"it sends less than {100 * MIB} bytes")
+
+    def test_host_that_fills_the_disk_is_followed_by_the_next(
+        self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It sends other bytes where there should be zeros, which take no space."""
+        monkeypatch.setattr(streaming, "_SPACE_BYTES", 3 * MIB // 2)
+        command = runs(f'if [ "$2" = liar ]; then exec head -c {len(CONTENT)} /dev/urandom; fi; eval "$3"')
+        text = error_of(tmp_path / "file", peer_file(served, hosts=["liar"]), command, most_space=0)
+        assert "From liar came 2097152 of" in text
+        assert "bytes: There is no space. Set min_free_space." in text
+        fetched = fetch(tmp_path / "file", peer_file(served, hosts=["liar", "cmp-1"]), command, most_space=0)
+        assert fetched.peer.host == "cmp-1"
+        assert (tmp_path / "file").read_bytes() == CONTENT
+
+    def test_path_that_this_locale_cannot_write_is_a_reason(
+        self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def refuse(*_arguments: object, **_options: object) -> None:
+            raise UnicodeEncodeError("ascii", "/ä", 1, 2, "ordinal not in range(128)")
+
+        monkeypatch.setattr(peers_module.subprocess, "Popen", refuse)
+        assert "cannot be run as the owner of the cache" in error_of(tmp_path / "file", peer_file(served), HONEST)
+
     def test_output_that_was_closed_by_a_command_that_goes_on_is_an_end(
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -524,8 +554,8 @@ class TestOurOwnHost:
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(streaming, "_SPACE_BYTES", MIB)
-        with pytest.raises(RefusalError, match="There is no space"):
-            fetch(tmp_path / "file", peer_file(served), HONEST, most_space=MIB - 1)
+        text = error_of(tmp_path / "file", peer_file(served), HONEST, most_space=MIB - 1)
+        assert "bytes: There is no space. Set min_free_space." in text
         fetch(tmp_path / "file", peer_file(served), HONEST, most_space=MIB)
 
     def test_holes_take_no_space(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
