@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -226,13 +227,11 @@ class Alarm:
 
     :param items: each one that is known by name.
     :param count: how many there are.
-    :param others_on: the hosts of those that are not known by name.
     """
 
     kind: AlarmKind
     items: Sequence[Item]
     count: int
-    others_on: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
@@ -364,7 +363,7 @@ def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:
             _alarm(
                 kind,
                 list(_items(storages, kind, item)),
-                [(storage["pruner"], storage["omitted"].get(omitted, 0)) for storage in storages],
+                sum(storage["omitted"].get(omitted, 0) for storage in storages),
             )
             for kind, omitted, item in _OF_STORAGES
         ),
@@ -378,7 +377,7 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
     Those that are left out of a list count with its last entry: of which kind they are is not known.
     """
     items: dict[AlarmKind, list[Item]] = {AlarmKind.MISSING: [], AlarmKind.TEMPLATE: [], AlarmKind.REPLACED: []}
-    omitted: dict[AlarmKind, list[tuple[str, int]]] = {kind: [] for kind in items}
+    omitted: Counter[AlarmKind] = Counter()
     for storage in storages:
         kind = AlarmKind.MISSING
         for found in storage["missing"]:
@@ -391,7 +390,7 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
                     recoverable=_recoverable(found, storage["pruner"]),
                 )
             )
-        omitted[kind].append((storage["pruner"], storage["omitted"].get("missing", 0)))
+        omitted[kind] += storage["omitted"].get("missing", 0)
     # What can be restored now, and cannot when a guest stops, comes first.
     return [_alarm(kind, sorted(found, key=lambda item: item.urgency), omitted[kind]) for kind, found in items.items()]
 
@@ -415,10 +414,8 @@ def _kind_of_missing(missing: Mapping[str, Any]) -> AlarmKind:
     return AlarmKind.TEMPLATE if name.kind in _TEMPLATES else AlarmKind.MISSING
 
 
-def _alarm(kind: AlarmKind, items: Sequence[Item], omitted: Sequence[tuple[str, int]] = ()) -> Alarm:
-    """Make an alarm of these items, and of so many more on each host."""
-    count = len(items) + sum(number for _host, number in omitted)
-    return Alarm(kind, items, count, tuple(dict.fromkeys(host for host, number in omitted if number)))
+def _alarm(kind: AlarmKind, items: Sequence[Item], omitted: int = 0) -> Alarm:
+    return Alarm(kind, items, len(items) + omitted)
 
 
 def _items(
