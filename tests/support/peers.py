@@ -30,6 +30,20 @@ def runs(script: str) -> list[str]:
 HONEST = runs('eval "$3"')
 
 
+def lies(size: int) -> dict[str, tuple[str, str]]:
+    """What a host may do instead of sending ``$FILE``, which has so many bytes, and what the message about it says."""
+    return {
+        "truncated": ("head -c -1 $FILE", "it ended early"),
+        "extended": ("cat $FILE; echo", "more bytes follow"),
+        "endless": ("cat $FILE /dev/zero", "more bytes follow"),
+        "other bytes": (f"head -c {size} /dev/urandom", "their sha256 is"),
+        "dies": (f"head -c {1 << 20} $FILE; kill -9 $$", "signal 9 ended it"),
+        "silent": ("sleep 600", "it sends less than 10240 bytes a second"),
+        "trickle": ("while printf x; do sleep 0.05; done", "it sends less than 10240 bytes a second"),
+        "refuses": ("echo no way >&2; exit 255", "it says: no way"),
+    }
+
+
 def peer_file(
     path: Path, *, hosts: Sequence[str] = ("cmp-1",), algorithm: str = "sha256", **more: Any
 ) -> dict[str, Any]:
@@ -98,7 +112,7 @@ class PeerHost:
                 self._end_sessions()
 
     def _end_sessions(self) -> None:
-        """End what runs on that host for a connection that is gone: it would go on until it writes something."""
+        """End what runs on that host for a connection that is gone. By itself it ends when it writes something."""
         network = os.readlink("/proc/self/ns/net")
         for process in Path("/proc").iterdir():
             with suppress(OSError):  # it ended

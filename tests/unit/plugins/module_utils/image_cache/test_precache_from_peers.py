@@ -21,7 +21,7 @@ from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAG
 from ansible_collections.stackops.nova.tests.support.file_systems import on_file_system
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image, picture, qcow2_of
 from ansible_collections.stackops.nova.tests.support.image_server import ImageServer, answer, image
-from ansible_collections.stackops.nova.tests.support.peers import HONEST, peer_file, runs
+from ansible_collections.stackops.nova.tests.support.peers import HONEST, lies, peer_file, runs
 from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
 
@@ -285,19 +285,7 @@ class TestWhatIsRefused:
             host.precache(images=[record(RAW)], **given)
 
 
-BAD: dict[str, tuple[str, str]] = {
-    "truncated": ("head -c -1 $FILE", "it ended early"),
-    "extended": ("cat $FILE; echo", "more bytes follow"),
-    "endless": ("cat $FILE /dev/zero", "more bytes follow"),
-    "other bytes": (f"head -c {SIZE} /dev/urandom", "their sha256 is"),
-    "dies": (f"head -c {MIB} $FILE; kill -9 $$", "signal 9 ended it"),
-    "silent": ("sleep 600", "it sends less than 10240 bytes a second"),
-    "trickle": ("while printf x; do sleep 0.05; done", "it sends less than 10240 bytes a second"),
-    "refuses": ("echo no way >&2; exit 255", "it says: no way"),
-}
-
-
-@pytest.mark.parametrize(("script", "words"), BAD.values(), ids=BAD)
+@pytest.mark.parametrize(("script", "words"), lies(SIZE).values(), ids=lies(SIZE))
 def test_lying_host_leaves_nothing_and_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
 ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from ansible_collections.stackops.nova.tests.support.host import (
     qemu_img_create,
 )
 from ansible_collections.stackops.nova.tests.support.image_server import ImageServer, answer, image
-from ansible_collections.stackops.nova.tests.support.peers import HONEST, peer_file, runs
+from ansible_collections.stackops.nova.tests.support.peers import HONEST, lies, peer_file, runs
 from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
 
@@ -321,16 +320,9 @@ class TestWhatIsRefused:
         on_file_system("tmpfs", tmp_path, run, size=8 * MIB)
 
 
-BAD: dict[str, Sequence[str]] = {
-    "truncated": ("head -c -1 $FILE", "it ended early"),
-    "extended": ("cat $FILE; echo", "more bytes follow"),
-    "endless": ("cat $FILE /dev/zero", "more bytes follow"),
-    "other bytes": (f"head -c {SIZE} /dev/urandom", "their sha256 is"),
+BAD = {
+    **lies(SIZE),
     "last byte": (f"head -c {SIZE - 1} $FILE; printf x", "their sha256 is"),
-    "dies": (f"head -c {MIB} $FILE; kill -9 $$", "signal 9 ended it"),
-    "silent": ("sleep 600", "it sends less than 10240 bytes a second"),
-    "trickle": ("while printf x; do sleep 0.05; done", "it sends less than 10240 bytes a second"),
-    "refuses": ("echo no way >&2; exit 255", "it says: no way"),
     "another file that takes more space": ("cat /dev/urandom", "more bytes follow"),
 }
 

@@ -298,14 +298,14 @@ class TestWholeFile:
 
 
 class TestHowTheCommandIsRun:
-    def test_it_gets_the_host_and_the_remote_command_after_the_end_of_its_options(
+    def test_command_gets_the_host_and_the_remote_command_after_the_end_of_its_options(
         self, tmp_path: Path, served: Path
     ) -> None:
         command = runs(f'printf "%s\\n" "$@" > {tmp_path}/words; cat -- {served}')
         fetch(tmp_path / "file", peer_file(served, hosts=["nova@cmp-7"]), command)
         assert (tmp_path / "words").read_text().splitlines() == ["--", "nova@cmp-7", f"cat -- {served}"]
 
-    def test_it_has_no_input_and_nothing_of_our_environment(
+    def test_command_has_no_input_and_nothing_of_our_environment(
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("SSH_AUTH_SOCK", "/root/agent")
@@ -319,7 +319,7 @@ class TestHowTheCommandIsRun:
         assert {line for line in lines if line.isdigit()} <= {"0", "1", "2", "3"}
 
     @needs_root
-    def test_it_has_no_rights_of_root(self, public_host: Host) -> None:
+    def test_command_has_no_rights_of_root(self, public_host: Host) -> None:
         served, seen = public_host.root / "there", public_host.root / "seen"
         served.write_bytes(CONTENT)
         seen.mkdir()
@@ -513,7 +513,7 @@ def _processes_of(tmp_path: Path) -> list[str]:
 
 
 class TestCommandThatCannotBeRun:
-    def test_it_is_named(self, tmp_path: Path, served: Path) -> None:
+    def test_command_that_cannot_be_run_is_named(self, tmp_path: Path, served: Path) -> None:
         command = tmp_path / "command"
         command.write_text("#!/no/such/interpreter\n")
         command.chmod(0o755)
