@@ -17,7 +17,7 @@ from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import REFUSALS
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import REFUSALS, WARNINGS
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.decision import Action, HostDecision
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError, read_options
 
@@ -58,6 +58,7 @@ class ActionModule(ActionBase):
             result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
         else:
             result = self._run_module(_AUDIT, options.module, task_vars, check_mode=True)
+        self._leave_to_the_screen(result, task_vars)
         result[play.LOOK_SECONDS] = _seconds_since(began)
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
@@ -121,9 +122,28 @@ class ActionModule(ActionBase):
         check_mode = self._task.check_mode
         began = time.monotonic()
         result = self._run_module(_PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=check_mode)
+        self._leave_to_the_screen(result, task_vars)
         if is_prune and not check_mode and "image_cache" in result:
             result[play.PRUNE_SECONDS] = _seconds_since(began)
-        return {**result, **_done(result, "pruned" if is_prune else "audited")}
+        done = {**result, **_done(result, "pruned" if is_prune else "audited")}
+        if done["state"] == "refused" and not hand_off and _is_as_before(look, result):
+            del done["image_cache"]  # Ansible shows the whole result of a host that failed
+        return done
+
+    def _leave_to_the_screen(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> None:
+        """Say the same on all hosts where a screen follows: Ansible shows each warning and error once, without a host.
+
+        The warnings stay in the result, and why a host failed is its ``msg``, which Ansible shows with the host.
+        """
+        is_due = play.is_screen_due(self._task, task_vars["ansible_play_hosts_all"])
+        if result.get("warnings"):
+            result[WARNINGS] = [_warning_text(warning) for warning in result["warnings"]]
+            if is_due:
+                result["warnings"] = [_WARNINGS_FOLLOW]
+        # Since ansible-core 2.19, with eight lines about the task.
+        error = result.get("exception")
+        if is_due and hasattr(error, "event"):
+            result["exception"] = replace(error, event=replace(error.event, msg=_REASONS_FOLLOW))
 
     def _run_module(
         self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any], check_mode: bool
@@ -157,6 +177,21 @@ _LOOK_FAILED = (
 )
 
 
+# It is the same for all hosts, so that Ansible shows it once.
+_WARNINGS_FOLLOW = (
+    "There are warnings about image caches. The report at the end shows what they are about, once for all hosts. "
+    "If the play ends before it, run it with --limit for one host, or with -v, which shows the host_warnings of each."
+)
+
+_REASONS_FOLLOW = "A host failed. Its own line says why. To see that host alone, run the play with --limit for it."
+
+
+def _warning_text(warning: Any) -> str:
+    """Return what a warning says: since ansible-core 2.19 it is no text, but has one."""
+    event = getattr(warning, "event", None)
+    return str(warning if event is None else event.msg)
+
+
 def _seconds_since(began: float) -> float:
     return round(time.monotonic() - began, 3)
 
@@ -164,6 +199,13 @@ def _seconds_since(began: float) -> float:
 def _is_shared(result: Mapping[str, Any]) -> bool:
     image_cache = result.get("image_cache")
     return isinstance(image_cache, Mapping) and image_cache.get("for_members") is not None
+
+
+def _is_as_before(look: Mapping[str, Any], result: Mapping[str, Any]) -> bool:
+    """Return whether a host found again what it found when it was looked at, as far as a person has to know it."""
+    return all(
+        look["image_cache"].get(key) == result["image_cache"].get(key) for key in (*REFUSALS, "missing", "corrupt")
+    )
 
 
 def _forget_files(result: Mapping[str, Any]) -> None:

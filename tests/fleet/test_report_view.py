@@ -9,6 +9,7 @@ from __future__ import annotations
 import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import UNREACHABLE, ComputeFleet, names
+from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 pytestmark = pytest.mark.usefixtures("shared")
 
@@ -59,6 +60,44 @@ def test_unknown_view_is_refused_with_those_that_there_are(fleet: ComputeFleet) 
     assert (run.failed, len(fleet.cached("c"))) == ({"a", "b", "c"}, 2)
     assert "image_cache_report_view" in run.messages["a"]
     assert "fleet, hosts, storages, files" in run.messages["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_warned"),
+    [
+        ((), False),
+        (("--tags", "image_cache"), False),
+        (("--tags", "image_cache_audit,image_cache_report"), False),
+        (("--tags", "image_cache_audit"), True),
+        (("--skip-tags", "image_cache_report"), True),
+        (("--limit", "d"), True),
+    ],
+)
+def test_hosts_warn_by_themselves_of_what_no_screen_shows(
+    fleet: ComputeFleet, arguments: tuple[str, ...], is_warned: bool
+) -> None:
+    tree = fleet.add("d")
+    tree.instance("uuid-d", {"disk": fingerprint("lost")})
+    tree.compute_nodes({"elsewhere": tree.now, "nova-d": tree.now})
+    words = " ".join(fleet.audit(*arguments).output.split())  # ansible-core 2.18 wraps its warnings
+    assert f"The backing file {tree.cache_path}" in words if is_warned else "The backing file" not in words
+    assert ("Nothing may be removed: Host elsewhere" in words) is is_warned
+    assert words.count("There are warnings about image caches.") == (not is_warned)
+    assert ("!! MISSING" in words) is (not is_warned or "--limit" in arguments)
+
+
+@pytest.mark.parametrize("shown", ["yes", "no"])
+@pytest.mark.parametrize("arguments", [(), ("-e", "image_cache_report_view=storages"), ("--limit", "d")])
+def test_warning_without_an_alarm_is_shown_with_its_host(
+    fleet: ComputeFleet, arguments: tuple[str, ...], shown: str
+) -> None:
+    # Ansible shows no warning of a host that it does not list.
+    fleet.environment["ANSIBLE_DISPLAY_OK_HOSTS"] = shown
+    tree = fleet.add("d")
+    (tree.instance("uuid-d", {"disk": fingerprint("image-d")}) / "disk.info").write_text("{")
+    characters = "".join(fleet.audit(*arguments).text.split())  # a long path is broken into lines
+    assert "OTHERWARNINGS" in characters
+    assert f"-d:{tree.instances_path}/uuid-d/disk.infocannotbeunderstood" in characters
 
 
 @pytest.mark.parametrize("result_format", ["json", "yaml"])

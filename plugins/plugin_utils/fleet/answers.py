@@ -18,6 +18,7 @@ from .options import NOTHING_SET, FleetOptions
 __all__ = [
     "NOT_LOOKED_AT",
     "REFUSALS",
+    "WARNINGS",
     "AnswerState",
     "FileAnswer",
     "FileOutcome",
@@ -28,6 +29,7 @@ __all__ = [
     "parse_image_cache",
     "read_result",
     "reasons_to_fail",
+    "warnings_beside_report",
 ]
 
 NOT_LOOKED_AT = (
@@ -37,6 +39,8 @@ NOT_LOOKED_AT = (
 
 # The parts of an answer that say why nothing may be removed there.
 REFUSALS = ("unknown_use", "unknown_deletions", "limit_exceeded")
+WARNINGS = "host_warnings"
+"""Where a task's result has what a host warned of, whether Ansible shows it or not."""
 
 _LARGEST_COUNT = (1 << 63) - 1  # no file system counts further, and a sum of larger numbers fits no float
 _LONGEST_COUNT = len(str(_LARGEST_COUNT))  # of many more digits, Python refuses to make a number
@@ -101,6 +105,8 @@ _FOUND = {
     "policy": _POLICY,
     "for_members": (_SHARED_USE, None),
 }
+# What the modules warn of and the report shows.
+_REPORTED = {"missing": [{"backing_file": str}], "corrupt": [{"name": str}], **{name: [str] for name in REFUSALS}}
 # What is only there after a prune, or with some details.
 _OPTIONAL = {
     "seconds": {"verification": (float, int)},
@@ -284,6 +290,29 @@ def parse_image_cache(image_cache: Any) -> str:
         shape = {key: inner for key, inner in _OPTIONAL.items() if key in image_cache}
         problem = find_mismatch(image_cache, shape, "image_cache")
     return problem or ""
+
+
+def warnings_beside_report(result: Mapping[str, Any]) -> list[str]:
+    """Return the warnings of a host without those about what the report shows of all hosts at once.
+
+    A file accounts for one warning: another one that names it is about something else.
+
+    :param result: what a task of the role returned.
+    """
+    warnings = list(result.get(WARNINGS, ()))
+    found: Any = result.get("image_cache")
+    if find_mismatch(found, _REPORTED, "image_cache") is not None:
+        return warnings
+    refused = {f"Nothing may be removed: {reason}" for name in REFUSALS for reason in found[name]}
+    files = [*(one["backing_file"] for one in found["missing"]), *(one["name"] for one in found["corrupt"])]
+    others = []
+    for text in warnings:
+        named = next((file for file in files if file in text), None)
+        if named is not None:
+            files.remove(named)
+        elif text not in refused:
+            others.append(text)
+    return others
 
 
 def _message(result: Mapping[str, Any]) -> str:

@@ -12,7 +12,7 @@ from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
-from ansible import constants
+from ansible import constants, context
 from ansible.utils.display import Display
 
 from .answers import (
@@ -22,6 +22,7 @@ from .answers import (
     FileOutcome,
     HostAnswer,
     parse_answer,
+    warnings_beside_report,
 )
 from .cloud import CloudAnswer
 from .options import (
@@ -243,7 +244,10 @@ def read_outcomes(task_vars: Mapping[str, Any], walk: Walk) -> list[HostOutcome]
         if name not in coming:
             look, result = registered_by(task_vars, name, LOOK, RESULT)
             looked = _host_answer(task_vars, walk, name, look, batch, [])
-            outcomes.append(replace(_outcome(looked, result, walk), look_seconds=look.get(LOOK_SECONDS)))
+            own = [one for one in (look, result) if is_of(one, walk)]
+            warnings = dict.fromkeys(text for one in own for text in warnings_beside_report(one))
+            outcome = _outcome(looked, result, walk)
+            outcomes.append(replace(outcome, look_seconds=look.get(LOOK_SECONDS), warnings=tuple(warnings)))
     return outcomes
 
 
@@ -266,6 +270,10 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
         # The look was the dry run that the play asked for.
         known = {**result, "image_cache": looked.image_cache}
         return HostOutcome(parse_answer(looked.name, known, looked.options, looked.in_batch), was_pruned)
+    if is_of_walk and result.get("state") == "refused" and "reclaimed_bytes" in result and "image_cache" not in result:
+        # The module refused it as it did in the dry run.
+        known = {**result, "image_cache": {**looked.image_cache, "check_mode": False}}
+        return HostOutcome(parse_answer(looked.name, known, looked.options, looked.in_batch), was_pruned, prune_seconds)
     # The look of a prune is a dry run. What it lists is not removed where nothing, or something else, came of it.
     found = {key: value for key, value in looked.image_cache.items() if key not in DONE}
     looked = replace(looked, image_cache=found)
@@ -324,9 +332,26 @@ def read_file_outcomes(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFil
 
 def show(text: str) -> None:
     """Show a text to a person. A callback for programs has it in the task's result, and its document stays valid."""
-    callback = str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
-    if callback.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS:
+    if _is_for_people():
         Display().display(text)
+
+
+def is_screen_due(task: Any, hosts: Sequence[str]) -> bool:
+    """Return whether the screen of a fleet comes at the end: several hosts, a person who reads, and the report's tag.
+
+    :param task: a task of the walk that has the tag of the audit or the prune; otherwise it has those of the report.
+    :param hosts: all hosts of the play.
+    """
+    tags = {*task.tags, "image_cache_report"} - {"image_cache_audit", "image_cache_prune"}
+    chosen = {*context.CLIARGS.get("tags", ())} or {"all"}
+    skipped = {*context.CLIARGS.get("skip_tags", ())}
+    is_chosen = not chosen.isdisjoint({*tags, "all", "tagged"}) and skipped.isdisjoint({*tags, "all", "tagged"})
+    return is_chosen and len(hosts) > 1 and _is_for_people()
+
+
+def _is_for_people() -> bool:
+    callback = str(constants.config.get_config_value("DEFAULT_STDOUT_CALLBACK"))
+    return callback.rpartition(".")[2] not in _CALLBACKS_FOR_PROGRAMS
 
 
 def newest_report(task_vars: Mapping[str, Any], walk: Walk, name: str, key: str) -> Mapping[str, Any]:

@@ -36,12 +36,14 @@ class HostOutcome:
     :param prune_seconds: how long a prune took that was done, or refused; None for an audit, a dry run and a prune
         that did not end.
     :param look_seconds: how long the look took; None where it did not end.
+    :param warnings: what it warned of beside what the report shows of it anyway.
     """
 
     answer: HostAnswer
     was_pruned: bool
     prune_seconds: float | None = None
     look_seconds: float | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def summarise(
@@ -198,6 +200,7 @@ def _host(outcome: HostOutcome, storage: Mapping[str, Any] | None) -> dict[str, 
         "cache_path": storage["cache_path"] if storage else None,
         "state": state,
         "error": answer.error or None,
+        "warnings": list(outcome.warnings),
         **{key: storage[key] if storage else None for key in ("free_bytes", "total_bytes", "summary")},
     }
 

@@ -28,6 +28,7 @@ __all__ = [
     "fleet_alarms",
     "grouped",
     "meaning_of",
+    "other_warnings",
     "storage_alarms",
 ]
 
@@ -314,6 +315,20 @@ def grouped(items: Sequence[Item], *, are_sentences: bool = False) -> list[tuple
             )
         )
     return sorted(merged, key=lambda one: (one[0].urgency, -len(one[0].hosts)))
+
+
+def other_warnings(fleet: Mapping[str, Any]) -> list[tuple[Item, int]]:
+    """Return what hosts warned of beside what the alarms and the pages show, merged as :func:`grouped` does.
+
+    :param fleet: the fleet as ``report.json`` has it.
+    :return: each warning with all of its hosts, and how many these are.
+    """
+    hosts: dict[str, list[str]] = {}
+    for host in fleet["hosts"]:
+        for text in host["warnings"]:
+            hosts.setdefault(text, []).append(host["name"])
+    items = [Item(tuple(names), text) for text, names in hosts.items()]
+    return [(item, len(item.hosts)) for item, _number in grouped(items, are_sentences=True)]
 
 
 def _merged_recoverable(several: Sequence[Recoverable]) -> Recoverable | None:

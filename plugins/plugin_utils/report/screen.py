@@ -10,13 +10,14 @@ as a control character.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped
+from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, other_warnings
+from .sections import Section, item_lines
 from .text import cut, some_names, wrap
 from .units import count_text, size_text
 
@@ -28,6 +29,7 @@ _FEWEST_ROWS = 5
 _MOST_ROWS = 20
 _MOST_ITEMS = 5
 _ITEM_LINES = 7
+_WARNING_LINES = 3
 _NAME_WIDTH = 38  # what the other columns leave
 _LABEL = f"!! {'':<11}"
 _COLUMNS = "{free:<16}{cached:>10}  {freed:>10}  {name}"
@@ -44,8 +46,9 @@ def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
     head = _head(fleet)
     rows = sorted(_rows_of_hosts(fleet) if every_host else _rows_of_storages(fleet), key=_Row.order)
     advice = _advice(fleet, len(rows) > _MOST_ROWS and not every_host)
+    warnings = _warnings(fleet)
     # The heading of the table has two lines, and so has the number of the rows that are left out.
-    room = _LINES - len(head) - len(advice) - 4
+    room = _LINES - len(head) - len(warnings) - len(advice) - 4
     alarms = _alarms(fleet, room - min(len(rows), _FEWEST_ROWS))
     shown = rows if every_host else rows[: min(_MOST_ROWS, room - len(alarms))]
     table = ["", _table_head(fleet)] if shown else []
@@ -54,7 +57,7 @@ def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
     if len(shown) < len(rows):
         rest = sum(row.freed for row in rows[len(shown) :])
         table.append(f"  and {count_text(len(rows) - len(shown), 'more storage')}: {size_text(rest)}")
-    return "\n".join(printable(line).rstrip() for line in [*head, *alarms, *table, *advice])
+    return "\n".join(printable(line).rstrip() for line in [*head, *alarms, *warnings, *table, *advice])
 
 
 def _head(fleet: Mapping[str, Any]) -> list[str]:
@@ -198,6 +201,25 @@ def _alarms(fleet: Mapping[str, Any], room: int) -> list[str]:
     return lines
 
 
+def _warnings(fleet: Mapping[str, Any]) -> list[str]:
+    """Show what else hosts warned of, that of most hosts first."""
+    groups = other_warnings(fleet)
+    if not groups:
+        return []
+    most = 1 if fleet_alarms(fleet) else 2
+    counts = [number for _item, number in groups]
+    items = [_beginning(item_lines(item.hosts, item.what, "")) for item, _number in groups[: most + 1]]
+    title = f"OTHER WARNINGS: {sum(counts)}, on {some_names(_hosts_of(item for item, _number in groups))}"
+    # Beside the items, it has a blank line, the title, and the number of those that are left out.
+    return Section(cut(title, _WIDTH), items, counts).lines(3 + most * _WARNING_LINES)
+
+
+def _beginning(lines: Sequence[str]) -> Sequence[str]:
+    if len(lines) <= _WARNING_LINES:
+        return lines
+    return [*lines[: _WARNING_LINES - 1], cut(f"{lines[_WARNING_LINES - 1]} …", _WIDTH)]
+
+
 @dataclass(frozen=True)
 class _Block:
     """An alarm as lines.
@@ -221,7 +243,7 @@ class _Block:
     def of(cls, alarm: Alarm, fleet: Mapping[str, Any]) -> _Block:
         label = f"!! {alarm.kind.value.upper():<11}"
         groups = grouped(alarm.items, are_sentences=alarm.kind is AlarmKind.REFUSED)
-        hosts = tuple(dict.fromkeys(host for item in alarm.items for host in item.hosts if host))
+        hosts = _hosts_of(alarm.items)
         others = f" and {len(hosts) - 1} more" if len(hosts) > 1 else ""
         where = f", on {cut(hosts[0], _NAME_WIDTH)}{others}" if hosts else ""
         caches = {storage["cache_path"] for storage in fleet["storages"]}
@@ -252,6 +274,10 @@ class _Block:
         hosts = tuple(dict.fromkeys(host for hosts in self.hosts[number:] for host in hosts if host))
         where = f", on {some_names(hosts)}" if hosts else ""
         return [*lines, cut(f"{_LABEL}and {self.more(number)} more{where}", _WIDTH)]
+
+
+def _hosts_of(items: Iterable[Item]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(host for item in items for host in item.hosts if host))
 
 
 def _item_lines(kind: AlarmKind, item: Item, caches: set[str]) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
-from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, storage_alarms
+from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, other_warnings, storage_alarms
 from .text import columns, some_names, wrap
 from .units import age_text, count_text, duration_text, size_text
 
@@ -66,6 +66,8 @@ def fleet_pages(
 ) -> str:
     """Return what no storage's page has, the problems of a fleet and its hosts without an answer, and then each page.
 
+    Other warnings of the hosts come last.
+
     :param fleet: the fleet as ``report.json`` has it.
     :param storages: for each storage, what the modules returned as ``image_cache`` on its pruner, and its entry of the
         fleet's ``storages``.
@@ -73,15 +75,23 @@ def fleet_pages(
     :return: lines of at most 78 columns, without a line break after the last one. Empty if there is nothing to show.
     """
     pages = [_fleet_alarm(alarm) for alarm in fleet_alarms(fleet) if alarm.kind in _OF_THE_FLEET]
-    return "\n\n".join([*pages, *(storage_page(image_cache, storage, every_file) for image_cache, storage in storages)])
+    pages += [storage_page(image_cache, storage, every_file) for image_cache, storage in storages]
+    warnings = other_warnings(fleet)
+    if warnings:
+        lines = [line for item, _number in warnings for line in wrap(_where_and_what(item), _WIDTH, "- ", "  ")]
+        pages.append(_joined(["OTHER WARNINGS", *lines]))
+    return "\n\n".join(pages)
 
 
 def _fleet_alarm(alarm: Alarm) -> str:
     lines = [f"!! {alarm.title.upper()}"]
     for item, _number in grouped(alarm.items, are_sentences=alarm.kind is AlarmKind.REFUSED):
-        text = f"{', '.join(item.hosts)}: {item.error or item.what}" if item.hosts else item.what
-        lines += wrap(text, _WIDTH, "!! - ", "!!   ")
+        lines += wrap(_where_and_what(item), _WIDTH, "!! - ", "!!   ")
     return _joined(lines)
+
+
+def _where_and_what(item: Item) -> str:
+    return f"{', '.join(item.hosts)}: {item.error or item.what}" if item.hosts else item.what
 
 
 def storage_page(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -26,6 +28,18 @@ AUDIT, PRUNE = "stackops.nova.image_cache_facts", "stackops.nova.image_cache_pru
 CACHE = found()
 API = {"image_cache_instance_source": "openstack"}
 ONLY_DELETED = {"image_cache_remove_only_deleted_images": True}
+
+
+@dataclass(frozen=True)
+class Event:
+    """What ansible-core has of an error since 2.19, and what has that."""
+
+    msg: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    event: Event
 
 
 class Host:
@@ -108,6 +122,31 @@ class TestLook:
         result = Host({"failed": True, "msg": "No space."}).run({})
         assert (result["failed"], result["msg"]) == (True, "No space.")
         assert "failure" not in result
+
+    @pytest.mark.parametrize("as_value", [False, True])
+    def test_warnings_of_several_hosts_are_kept_and_announced_in_the_same_words(self, as_value: bool) -> None:
+        def announced(text: str) -> list[str]:
+            # A warning as ansible-core 2.18 has it, and as later ones do.
+            warning = SimpleNamespace(event=SimpleNamespace(msg=text)) if as_value else text
+            result = Host({"image_cache": CACHE, "warnings": [warning]}).run({}, hosts=("a", "b"))
+            assert result["host_warnings"] == [text]
+            return list(result["warnings"])
+
+        assert announced("One.") == announced("Other.")
+
+    def test_errors_of_several_hosts_are_announced_in_the_same_words(self) -> None:
+        def announced(text: str, *hosts: str) -> str:
+            failed = {"failed": True, "msg": text, "exception": Summary(Event(text))}
+            result = Host(failed).run({}, hosts=hosts)
+            assert result["msg"] == text
+            return str(result["exception"].event.msg)
+
+        assert announced("One.", "a", "b") == announced("Other.", "a", "b") != "One."
+        assert announced("One.", "a") == "One."
+
+    def test_warnings_of_a_host_that_is_alone_are_shown(self) -> None:
+        result = Host({"image_cache": CACHE, "warnings": ["One."]}).run({})
+        assert result["warnings"] == result["host_warnings"] == ["One."]
 
     def test_host_that_cannot_be_reached_is_unreachable(self) -> None:
         result = Host(AnsibleConnectionFailure("No route.")).run({})
@@ -229,6 +268,16 @@ class TestAct:
         refused = {**CACHE, "unknown_use": ["u"], "unknown_deletions": ["d"], "limit_exceeded": ["l"]}
         result = Host({"failed": True, "image_cache": refused}).act(HostDecision(Action.PRUNE))
         assert (result["state"], result["refused"], result["removed"]) == ("refused", ["u", "d", "l"], [])
+
+    def test_prune_that_is_refused_as_its_look_was_repeats_nothing_that_was_found(self) -> None:
+        refused = {**CACHE, "unknown_use": ["u"]}
+        failed = {"failed": True, "msg": "No.", "image_cache": refused}
+        result = Host(failed).act(HostDecision(Action.PRUNE), {"image_cache": refused})
+        assert (result["msg"], result["state"], result["refused"]) == ("No.", "refused", ["u"])
+        assert "image_cache" not in result
+        assert Host(failed).act(HostDecision(Action.PRUNE))["image_cache"] == refused
+        of_storage = HostDecision(Action.PRUNE, {"keep_files": []})
+        assert Host(failed).act(of_storage, {"image_cache": refused})["image_cache"] == refused
 
     def test_pruner_of_an_audit_looks_again_with_its_hand_off(self) -> None:
         host = Host({"ansible_facts": {"image_cache": {**CACHE, "unknown_use": ["u"]}}})

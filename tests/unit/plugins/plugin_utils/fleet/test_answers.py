@@ -19,6 +19,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import
     HostAnswer,
     parse_answer,
     parse_image_cache,
+    warnings_beside_report,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import NOTHING_SET, FleetOptions
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import (
@@ -323,3 +324,31 @@ class TestAnyValue:
         assert parsed.image_cache == image_cache
         assert parsed.nova_name == text
         assert parse({"failed": True, "msg": text}).error == (text or "It failed without a message.")
+
+
+def test_warnings_about_what_the_report_shows_are_left_out() -> None:
+    lost = {"backing_file": f"/cache/{BASE}", "instances": ["one"], "replaced": False}
+    reasons = {"unknown_use": ["Use."], "unknown_deletions": ["Glance."], "limit_exceeded": ["Limit."]}
+    image_cache = {"missing": [lost], "corrupt": [{"name": "rotten", "used_by": []}], **reasons}
+    shown = [
+        f"The backing file /cache/{BASE} does not exist.",
+        "The base file rotten is corrupt.",
+        *(f"Nothing may be removed: {reason}" for [reason] in reasons.values()),
+    ]
+    others = [
+        "Nothing may be removed: Another reason.",
+        "The open files of 1 processes could not be read.",
+        f"Something else about /cache/{BASE}.",
+    ]
+    result = {"host_warnings": [*shown, *others], "image_cache": image_cache}
+    assert warnings_beside_report(result) == others
+
+
+@pytest.mark.parametrize("image_cache", [None, {}, {"missing": "x"}, {**found("a"), "corrupt": [{"name": 1}]}])
+def test_warnings_of_a_host_whose_answer_is_wrong_are_all_kept(image_cache: Any) -> None:
+    warnings = ["Nothing may be removed: x"]
+    assert warnings_beside_report({"host_warnings": warnings, "image_cache": image_cache}) == warnings
+
+
+def test_host_without_warnings_has_none_beside_the_report() -> None:
+    assert warnings_beside_report({"image_cache": found("a")}) == []

@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ansible import template
+from ansible import context, template
 from ansible.parsing.dataloader import DataLoader
+from ansible.utils.context_objects import CLIArgs
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
@@ -49,6 +51,37 @@ def templated(variables: dict[str, Any]) -> dict[str, Any]:
     trust = getattr(template, "trust_as_template", str)
     variables = {name: trust(value) if isinstance(value, str) else value for name, value in variables.items()}
     return play.set_variables(variables, template.Templar(DataLoader(), variables).template)
+
+
+class TestScreen:
+    @pytest.mark.parametrize(
+        ("chosen", "skipped", "is_due"),
+        [
+            ([], [], True),
+            (["all"], [], True),
+            (["tagged"], [], True),
+            (["nightly"], [], True),
+            (["image_cache_audit"], [], False),
+            (["image_cache_prune"], [], False),
+            (["image_cache_audit", "image_cache_report"], [], True),
+            (["all"], ["image_cache_report"], False),
+            (["all"], ["image_cache_prune"], True),
+            (["all"], ["nightly"], False),
+        ],
+    )
+    @pytest.mark.parametrize("own", ["image_cache_audit", "image_cache_prune"])
+    def test_screen_comes_where_the_tags_let_the_report_run(
+        self, chosen: list[str], skipped: list[str], is_due: bool, own: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(context, "CLIARGS", CLIArgs({"tags": chosen, "skip_tags": skipped}))
+        tagged = SimpleNamespace(tags=["nightly", "image_cache", own])
+        assert play.is_screen_due(tagged, ["a", "b"]) is is_due
+        assert not play.is_screen_due(tagged, ["a"])
+
+    def test_callback_for_programs_has_no_screen(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(context, "CLIARGS", CLIArgs({}))
+        monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", "ansible.posix.jsonl")
+        assert not play.is_screen_due(SimpleNamespace(tags=[]), ["a", "b"])
 
 
 class TestWalk:
@@ -290,6 +323,23 @@ class TestOutcomes:
     def test_host_that_did_nothing_more_has_the_answer_of_its_look(self, result: Any) -> None:
         assert self.outcome(result) == (answer("a"), True)
         assert self.outcome(result, looked()) == (answer("a", options={"prune": False}), False)
+
+    def test_prune_that_is_refused_as_its_look_was_has_what_that_found_and_its_own_words(self) -> None:
+        refused = found(unknown_use=["u"], kept=[{"name": "x", "reason": "unknown_use"}], check_mode=True)
+        result = {"walk": "walk", "failed": True, "msg": "No.", "state": "refused", "reclaimed_bytes": 0}
+        acted, _was_pruned = self.outcome(result, {**looked(prune=True), "image_cache": refused})
+        assert (acted.state, acted.error) == (AnswerState.FAILED, "No.")
+        assert acted.image_cache == {**refused, "check_mode": False}
+
+    def test_warnings_of_the_look_and_of_the_prune_are_each_there_once(self) -> None:
+        look = {**looked(prune=True), "host_warnings": ["Of both.", "Of the look."]}
+        result = {"walk": "walk", "image_cache": found(removed=["x"]), "host_warnings": ["Of both.", "Of the prune."]}
+        variables = {"a": {LOOK: look, RESULT: result}}
+        [outcome] = play.read_outcomes(task_vars(variables), WALK)
+        assert outcome.warnings == ("Of both.", "Of the look.", "Of the prune.")
+        variables["a"][RESULT] = {**result, "walk": "old"}
+        [outcome] = play.read_outcomes(task_vars(variables), WALK)
+        assert outcome.warnings == ("Of both.", "Of the look.")
 
     @pytest.mark.parametrize("kind", ["failed", "unreachable"])
     def test_prune_that_failed_keeps_what_was_found_before(self, kind: str) -> None:

@@ -74,6 +74,7 @@ class TestHosts:
                 "cache_path": "/nova/_base",
                 "state": "audited",
                 "error": None,
+                "warnings": [],
                 "free_bytes": 20 * GIB,
                 "total_bytes": 500 * GIB,
                 "summary": found()["summary"],
@@ -101,10 +102,16 @@ class TestHosts:
             "name": "a",
             "state": shown,
             "error": "No route to host",
+            "warnings": [],
             "time": 7.5,
             **dict.fromkeys(("host", "storage", "cache_path", "free_bytes", "total_bytes", "summary")),
         }
         assert (fleet["summary"]["hosts"], fleet["summary"]["hosts_without_answer"]) == (2, 1)
+
+    def test_host_has_its_warnings(self) -> None:
+        outcome = HostOutcome(audited("a"), was_pruned=False, warnings=("One.", "Other."))
+        fleet = summarise([outcome], [], [], {}, check_mode=False, now=7.5)
+        assert fleet["hosts"][0]["warnings"] == ["One.", "Other."]
 
     @pytest.mark.parametrize("state", [AnswerState.FAILED, AnswerState.UNREACHABLE])
     def test_prune_that_failed_keeps_what_was_found_before(self, state: AnswerState) -> None:

@@ -247,6 +247,37 @@ def test_things_without_a_line_are_counted_with_their_hosts() -> None:
     assert "!!            and 4 more, on cmp-5, cmp-6, cmp-7 and 1 more\n" in fleet_screen(fleet(*made))
 
 
+def test_other_warnings_are_counted_and_the_same_of_several_hosts_is_one() -> None:
+    made = fleet(*(host(f"cmp-{number}") for number in range(60)))
+    for number, each in enumerate(made["hosts"]):
+        each["warnings"] = [f"The open files of {number} processes could not be read."]
+    made["hosts"][3]["warnings"] += [
+        "A disk is damaged. " + "It is long. " * 30,
+        "An option is ignored.",
+        "Another is, too.",
+    ]
+    screen = fleet_screen(made)
+    assert screen[screen.index("\n\nOTHER") : screen.index("\n\n FREE")].strip().split("\n") == [
+        "OTHER WARNINGS: 63, on cmp-0, cmp-1, cmp-2 and 57 more",
+        "- 60 hosts (cmp-0, cmp-1, cmp-2 and 57 more): The open files of … processes",
+        "  could not be read.",
+        "- cmp-3: A disk is damaged. It is long. It is long. It is long. It is long. It",
+        "  is long. It is long. It is long. It is long. It is long. It is long. It is",
+        "  long. It is long. It is long. It is long. It is long. It is long. It is …",
+        "- cmp-3: An option is ignored.",
+        "  and 1 more",
+    ]
+    assert "\nNothing needs a person: " in screen
+    assert len(screen.split("\n")) <= 45
+
+
+def test_same_warning_of_hosts_whose_names_are_parts_of_it_is_one() -> None:
+    made = fleet(host("a"), host("b"))
+    for each in made["hosts"]:
+        each["warnings"] = ["A disk is damaged."]
+    assert "\nOTHER WARNINGS: 2, on a and b\n- a and b: A disk is damaged.\n" in fleet_screen(made)
+
+
 def test_fleet_without_any_answer_has_no_numbers() -> None:
     assert fleet_screen(fleet(silent=[silent("a"), silent("b")])).split("\n") == [
         "IMAGE CACHES  2 hosts, 2 without an answer, 0 storages",
@@ -282,9 +313,10 @@ def test_each_kind_of_alarm_has_a_line_in_any_fleet(name: str, more_hosts: int, 
         assert sum(line.startswith(f"!! {kind.value.upper()} ") for line in lines) == 1
 
 
-@given(NAMES, st.integers(0, 30))
-def test_screen_has_45_lines_at_most_and_each_fits_78_columns(name: str, more_hosts: int) -> None:
+@given(NAMES, st.integers(0, 30), st.integers(0, 9))
+def test_screen_has_45_lines_at_most_and_each_fits_78_columns(name: str, more_hosts: int, warnings: int) -> None:
     made = troubled(name)
+    made["hosts"][0]["warnings"] = [f"{name} {'x' * number}" for number in range(warnings)]
     made["storages"] += [host(f"{number}{name}") for number in range(more_hosts)]
     screen = fleet_screen(made)
     lines = screen.split("\n")

@@ -722,6 +722,17 @@ def test_pages_of_a_fleet_begin_with_the_hosts_that_have_none() -> None:
     )
 
 
+def test_pages_of_a_fleet_end_with_every_other_warning_to_its_last_word() -> None:
+    found = answer("a")
+    made = fleet(storage(found, "cmp-1", "cmp-2"))
+    for each in made["hosts"]:
+        each["warnings"] = ["A disk is damaged. " + "It is long. " * 60 + "Remove it."]
+    text = fleet_pages(made, [(found, made["storages"][0])])
+    warnings = text[text.index("\n\nOTHER WARNINGS\n- cmp-1, cmp-2: A disk is damaged. ") :]
+    assert warnings.endswith("Remove it.")
+    assert max(map(len, warnings.split("\n"))) <= 78
+
+
 def test_fleet_without_storages_and_problems_shows_nothing() -> None:
     assert fleet_pages(fleet(), []) == ""
 
