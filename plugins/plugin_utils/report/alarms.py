@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -227,11 +226,13 @@ class Alarm:
 
     :param items: each one that is known by name.
     :param count: how many there are.
+    :param others_on: the hosts of those that are not known by name.
     """
 
     kind: AlarmKind
     items: Sequence[Item]
     count: int
+    others_on: tuple[str, ...] = ()
 
     @property
     def level(self) -> Level:
@@ -363,7 +364,7 @@ def storage_alarms(storages: Sequence[Storage]) -> list[Alarm]:
             _alarm(
                 kind,
                 list(_items(storages, kind, item)),
-                sum(storage["omitted"].get(omitted, 0) for storage in storages),
+                [(storage["pruner"], storage["omitted"].get(omitted, 0)) for storage in storages],
             )
             for kind, omitted, item in _OF_STORAGES
         ),
@@ -377,7 +378,7 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
     Those that are left out of a list count with its last entry: of which kind they are is not known.
     """
     items: dict[AlarmKind, list[Item]] = {AlarmKind.MISSING: [], AlarmKind.TEMPLATE: [], AlarmKind.REPLACED: []}
-    omitted: Counter[AlarmKind] = Counter()
+    omitted: dict[AlarmKind, list[tuple[str, int]]] = {kind: [] for kind in items}
     for storage in storages:
         kind = AlarmKind.MISSING
         for found in storage["missing"]:
@@ -390,7 +391,7 @@ def _alarms_of_missing(storages: Sequence[Storage]) -> list[Alarm]:
                     recoverable=_recoverable(found, storage["pruner"]),
                 )
             )
-        omitted[kind] += storage["omitted"].get("missing", 0)
+        omitted[kind].append((storage["pruner"], storage["omitted"].get("missing", 0)))
     # What can be restored now, and cannot when a guest stops, comes first.
     return [_alarm(kind, sorted(found, key=lambda item: item.urgency), omitted[kind]) for kind, found in items.items()]
 
@@ -414,8 +415,10 @@ def _kind_of_missing(missing: Mapping[str, Any]) -> AlarmKind:
     return AlarmKind.TEMPLATE if name.kind in _TEMPLATES else AlarmKind.MISSING
 
 
-def _alarm(kind: AlarmKind, items: Sequence[Item], omitted: int = 0) -> Alarm:
-    return Alarm(kind, items, len(items) + omitted)
+def _alarm(kind: AlarmKind, items: Sequence[Item], omitted: Sequence[tuple[str, int]] = ()) -> Alarm:
+    """Make an alarm of these items, and of so many more on each host."""
+    count = len(items) + sum(number for _host, number in omitted)
+    return Alarm(kind, items, count, tuple(dict.fromkeys(host for host, number in omitted if number)))
 
 
 def _items(

@@ -18,7 +18,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text imp
 
 from .alarms import Alarm, AlarmKind, Item, fleet_alarms, grouped, other_warnings
 from .sections import Section, item_lines
-from .text import cut, some_names, wrap
+from .text import columns, cut, some_names, wrap
 from .units import count_text, size_text
 
 __all__ = ["fleet_screen"]
@@ -29,6 +29,7 @@ _FEWEST_ROWS = 5
 _MOST_ROWS = 20
 _MOST_ITEMS = 5
 _ITEM_LINES = 7
+_MOST_WARNINGS = 2
 _WARNING_LINES = 3
 _NAME_WIDTH = 38  # what the other columns leave
 _LABEL = f"!! {'':<11}"
@@ -46,10 +47,11 @@ def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
     head = _head(fleet)
     rows = sorted(_rows_of_hosts(fleet) if every_host else _rows_of_storages(fleet), key=_Row.order)
     advice = _advice(fleet, len(rows) > _MOST_ROWS and not every_host)
-    warnings = _warnings(fleet)
     # The heading of the table has two lines, and so has the number of the rows that are left out.
-    room = _LINES - len(head) - len(warnings) - len(advice) - 4
-    alarms = _alarms(fleet, room - min(len(rows), _FEWEST_ROWS))
+    room = _LINES - len(head) - len(advice) - 4
+    beside = room - min(len(rows), _FEWEST_ROWS)
+    alarms = _alarms(fleet, beside - len(_warnings(fleet, 0)))
+    alarms += _warnings(fleet, beside - len(alarms))
     shown = rows if every_host else rows[: min(_MOST_ROWS, room - len(alarms))]
     table = ["", _table_head(fleet)] if shown else []
     for row in shown:
@@ -57,7 +59,7 @@ def fleet_screen(fleet: Mapping[str, Any], every_host: bool = False) -> str:
     if len(shown) < len(rows):
         rest = sum(row.freed for row in rows[len(shown) :])
         table.append(f"  and {count_text(len(rows) - len(shown), 'more storage')}: {size_text(rest)}")
-    return "\n".join(printable(line).rstrip() for line in [*head, *alarms, *warnings, *table, *advice])
+    return "\n".join(printable(line).rstrip() for line in [*head, *alarms, *table, *advice])
 
 
 def _head(fleet: Mapping[str, Any]) -> list[str]:
@@ -201,17 +203,19 @@ def _alarms(fleet: Mapping[str, Any], room: int) -> list[str]:
     return lines
 
 
-def _warnings(fleet: Mapping[str, Any]) -> list[str]:
-    """Show what else hosts warned of, that of most hosts first."""
+def _warnings(fleet: Mapping[str, Any], room: int) -> list[str]:
+    """Show what else hosts warned of, that of most hosts first, in as many lines as there is room for, or in two."""
     groups = other_warnings(fleet)
     if not groups:
         return []
-    most = 1 if fleet_alarms(fleet) else 2
     counts = [number for _item, number in groups]
-    items = [_beginning(item_lines(item.hosts, item.what, "")) for item, _number in groups[: most + 1]]
-    title = f"OTHER WARNINGS: {sum(counts)}, on {some_names(_hosts_of(item for item, _number in groups))}"
+    hosts = _hosts_of(item for item, _number in groups)
+    title = _with_names(f"OTHER WARNINGS: {sum(counts)}, on ", hosts)
+    items = [_beginning(item_lines(item.hosts, item.what, "")) for item, _number in groups[: _MOST_WARNINGS + 1]]
     # Beside the items, it has a blank line, the title, and the number of those that are left out.
-    return Section(cut(title, _WIDTH), items, counts).lines(3 + most * _WARNING_LINES)
+    if room < 3 + len(items[0]):
+        return ["", title]
+    return Section(title, items, counts).lines(min(room, 3 + _MOST_WARNINGS * _WARNING_LINES))
 
 
 def _beginning(lines: Sequence[str]) -> Sequence[str]:
@@ -230,6 +234,7 @@ class _Block:
     :param hosts: where each of those is.
     :param merged: for how many things each of those stands.
     :param count: how many things are wrong in all.
+    :param others_on: where those are that no item stands for.
     """
 
     brief: str
@@ -238,6 +243,7 @@ class _Block:
     hosts: Sequence[Sequence[str]]
     merged: Sequence[int]
     count: int
+    others_on: Sequence[str]
 
     @classmethod
     def of(cls, alarm: Alarm, fleet: Mapping[str, Any]) -> _Block:
@@ -254,6 +260,7 @@ class _Block:
             hosts=[item.hosts for item, _number in groups],
             merged=[number for _item, number in groups],
             count=alarm.count,
+            others_on=alarm.others_on,
         )
 
     def more(self, number: int) -> int:
@@ -271,9 +278,19 @@ class _Block:
         lines = [*self.advice, *(line for item in self.items[:number] for line in item)]
         if not self.more(number):
             return lines
-        hosts = tuple(dict.fromkeys(host for hosts in self.hosts[number:] for host in hosts if host))
-        where = f", on {some_names(hosts)}" if hosts else ""
-        return [*lines, cut(f"{_LABEL}and {self.more(number)} more{where}", _WIDTH)]
+        unshown = [*self.hosts[number:], self.others_on]
+        hosts = tuple(dict.fromkeys(host for hosts in unshown for host in hosts if host))
+        rest = f"{_LABEL}and {self.more(number)} more"
+        return [*lines, _with_names(f"{rest}, on ", hosts) if hosts else rest]
+
+
+def _with_names(text: str, names: Sequence[str]) -> str:
+    """Return a line of a text and as many names as have room, so that how many more there are is not cut off."""
+    lines = [text + some_names(names[:number], len(names)) for number in (3, 2)]
+    return next(
+        (line for line in lines if columns(printable(line)) <= _WIDTH),
+        cut(text + some_names(names[:1], len(names)), _WIDTH),
+    )
 
 
 def _hosts_of(items: Iterable[Item]) -> tuple[str, ...]:

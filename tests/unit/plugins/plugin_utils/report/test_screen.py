@@ -271,6 +271,39 @@ def test_other_warnings_are_counted_and_the_same_of_several_hosts_is_one() -> No
     assert len(screen.split("\n")) <= 45
 
 
+def test_things_that_a_host_left_out_of_its_answer_are_counted_with_the_host() -> None:
+    made = [host("cmp-1", missing=missing("i-1")), host("cmp-2")]
+    made[0]["omitted"].update(missing=3, orphans=2)
+    screen = fleet_screen(fleet(*made))
+    assert "\n!!            and 3 more, on cmp-1\n" in screen
+    assert "\n!!            and 2 more, on cmp-1\n" in screen
+
+
+def test_number_of_more_hosts_is_whole_however_long_their_names_are() -> None:
+    made = [host(f"compute-of-the-rack-{number:02}", orphans=[orphan(f"orphan-{number}")]) for number in range(20)]
+    made[0]["omitted"]["orphans"] = 100
+    screen = fleet_screen(fleet(*made))
+    [line] = [line for line in screen.split("\n") if line.startswith("!!            and ")]
+    assert line.endswith(" more")
+    assert "…" not in line
+
+
+def test_warning_takes_no_room_of_an_alarm() -> None:
+    made = fleet(
+        host("cmp-1", missing=missing("i-1")),
+        host("cmp-2", unknown_use=["cmp-9 is unknown. " + "It is long. " * 20]),
+        *(host(f"cmp-{number}") for number in range(3, 20)),
+    )
+    without = fleet_screen(made)
+    for each in made["hosts"]:
+        each["warnings"] = ["A disk is damaged. " + "It is long. " * 60]
+    screen = fleet_screen(made)
+    alarms = without[without.index("!! NEEDS") : without.index("\n\n FREE")]
+    assert alarms in screen
+    assert "\nOTHER WARNINGS: 19, on cmp-1, cmp-2, cmp-3 and 16 more\n" in screen
+    assert len(screen.split("\n")) <= 45
+
+
 def test_same_warning_of_hosts_whose_names_are_parts_of_it_is_one() -> None:
     made = fleet(host("a"), host("b"))
     for each in made["hosts"]:
