@@ -127,7 +127,10 @@ class ActionModule(ActionBase):
             result[play.PRUNE_SECONDS] = _seconds_since(began)
         done = {**result, **_done(result, "pruned" if is_prune else "audited")}
         if done["state"] == "refused" and not hand_off and _is_as_before(look, result):
-            del done["image_cache"]  # Ansible shows the whole result of a host that failed
+            # Ansible shows the whole result of a host that failed.
+            del done["image_cache"]
+            if done.get(WARNINGS) == look.get(WARNINGS):
+                done.pop(WARNINGS, None)
         return done
 
     def _leave_to_the_screen(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> None:

@@ -271,10 +271,14 @@ class TestAct:
 
     def test_prune_that_is_refused_as_its_look_was_repeats_nothing_that_was_found(self) -> None:
         refused = {**CACHE, "unknown_use": ["u"]}
-        failed = {"failed": True, "msg": "No.", "image_cache": refused}
-        result = Host(failed).act(HostDecision(Action.PRUNE), {"image_cache": refused})
+        failed = {"failed": True, "msg": "No.", "image_cache": refused, "warnings": ["w"]}
+        look = {"image_cache": refused, "host_warnings": ["w"]}
+        result = Host(failed).act(HostDecision(Action.PRUNE), look)
         assert (result["msg"], result["state"], result["refused"]) == ("No.", "refused", ["u"])
         assert "image_cache" not in result
+        assert "host_warnings" not in result
+        other = Host({**failed, "warnings": ["v"]}).act(HostDecision(Action.PRUNE), look)
+        assert other["host_warnings"] == ["v"]
         assert Host(failed).act(HostDecision(Action.PRUNE))["image_cache"] == refused
         of_storage = HostDecision(Action.PRUNE, {"keep_files": []})
         assert Host(failed).act(of_storage, {"image_cache": refused})["image_cache"] == refused
