@@ -144,7 +144,7 @@ class ActionModule(ActionBase):
             if is_due:
                 result["warnings"] = [_WARNINGS_FOLLOW]
         # Since ansible-core 2.19, with eight lines about the task.
-        error = result.get("exception")
+        error: Any = result.get("exception")
         if is_due and hasattr(error, "event"):
             result["exception"] = replace(error, event=replace(error.event, msg=_REASONS_FOLLOW))
 
