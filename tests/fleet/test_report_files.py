@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 
+import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     LOOK,
     UNREACHABLE,
@@ -120,3 +122,21 @@ def test_damaged_metrics_of_former_runs_are_warned_about_and_stop_no_run(fleet: 
     assert run.status == 0, run.output
     assert "cannot be read in full" in " ".join(run.output.split())  # ansible-core 2.18 wraps its warnings
     assert (fleet.root / "report/image_cache.prom").read_text().startswith("# HELP ")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--check"]], ids=["prune", "dry run"])
+@pytest.mark.parametrize("is_rescued", [False, True], ids=["failed", "rescued"])
+def test_report_says_what_is_removed_where_another_host_is_refused(
+    fleet: ComputeFleet, is_rescued: bool, arguments: list[str]
+) -> None:
+    for name in ("a", "b"):
+        fleet.add(name)
+    fleet.add("c", image_cache_max_removals=0)
+    rescue = [{"name": "Go on", "ansible.builtin.meta": "noop"}]
+    task = {"name": "Prune", "block": [role(how="include_role")], "rescue": rescue} if is_rescued else role()
+    report = fleet.root / "report"
+    run = fleet.play({"tasks": [task]}, *arguments, image_cache_prune=True, image_cache_report_path=str(report))
+    written = json.loads((report / "report.json").read_text())
+    states = {one["pruner"]: (one["state"], len(one["removed"])) for one in written["storages"]}
+    assert states == {"a": ("pruned", 1), "b": ("pruned", 1), "c": ("refused", 0)}, run.output
+    assert written["summary"]["removed"] == 2

@@ -317,6 +317,7 @@ class TestOutcomes:
             {"walk": "walk", "state": "audited"},
             {"walk": "walk", "state": "audited", "failed": True, "msg": "One is corrupt."},
             {"walk": "walk", "state": "refused", "failed": True, "msg": "Refused."},
+            {"walk": "walk", "state": "refused", "failed": True, "msg": "A dry run.", "reclaimed_bytes": 0},
             {"walk": "walk", "state": "pruned", "changed": True},
         ],
     )
@@ -326,8 +327,8 @@ class TestOutcomes:
 
     def test_prune_that_is_refused_as_its_look_was_has_what_that_found_and_its_own_words(self) -> None:
         refused = found(unknown_use=["u"], kept=[{"name": "x", "reason": "unknown_use"}], check_mode=True)
-        result = {"walk": "walk", "failed": True, "msg": "No.", "state": "refused", "reclaimed_bytes": 0}
-        acted, _was_pruned = self.outcome(result, {**looked(prune=True), "image_cache": refused})
+        told = {"failed": True, "msg": "No.", "state": "refused", "reclaimed_bytes": 0, "prune_seconds": 1.0}
+        acted, _was_pruned = self.outcome({"walk": "walk", **told}, {**looked(prune=True), "image_cache": refused})
         assert (acted.state, acted.error) == (AnswerState.FAILED, "No.")
         assert acted.image_cache == {**refused, "check_mode": False}
 
