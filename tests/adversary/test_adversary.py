@@ -14,7 +14,7 @@ from ansible_collections.stackops.nova.tests.adversary.stress import SABOTAGES, 
 
 
 @pytest.mark.parametrize("orphans", ["protect", "ignore"])
-def test_nothing_is_lost_and_every_removal_is_reported(tmp_path: Path, orphans: str) -> None:
+def test_adversary_loses_no_file_and_every_removal_is_reported(tmp_path: Path, orphans: str) -> None:
     outcome = fight(tmp_path, seconds=30, seed=1, orphans=orphans)
     assert outcome.lost == []
     # An idle machine does ten times as much.
@@ -23,6 +23,6 @@ def test_nothing_is_lost_and_every_removal_is_reported(tmp_path: Path, orphans: 
 
 
 @pytest.mark.parametrize("without", SABOTAGES)
-def test_a_prune_that_lacks_a_guard_is_found_out(tmp_path: Path, without: str) -> None:
+def test_prune_that_lacks_a_guard_is_found_out(tmp_path: Path, without: str) -> None:
     """It takes seconds; so much time is for a machine that has better things to do."""
     assert fight(tmp_path, seconds=180, seed=1, without=without).lost != []

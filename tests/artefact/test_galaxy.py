@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 
-def test_its_importer_is_content(tarball: Path, tmp_path: Path) -> None:
+def test_importer_of_galaxy_accepts_the_tarball(tarball: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "galaxy_importer.main", tarball]
     done = subprocess.run(command, cwd=tmp_path, check=False, capture_output=True, text=True)
     said = done.stdout + done.stderr

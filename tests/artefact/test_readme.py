@@ -85,7 +85,7 @@ def test_each_block_runs_as_printed(installed: Run, checkout: Path, block: Block
         assert int(recap[1]) > 0
 
 
-def test_the_readmes_way_of_installing_gives_what_is_published(
+def test_installation_of_the_readme_gives_what_is_published(
     empty_environment: Run, tarball: Path, checkout: Path, tmp_path: Path
 ) -> None:
     """From a clone into an empty home, whatever was tried in the clone before."""

@@ -38,11 +38,11 @@ def files_of(tarball: Path) -> set[str]:
         return {member.name for member in archive.getmembers() if not member.isdir()}
 
 
-def test_it_has_nothing_that_users_do_not_need(tarball: Path) -> None:
+def test_tarball_has_nothing_that_users_do_not_need(tarball: Path) -> None:
     assert {name for name in files_of(tarball) if not ALLOWED.fullmatch(name)} == set()
 
 
-def test_it_has_all_that_they_need(tarball: Path) -> None:
+def test_tarball_has_everything_that_users_need(tarball: Path) -> None:
     listing = subprocess.run(["git", "ls-files", "-z", *NEEDED], cwd=ROOT, check=True, capture_output=True, text=True)
     tracked = set(listing.stdout.split("\0")) - {""}
     assert len(tracked) > len(NEEDED)

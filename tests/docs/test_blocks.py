@@ -51,7 +51,7 @@ def playbook(content: Any) -> list[dict[str, Any]]:
     return [*plays, {"hosts": "all", "tasks": tasks}] if tasks else plays
 
 
-def test_there_are_blocks_of_each_sort() -> None:
+def test_documentation_has_blocks_of_each_sort() -> None:
     for start in ("README.md", "roles/image_cache/README.md", "docs/docsite/rst/guide.rst", "plugins/modules/"):
         assert any(place.startswith(start) for place in BLOCKS), start
 
@@ -71,7 +71,7 @@ def test_each_playbook_passes_the_syntax_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(PAGES.glob("*.rst")), ids=lambda page: page.name)
-def test_what_is_shown_is_what_is_printed(page: Path) -> None:
+def test_shown_output_is_what_is_printed(page: Path) -> None:
     """If not, run `./test generate` and look at what it changed."""
     written = page.read_text()
     assert without_times(update(written)) == without_times(written)

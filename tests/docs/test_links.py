@@ -18,7 +18,7 @@ PAGES = LISTED.splitlines()
 LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)")
 
 
-def test_there_are_links() -> None:
+def test_documentation_has_links() -> None:
     assert any(LINK.search((ROOT / page).read_text()) for page in PAGES)
 
 

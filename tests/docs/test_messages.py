@@ -194,11 +194,11 @@ def pattern(text: str) -> re.Pattern[str]:
     return re.compile(".*?".join(re.escape(part) for part in text.strip(f"{VARYING} ").split(VARYING)))
 
 
-def test_there_are_messages() -> None:
+def test_code_has_messages() -> None:
     assert len(messages()) > 90
 
 
-def test_each_message_is_on_the_page() -> None:
+def test_each_message_of_the_code_is_on_the_page() -> None:
     """If not, add it to troubleshooting.rst: what it means, and what to do."""
     known = [pattern(text) for text in literals(PAGE.read_text())]
     assert {text: name for text, name in messages().items() if not any(each.search(text) for each in known)} == {}
@@ -234,5 +234,5 @@ def test_each_reason_is_in_an_entry_with_a_remedy() -> None:
     assert [text for text in reasons if not any(each.search(text) for each in known)] == []
 
 
-def test_what_holds_messages_exists() -> None:
+def test_each_name_that_holds_messages_exists_in_the_code() -> None:
     assert HOLDING_MESSAGES.keys() <= messages().keys()

@@ -32,7 +32,7 @@ def calls(tmp_path: Path) -> list[Call]:
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_sample_of_all_faults(tmp_path: Path, calls: list[Call], name: str) -> None:
+def test_sample_of_all_faults_breaks_no_promise(tmp_path: Path, calls: list[Call], name: str) -> None:
     """All of them: `./test faults`."""
     faults = [(call, fault) for call in calls if call.name == name for fault in FAULTS]
     rows = [inject(tmp_path, *fault) for fault in random.Random(name).sample(faults, 7)]
@@ -50,14 +50,14 @@ def test_each_removal_is_tried(calls: list[Call]) -> None:
     assert {f"instances/_base/{name}" for name in UNUSED} <= set(tried)
 
 
-def test_a_file_that_stayed_and_is_said_to_be_gone_is_found_out(
+def test_kept_file_that_is_reported_as_removed_is_found_out(
     tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apply, "_remove", lambda _file, _place: None)
     assert "it says that" in inject(tmp_path, removal(calls), "EIO").wrong[0]
 
 
-def test_a_file_that_went_and_is_not_told_of_is_found_out(
+def test_removed_file_that_is_not_reported_is_found_out(
     tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remove = apply._remove
@@ -69,7 +69,7 @@ def test_a_file_that_went_and_is_not_told_of_is_found_out(
     assert "it says that" in inject(tmp_path, removal(calls), "EIO").wrong[0]
 
 
-def test_a_pass_that_removes_what_is_in_use_is_found_out(
+def test_pass_that_removes_a_file_in_use_is_found_out(
     tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def remove_all(_file: apply.CacheFile, place: apply.RemovalContext) -> None:
@@ -79,7 +79,7 @@ def test_a_pass_that_removes_what_is_in_use_is_found_out(
     assert any(USED in wrong for wrong in inject(tmp_path, removal(calls), KILL).wrong)
 
 
-def test_an_info_file_is_on_disk_for_good_before_and_after_it_takes_its_name(calls: list[Call]) -> None:
+def test_info_file_is_synced_before_and_after_it_takes_its_name(calls: list[Call]) -> None:
     drafts = [f"instances/_base/.{name}.info.new" for name in (USED, USED_TOO)]
     written = [(call.name, call.target) for call in calls if call.name in ("write", "fsync", "renameat")]
     assert written == [
@@ -89,8 +89,8 @@ def test_an_info_file_is_on_disk_for_good_before_and_after_it_takes_its_name(cal
     ]
 
 
-def test_one_that_is_not_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_info_file_that_is_not_synced_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsync = os.fsync
     monkeypatch.setattr(os, "fsync", lambda file: None if os.path.isdir(f"/proc/self/fd/{file}") else fsync(file))
     with pytest.raises(AssertionError):
-        test_an_info_file_is_on_disk_for_good_before_and_after_it_takes_its_name(list(trace(tmp_path)))
+        test_info_file_is_synced_before_and_after_it_takes_its_name(list(trace(tmp_path)))

@@ -34,7 +34,7 @@ def ended(run: Run) -> None:
     assert run.status == 0, run.output
 
 
-def test_rotten_file_is_told_until_a_verification_sees_it_repaired(tmp_path: Path, fleet: ComputeFleet) -> None:
+def test_corrupt_file_is_alerted_until_a_verification_sees_it_repaired(tmp_path: Path, fleet: ComputeFleet) -> None:
     reports, textfiles = tmp_path / "reports", tmp_path / "textfiles"
     textfiles.mkdir()
     (textfiles / "image_cache.prom").symlink_to(reports / "image_cache.prom")

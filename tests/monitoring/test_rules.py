@@ -169,7 +169,9 @@ def test_alert_fires_in_its_state(tmp_path: Path, name: str, text: str, at: floa
 
 
 @pytest.mark.parametrize(("name", "text", "at"), IS_SILENT)
-def test_alert_is_silent_in_the_healthy_twin_of_its_state(tmp_path: Path, name: str, text: str, at: float) -> None:
+def test_alert_is_silent_in_the_healthy_counterpart_of_its_state(
+    tmp_path: Path, name: str, text: str, at: float
+) -> None:
     assert not fires(tmp_path, name, text, at)
 
 

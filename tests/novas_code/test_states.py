@@ -55,7 +55,7 @@ ONLY_WE_REMOVE = {"killed_while_caching_in_advance": {f"{BASE}.part", f"{OTHER_B
 
 
 @pytest.mark.parametrize("state", UNUSED)
-def test_exactly_what_no_disk_needs_is_removed(state: str, tmp_path: Path) -> None:
+def test_prune_removes_exactly_what_no_disk_needs(state: str, tmp_path: Path) -> None:
     assert _removed(_made(state, tmp_path)) == UNUSED[state]
 
 
@@ -94,7 +94,7 @@ def test_pass_of_nova_removes_the_same_files_except_for_known_ones(state: str, t
     assert all(map(opens, _disks(host))) == (state not in ONLY_NOVA_REMOVES)
 
 
-def test_what_was_used_within_a_day_is_kept_by_prune_and_nova_alike(tmp_path: Path) -> None:
+def test_file_that_was_used_within_a_day_is_kept_by_prune_and_nova_alike(tmp_path: Path) -> None:
     host = Host(tmp_path)
     _run_nova(host, "deleted")
     assert host.prune().done["removed"] == []

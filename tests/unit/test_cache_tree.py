@@ -27,9 +27,7 @@ def qemu_img_info(path: Path) -> dict[str, Any]:
 @pytest.mark.parametrize(("version", "compat"), [(2, "0.10"), (3, "1.1")])
 @pytest.mark.parametrize("virtual_size", [512, 1 << 30, (1 << 30) + 512, 5 << 40])
 @pytest.mark.parametrize("backed", [False, True])
-def test_qemu_finds_an_overlay_clean(
-    tmp_path: Path, version: int, compat: str, virtual_size: int, backed: bool
-) -> None:
+def test_overlay_is_clean_for_qemu(tmp_path: Path, version: int, compat: str, virtual_size: int, backed: bool) -> None:
     base = CacheTree(tmp_path).base(BASE)
     disk = tmp_path / "disk"
     disk.write_bytes(overlay_bytes(virtual_size, str(base) if backed else None, "raw" if backed else None, version))
@@ -42,7 +40,7 @@ def test_qemu_finds_an_overlay_clean(
     assert info.get("backing-filename-format") == ("raw" if backed else None)
 
 
-def test_a_guest_could_write_to_an_overlay(tmp_path: Path) -> None:
+def test_overlay_can_be_written_by_qemu(tmp_path: Path) -> None:
     tree = CacheTree(tmp_path)
     tree.base(BASE, content=b"base")
     disk = tree.instance(UUID, {"disk": BASE}) / "disk"
@@ -50,7 +48,7 @@ def test_a_guest_could_write_to_an_overlay(tmp_path: Path) -> None:
     subprocess.run(["qemu-img", "check", "-q", disk], check=True)
 
 
-def test_an_instance_directory_is_like_novas(tmp_path: Path) -> None:
+def test_instance_directory_is_like_novas(tmp_path: Path) -> None:
     tree = CacheTree(tmp_path)
     directory = tree.instance(UUID, {"disk": BASE, "disk.swap": "swap_64", "disk.local": None})
     assert {disk: qemu_img_info(directory / disk).get("backing-filename") for disk in ("disk", "disk.swap")} == {
@@ -65,13 +63,13 @@ def test_an_instance_directory_is_like_novas(tmp_path: Path) -> None:
     }
 
 
-def test_the_disk_info_of_a_pending_resize_names_the_directory_of_before(tmp_path: Path) -> None:
+def test_disk_info_of_a_pending_resize_names_the_directory_of_before(tmp_path: Path) -> None:
     tree = CacheTree(tmp_path)
     directory = tree.instance(f"{UUID}_resize", {"disk": BASE})
     assert json.loads((directory / "disk.info").read_text()) == {str(tree.instances_path / UUID / "disk"): "qcow2"}
 
 
-def test_a_base_file_has_its_size_and_age(tmp_path: Path) -> None:
+def test_base_file_has_its_size_and_age(tmp_path: Path) -> None:
     path = CacheTree(tmp_path, now=1_000_000).base("swap_64", size=64 << 20, age=3600, content=b"swap")
     assert path == tmp_path / "instances" / "_base" / "swap_64"
     stat = path.stat()
@@ -79,5 +77,5 @@ def test_a_base_file_has_its_size_and_age(tmp_path: Path) -> None:
     assert stat.st_blocks * 512 <= 1 << 20
 
 
-def test_a_fingerprint_is_novas() -> None:
+def test_fingerprint_is_novas() -> None:
     assert fingerprint(IMAGE_ID) == BASE

@@ -324,7 +324,7 @@ class TestAudit:
 
     @every_scene
     @every_side
-    def test_an_image_is_named_where_a_source_names_it(self, look_at: LookAt, name: str, side: str) -> None:
+    def test_image_is_named_where_a_source_names_it(self, look_at: LookAt, name: str, side: str) -> None:
         truth = {
             file: IMAGE[file.split(".")[0]]
             for file in TRUTH[name].files
@@ -348,13 +348,13 @@ class TestAudit:
 
     @every_scene
     @every_side
-    def test_it_writes_nothing(self, look_at: LookAt, name: str, side: str) -> None:
+    def test_audit_writes_nothing(self, look_at: LookAt, name: str, side: str) -> None:
         scene = look_at(name)
         before = tree(scene.instances_path.parent)
         facts_of(scene, side)
         assert tree(scene.instances_path.parent) == before
 
-    def test_it_says_when_a_young_file_will_be_old_enough(self, look_at: LookAt) -> None:
+    def test_young_file_has_the_time_until_it_is_old_enough(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("steady"), API)
         waiting = {
             file["name"]: file["removable_in_seconds"] for file in facts["files"] if file["state"] == "too_young"
@@ -374,7 +374,7 @@ class TestAudit:
         }
         assert facts["image_popularity"] == {IMAGE[LAB_RAW]: 2, IMAGE[LAB_QCOW2]: 1, IMAGE[LAB_SPARSE]: 1}
 
-    def test_an_offloaded_server_uses_nothing(self, look_at: LookAt) -> None:
+    def test_offloaded_server_uses_nothing(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("shelved"), API)
         assert facts["used_images"] == {
             IMAGE[LAB_RAW]: {"image_name": "lab-raw", "local": 3, "remote": 0, "instances": [PLAIN, EPH, EPH2]},
@@ -392,7 +392,7 @@ class TestAudit:
             LAB_GONE: ("lab-gone", 0),
         }
 
-    def test_glance_tells_which_images_are_gone(self, look_at: LookAt) -> None:
+    def test_file_says_whether_glance_still_has_its_image(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("interrupted-download"), XML, glance_images=[IMAGE[LAB_SPARSE]])
         in_glance = {file["name"]: file["in_glance"] for file in facts["files"]}
         assert in_glance[LAB_SPARSE] is True
@@ -407,14 +407,14 @@ class TestResizePending:
         assert "swap_128" in result.done["removed"]
         assert names_in(scene.instances_path / "_base") >= {"swap_32", "swap_64"}
 
-    def test_the_old_disks_belong_to_the_instance(self, look_at: LookAt) -> None:
+    def test_old_disks_of_a_resize_belong_to_the_instance(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("resize-pending"), API)
         assert users_of(facts)["swap_64"] == [SWAP]
         assert users_of(facts)["swap_32"] == [SWAP]
 
 
 class TestSoftDeleted:
-    def test_with_the_deleted_servers_listed_too_nothing_is_an_orphan(self, look_at: LookAt) -> None:
+    def test_list_with_deleted_servers_leaves_no_orphan(self, look_at: LookAt) -> None:
         scene = look_at("soft-deleted")
         facts = facts_of(scene, API, instances=scene.servers + scene.servers_deleted)
         assert facts["orphans"] == []
@@ -440,7 +440,7 @@ class TestSoftDeleted:
             IMAGE[LAB_GONE]: {"image_name": "lab-gone", "local": 1, "remote": 0, "instances": [SOFT]},
         }
 
-    def test_only_who_ignores_orphans_loses_their_files(self, look_at: LookAt) -> None:
+    def test_ignored_orphans_make_their_files_unused(self, look_at: LookAt) -> None:
         scene = look_at("soft-deleted")
         facts = facts_of(scene, API, orphans="ignore")
         assert sorted(orphan["directory"] for orphan in facts["orphans"]) == [LINEPH_UUID, SOFT_UUID]
@@ -466,7 +466,7 @@ REMAINING = {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, EPHEMERAL_1, EPHEMERAL_2,
 ENDANGERED = {LAB_GONE: PLAIN_UUID, EPHEMERAL_2: EPH2_UUID, "swap_32": SWAP_UUID}
 
 
-class TestPruneBeforeNovaDid:
+class TestPruneBeforeNova:
     @pytest.fixture
     def scene(self, tmp_path: Path) -> captures.Scene:
         return captures.build("before-removal", tmp_path)
@@ -475,7 +475,7 @@ class TestPruneBeforeNovaDid:
     def now(self, scene: captures.Scene) -> float:
         return scene.captured_at + 130
 
-    def test_the_disks_alone_say_who_needs_what_nova_removed(self, scene: captures.Scene, now: float) -> None:
+    def test_disks_alone_name_the_users_of_files_that_nova_removed(self, scene: captures.Scene, now: float) -> None:
         facts = audit(options(scene, DISKS), now, run_command).facts
         assert {file: users_of(facts)[file] for file in ENDANGERED} == {
             file: [directory] for file, directory in ENDANGERED.items()
@@ -503,7 +503,9 @@ class TestPruneBeforeNovaDid:
         assert names_in(cache) == REMAINING | (set(LEFTOVERS) - set(REMOVED[side]))
 
     @every_side
-    def test_a_dry_run_says_just_that_and_writes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:
+    def test_dry_run_has_the_result_of_the_prune_and_writes_nothing(
+        self, scene: captures.Scene, now: float, side: str
+    ) -> None:
         before = tree(scene.instances_path.parent)
         rehearsal = prune(options(scene, side), now, run_command, True)
         assert tree(scene.instances_path.parent) == before
@@ -515,7 +517,7 @@ class TestPruneBeforeNovaDid:
         assert performance.facts["files"] == rehearsal.facts["files"]
 
     @every_side
-    def test_a_second_run_removes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:
+    def test_second_run_removes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:
         prune(options(scene, side), now, run_command, False)
         names = names_in(scene.instances_path / "_base")
         again = prune(options(scene, side), now, run_command, False)
@@ -523,17 +525,19 @@ class TestPruneBeforeNovaDid:
         assert again.done == {"removed": [], "kept": [], "failed": [], "reclaimed_bytes": 0, "saved_checksums": []}
         assert names_in(scene.instances_path / "_base") == names
 
-    def test_lock_files_stay_for_whoever_is_about_to_open_one(self, scene: captures.Scene, now: float) -> None:
+    def test_lock_files_are_kept_for_a_process_that_is_about_to_open_one(
+        self, scene: captures.Scene, now: float
+    ) -> None:
         before = names_in(scene.instances_path / "locks")
         prune(options(scene, API), now, run_command, False)
         assert names_in(scene.instances_path / "locks") >= before
 
-    def test_what_is_in_use_is_marked_as_used_now(self, scene: captures.Scene, now: float) -> None:
+    def test_files_in_use_are_marked_as_used_now(self, scene: captures.Scene, now: float) -> None:
         prune(options(scene, API), now, run_command, False)
         last_used = {path.name: path.stat().st_mtime for path in (scene.instances_path / "_base").iterdir()}
         assert last_used == {name: pytest.approx(time.time(), abs=10) for name in REMAINING}
 
-    def test_outside_cache_and_locks_nothing_changes(self, scene: captures.Scene, now: float) -> None:
+    def test_prune_changes_nothing_outside_of_cache_and_locks(self, scene: captures.Scene, now: float) -> None:
         def elsewhere() -> dict[str, tuple[int, ...]]:
             return {
                 path: stat
@@ -546,7 +550,7 @@ class TestPruneBeforeNovaDid:
         assert elsewhere() == before
 
     @every_side
-    def test_with_novas_own_ages_a_young_cache_is_left_whole(
+    def test_young_cache_is_left_whole_with_the_ages_of_nova(
         self, scene: captures.Scene, now: float, side: str
     ) -> None:
         names = names_in(scene.instances_path / "_base")
@@ -579,7 +583,9 @@ class TestAnotherHostMayUseTheStorage:
 
     @pytest.mark.parametrize("host", ["vm", "other"])
     @pytest.mark.parametrize("check_mode", [False, True])
-    def test_nothing_goes_while_its_instances_are_not_given(self, tmp_path: Path, host: str, check_mode: bool) -> None:
+    def test_unknown_instances_of_another_host_keep_every_file(
+        self, tmp_path: Path, host: str, check_mode: bool
+    ) -> None:
         scene = captures.build("before-removal", tmp_path)
         before = names_in(scene.instances_path / "_base")
         result = prune(
@@ -595,7 +601,7 @@ class TestAnotherHostMayUseTheStorage:
         assert result.done["kept"] == [{"name": name, "reason": "unknown_use"} for name in LEFTOVERS]
         assert names_in(scene.instances_path / "_base") == before
 
-    def test_a_host_without_instances_can_be_vouched_for(self, tmp_path: Path) -> None:
+    def test_host_without_instances_can_be_declared_complete(self, tmp_path: Path) -> None:
         scene = captures.build("before-removal", tmp_path)
         result = prune(
             options(scene, API, host="other", instances=[ELSEWHERE], instances_complete_for=[HOST]),
@@ -606,7 +612,7 @@ class TestAnotherHostMayUseTheStorage:
         assert result.facts["unknown_use"] == []
         assert result.done["removed"] == LEFTOVERS
 
-    def test_a_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
+    def test_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
         scene = captures.build("before-removal", tmp_path)
         result = audit(
             options(scene, API, host="other", instances=[ELSEWHERE], instances_complete_for=[]),
@@ -617,7 +623,7 @@ class TestAnotherHostMayUseTheStorage:
 
 
 @every_scene
-def test_a_rebuilt_scene_is_what_was_captured(tmp_path: Path, name: str) -> None:
+def test_rebuilt_scene_is_what_was_captured(tmp_path: Path, name: str) -> None:
     root = captures.build(name, tmp_path).instances_path
     listing = captures.listing(name)
     assert {str(path.relative_to(root)) for path in root.rglob("*")} == {entry.path for entry in listing if entry.path}

@@ -51,12 +51,12 @@ def repository(tmp_path: Path) -> Repository:
     return Repository(tmp_path)
 
 
-def test_before_the_first_release_none_is_needed(repository: Repository) -> None:
+def test_change_before_the_first_release_needs_no_fragment(repository: Repository) -> None:
     assert repository.check().returncode == 0
 
 
 @pytest.mark.parametrize("file", [MODULE, ROLE])
-def test_afterwards_a_change_without_one_is_refused_by_name(repository: Repository, file: str) -> None:
+def test_change_after_a_release_without_a_fragment_is_refused_by_name(repository: Repository, file: str) -> None:
     repository.release()
     repository.commit(file)
     done = repository.check()
@@ -64,19 +64,19 @@ def test_afterwards_a_change_without_one_is_refused_by_name(repository: Reposito
     assert file in done.stderr
 
 
-def test_with_one_it_passes(repository: Repository) -> None:
+def test_change_with_a_fragment_passes(repository: Repository) -> None:
     repository.release()
     repository.commit(MODULE, FRAGMENT)
     assert repository.check().returncode == 0
 
 
-def test_what_users_do_not_get_needs_none(repository: Repository) -> None:
+def test_change_that_users_do_not_get_needs_no_fragment(repository: Repository) -> None:
     repository.release()
     repository.commit("README.md", "tests/unit/test_something.py")
     assert repository.check().returncode == 0
 
 
-def test_a_pull_request_is_compared_with_the_branch_it_goes_to(repository: Repository) -> None:
+def test_pull_request_is_compared_with_the_branch_it_goes_to(repository: Repository) -> None:
     """An earlier change's fragment does not count for this one."""
     repository.release()
     repository.commit(MODULE, FRAGMENT)

@@ -92,11 +92,11 @@ def _documentable(spec: dict[str, Any]) -> dict[str, Any]:
 
 class TestOptions:
     @pytest.mark.parametrize("module", MODULES)
-    def test_each_is_documented_as_it_is_taken(self, documented: dict[str, Any], module: str) -> None:
+    def test_each_option_is_documented_as_the_module_takes_it(self, documented: dict[str, Any], module: str) -> None:
         options = _without_words(documented[module]["doc"]["options"])
         assert options == _documentable(MODULES[module])
 
-    def test_these_tests_know_them_all(self) -> None:
+    def test_each_option_is_known_to_the_tests(self) -> None:
         assert {name: option.get("default") for name, option in argument_spec().items()} == DEFAULTS
         assert {name: option.get("default") for name, option in restore_argument_spec().items()} == {
             **DEFAULTS,
@@ -128,7 +128,7 @@ class TestReturnValues:
         instance = {"uuid": UUID, "image_ref": IMAGE, "host": "vm"}
         return {"instances": [instance], "instances_complete_for": ["other"], "checksum_base_images": True, **given}
 
-    def test_these_tests_leave_no_list_empty(self, busy: Host) -> None:
+    def test_host_of_these_tests_leaves_no_list_empty(self, busy: Host) -> None:
         result = busy.prune(**self.options())
         assert result.facts["missing"] != []
         assert result.facts["orphans"] != []
@@ -139,14 +139,16 @@ class TestReturnValues:
         assert len(result.done["failed"]) == 1
 
     @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
-    def test_facts_are_what_is_documented(self, documented: dict[str, Any], busy: Host, details: str) -> None:
+    def test_result_of_an_audit_is_what_is_documented(
+        self, documented: dict[str, Any], busy: Host, details: str
+    ) -> None:
         busy.domain_xml(UUID, "instance-0000000a", IMAGE)
         facts = busy.audit(**self.options(details=details, libvirt=True, shared_storage=True)).facts
         assert facts["for_members"]["instances"] != []
         compare(documented["image_cache_facts"]["return"], {"ansible_facts": {"image_cache": facts}}, details)
 
     @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
-    def test_facts_of_a_host_without_a_cache_are_too(
+    def test_result_of_an_audit_without_a_cache_is_what_is_documented(
         self, documented: dict[str, Any], host: Host, details: str
     ) -> None:
         host.cache_path.rmdir()
@@ -155,7 +157,7 @@ class TestReturnValues:
 
     @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     @pytest.mark.parametrize("limits", [{}, {"max_used_space": 1 << 40}, {"max_removals": 0}])
-    def test_a_prunes_result_is_what_is_documented(
+    def test_result_of_a_prune_is_what_is_documented(
         self, documented: dict[str, Any], busy: Host, details: str, limits: dict[str, int]
     ) -> None:
         pages = copy.deepcopy(documented["image_cache_prune"]["return"])
@@ -165,7 +167,7 @@ class TestReturnValues:
         result = busy.prune(**self.options(details=details, **limits))
         compare(pages, {"image_cache": {**result.facts, **result.done, "check_mode": False}}, details)
 
-    def test_a_restores_result_is_what_is_documented(
+    def test_result_of_a_restore_is_what_is_documented(
         self, documented: dict[str, Any], host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(novas_lock, "_WAIT_SECONDS", 0)
@@ -205,12 +207,12 @@ class TestReturnValues:
         assert [len(result.done[part]) for part in ("fetched", "present", "refused", "failed")] == [1] * 4
         compare(documented["image_cache_precache"]["return"], {"image_cache_precache": result.done}, "summary")
 
-    def test_what_was_done_hides_nothing_of_what_was_found(self, busy: Host) -> None:
+    def test_keys_of_a_prune_differ_from_those_of_an_audit(self, busy: Host) -> None:
         result = busy.prune(**self.options())
         assert not result.facts.keys() & result.done.keys()
 
     @pytest.mark.parametrize("module", MODULES)
-    def test_no_key_is_one_of_ansibles(self, documented: dict[str, Any], module: str) -> None:
+    def test_keys_of_a_result_differ_from_those_of_ansible(self, documented: dict[str, Any], module: str) -> None:
         assert not RESERVED & documented[module]["return"].keys()
 
     @pytest.mark.parametrize(
@@ -227,7 +229,7 @@ class TestReturnValues:
             ("image_cache_restore image_cache_restore refused state", LossState),
         ],
     )
-    def test_every_word_that_may_come_is_explained(
+    def test_each_value_of_an_enumeration_is_documented(
         self, documented: dict[str, Any], path: str, values: type[Enum]
     ) -> None:
         module, *keys = path.split()

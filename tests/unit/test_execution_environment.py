@@ -39,7 +39,7 @@ def run(*command: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
-def test_it_has_all_that_an_operator_gets_from_galaxy(collections: Path) -> None:
+def test_environment_has_each_file_that_galaxy_publishes(collections: Path) -> None:
     installed = collections / "ansible_collections/stackops/nova"
     for folder in ("meta", "playbooks", "plugins", "roles"):
         for path in (ROOT / folder).rglob("*"):
@@ -47,7 +47,7 @@ def test_it_has_all_that_an_operator_gets_from_galaxy(collections: Path) -> None
                 assert (installed / path.relative_to(ROOT)).read_bytes() == path.read_bytes()
 
 
-def test_it_installs_what_the_report_query_needs(collections: Path) -> None:
+def test_environment_has_the_library_of_the_report_query(collections: Path) -> None:
     found = yaml.safe_load(run("ansible-builder", "introspect", str(collections)))
     assert found["python"] == ["jmespath  # from collection stackops.nova"]
 

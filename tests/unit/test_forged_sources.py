@@ -329,7 +329,7 @@ def test_forged_file_is_refused_and_the_process_named(
 
 
 @CASES
-def test_without_its_guard_a_forgery_is_not_refused_for_that_reason(
+def test_forgery_without_its_guard_is_not_refused_for_that_reason(
     public_host: Host,
     forge: Callable[[Host], AbstractContextManager[None]],
     reason: str,

@@ -142,7 +142,7 @@ THINGS: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("place", OPTION_LOCATIONS)
 @pytest.mark.parametrize("thing", THINGS)
-def test_anything_in_any_place(host: Host, place: str, thing: str) -> None:
+def test_anything_in_any_place_costs_no_file_in_use_and_little_time(host: Host, place: str, thing: str) -> None:
     path = OPTION_LOCATIONS[place](make_host(host))
     moved = host.root / "moved"
     if path.exists():
@@ -166,7 +166,7 @@ def test_anything_in_any_place(host: Host, place: str, thing: str) -> None:
         assert UNUSED in there or place == "an unused file"
 
 
-def test_the_whole_of_it_is_understood_as_it_is(host: Host) -> None:
+def test_host_without_hostile_input_is_pruned(host: Host) -> None:
     result = prune(make_host(host))
     assert result is not None
     assert result.error is None
@@ -176,7 +176,7 @@ def test_the_whole_of_it_is_understood_as_it_is(host: Host) -> None:
 
 @needs_root
 @pytest.mark.parametrize("name", ["disk", "disk.info", "disk.eph0"])
-def test_a_device_is_not_even_opened_by_a_link(host: Host, name: str) -> None:
+def test_device_behind_a_link_is_not_opened(host: Host, name: str) -> None:
     os.mknod(host.root / "watchdog", 0o020600, os.makedev(1, 5))
     path = host.instance(UUID, {}) / name
     path.unlink(missing_ok=True)
@@ -189,7 +189,7 @@ def test_a_device_is_not_even_opened_by_a_link(host: Host, name: str) -> None:
 
 
 class TestChains:
-    def test_a_thousand_deep(self, host: Host) -> None:
+    def test_chain_of_a_thousand_files_is_kept(self, host: Host) -> None:
         names = [fingerprint(str(number)) for number in range(1000)]
         for name, below in itertools.pairwise(names):
             (host.cache_path / name).write_bytes(overlay_bytes(1 << 20, below, "qcow2"))
@@ -204,7 +204,7 @@ class TestChains:
         assert result.done["removed"] == [UNUSED]
         assert len(host.cached()) == 1000
 
-    def test_through_other_instances_directories_and_back_in_a_circle(self, host: Host) -> None:
+    def test_chain_through_directories_of_other_instances_and_in_a_circle_is_kept(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.base(UNUSED, age=OLD)
         host.overlay(OTHER_UUID, host.cache_path / BASE)
@@ -218,7 +218,7 @@ class TestChains:
         [base] = [file for file in result.facts["files"] if file["name"] == BASE]
         assert base["used_by"] == ["a", OTHER_UUID]
 
-    def test_a_way_out_is_not_taken(self, host: Host) -> None:
+    def test_chain_that_leads_out_of_the_instances_path_is_unknown_use(self, host: Host) -> None:
         outside = host.root / "outside"
         outside.mkdir()
         (outside / "disk").write_bytes(overlay_bytes(1 << 20, host.cache_path / BASE, "raw"))
@@ -248,7 +248,7 @@ class TestXml:
         ],
         ids=lambda document: repr(document[:30]),
     )
-    def test_a_mebibyte_of_anything_takes_no_time(self, document: bytes) -> None:
+    def test_document_of_a_mebibyte_is_parsed_within_seconds(self, document: bytes) -> None:
         start = time.process_time()
         with suppress(ImageCacheError):
             parse_domain(document, "vm")
@@ -261,7 +261,7 @@ HUNG_QEMU_IMG = "#!/bin/sh\necho asked >>{notes}\nsleep 86400\n"
 TIMEOUT = '#!/bin/sh\nshift 2\nexec {timeout} --kill-after=1 0.5 "$@"\n'
 
 
-def test_a_qemu_img_that_hangs_is_asked_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_qemu_img_that_hangs_is_asked_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = host.root / "bin"
     programs.mkdir()
     notes = host.root / "notes"
@@ -282,7 +282,7 @@ def test_a_qemu_img_that_hangs_is_asked_once(host: Host, monkeypatch: pytest.Mon
 
 
 @needs_root
-def test_without_proc_nothing_goes(host: Host) -> None:
+def test_missing_proc_keeps_every_file(host: Host) -> None:
     host.base(UNUSED, age=OLD)
 
     def prune_without_proc() -> None:
@@ -320,7 +320,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(max_examples=60, suppress_health_check=SLOW)
 @given(file=st.sampled_from(FILES), content=documents)
-def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> None:
+def test_any_bytes_in_a_small_file_cost_no_file_in_use(place: Path, file: str, content: bytes) -> None:
     shutil.rmtree(place)
     host = make_host(Host(place))
     OPTION_LOCATIONS[file](host).write_bytes(content)
@@ -330,7 +330,7 @@ def test_any_bytes_in_a_small_file(place: Path, file: str, content: bytes) -> No
 
 @settings(max_examples=60, suppress_health_check=SLOW)
 @given(cached=st.lists(file_names, max_size=3), directories=st.lists(file_names, max_size=3))
-def test_any_names(place: Path, cached: list[bytes], directories: list[bytes]) -> None:
+def test_any_names_cost_no_file_in_use(place: Path, cached: list[bytes], directories: list[bytes]) -> None:
     shutil.rmtree(place)
     host = make_host(Host(place))
     for name in cached:

@@ -25,7 +25,7 @@ EPH2 = "a9d7be4f-13f0-4438-8395-3c95d7e07770"
 NOTHING = Evidence(disks={}, domain_files=(), servers=(), resized=(), former_files=())
 
 
-def test_a_real_pass_is_read_from_the_log() -> None:
+def test_real_pass_is_read_from_the_log() -> None:
     assert read_passes(LOG.read_text().splitlines()) == [
         NovaPass(
             active=frozenset(
@@ -42,12 +42,12 @@ def test_a_real_pass_is_read_from_the_log() -> None:
     ]
 
 
-def test_a_pass_that_is_still_under_way_is_left_out() -> None:
+def test_pass_that_is_still_under_way_is_left_out() -> None:
     lines = LOG.read_text().splitlines()
     assert read_passes(lines[: len(lines) // 2]) == []
 
 
-def test_a_real_audit_differs_from_a_real_pass_by_what_is_documented_alone(tmp_path: Path) -> None:
+def test_real_audit_differs_from_a_real_pass_as_documented_and_no_more(tmp_path: Path) -> None:
     scene = captures.build("rescue", tmp_path)
     options = params(
         instances_path=str(scene.instances_path),
@@ -80,20 +80,20 @@ def test_a_real_audit_differs_from_a_real_pass_by_what_is_documented_alone(tmp_p
 
 
 @pytest.mark.parametrize("former_files", [(), ("swap_64",)])
-def test_nothing_excuses_that_we_would_remove_what_nova_takes_to_be_in_use(former_files: tuple[str, ...]) -> None:
+def test_removable_file_that_nova_takes_to_be_in_use_is_never_explained(former_files: tuple[str, ...]) -> None:
     nova = NovaPass(active=frozenset({"swap_64"}), unused=frozenset())
     evidence = NOTHING._replace(former_files=former_files)
     assert differences(nova, {"swap_64": "removable"}, evidence) == [Difference("swap_64", "active", "removable", None)]
 
 
-def test_a_template_of_the_size_before_a_resize_may_be_unused_but_has_to_be_young() -> None:
+def test_template_of_the_size_before_a_resize_is_explained_while_it_is_young() -> None:
     nova = NovaPass(active=frozenset({"swap_64"}), unused=frozenset())
     (difference,) = differences(nova, {"swap_64": "too_young"}, NOTHING._replace(former_files={"swap_64"}))
     assert difference.why == "nova goes by the size that the guest had before its resize"
     assert differences(nova, {"swap_64": "too_young"}, NOTHING)[0].why is None
 
 
-def test_a_file_that_nova_takes_to_be_in_use_and_that_is_gone_is_a_loss() -> None:
+def test_missing_file_that_nova_takes_to_be_in_use_is_never_explained() -> None:
     nova = NovaPass(active=frozenset({LAB_GONE}), unused=frozenset())
     assert differences(nova, {}, NOTHING) == [Difference(LAB_GONE, "active", "not there", None)]
 
@@ -112,7 +112,7 @@ def test_a_file_that_nova_takes_to_be_in_use_and_that_is_gone_is_a_loss() -> Non
         ("6ff2e7eb-db21-4802-88ac-deaaf6f2db4d", "disk", "it backs the disk of an orphan"),
     ],
 )
-def test_what_we_keep_and_nova_does_not_is_explained_by_the_disk_on_it(
+def test_file_that_nova_alone_would_remove_is_explained_by_the_disk_on_it(
     directory: str, disk: str, why: str | None
 ) -> None:
     nova = NovaPass(active=frozenset(), unused=frozenset({LAB_GONE}))

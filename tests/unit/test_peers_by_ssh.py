@@ -293,7 +293,7 @@ def test_lying_host_leaves_nothing_and_is_named(
     between(public, run)
 
 
-def test_one_host_that_lies_about_all_poisons_nobody(public: Path) -> None:
+def test_host_that_lies_about_all_poisons_nobody(public: Path) -> None:
     """It says that its own file is the right one. What counts is the checksum that came from elsewhere."""
 
     def run(both: Both) -> None:

@@ -138,7 +138,7 @@ BAD: dict[str, tuple[tuple[Answer, ...], str]] = {
 
 
 @pytest.mark.parametrize(("answers", "words"), BAD.values(), ids=BAD)
-def test_bad_transfer_leaves_nothing_and_says_why(tmp_path: Path, answers: tuple[Answer, ...], words: str) -> None:
+def test_bad_transfer_leaves_nothing_and_has_a_reason(tmp_path: Path, answers: tuple[Answer, ...], words: str) -> None:
     def run(path: Path) -> None:
         host = Host(path)
         is_slow = answers in ((trickle,), (silence,))

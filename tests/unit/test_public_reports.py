@@ -111,7 +111,9 @@ class TestHeaderOfADiskThatIsSaidToBeRaw:
     @pytest.mark.parametrize("disk", ["disk", "disk.rescue", "disk.swap", "disk.eph0"])
     @pytest.mark.parametrize("xml", [None, "qcow2", "raw"])
     @pytest.mark.parametrize("depth", [1, 2])
-    def test_base_files_that_it_names_are_kept(self, host: Host, disk: str, xml: str | None, depth: int) -> None:
+    def test_base_files_that_the_header_names_are_kept(
+        self, host: Host, disk: str, xml: str | None, depth: int
+    ) -> None:
         host.base(OTHER_BASE, age=OLD)
         lowest = host.cache_path / OTHER_BASE
         top = lowest if depth == 1 else template(host, BASE, over=lowest, over_format="raw")
@@ -141,12 +143,12 @@ class TestHeaderOfADiskThatIsSaidToBeRaw:
             pytest.param(b"KDMV" + b"\xff" * 4096, id="magic of another format"),
         ],
     )
-    def test_what_a_guest_forged_in_it_stops_nothing(self, host: Host, content: bytes) -> None:
+    def test_header_that_a_guest_forged_stops_nothing(self, host: Host, content: bytes) -> None:
         host.disk(UUID, content)
         disk_info(host, UUID, {"disk": "raw"})
         assert served(host).facts["missing"] == []
 
-    def test_circle_of_base_files_below_it_ends(self, host: Host) -> None:
+    def test_circle_of_base_files_below_the_disk_ends(self, host: Host) -> None:
         for name, below in ((BASE, OTHER_BASE), (OTHER_BASE, BASE)):
             (host.cache_path / name).write_bytes(overlay_bytes(1 << 20, below, "qcow2"))
             age(host.cache_path / name)
@@ -155,13 +157,13 @@ class TestHeaderOfADiskThatIsSaidToBeRaw:
         served(host)
 
     @pytest.mark.parametrize("content", [b"", b"QFI\xfb", b"a qcow2 image once"], ids=["empty", "cut", "raw"])
-    def test_base_file_below_that_is_no_image_is_kept(self, host: Host, content: bytes) -> None:
+    def test_base_file_below_the_disk_that_is_no_image_is_kept(self, host: Host, content: bytes) -> None:
         age(host.base(BASE, size=0, content=content))
         host.overlay(UUID, host.cache_path / BASE)
         disk_info(host, UUID, {"disk": "raw"})
         assert "active" in states(prune(host))[BASE]
 
-    def test_link_to_one_that_is_not_mounted_is_refused(self, host: Host) -> None:
+    def test_link_to_a_disk_that_is_not_mounted_is_refused(self, host: Host) -> None:
         (directory_of(host, UUID) / "disk").symlink_to(host.root / "not mounted")
         disk_info(host, UUID, {"disk": "raw"})
         assert "not mounted" in refused(host)
@@ -178,7 +180,7 @@ class TestHeaderOfADiskThatIsSaidToBeRaw:
         domain(host, UUID, {path: "qcow2"})
         assert "gone/disk" in refused(host, libvirt=True)
 
-    def test_two_domains_that_disagree_leave_the_word_to_disk_info(self, host: Host) -> None:
+    def test_disk_info_decides_where_two_domains_disagree(self, host: Host) -> None:
         path = host.overlay(UUID, "../gone/disk", "qcow2")
         disk_info(host, UUID, {"disk": "raw"})
         domain(host, UUID, {path: "qcow2"})
@@ -200,7 +202,7 @@ SHORT = {
 
 class TestFileThatIsTooShortForAnImage:
     @pytest.mark.parametrize("name", SHORT)
-    def test_old_one_beside_a_healthy_disk_stops_nothing(self, host: Host, name: str) -> None:
+    def test_old_short_file_beside_a_healthy_disk_stops_nothing(self, host: Host, name: str) -> None:
         host.base(BASE, age=OLD)
         host.instance(UUID, {"disk": BASE})
         age(host.disk(UUID, SHORT[name], name))
@@ -460,7 +462,7 @@ class TestPathsOfAContainer:
         reason = refused(host, **self.options(host, inside, "nova.conf"))
         assert f"needs {host.instances_path}/{UUID}/disk ({inside}/{UUID}/disk), which is not there" in reason
 
-    def test_disk_that_a_domain_names_there_is_read_once(self, host: Host, inside: Path) -> None:
+    def test_disk_that_a_domain_names_by_the_path_of_the_container_is_read_once(self, host: Host, inside: Path) -> None:
         self.snapshot(host, inside)
         options = self.options(host, inside, "domain XML")
         result = served(host, **options, shared_storage=True)
@@ -506,17 +508,17 @@ class TestDrainedHost:
         host.base(BASE, age=OLD)
         host.instance(f"{UUID}_resize", {"disk": BASE})
 
-    def test_reason_names_the_ways_out_where_leftovers_hold_disks(self, host: Host) -> None:
+    def test_reason_names_the_remedies_where_orphans_hold_disks(self, host: Host) -> None:
         self.leftover(host)
         reason = refused(host, libvirt=True)
         for words in (f"1 directories hold disks, {UUID}_resize", "libvirt: false", "instances_complete_for"):
             assert words in reason
 
-    def test_libvirt_false_is_a_way_out(self, host: Host) -> None:
+    def test_libvirt_false_is_a_remedy(self, host: Host) -> None:
         self.leftover(host)
         assert states(served(host, libvirt=False))[BASE] == "active: backing"
 
-    def test_instance_hosts_is_a_way_out(self, host: Host) -> None:
+    def test_instances_complete_for_is_a_remedy(self, host: Host) -> None:
         self.leftover(host)
         result = served(host, libvirt=True, instances_complete_for=["vm"])
         assert states(result)[BASE] == "active: orphan"
@@ -526,14 +528,16 @@ class TestDrainedHost:
         [{"instances_complete_for": ["other"]}, {"orphans": "ignore"}, {"shared_storage": True}],
         ids=["another host", "orphans ignored", "shared storage"],
     )
-    def test_instance_hosts_is_none_where_it_could_cost_a_disk(self, host: Host, options: dict[str, Any]) -> None:
+    def test_instances_complete_for_is_no_remedy_where_it_could_cost_a_disk(
+        self, host: Host, options: dict[str, Any]
+    ) -> None:
         self.leftover(host)
         assert "No source listed any instance" in refused(
             host, **{"libvirt": True, "instances_complete_for": ["vm"], **options}
         )
 
 
-class TestBackingFileElsewhere:
+class TestBackingFileOutsideOfTheCache:
     @pytest.fixture
     def folder(self, host: Host) -> Path:
         path = host.root / "templates"
@@ -541,26 +545,26 @@ class TestBackingFileElsewhere:
         return path
 
     @pytest.mark.parametrize("place", ["instance", "elsewhere"])
-    def test_raw_one_stops_nothing(self, host: Host, folder: Path, place: str) -> None:
+    def test_raw_backing_file_stops_nothing(self, host: Host, folder: Path, place: str) -> None:
         (folder / "image").write_bytes(bytes(1 << 20))
         path = (directory_of(host, UUID) if place == "instance" else host.root) / "disk"
         create_image(path, over=folder / "image", over_format="raw")
         domain(host, UUID, {path: "qcow2"})
         assert served(host, libvirt=True).facts["missing"] == []
 
-    def test_raw_one_at_the_end_of_a_chain_stops_nothing(self, host: Host, folder: Path) -> None:
+    def test_raw_backing_file_at_the_end_of_a_chain_stops_nothing(self, host: Host, folder: Path) -> None:
         (folder / "image").write_bytes(bytes(1 << 20))
         template(host, BASE, over=folder / "image", over_format="raw")
         create_image(directory_of(host, UUID) / "disk", over=host.cache_path / BASE)
         assert states(served(host))[BASE] == "active: backing"
 
-    def test_raw_data_file_elsewhere_stops_nothing(self, host: Host, folder: Path) -> None:
+    def test_raw_data_file_stops_nothing(self, host: Host, folder: Path) -> None:
         path = directory_of(host, UUID) / "disk"
         options = f"data_file={folder}/data,data_file_raw=on"
         subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-o", options, path, "1M"], check=True)
         served(host)
 
-    def test_raw_one_whose_format_no_header_says_stops_nothing(self, host: Host, folder: Path) -> None:
+    def test_raw_backing_file_whose_format_no_header_gives_stops_nothing(self, host: Host, folder: Path) -> None:
         (folder / "image").write_bytes(bytes(1 << 20))
         host.overlay(UUID, folder / "image", None)
         disk_info(host, UUID, {"disk": "qcow2"})
@@ -568,7 +572,7 @@ class TestBackingFileElsewhere:
 
     @pytest.mark.parametrize("backing_format", ["qcow2", None])
     @pytest.mark.parametrize("recorded", [{}, {"disk": "qcow2"}])
-    def test_qcow2_one_is_unknown_use(
+    def test_qcow2_backing_file_is_unknown_use(
         self, host: Host, folder: Path, backing_format: str | None, recorded: dict[str, str]
     ) -> None:
         host.base(BASE, age=OLD)
@@ -577,7 +581,7 @@ class TestBackingFileElsewhere:
         disk_info(host, UUID, recorded)
         assert "is outside of" in refused(host)
 
-    def test_qcow2_one_whose_chain_is_read_stops_nothing(self, host: Host, folder: Path) -> None:
+    def test_qcow2_backing_file_whose_chain_is_read_stops_nothing(self, host: Host, folder: Path) -> None:
         host.base(BASE, age=OLD)
         create_image(folder / "image", over=host.cache_path / BASE, over_format="raw")
         create_image(folder / "disk", over=folder / "image")
@@ -597,7 +601,7 @@ class TestBackingFileElsewhere:
         disk_info(host, UUID, {"disk": "qcow2"})
         assert "is outside of" in refused(host)
 
-    def test_device_elsewhere_is_not_opened(self, host: Host) -> None:
+    def test_device_as_backing_file_is_not_opened(self, host: Host) -> None:
         host.overlay(UUID, "/dev/null", None)
         disk_info(host, UUID, {"disk": "qcow2"})
         assert "is outside of" in refused(host)
@@ -610,7 +614,7 @@ class TestPloop:
         return path
 
     @pytest.mark.parametrize("recorded", [{}, {"disk": "ploop"}, {"disk": "raw"}])
-    def test_directory_with_its_image_names_nothing(self, host: Host, recorded: dict[str, str]) -> None:
+    def test_directory_of_a_ploop_disk_names_nothing(self, host: Host, recorded: dict[str, str]) -> None:
         path = self.disk(host)
         (path / "root.hds").write_bytes(bytes(4096))
         (path / "DiskDescriptor.xml").write_text("<Parallels_disk_image/>")
@@ -621,7 +625,7 @@ class TestPloop:
         self.disk(host)
         assert "Is a directory" in refused(host)
 
-    def test_link_to_such_a_directory_is_unknown_use(self, host: Host) -> None:
+    def test_link_to_a_directory_of_a_ploop_disk_is_unknown_use(self, host: Host) -> None:
         (host.root / "ploop").mkdir()
         (host.root / "ploop" / "root.hds").touch()
         (directory_of(host, UUID) / "disk").symlink_to(host.root / "ploop")

@@ -65,21 +65,21 @@ def nova_host(public_host: Host) -> Host:
 
 
 @needs_root
-class TestWhoCanDoWhat:
-    def test_root_can_do_all(self, nova_host: Host) -> None:
+class TestRightsOfUsers:
+    def test_root_can_do_everything(self, nova_host: Host) -> None:
         result = nova_host.prune(libvirt=True)
         assert result.error is None
         assert result.done["removed"] == [UNUSED]
         assert (nova_host.cache_path / BASE).stat().st_mtime > nova_host.now - OLD
 
-    def test_nova_may_not_read_the_domains_and_is_refused(self, nova_host: Host) -> None:
+    def test_nova_without_access_to_the_domains_is_refused(self, nova_host: Host) -> None:
         before = picture(nova_host.root)
         result: PruneResult = as_user(NOVA, lambda: nova_host.prune(libvirt=True))
         assert result.done["removed"] == []
         assert f"{INSTANCE}.xml cannot be read: Permission denied. {REMEDY}" in str(result.error)
         assert undisturbed(picture(nova_host.root), before)
 
-    def test_without_them_nova_prunes_and_is_told_what_it_cannot_see(self, nova_host: Host) -> None:
+    def test_nova_with_libvirt_false_prunes_with_warnings_of_what_it_cannot_see(self, nova_host: Host) -> None:
         result: PruneResult = as_user(NOVA, nova_host.prune)
         assert result.error is None
         assert result.done["removed"] == [UNUSED]
@@ -89,7 +89,7 @@ class TestWhoCanDoWhat:
         [unmarked] = [warning for warning in warnings(result) if "time of last use could not be set" in warning]
         assert f"The first is {BASE}: Permission denied. {REMEDY}" in unmarked
 
-    def test_what_nova_writes_is_novas(self, nova_host: Host) -> None:
+    def test_files_that_nova_writes_belong_to_nova(self, nova_host: Host) -> None:
         as_user(NOVA, lambda: nova_host.prune(checksum_base_images=True, shared_storage=True))
         assert new_files(nova_host)
         assert {(path.stat().st_uid, mode(path)) for path in new_files(nova_host)} == {(NOVA, 0o644)}
@@ -109,7 +109,7 @@ class TestWhoCanDoWhat:
         ],
         ids=["directory", "disk", "base", "compute_nodes", "lock", "locks", "cache", "instances", "domains"],
     )
-    def test_who_may_read_half_is_refused_and_nothing_is_half_done(
+    def test_user_who_may_read_a_part_is_refused_and_nothing_is_changed(
         self, nova_host: Host, hide: Callable[[Host], None]
     ) -> None:
         """Even if he may write in the cache."""
@@ -134,7 +134,7 @@ class TestWhoCanDoWhat:
         assert f"Permission denied. {REMEDY}" in error
         assert undisturbed(picture(nova_host.root), before)
 
-    def test_who_may_read_all_and_write_nothing_is_told_so(self, nova_host: Host) -> None:
+    def test_user_who_may_read_all_and_write_nothing_is_refused_with_a_remedy(self, nova_host: Host) -> None:
         before = picture(nova_host.root)
         for check_mode in (True, False):
             result: PruneResult = as_user(NOBODY, lambda check=check_mode: nova_host.prune(check_mode=check))
@@ -143,7 +143,7 @@ class TestWhoCanDoWhat:
         assert picture(nova_host.root) == before
 
     @pytest.mark.parametrize("option", ["config_file", "config_dir"])
-    def test_who_may_not_read_the_configuration_is_told_what_to_do(self, nova_host: Host, option: str) -> None:
+    def test_configuration_that_may_not_be_read_has_a_remedy(self, nova_host: Host, option: str) -> None:
         path = nova_host.root / option
         if option == "config_dir":
             path.mkdir(mode=0o700)
@@ -153,7 +153,7 @@ class TestWhoCanDoWhat:
             as_user(NOBODY, lambda: nova_host.audit(**{option: [str(path)]}))
         assert f"Permission denied. {REMEDY} Set {option} to" in str(caught.value)
 
-    def test_who_may_not_read_formats_of_disks_is_told_what_to_do(self, nova_host: Host) -> None:
+    def test_disk_info_that_may_not_be_read_has_a_remedy(self, nova_host: Host) -> None:
         formats = nova_host.instances_path / UUID / "disk.info"
         formats.write_text("{}")
         formats.chmod(0o600)
@@ -161,7 +161,7 @@ class TestWhoCanDoWhat:
         [warning] = [warning for warning in warnings(result) if "disk.info" in warning]
         assert f"{formats} cannot be understood: Permission denied. {REMEDY}" in warning
 
-    def test_who_may_not_read_what_is_to_be_verified_is_told_what_to_do(self, nova_host: Host) -> None:
+    def test_info_file_that_may_not_be_read_has_a_remedy(self, nova_host: Host) -> None:
         info = nova_host.cache_path / f"{BASE}.info"
         info.write_text("{}")
         info.chmod(0o600)
@@ -170,7 +170,7 @@ class TestWhoCanDoWhat:
         assert f"of {BASE}: its info file: Permission denied. {REMEDY}" in warning
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_who_may_not_make_the_locks_is_told_what_to_do(self, nova_host: Host, check_mode: bool) -> None:
+    def test_locks_directory_that_may_not_be_made_has_a_remedy(self, nova_host: Host, check_mode: bool) -> None:
         (nova_host.locks_path / f"nova-{UNUSED}").unlink()
         nova_host.locks_path.rmdir()
         nova_host.cache_path.chmod(0o777)
@@ -179,7 +179,7 @@ class TestWhoCanDoWhat:
         assert result.done["removed"] == []
         assert f"this user may not make it. {REMEDY}" in str(result.error)
 
-    def test_lock_that_may_not_be_taken_says_what_to_do(self, nova_host: Host) -> None:
+    def test_lock_that_may_not_be_taken_has_a_remedy(self, nova_host: Host) -> None:
         """The dry run knew nothing of it: the rights changed since."""
         lock = nova_host.locks_path / f"nova-{UNUSED}"
         plan, settings = nova_host.plan()
@@ -209,7 +209,7 @@ def new_files(host: Host) -> list[Path]:
 
 @needs_root
 @pytest.mark.parametrize("umask", [0, 0o022, 0o077])
-def test_our_files_have_the_rights_that_novas_have(nova_host: Host, umask: int) -> None:
+def test_new_files_have_the_rights_that_nova_gives_them(nova_host: Host, umask: int) -> None:
     (nova_host.locks_path / f"nova-{UNUSED}").unlink()
     nova_host.locks_path.rmdir()
 
@@ -284,7 +284,7 @@ def header_with_features(name: bytes) -> bytes:
 
 class TestSecrets:
     @pytest.mark.parametrize("details", ["summary", "files"])
-    def test_nothing_that_an_instance_holds_is_told(self, host: Host, details: str) -> None:
+    def test_content_of_an_instance_is_in_no_result(self, host: Host, details: str) -> None:
         disks = plant(host)
         given: dict[str, Any] = {"libvirt": True, "checksum_base_images": True, "details": details}
         for result in (host.audit(**given), host.prune(**given, check_mode=True), host.prune(**given)):
@@ -295,7 +295,7 @@ class TestSecrets:
         assert all(f"instance-{disk}/disk" in told for disk in disks if disk in ("vmdk", "features", "rbd", "json"))
 
     @pytest.mark.parametrize("module", ["image_cache_facts", "image_cache_prune"])
-    def test_nor_does_ansible_tell_the_records_at_its_most_talkative(
+    def test_verbose_output_of_ansible_does_not_show_the_records(
         self, host: Host, module: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("ANSIBLE_INJECT_INVOCATION", "true")  # ansible-core 2.21 leaves it out otherwise
@@ -307,13 +307,13 @@ class TestSecrets:
         # The name that a person looks for is there.
         assert f'"{INSTANCE}"' in run.stdout
 
-    def test_nor_when_a_record_cannot_be_understood(self, host: Host) -> None:
+    def test_record_that_cannot_be_understood_is_not_shown(self, host: Host) -> None:
         run = run_ansible("image_cache_prune", host.options(instances=[{**SERVER, "flavor": 7}]), "-vvv")
         assert "its flavor is not a dictionary" in run.stdout
         assert SECRET not in run.stdout + run.stderr
 
     @needs_root
-    def test_nor_does_the_hosts_log(self, host: Host) -> None:
+    def test_log_of_the_host_does_not_show_the_records(self, host: Host) -> None:
         def heard() -> str:
             with listening(host.root / "dev") as hear:
                 run_module("image_cache_facts", host.options(instances=[SERVER]))

@@ -65,7 +65,7 @@ def arguments_for(tree: CacheTree) -> list[str]:
     return [given.pop("instances_path"), *(f"{name}={value}" for name, value in given.items())]
 
 
-def test_sample():
+def test_sample_is_audited_and_pruned():
     done = run()
     assert (done.returncode, done.stderr) == (0, "")
     assert names(done.stdout, "REMOVED") == UNUSED
@@ -81,7 +81,7 @@ def test_sample():
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(cache) not in line)
 
 
-def test_named_cache(tree: CacheTree):
+def test_named_cache_is_pruned_with_the_option_alone(tree: CacheTree):
     """Nothing is touched without --prune, and what the dry run listed is removed with it."""
     before = listing(tree)
     dry_run = run(*arguments_for(tree))
@@ -101,7 +101,7 @@ def test_named_cache(tree: CacheTree):
     assert "\nREMOVED: nothing\n" in again.stdout
 
 
-def test_refused(tree: CacheTree):
+def test_refused_prune_fails_and_shows_its_reason(tree: CacheTree):
     """A path is relative to where the user is."""
     before = listing(tree)
     done = run("instances", "--prune", "host=compute-1", "libvirt_config_path=nowhere", cwd=tree.root)
@@ -111,7 +111,7 @@ def test_refused(tree: CacheTree):
     assert listing(tree) == before
 
 
-def test_wrong_option(tree: CacheTree):
+def test_unknown_option_is_refused_with_the_known_ones(tree: CacheTree):
     done = run(str(tree.instances_path), "libvirtt=false")
     assert done.returncode == 1
     assert "libvirtt. Supported parameters include: " in done.stdout
@@ -127,12 +127,12 @@ def test_wrong_option(tree: CacheTree):
         (["", "--prune"], "An argument is empty."),
     ],
 )
-def test_wrong_usage(arguments: list[str], error: str):
+def test_wrong_usage_is_refused_in_one_line(arguments: list[str], error: str):
     done = run(*arguments)
     assert (done.returncode, done.stdout, done.stderr) == (2, "", f"{error}\nSee ./run --help.\n")
 
 
-def test_help():
+def test_help_shows_the_usage():
     done = run("--help")
     assert done.returncode == 0
     assert done.stdout.startswith("Usage: ./run\n")

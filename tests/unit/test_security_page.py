@@ -26,13 +26,13 @@ def defined(tree: ast.AST) -> dict[str, ast.AST]:
 
 
 @pytest.mark.parametrize(("path", "names"), NAMED, ids=lambda part: part.rpartition("/")[2])
-def test_each_test_is_there(path: str, names: str) -> None:
+def test_each_test_that_the_page_names_exists(path: str, names: str) -> None:
     node: ast.AST = ast.parse((ROOT / path).read_text())
     for name in names.split("::")[1:]:
         node = defined(node)[name]
 
 
-def test_each_promise_has_one() -> None:
+def test_each_promise_names_a_test() -> None:
     section = PAGE.partition("## What is promised")[2].partition("\n## ")[0]
     promises = [line for line in section.splitlines() if line.startswith("| ")][2:]
     assert len(promises) > 10

@@ -220,7 +220,7 @@ def instance_directories(target: Target, canaries: Canaries) -> list[tuple[Path,
     return [(target.instances_path / name, canaries.instance) for name in INSTANCES]
 
 
-def test_no_canary_comes_to_harm(target: Target, canaries: Canaries) -> None:
+def test_swapped_links_harm_no_canary(target: Target, canaries: Canaries) -> None:
     targets = (base_files, facts, lock_files, cache_directory, locks_directory, instance_directories)
     pairs = [pair for of in targets for pair in of(target, canaries)]
     # Each directory as often as all the entries of the cache together.
@@ -283,7 +283,7 @@ GUARDS = {
 
 
 @pytest.mark.parametrize("guard", GUARDS)
-def test_without_one_guard_a_canary_does(
+def test_swapped_links_harm_a_canary_without_one_guard(
     monkeypatch: pytest.MonkeyPatch, target: Target, canaries: Canaries, guard: str
 ) -> None:
     replacements, targets = GUARDS[guard]

@@ -37,14 +37,14 @@ def test_each_option_of_the_modules_is_a_variable() -> None:
     assert {variable_of(option) for option in argument_spec()} <= set(variables())
 
 
-def test_a_variable_takes_what_its_option_takes() -> None:
+def test_variable_takes_what_its_option_takes() -> None:
     for option, taken in argument_spec().items():
         spec = {key: value for key, value in taken.items() if key != "no_log"}  # a matter of the module's log
         documented = {key: value for key, value in variables()[variable_of(option)].items() if key != "description"}
         assert documented == spec, option
 
 
-def test_a_restore_takes_the_same_and_the_options_of_its_module() -> None:
+def test_restore_takes_the_variables_of_an_audit_and_those_of_its_module() -> None:
     own = {
         f"image_cache_restore_{option}": {key: value for key, value in spec.items() if key != "default"}
         for option, spec in restore_argument_spec().items()
@@ -68,7 +68,7 @@ def test_restore_from_glance_and_precaching_have_the_same_variables_of_glance() 
     }
 
 
-def test_the_defaults_are_those_that_are_documented() -> None:
+def test_defaults_are_those_that_are_documented() -> None:
     assert load("defaults/main.yml") == {
         name: spec["default"] for name, spec in variables().items() if "default" in spec
     }

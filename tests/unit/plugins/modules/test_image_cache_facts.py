@@ -14,7 +14,7 @@ from ansible_collections.stackops.nova.tests.support.host import OLD, Host, pict
 from ansible_collections.stackops.nova.tests.support.run_module import run_module
 
 
-def test_options_go_in_and_facts_come_out(host: Host) -> None:
+def test_module_takes_options_and_returns_facts(host: Host) -> None:
     host.base(BASE, age=OLD)
     host.base("swap_64", age=OLD)
     host.instance(UUID, {"disk": BASE})
@@ -34,7 +34,7 @@ def test_options_go_in_and_facts_come_out(host: Host) -> None:
     assert picture(host.root) == before
 
 
-def test_a_missing_backing_file_is_warned_of_first(host: Host) -> None:
+def test_missing_backing_file_is_the_first_warning(host: Host) -> None:
     host.instance(UUID, {"disk": BASE})
     host.disk("broken", b"QFI\xfb")
     run = run_module("image_cache_facts", host.options())
@@ -53,7 +53,7 @@ def test_names_that_are_not_text_do_not_break_the_result(host: Host) -> None:
     assert sorted(lost["instances"] for lost in facts["missing"]) == [["of \\xff\\n"], ["of снимок"]]
 
 
-def test_a_summary_stays_small_whatever_there_is(host: Host) -> None:
+def test_summary_of_many_files_stays_small(host: Host) -> None:
     for number in range(1, 2001):
         host.base(f"swap_{number}", size=1, age=number)
         host.overlay(f"{UUID}-{number}", f"/no/such/{number}")
@@ -64,7 +64,7 @@ def test_a_summary_stays_small_whatever_there_is(host: Host) -> None:
     assert len(json.dumps(run.result)) < 4096
 
 
-def test_an_option_that_cannot_be_meant_fails_the_task(host: Host) -> None:
+def test_invalid_option_fails_the_task(host: Host) -> None:
     run = run_module("image_cache_facts", host.options(instances_path="/no/such/path"))
     assert run.failed
     assert "/no/such/path" in run.result["msg"]

@@ -51,7 +51,7 @@ def test_refused_image_fails_the_task_with_the_whole_result(options: dict[str, A
     assert [image["image_id"] for image in run.result[PART]["fetched"]] == [IMAGE]
 
 
-def test_option_that_cannot_be_meant_fails_the_task(options: dict[str, Any]) -> None:
+def test_invalid_option_fails_the_task(options: dict[str, Any]) -> None:
     run = run_module("image_cache_precache", {**options, "files": {IMAGE: "relative"}})
     assert run.failed
     assert "files" in run.result["msg"]

@@ -36,7 +36,7 @@ def test_check_mode_is_the_dry_run_and_the_difference_shows_it(cache: Host) -> N
     ]
 
 
-def test_a_run_removes_what_the_dry_run_said_and_a_second_run_nothing(cache: Host) -> None:
+def test_run_removes_what_the_dry_run_lists_and_a_second_run_nothing(cache: Host) -> None:
     first = run_module("image_cache_prune", cache.options())
     assert first.result["changed"] is True
     assert first.result["image_cache"]["removed"] == [UNUSED, "swap_64"]
@@ -50,7 +50,7 @@ def test_a_run_removes_what_the_dry_run_said_and_a_second_run_nothing(cache: Hos
     assert second.result["image_cache"]["removed"] == []
 
 
-def test_while_use_is_unknown_the_task_fails_and_says_what_to_look_at(cache: Host) -> None:
+def test_unknown_use_fails_the_task_with_the_cause(cache: Host) -> None:
     cache.disk("broken", b"QFI\xfb")
     run = run_module("image_cache_prune", cache.options())
     assert run.failed
@@ -63,7 +63,7 @@ def test_while_use_is_unknown_the_task_fails_and_says_what_to_look_at(cache: Hos
     assert cache.cached() == [UNUSED, BASE, "swap_64"]
 
 
-def test_a_failure_loses_nothing_of_what_was_done(cache: Host) -> None:
+def test_failed_removal_fails_the_task_with_the_whole_result(cache: Host) -> None:
     (cache.cache_path / f"{UNUSED}.info").mkdir()
     run = run_module("image_cache_prune", cache.options())
     assert run.failed
@@ -73,7 +73,7 @@ def test_a_failure_loses_nothing_of_what_was_done(cache: Host) -> None:
     assert [failure["name"] for failure in run.result["image_cache"]["failed"]] == [UNUSED]
 
 
-def test_an_option_that_cannot_be_meant_fails_the_task(cache: Host) -> None:
+def test_invalid_option_fails_the_task(cache: Host) -> None:
     run = run_module("image_cache_prune", cache.options(image_cache_subdirectory_name="../_base"))
     assert run.failed
     assert "image_cache_subdirectory_name" in run.result["msg"]

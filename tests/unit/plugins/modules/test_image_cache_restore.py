@@ -42,7 +42,7 @@ def test_check_mode_shows_what_would_be_restored_and_a_run_does_so(host: Host, d
     assert opens(disk)
 
 
-def test_what_is_refused_fails_the_task_with_the_whole_result(host: Host, disk: Path) -> None:
+def test_refused_file_fails_the_task_with_the_whole_result(host: Host, disk: Path) -> None:
     (host.cache_path / BASE).unlink()
     run = run_module("image_cache_restore", host.options())
     assert disk.exists()
@@ -52,7 +52,7 @@ def test_what_is_refused_fails_the_task_with_the_whole_result(host: Host, disk: 
     assert refused["instances"] == [UUID]
 
 
-def test_option_that_cannot_be_meant_fails_the_task(host: Host) -> None:
+def test_invalid_option_fails_the_task(host: Host) -> None:
     run = run_module("image_cache_restore", {**host.options(), "files": {IMAGE: "relative"}})
     assert run.failed
     assert "files" in run.result["msg"]

@@ -90,18 +90,18 @@ class TestWhatChangesBetweenPlanAndExecution:
         assert outcome.failed == ()
         assert host.cached() == ([] if reason == "gone" else [BASE])
 
-    def test_a_file_that_was_touched(self, three: Host) -> None:
+    def test_file_that_was_touched_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         os.utime(three.cache_path / BASE)
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
 
-    def test_even_back_to_an_earlier_time(self, three: Host) -> None:
+    def test_file_whose_time_was_set_back_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         os.utime(three.cache_path / BASE, (1, 1))
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
 
     @pytest.mark.parametrize("by", ["an earlier inode", "a later inode"])
-    def test_a_file_that_was_replaced(self, three: Host, by: str) -> None:
+    def test_file_that_was_replaced_is_kept(self, three: Host, by: str) -> None:
         other = make_replacement(three, by)
         plan, settings = three.plan()
         os.utime(other)
@@ -109,7 +109,7 @@ class TestWhatChangesBetweenPlanAndExecution:
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
     @pytest.mark.parametrize("by", ["an earlier inode", "a later inode", "a link to it"])
-    def test_a_file_that_is_replaced_in_the_very_moment_before_it_goes(self, three: Host, by: str) -> None:
+    def test_file_that_is_replaced_just_before_its_removal_is_kept(self, three: Host, by: str) -> None:
         other = make_replacement(three, by)
         path = three.cache_path / BASE
         planned = path.stat().st_ino
@@ -126,24 +126,24 @@ class TestWhatChangesBetweenPlanAndExecution:
 
         self.expect_kept(three, in_a_child(apply_meanwhile), "replaced")
 
-    def test_a_file_that_became_a_directory(self, three: Host) -> None:
+    def test_file_that_became_a_directory_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
         (three.cache_path / BASE).mkdir()
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
-    def test_a_file_that_became_a_fifo(self, three: Host) -> None:
+    def test_file_that_became_a_fifo_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
         os.mkfifo(three.cache_path / BASE)
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
 
-    def test_a_file_that_is_gone(self, three: Host) -> None:
+    def test_file_that_is_gone_is_not_counted_as_removed(self, three: Host) -> None:
         plan, settings = three.plan()
         (three.cache_path / BASE).unlink()
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
 
-    def test_a_file_that_somebody_removes_at_the_same_moment(
+    def test_file_that_another_process_removes_first_is_not_counted_as_removed(
         self, three: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         plan, settings = three.plan()
@@ -157,25 +157,25 @@ class TestWhatChangesBetweenPlanAndExecution:
         monkeypatch.setattr(os, "unlink", unlink_second)
         self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
 
-    def test_a_file_that_a_guest_was_started_on(self, three: Host) -> None:
+    def test_file_that_a_guest_was_started_on_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         disk = create_image(three.root / "disk", over=three.cache_path / BASE, over_format="raw")
         with guest(disk):
             self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "held")
 
-    def test_a_file_that_a_process_opened(self, three: Host) -> None:
+    def test_file_that_a_process_opened_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         with reader(three.cache_path / BASE):
             self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "open")
 
-    def test_a_file_that_another_prune_is_about_to_remove(self, three: Host) -> None:
+    def test_file_that_another_prune_is_about_to_remove_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         with (three.cache_path / BASE).open("rb") as file:
             assert is_open_elsewhere(file.fileno()) is False
             outcome = in_a_child(lambda: apply_plan(plan, settings, False, nothing_new))
         self.expect_kept(three, outcome, "open")
 
-    def test_a_file_that_nova_locked(self, three: Host) -> None:
+    def test_file_that_nova_locked_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         with nova_compute() as nova:
             nova.take(BASE, three.locks_path)
@@ -183,7 +183,7 @@ class TestWhatChangesBetweenPlanAndExecution:
             self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "locked")
             assert time.monotonic() - start < 10
 
-    def test_a_file_that_became_a_link(self, three: Host) -> None:
+    def test_file_that_became_a_link_is_kept_with_its_target(self, three: Host) -> None:
         elsewhere = three.root / "elsewhere"
         elsewhere.mkdir()
         plan, settings = three.plan()
@@ -194,7 +194,7 @@ class TestWhatChangesBetweenPlanAndExecution:
             assert opened() == set()
         assert (elsewhere / BASE).exists()
 
-    def test_the_whole_cache_directory(self, three: Host) -> None:
+    def test_cache_directory_that_was_moved_away_keeps_its_files(self, three: Host) -> None:
         plan, settings = three.plan()
         three.cache_path.rename(three.root / "saved")
         outcome = apply_plan(plan, settings, False, nothing_new)
@@ -202,7 +202,7 @@ class TestWhatChangesBetweenPlanAndExecution:
         assert kept(outcome) == dict.fromkeys([FIRST, BASE, LAST], "gone")
         assert len(os.listdir(three.root / "saved")) == 3
 
-    def test_the_whole_cache_directory_for_a_link_to_another(self, three: Host) -> None:
+    def test_cache_directory_that_became_a_link_is_refused(self, three: Host) -> None:
         plan, settings = three.plan()
         three.cache_path.rename(three.root / "saved")
         three.cache_path.symlink_to(three.root / "saved")
@@ -211,7 +211,7 @@ class TestWhatChangesBetweenPlanAndExecution:
         assert len(os.listdir(three.root / "saved")) == 3
 
 
-def test_the_locks_of_many_files_are_waited_for_together(host: Host) -> None:
+def test_locks_of_many_files_are_waited_for_together(host: Host) -> None:
     names = [f"swap_{number}" for number in range(10)]
     for name in names:
         host.base(name, age=OLD)
@@ -237,7 +237,7 @@ def assert_nobody_removes_nothing(host: Host, why: str) -> None:
 class TestAFailure:
     """One file's failure is told, and the rest goes on."""
 
-    def test_a_lock_that_cannot_be_taken(self, three: Host) -> None:
+    def test_file_whose_lock_cannot_be_taken_is_kept_and_the_others_are_removed(self, three: Host) -> None:
         plan, settings = three.plan()
         lock = three.locks_path / f"nova-{BASE}"
         lock.symlink_to("elsewhere")
@@ -250,7 +250,7 @@ class TestAFailure:
         assert three.cached() == [BASE]
 
     @needs_root
-    def test_a_file_that_may_not_be_removed(self, public_host: Host) -> None:
+    def test_file_that_may_not_be_removed_is_reported_and_the_others_are_removed(self, public_host: Host) -> None:
         for name in (FIRST, BASE, LAST):
             os.chown(public_host.base(name, age=OLD), NOBODY, NOBODY)
         os.chown(public_host.locks_path, NOBODY, NOBODY)
@@ -263,7 +263,7 @@ class TestAFailure:
         assert public_host.cached() == [BASE]
 
     @needs_root
-    def test_a_file_that_may_not_be_looked_at(self, public_host: Host) -> None:
+    def test_file_that_may_not_be_opened_is_reported_and_the_others_are_removed(self, public_host: Host) -> None:
         for name in (FIRST, BASE, LAST):
             os.chown(public_host.base(name, age=OLD), NOBODY, NOBODY)
         for path in (public_host.cache_path, public_host.locks_path):
@@ -275,7 +275,7 @@ class TestAFailure:
         assert removed(outcome) == [FIRST, LAST]
         assert failed(outcome) == {BASE: "it could not be removed: Permission denied. Run as root (become: true)"}
 
-    def test_an_info_file_that_cannot_be_removed(self, three: Host) -> None:
+    def test_info_file_that_cannot_be_removed_is_reported(self, three: Host) -> None:
         (three.cache_path / f"{BASE}.info").mkdir()
         plan, settings = three.plan()
         outcome = apply_plan(plan, settings, False, nothing_new)
@@ -285,7 +285,7 @@ class TestAFailure:
         }
 
     @needs_root
-    def test_a_lock_file_that_cannot_be_removed_does_not_hide_that_its_file_was(self, public_host: Host) -> None:
+    def test_file_whose_lock_file_cannot_be_removed_is_reported_as_removed(self, public_host: Host) -> None:
         public_host.base(BASE, age=OLD)
         (public_host.cache_path / f"{BASE}.info").write_text("{}")
         for path in (public_host.cache_path, public_host.cache_path / BASE, public_host.lock_file(BASE)):
@@ -295,7 +295,7 @@ class TestAFailure:
         assert public_host.cached() == []
         assert removed(outcome) == [BASE]
 
-    def test_without_locks_nothing_goes(self, three: Host) -> None:
+    def test_locks_directory_that_cannot_be_used_keeps_every_file(self, three: Host) -> None:
         plan, settings = three.plan()
         three.locks_path.rmdir()
         three.locks_path.symlink_to(three.root)
@@ -350,7 +350,7 @@ class TestAFailure:
         assert not public_host.locks_path.exists()
 
     @needs_root
-    def test_nova_itself_makes_the_locks_directory(self, public_host: Host) -> None:
+    def test_prune_as_nova_makes_the_locks_directory(self, public_host: Host) -> None:
         public_host.base(BASE, age=OLD)
         public_host.locks_path.rmdir()
         for path in (public_host.instances_path, public_host.cache_path, public_host.cache_path / BASE):
@@ -360,7 +360,7 @@ class TestAFailure:
         assert public_host.locks_path.stat().st_uid == NOBODY
 
     @needs_root
-    def test_root_can(self, public_host: Host) -> None:
+    def test_prune_as_root_needs_no_locks_directory(self, public_host: Host) -> None:
         public_host.base(BASE, age=OLD)
         public_host.locks_path.rmdir()
         os.chown(public_host.instances_path, NOBODY, NOBODY)
@@ -369,8 +369,8 @@ class TestAFailure:
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [BASE]
 
 
-class TestRehearsal:
-    def test_it_tells_what_would_go_and_lets_it_stay(self, three: Host) -> None:
+class TestDryRun:
+    def test_dry_run_reports_removals_and_removes_nothing(self, three: Host) -> None:
         with nova_compute() as nova:
             nova.take(BASE, three.locks_path)
             plan, _settings = three.plan()
@@ -379,28 +379,28 @@ class TestRehearsal:
         assert (removed(outcome), kept(outcome)) == ([FIRST, LAST], {BASE: "locked"})
         assert three.cached() == [FIRST, BASE, LAST]
 
-    def test_where_nothing_would_go_it_does_not_matter_whether_it_could(self, host: Host) -> None:
+    def test_dry_run_without_removals_needs_no_cache_directory(self, host: Host) -> None:
         host.base(BASE)
         plan, _settings = host.plan()
         host.cache_path.rename(host.root / "saved")
         assert dry_run(plan) == Outcome((), (), (), ())
 
 
-def test_nothing_stays_open(three: Host) -> None:
+def test_prune_leaves_no_descriptor_open(three: Host) -> None:
     plan, settings = three.plan()
     before = os.listdir("/proc/self/fd")
     apply_plan(plan, settings, False, nothing_new)
     assert os.listdir("/proc/self/fd") == before
 
 
-class TestWhatGoesWithAFile:
-    def test_not_its_lock_file_which_somebody_may_be_about_to_open(self, three: Host) -> None:
+class TestFilesRemovedWithABaseFile:
+    def test_lock_file_is_kept_for_a_process_that_is_about_to_open_it(self, three: Host) -> None:
         inode = three.lock_file(BASE).stat().st_ino
         plan, settings = three.plan()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [FIRST, BASE, LAST]
         assert three.lock_file(BASE).stat().st_ino == inode
 
-    def test_its_info_file_and_no_other(self, three: Host) -> None:
+    def test_info_file_of_the_base_file_is_removed_and_no_other(self, three: Host) -> None:
         infos = [f"{FIRST}.info", f"{BASE}.info", f"{BASE}_10.info", "swap_1.info"]
         for name in infos:
             (three.cache_path / name).write_text("{}")
@@ -408,7 +408,7 @@ class TestWhatGoesWithAFile:
         apply_plan(plan, settings, False, nothing_new)
         assert three.cached() == [f"{BASE}_10.info", "swap_1.info"]
 
-    def test_its_info_file_where_the_pattern_says(self, three: Host) -> None:
+    def test_info_file_is_removed_at_the_path_of_the_pattern(self, three: Host) -> None:
         elsewhere = three.root / "facts"
         elsewhere.mkdir()
         for path in (elsewhere / f"{BASE}.json", elsewhere / f"{UUID}.json", three.cache_path / f"{BASE}.info"):
@@ -418,7 +418,7 @@ class TestWhatGoesWithAFile:
         assert os.listdir(elsewhere) == [f"{UUID}.json"]
         assert three.cached() == [f"{BASE}.info"]
 
-    def test_an_info_file_that_is_a_link_goes_and_not_its_target(self, three: Host) -> None:
+    def test_info_file_that_is_a_link_is_removed_and_its_target_is_kept(self, three: Host) -> None:
         target = three.root / "target"
         target.write_text("{}")
         (three.cache_path / f"{BASE}.info").symlink_to(target)
@@ -427,7 +427,7 @@ class TestWhatGoesWithAFile:
         assert three.cached() == []
         assert target.exists()
 
-    def test_a_file_that_stays_keeps_all_that_is_its(self, three: Host) -> None:
+    def test_base_file_that_is_kept_keeps_its_info_and_lock_file(self, three: Host) -> None:
         lock_file = three.lock_file(BASE)
         info = three.cache_path / f"{BASE}.info"
         info.write_text("{}")
@@ -439,7 +439,7 @@ class TestWhatGoesWithAFile:
 
 
 class TestFilesInUse:
-    def test_they_are_marked_as_used_now(self, host: Host) -> None:
+    def test_files_in_use_are_marked_as_used_now(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         for name in (BASE, LAST):
             host.base(name, age=OLD)
@@ -449,7 +449,7 @@ class TestFilesInUse:
         times = {name: (host.cache_path / name).stat().st_mtime for name in host.cached()}
         assert times == {BASE: pytest.approx(time.time(), abs=10), "swap_1": pytest.approx(host.now - 60, abs=1)}
 
-    def test_one_that_is_gone_is_no_matter(self, host: Host) -> None:
+    def test_file_in_use_that_is_gone_is_passed_over(self, host: Host) -> None:
         for name in (FIRST, BASE):
             host.base(name, age=OLD)
         host.instance(UUID, {"disk": FIRST, "disk.eph0": BASE})
@@ -459,7 +459,7 @@ class TestFilesInUse:
         assert apply_plan(plan, settings, False, nothing_new) == Outcome((), (), (), ())
         assert other.stat().st_mtime == pytest.approx(time.time(), abs=10)
 
-    def test_one_that_became_a_link_does_not_lead_elsewhere(self, host: Host) -> None:
+    def test_target_of_a_file_that_became_a_link_is_not_marked(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE})
         plan, settings = host.plan()
@@ -471,7 +471,7 @@ class TestFilesInUse:
         assert target.stat().st_mtime == 1
 
     @needs_root
-    def test_what_may_not_be_marked_is_warned_of_once(self, public_host: Host) -> None:
+    def test_files_that_may_not_be_marked_have_one_warning(self, public_host: Host) -> None:
         for name in (BASE, LAST):
             public_host.base(name)
         public_host.instance(UUID, {"disk": BASE, "disk.swap": LAST})
@@ -482,7 +482,7 @@ class TestFilesInUse:
             f"The first is {plan.verdicts[0].file.name}: Permission denied. Run as root (become: true)."
         )
 
-    def test_without_a_removal_no_lock_is_touched(self, host: Host) -> None:
+    def test_prune_without_removals_makes_no_locks_directory(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE})
         host.locks_path.rmdir()
@@ -492,7 +492,7 @@ class TestFilesInUse:
 
 
 class TestBesideAnotherPrune:
-    def test_each_file_goes_once_and_neither_fails(self, host: Host) -> None:
+    def test_two_prunes_at_once_remove_each_file_once_without_a_failure(self, host: Host) -> None:
         names = [f"swap_{number}" for number in range(100)]
         for name in names:
             host.base(name, age=OLD)
@@ -507,13 +507,13 @@ class TestBesideAnotherPrune:
 
 
 class TestBesideNova:
-    def test_where_nova_made_no_locks_directory_yet_it_is_made(self, three: Host) -> None:
+    def test_locks_directory_that_nova_has_not_made_yet_is_made(self, three: Host) -> None:
         three.locks_path.rmdir()
         plan, settings = three.plan()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [FIRST, BASE, LAST]
         assert three.locks() == [f"nova-{name}" for name in (FIRST, BASE, LAST)]
 
-    def test_nothing_but_the_planned_files_changes(self, three: Host) -> None:
+    def test_prune_changes_the_planned_files_only(self, three: Host) -> None:
         three.instance(UUID, {"disk": None})
         three.domain_xml(UUID, "instance-00000001", None)
         three.compute_nodes({"vm": three.now})
@@ -531,7 +531,7 @@ class TestBesideNova:
         apply_plan(plan, settings, False, nothing_new)
         assert others() == before
 
-    def test_a_restrictive_umask_does_not_lock_nova_out(self, three: Host) -> None:
+    def test_restrictive_umask_leaves_lock_files_readable_to_nova(self, three: Host) -> None:
         plan, settings = three.plan()
 
         def apply_with_umask() -> None:
@@ -542,14 +542,14 @@ class TestBesideNova:
         assert {path.stat().st_mode & 0o777 for path in three.locks_path.iterdir()} == {0o644}
 
 
-class TestWhatDisksHaveComeToNeed:
+class TestDisksThatChangeAfterThePlan:
     """Between the plan and the removal, an overlay may arrive over a file that looked unused."""
 
     def later(self, settings: Settings) -> DiskUse:
         files = take_snapshot(settings, (), run_command).files
         return read_disks(settings, names_by_inode(files), (), run_command)
 
-    def test_its_base_file_stays(self, three: Host) -> None:
+    def test_base_file_of_a_new_disk_is_kept(self, three: Host) -> None:
         plan, settings = three.plan()
         three.instance(UUID, {"disk": BASE})
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
@@ -557,7 +557,7 @@ class TestWhatDisksHaveComeToNeed:
         assert kept(outcome) == {BASE: "in_use"}
         assert three.cached() == [BASE]
 
-    def test_also_where_an_existing_disk_was_rebased(self, three: Host) -> None:
+    def test_base_file_of_a_rebased_disk_is_kept(self, three: Host) -> None:
         overlay = three.instance(UUID, {"disk": None}) / "disk"
         plan, settings = three.plan()
         rebase = ["qemu-img", "rebase", "-u", "-b", str(three.cache_path / BASE), "-F", "raw", str(overlay)]
@@ -565,7 +565,7 @@ class TestWhatDisksHaveComeToNeed:
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
         assert kept(outcome) == {BASE: "in_use"}
 
-    def test_all_stays_where_a_new_disk_cannot_be_understood(self, three: Host) -> None:
+    def test_new_disk_that_cannot_be_understood_keeps_every_file(self, three: Host) -> None:
         plan, settings = three.plan()
         three.disk(UUID, b"?")
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
@@ -573,13 +573,13 @@ class TestWhatDisksHaveComeToNeed:
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert all(UUID in error for error in failed(outcome).values())
 
-    def test_of_several_problems_the_first_is_told(self, three: Host) -> None:
+    def test_first_of_several_problems_is_reported(self, three: Host) -> None:
         plan, settings = three.plan()
         outcome = apply_plan(plan, settings, False, lambda: nothing_new()._replace(problems=["One.", "Another."]))
         error = "it was kept because it is no longer certain which files are in use: One"
         assert failed(outcome) == dict.fromkeys([FIRST, BASE, LAST], error)
 
-    def test_all_stays_where_the_disks_cannot_be_read_again(self, three: Host) -> None:
+    def test_disks_that_cannot_be_read_again_keep_every_file(self, three: Host) -> None:
         def fails() -> DiskUse:
             raise ImageCacheError("A process ended early.")
 
@@ -591,14 +591,14 @@ class TestWhatDisksHaveComeToNeed:
         )
         assert three.cached() == [FIRST, BASE, LAST]
 
-    def test_more_files_than_a_batch_holds_go_all_the_same(self, host: Host) -> None:
+    def test_more_files_than_a_batch_holds_are_all_removed(self, host: Host) -> None:
         names = sorted(f"swap_{number}" for number in range(300))
         for name in names:
             host.base(name, age=OLD)
         plan, settings = host.plan()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == names
 
-    def test_a_partial_download_and_its_whole_go_under_one_lock(self, host: Host) -> None:
+    def test_partial_download_and_its_whole_file_are_removed_under_one_lock(self, host: Host) -> None:
         names = [BASE, f"{BASE}.converted", f"{BASE}.part"]
         for name in names:
             host.base(name, age=OLD)

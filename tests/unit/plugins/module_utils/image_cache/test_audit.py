@@ -43,7 +43,7 @@ from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 
 class TestWhoUsesAFile:
-    def test_a_guest_that_no_inventory_lists_uses_its_whole_chain(self, host: Host) -> None:
+    def test_guest_that_no_source_lists_uses_its_whole_chain(self, host: Host) -> None:
         lowest = host.base(OTHER_BASE, age=OLD)
         middle = create_image(host.cache_path / BASE, over=lowest, over_format="raw")
         disk = create_image(host.root / "disk", over=middle)
@@ -53,12 +53,12 @@ class TestWhoUsesAFile:
         assert while_it_runs == {BASE: "active: open, qemu", OTHER_BASE: "active: open, qemu"}
         assert states(host.audit()) == {BASE: "removable: unknown", OTHER_BASE: "removable: unknown"}
 
-    def test_a_process_that_writes_on_after_nova_died_uses_its_download(self, host: Host) -> None:
+    def test_process_that_writes_on_after_nova_died_uses_its_download(self, host: Host) -> None:
         part = host.base(f"{BASE}.converted", age=OLD)
         with reader(part):
             assert states(host.audit()) == {part.name: "active: open"}
 
-    def test_an_instance_is_called_what_nova_calls_it(self, host: Host) -> None:
+    def test_instance_is_shown_by_the_name_that_nova_has_for_it(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE})
         host.instance(OTHER_UUID, {"disk": BASE})
@@ -68,7 +68,7 @@ class TestWhoUsesAFile:
         assert users(result) == {BASE: [OTHER_UUID, "instance-0000000a"]}
         assert orphans(result) == [OTHER_UUID]
 
-    def test_a_cache_that_a_container_sees_elsewhere_is_the_same_cache(self, host: Host) -> None:
+    def test_file_that_a_container_names_by_another_path_is_in_use(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.overlay(UUID, f"/var/lib/nova/instances/no/such/_base/{BASE}")
         result = host.audit()
@@ -76,14 +76,14 @@ class TestWhoUsesAFile:
         assert result.facts["missing"] == []
         assert warnings(result) == []
 
-    def test_a_cache_that_is_reached_by_a_link_is_the_same_cache(self, host: Host) -> None:
+    def test_file_that_is_named_through_a_link_is_in_use(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.root / "alias" / "_base" / BASE)
         assert states(host.audit()) == {BASE: "active: backing"}
         assert states(host.audit(instances_path=str(host.root / "alias"))) == {BASE: "active: backing"}
 
-    def test_a_domains_disk_outside_of_the_instances_path_counts(self, host: Host) -> None:
+    def test_base_file_of_a_disk_outside_of_the_instances_path_is_in_use(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
         definition = host.domain_xml(UUID, "instance-0000000a", None)
         definition.write_text(definition.read_text().replace(str(host.instances_path / UUID / "disk"), str(disk)))
@@ -93,7 +93,7 @@ class TestWhoUsesAFile:
 
 
 class TestAMissingBackingFile:
-    def test_it_is_reported_with_whom_it_stops(self, host: Host) -> None:
+    def test_missing_file_is_reported_with_the_instances_that_need_it(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         host.instance(OTHER_UUID, {"disk": BASE})
         host.domain_xml(UUID, "instance-0000000a", IMAGE)
@@ -116,7 +116,7 @@ class TestAMissingBackingFile:
         assert lost in warning
         assert "instance-0000000a" in warning
 
-    def test_it_is_the_first_thing_that_is_said(self, host: Host) -> None:
+    def test_missing_file_is_the_first_warning(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         host.disk(OTHER_UUID, b"QFI\xfb")
         result = host.audit()
@@ -125,7 +125,7 @@ class TestAMissingBackingFile:
 
 
 class TestWhatAPruneWouldFree:
-    def test_is_what_the_removable_files_take(self, host: Host) -> None:
+    def test_reclaimable_bytes_are_those_of_the_removable_files(self, host: Host) -> None:
         content = b"\1" * (1 << 16)
         host.base(BASE, age=OLD, content=content)
         host.base(OTHER_BASE, age=HOUR, content=content)
@@ -134,7 +134,7 @@ class TestWhatAPruneWouldFree:
         assert summary["reclaimable_bytes"] == (host.cache_path / BASE).stat().st_blocks * 512 > 0
         assert summary["total"] == {"files": 2, "allocated_bytes": 2 * summary["reclaimable_bytes"]}
 
-    def test_without_those_that_nova_has_locked(self, host: Host) -> None:
+    def test_reclaimable_bytes_leave_out_files_that_nova_has_locked(self, host: Host) -> None:
         host.base(BASE, age=OLD, content=b"\1" * (1 << 16))
         with nova_compute() as nova:
             nova.take(BASE, host.locks_path)
@@ -144,7 +144,7 @@ class TestWhatAPruneWouldFree:
 
 
 class TestAHostWithoutACache:
-    def test_there_is_nothing_to_tell_and_nothing_wrong(self, host: Host) -> None:
+    def test_host_without_a_cache_has_an_empty_result_and_no_warning(self, host: Host) -> None:
         host.cache_path.rmdir()
         result = host.audit()
         assert result.facts["exists"] is False
@@ -163,22 +163,22 @@ class TestAHostWithoutACache:
         assert warnings(result) == []
         assert result.facts["for_members"] is None
 
-    def test_other_hosts_on_shared_instances_are_told_of_its_own(self, host: Host) -> None:
+    def test_host_without_a_cache_hands_its_instances_to_the_other_members(self, host: Host) -> None:
         host.cache_path.rmdir()
         host.domain_xml("uuid-1", "instance-1", "image-1")
         facts = host.audit(libvirt=True, shared_storage=True).facts
         assert [record["uuid"] for record in facts["for_members"]["instances"]] == ["uuid-1"]
 
 
-class TestTheStore:
-    def test_hosts_that_used_it_within_a_day_are_named(self, host: Host) -> None:
+class TestStorage:
+    def test_hosts_that_used_the_storage_within_a_day_are_named(self, host: Host) -> None:
         host.compute_nodes({"other": host.now - HOUR, NAME: host.now, "gone": host.now - DAY - 1})
         facts = host.audit().facts
         assert facts["storage"]["users"] == ["other", NAME]
         [sentence] = facts["unknown_use"]
         assert "other" in sentence
 
-    def test_its_id_does_not_depend_on_the_path_that_was_given(self, host: Host) -> None:
+    def test_storage_id_does_not_depend_on_the_path_that_was_given(self, host: Host) -> None:
         (host.root / "alias").symlink_to("instances")
         alias = host.audit(instances_path=str(host.root / "alias")).facts
         assert alias["storage"]["id"] == host.audit().facts["storage"]["id"]
@@ -191,13 +191,13 @@ class TestSharedStorage:
     def use(self, host: Host, **given: Any) -> Any:
         return host.audit(libvirt=True, shared_storage=True, **given).facts["for_members"]
 
-    def test_a_local_disk_has_no_other_hosts(self, host: Host) -> None:
+    def test_local_disk_has_nothing_for_other_members(self, host: Host) -> None:
         host.domain_xml(UUID, "instance-0000000a", IMAGE)
         facts = host.audit(libvirt=True).facts
         assert (facts["storage"]["shared"], facts["for_members"]) == (False, None)
         assert host.audit(shared_storage=True).facts["storage"]["shared"] is True
 
-    def test_libvirts_instances_are_handed_on(self, host: Host) -> None:
+    def test_instances_of_libvirt_are_handed_to_the_other_members(self, host: Host) -> None:
         host.domain_xml(UUID, "instance-0000000a", IMAGE, swap=64, ephemeral=1)
         host.domain_xml(OTHER_UUID, "instance-0000000b", None)
         given = {"uuid": "given", "image_ref": OTHER_IMAGE, "host": "other"}
@@ -207,7 +207,7 @@ class TestSharedStorage:
             {"uuid": OTHER_UUID, "name": "instance-0000000b", **here},
         ]
 
-    def test_what_they_say_elsewhere_is_what_libvirt_says_here(self, host: Host) -> None:
+    def test_instances_that_were_handed_over_protect_the_same_files_there(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.base("swap_64", age=OLD)
         host.base("swap_128", age=OLD)
@@ -219,7 +219,7 @@ class TestSharedStorage:
             "swap_128": "removable: unused",
         }
 
-    def test_files_that_are_held_here_are_named(self, host: Host) -> None:
+    def test_files_that_processes_hold_are_handed_to_the_other_members(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
         opened = host.base(OTHER_BASE, age=OLD)
         host.base("swap_64", age=OLD)
@@ -229,7 +229,7 @@ class TestSharedStorage:
             assert self.use(host)["held"] == [BASE, OTHER_BASE]
         assert self.use(host)["held"] == []
 
-    def test_so_are_those_under_disks_that_no_other_host_looks_for(self, host: Host) -> None:
+    def test_files_under_disks_that_no_other_host_looks_for_are_handed_to_the_other_members(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE, age=OLD), over_format="raw")
         definition = host.domain_xml(UUID, "instance-0000000a", None)
         definition.write_text(definition.read_text().replace(str(host.instances_path / UUID / "disk"), str(disk)))
@@ -237,7 +237,7 @@ class TestSharedStorage:
         assert held == [BASE]
         assert states(host.audit(libvirt=False, keep_files=held)) == {BASE: "active: keep_files"}
 
-    def test_what_is_not_known_here_is_said(self, host: Host) -> None:
+    def test_problems_are_handed_to_the_other_members(self, host: Host) -> None:
         host.disk(UUID, b"QFI\xfb")
         (host.libvirt_path / "broken.xml").write_text("<domain>")
         disk, record, domain = self.use(host, instances=["not one"])["problems"]
@@ -245,7 +245,7 @@ class TestSharedStorage:
         assert "instances[0]" in record
         assert "broken.xml" in domain
 
-    def test_one_cache_is_told_from_another(self, host: Host, tmp_path: Path) -> None:
+    def test_sample_of_files_distinguishes_one_cache_from_another(self, host: Host, tmp_path: Path) -> None:
         names = [BASE, OTHER_BASE, "swap_64", "swap_128"]
         other = Host(tmp_path / "other")
         assert self.use(host)["sample_ids"] == self.use(other)["sample_ids"] == []
@@ -277,13 +277,13 @@ class TestSharedStorage:
         assert len(facts["storage"]["users"]) < 100
         assert facts["for_members"]["users"] == names
 
-    def test_nobody_is_warned_of_what_only_the_other_hosts_can_tell(self, host: Host) -> None:
+    def test_unknown_use_that_other_members_can_resolve_is_no_warning(self, host: Host) -> None:
         host.compute_nodes({"compute-9": host.now})
         shared, alone = (host.audit(libvirt=True, shared_storage=shared) for shared in (True, False))
         assert shared.facts["unknown_use"] == alone.facts["unknown_use"] != []
         assert [len(warnings(result)) for result in (shared, alone)] == [0, 1]
 
-    def test_what_would_be_removed_by_other_rules_is_said(self, host: Host) -> None:
+    def test_policy_of_the_host_is_in_the_result(self, host: Host) -> None:
         nova = {"remove_unused_original_minimum_age_seconds": 86400, "remove_unused_resized_minimum_age_seconds": 3600}
         other = {"remove_unused_base_images": True, "remove_unused_kernels": False, "orphans": "protect"}
         deleted = {"remove_only_deleted_images": False, "remove_deleted_images_minimum_age_seconds": None}
@@ -294,7 +294,7 @@ class TestSharedStorage:
         facts = host.audit(shared_storage=True, keep_images=["b", "a"], glance_images=["a", "b"], **changed).facts
         assert (facts["policy"], facts["for_members"]["keep_images"]) == (changed, ["a", "b"])
 
-    def test_another_host_that_is_not_known_here_is_none_of_them(self, host: Host) -> None:
+    def test_unknown_user_of_the_storage_is_no_problem_for_the_other_members(self, host: Host) -> None:
         host.compute_nodes({"other": host.now})
         facts = host.audit(libvirt=True, shared_storage=True).facts
         assert len(facts["unknown_use"]) == 1
@@ -311,7 +311,7 @@ class TestStrangeNames:
         b"{{ lookup('pipe', 'id') }}",
     )
 
-    def test_the_result_is_one_that_json_can_carry(self, host: Host) -> None:
+    def test_result_with_strange_names_survives_json(self, host: Host) -> None:
         instances, cache = os.fsencode(host.instances_path), os.fsencode(host.cache_path)
         for name in self.NAMES:
             with open(os.path.join(cache, name), "wb"):
@@ -328,9 +328,9 @@ class TestStrangeNames:
         assert all(warning.isprintable() for warning in warnings(result))
 
 
-class TestItLeavesNoTrace:
+class TestTraces:
     @pytest.mark.parametrize("was_enabled", [True, False])
-    def test_of_python_either(self, host: Host, was_enabled: bool) -> None:
+    def test_audit_leaves_the_garbage_collector_as_it_was(self, host: Host, was_enabled: bool) -> None:
         enabled_before = gc.isenabled()
         try:
             gc.enable() if was_enabled else gc.disable()
@@ -343,7 +343,7 @@ class TestItLeavesNoTrace:
         finally:
             gc.enable() if enabled_before else gc.disable()
 
-    def test_nothing_is_written_or_made(self, host: Host) -> None:
+    def test_audit_writes_nothing(self, host: Host) -> None:
         for name, age in ((BASE, OLD), (OTHER_BASE, OLD), (fingerprint("young"), HOUR), ("swap_64", OLD)):
             host.base(name, age=age, content=b"content")
         (host.cache_path / f"{OTHER_BASE}.info").write_text("{}")
@@ -363,7 +363,7 @@ class TestItLeavesNoTrace:
             "other",
         }
 
-    def test_no_locks_directory_either(self, host: Host) -> None:
+    def test_audit_makes_no_locks_directory(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.locks_path.rmdir()
         before = picture(host.root)

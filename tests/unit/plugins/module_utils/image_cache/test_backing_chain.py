@@ -128,32 +128,32 @@ class TestHeader:
         ],
         ids=lambda name: name[:20],
     )
-    def test_the_backing_name_and_format(self, disk: Path, compat: str, name: str) -> None:
+    def test_name_and_format_of_the_backing_file_are_read(self, disk: Path, compat: str, name: str) -> None:
         image = read(overlay(disk, name, "raw", compat))
         assert image == Image(name, "raw", None)
         assert_qemu_agrees(disk, image)
 
     @pytest.mark.parametrize("backing_format", ["raw", "qcow2", "vmdk", "host_device"])
-    def test_whatever_the_format(self, disk: Path, backing_format: str) -> None:
+    def test_any_format_of_the_backing_file_is_read(self, disk: Path, backing_format: str) -> None:
         image = read(overlay(disk, "/base", backing_format))
         assert image == Image("/base", backing_format, None)
         assert_qemu_agrees(disk, image)
 
     @pytest.mark.parametrize("version", [2, 3])
     @pytest.mark.parametrize("name", ["/base", "base", None])
-    def test_without_a_format(self, disk: Path, version: int, name: str | None) -> None:
+    def test_header_without_a_format_gives_none(self, disk: Path, version: int, name: str | None) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, name, None, version))
         assert read(disk) == Image(name, None, None)
         assert_qemu_agrees(disk, read(disk))
 
     @pytest.mark.parametrize("compat", COMPATIBILITY.values(), ids=COMPATIBILITY)
-    def test_without_a_backing_file(self, disk: Path, compat: str) -> None:
+    def test_header_without_a_backing_file_names_none(self, disk: Path, compat: str) -> None:
         image = read(qemu_img_create(disk, "-f", "qcow2", "-o", f"compat={compat}"))
         assert image == STANDALONE
         assert_qemu_agrees(disk, image)
 
     @pytest.mark.parametrize(("place", "kind"), [(8, "Q"), (16, "I")], ids=["no place", "no length"])
-    def test_with_half_of_a_name_it_has_none(self, disk: Path, place: int, kind: str) -> None:
+    def test_header_with_half_of_a_name_names_none(self, disk: Path, place: int, kind: str) -> None:
         disk.write_bytes(field(place, kind, 0))
         assert read(disk) == STANDALONE
         assert_qemu_agrees(disk, STANDALONE)
@@ -162,18 +162,18 @@ class TestHeader:
         "options",
         ["lazy_refcounts=on", "compression_type=zstd", "extended_l2=on", "cluster_size=512", "cluster_size=2M"],
     )
-    def test_with_any_feature_that_leaves_the_name_alone(self, disk: Path, options: str) -> None:
+    def test_features_that_leave_the_name_alone_change_nothing(self, disk: Path, options: str) -> None:
         image = read(qemu_img_create(disk, "-u", "-f", "qcow2", "-o", options, "-b", "/base", "-F", "raw"))
         assert image == Image("/base", "raw", None)
         assert_qemu_agrees(disk, image)
 
     @pytest.mark.parametrize("features", [1, 2, 3], ids=["dirty", "corrupt", "both"])
-    def test_of_a_guest_that_came_to_grief(self, disk: Path, features: int) -> None:
+    def test_header_of_a_dirty_or_corrupt_image_is_read(self, disk: Path, features: int) -> None:
         disk.write_bytes(qcow2(b"/base", extensions=[(BACKING_FORMAT, b"qcow2")], features=features))
         assert read(disk) == Image("/base", "qcow2", None)
         assert_qemu_agrees(disk, read(disk))
 
-    def test_far_behind_the_header(self, disk: Path) -> None:
+    def test_name_far_behind_the_header_is_read(self, disk: Path) -> None:
         disk.write_bytes(
             qcow2(b"/base", extensions=[(FEATURE_NAMES, bytes(2000)), (BACKING_FORMAT, b"raw")], gap=60_000)
         )
@@ -195,14 +195,14 @@ class TestHeader:
             pytest.param([(BACKING_FORMAT, b"raw"), (BACKING_FORMAT, b"")], None, id="empty after all"),
         ],
     )
-    def test_a_strange_format_is_read_as_qemu_reads_it(
+    def test_unusual_format_is_read_as_qemu_reads_it(
         self, disk: Path, extensions: list[tuple[int, bytes]], counts: str | None
     ) -> None:
         disk.write_bytes(qcow2(b"/base", extensions=extensions))
         assert read(disk) == Image("/base", counts, None)
         assert_qemu_agrees(disk, read(disk))
 
-    def test_the_extensions_may_end_where_the_name_begins(self, disk: Path) -> None:
+    def test_extensions_that_end_where_the_name_begins_are_read(self, disk: Path) -> None:
         for backing_format in ("raw", "a" * 8):
             image = bytearray(qcow2(b"/base", extensions=[(BACKING_FORMAT, backing_format.encode())]))
             place = image.index(b"/base") - 8
@@ -212,19 +212,19 @@ class TestHeader:
             assert read(disk) == Image("/base", backing_format, None)
             assert_qemu_agrees(disk, read(disk))
 
-    def test_also_with_one_that_holds_nothing(self, disk: Path) -> None:
+    def test_empty_extension_that_ends_where_the_name_begins_is_read(self, disk: Path) -> None:
         image = bytearray(WHOLE)
         struct.pack_into(">II", image, WHOLE.index(b"/base") - 8, BACKING_FORMAT, 0)
         disk.write_bytes(image)
         assert read(disk) == Image("/base", None, None)
         assert_qemu_agrees(disk, read(disk))
 
-    def test_the_name_may_end_with_the_cluster(self, disk: Path) -> None:
+    def test_name_that_ends_with_the_cluster_is_read(self, disk: Path) -> None:
         disk.write_bytes(qcow2(b"/base", gap=65536 - 117))
         assert read(disk) == Image("/base", None, None)
         assert_qemu_agrees(disk, read(disk))
 
-    def test_so_may_the_header(self, disk: Path) -> None:
+    def test_header_that_ends_with_the_cluster_is_read(self, disk: Path) -> None:
         image = bytearray(qcow2(b""))
         struct.pack_into(">I", image, 100, 65536)
         disk.write_bytes(image)
@@ -232,11 +232,11 @@ class TestHeader:
         assert_qemu_agrees(disk, STANDALONE)
 
     @pytest.mark.parametrize(("version", "length"), [(2, 72), (3, 104)])
-    def test_it_may_be_all_that_there_is(self, disk: Path, version: int, length: int) -> None:
+    def test_file_that_is_a_header_alone_is_read(self, disk: Path, version: int, length: int) -> None:
         disk.write_bytes(qcow2(b"", version=version)[:length])
         assert read(disk) == STANDALONE
 
-    def test_a_name_that_is_not_utf8_is_kept_as_it_is(self, disk: Path) -> None:
+    def test_name_that_is_not_utf8_is_unchanged(self, disk: Path) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, b"/b\xffse", "raw"))
         assert os.fsencode(read(disk).backing_file or "") == b"/b\xffse"
 
@@ -245,7 +245,7 @@ class TestHeader:
         sorted((captures.CAPTURES / "steady").rglob("*.head")),
         ids=lambda head: head.parent.name[:8] + "/" + head.stem,
     )
-    def test_of_captured_disks(self, head: Path) -> None:
+    def test_headers_of_captured_disks_are_read_as_qemu_reads_them(self, head: Path) -> None:
         told = json.loads(
             (captures.CAPTURES / "steady" / "qemu-img-info" / f"{head.parent.name}.{head.stem}.json").read_text()
         )
@@ -253,12 +253,12 @@ class TestHeader:
 
 
 class TestOpening:
-    def test_a_disk_that_was_moved_and_linked_is_read(self, tmp_path: Path, disk: Path) -> None:
+    def test_disk_that_was_moved_and_linked_is_read(self, tmp_path: Path, disk: Path) -> None:
         overlay(tmp_path / "moved", "/base")
         disk.symlink_to("moved")
         assert read(disk) == Image("/base", "raw", None)
 
-    def test_nothing_stays_open(self, disk: Path) -> None:
+    def test_no_descriptor_is_left_open(self, disk: Path) -> None:
         overlay(disk, "/base")
         before = os.listdir("/proc/self/fd")
         read(disk)
@@ -269,21 +269,21 @@ class TestOpening:
 
 
 class TestFormat:
-    def test_a_raw_disk_needs_nothing_whatever_its_guest_wrote(self, disk: Path) -> None:
+    def test_raw_disk_needs_nothing_whatever_its_guest_wrote(self, disk: Path) -> None:
         overlay(disk, "/etc/passwd")
         assert read(disk, json.loads('"raw"')) == STANDALONE
 
-    def test_four_bytes_are_a_raw_disk(self, disk: Path) -> None:
+    def test_file_of_four_bytes_is_a_raw_disk(self, disk: Path) -> None:
         disk.write_bytes(b"disk")
         assert read(disk) == STANDALONE
         assert_qemu_agrees(disk, STANDALONE)
 
-    def test_without_a_word_about_it_the_first_bytes_decide(self, disk: Path) -> None:
+    def test_first_bytes_decide_where_no_format_is_recorded(self, disk: Path) -> None:
         image = read(raw(disk, b"QFI no image"))
         assert image == STANDALONE
         assert_qemu_agrees(disk, image)
 
-    def test_what_should_be_qcow2_and_is_not_is_unknown(self, disk: Path) -> None:
+    def test_raw_file_that_is_recorded_as_qcow2_is_unknown_use(self, disk: Path) -> None:
         with pytest.raises(ImageCacheError, match=f"{disk} should be a qcow2 image and does not begin like one"):
             read(raw(disk), json.loads('"qcow2"'))
 
@@ -334,9 +334,9 @@ MENDED = {
 }
 
 
-class TestLies:
+class TestInvalidHeader:
     @pytest.mark.parametrize(("content", "complaint"), LIES.values(), ids=LIES)
-    def test_a_header_that_lies_is_unknown_use(self, disk: Path, content: bytes, complaint: str) -> None:
+    def test_invalid_header_is_unknown_use(self, disk: Path, content: bytes, complaint: str) -> None:
         disk.write_bytes(content)
         with pytest.raises(ImageCacheError) as error:
             read(disk)
@@ -344,21 +344,21 @@ class TestLies:
         assert complaint in str(error.value)
 
     @pytest.mark.parametrize("lie", sorted(LIES.keys() - MENDED))
-    def test_qemu_refuses_it_as_well(self, disk: Path, lie: str) -> None:
+    def test_qemu_refuses_an_invalid_header_as_well(self, disk: Path, lie: str) -> None:
         disk.write_bytes(LIES[lie][0])
         assert told_by_qemu(disk) is None
 
     @pytest.mark.parametrize(
         "name", ["json:{}", 'json:{"driver":"nbd"}', "nbd://host/export", "rbd:pool/image", "http://x/y", ":"]
     )
-    def test_a_name_that_is_no_files_is_unknown_use(self, disk: Path, name: str) -> None:
+    def test_name_that_is_not_a_files_is_unknown_use(self, disk: Path, name: str) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, name, "raw"))
         assert read(disk).backing_file == name
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
         assert f"{disk} is backed by '{name.partition(':')[0]}:…', which is not a file's name" in str(error.value)
 
-    def test_a_password_in_it_is_not_told(self, disk: Path) -> None:
+    def test_password_in_a_name_is_not_shown(self, disk: Path) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, "rbd:pool/image:id=admin:key=SECRET", "raw"))
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
@@ -377,7 +377,7 @@ class TestLies:
         ],
         ids=["FIFO", "directory", "socket", "link to a device", "link to a directory", "circle"],
     )
-    def test_what_is_no_file_is_unknown_use_and_holds_nobody_up(
+    def test_disk_that_is_not_a_file_is_unknown_use_and_is_not_waited_for(
         self, disk: Path, make: Callable[[Path], None], complaint: str, image_format: str | None
     ) -> None:
         make(disk)
@@ -386,16 +386,16 @@ class TestLies:
         assert str(error.value).startswith(f"{disk} {complaint}")
 
     @pytest.mark.parametrize("image_format", [None, "qcow2"])
-    def test_so_is_a_device_of_no_disk(self, image_format: str | None) -> None:
+    def test_device_is_unknown_use(self, image_format: str | None) -> None:
         with pytest.raises(ImageCacheError, match=r"^/dev/null is not a regular file"):
             read(Path("/dev/null"), image_format)
 
     @pytest.mark.parametrize("image_format", [None, "qcow2", "vmdk"])
-    def test_a_disk_that_is_gone_is_none(self, disk: Path, image_format: str | None) -> None:
+    def test_disk_that_is_gone_raises_file_not_found(self, disk: Path, image_format: str | None) -> None:
         with pytest.raises(FileNotFoundError):
             read(disk, image_format)
 
-    def test_a_message_shows_a_hostile_name_on_one_short_line(self, disk: Path) -> None:
+    def test_hostile_name_is_shown_on_one_short_line(self, disk: Path) -> None:
         disk.write_bytes(overlay_bytes(1 << 20, b"n\n\xff" + b"x" * 900 + b":", "raw"))
         with pytest.raises(ImageCacheError) as error:
             follow_chain(str(disk), None, here, no_command)
@@ -454,7 +454,7 @@ class TestBackingName:
         make(disk)
         assert read_backing_name(str(disk)) is None
 
-    def test_disk_that_is_gone_is_none(self, disk: Path) -> None:
+    def test_disk_that_is_gone_raises_file_not_found(self, disk: Path) -> None:
         with pytest.raises(FileNotFoundError):
             read_backing_name(str(disk))
 
@@ -471,7 +471,7 @@ class TestBackingPath:
             ("file:/base", "/base"),
         ],
     )
-    def test_a_relative_name_counts_from_the_image(self, name: str, path: str) -> None:
+    def test_relative_name_counts_from_the_image(self, name: str, path: str) -> None:
         assert backing_path("/i/uuid/disk", name) == path
 
 
@@ -479,7 +479,7 @@ class TestChain:
     @pytest.mark.parametrize("compat", COMPATIBILITY.values(), ids=COMPATIBILITY)
     @pytest.mark.parametrize("depth", [1, 2, 3])
     @pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
-    def test_it_is_followed_to_its_end(self, tmp_path: Path, compat: str, depth: int, relative: bool) -> None:
+    def test_chain_is_followed_to_its_end(self, tmp_path: Path, compat: str, depth: int, relative: bool) -> None:
         for folder in ("_base", "uuid"):
             (tmp_path / folder).mkdir()
         below, below_format = raw(tmp_path / "_base" / "0"), "raw"
@@ -496,19 +496,19 @@ class TestChain:
             image["full-backing-filename"] for image in whole_chain(below) if "full-backing-filename" in image
         ]
 
-    def test_without_formats_the_first_bytes_decide(self, tmp_path: Path) -> None:
+    def test_first_bytes_decide_where_no_header_gives_a_format(self, tmp_path: Path) -> None:
         raw(tmp_path / "base")
         (tmp_path / "middle").write_bytes(overlay_bytes(1 << 20, "base", None))
         (tmp_path / "disk").write_bytes(overlay_bytes(1 << 20, "middle", None))
         chain = follow_chain(str(tmp_path / "disk"), None, here, no_command)
         assert chain == Chain((f"{tmp_path}/middle", f"{tmp_path}/base"), None)
 
-    def test_a_base_that_is_said_to_be_raw_is_its_end(self, tmp_path: Path) -> None:
+    def test_base_that_a_header_calls_raw_ends_the_chain(self, tmp_path: Path) -> None:
         overlay(tmp_path / "middle", "/etc/passwd")
         overlay(tmp_path / "disk", "middle", "raw")
         assert follow_chain(str(tmp_path / "disk"), None, here, no_command) == Chain((f"{tmp_path}/middle",), None)
 
-    def test_unless_another_format_is_said_last(self, tmp_path: Path) -> None:
+    def test_last_of_two_formats_in_a_header_decides_where_the_chain_ends(self, tmp_path: Path) -> None:
         overlay(tmp_path / "middle", raw(tmp_path / "base"))
         (tmp_path / "disk").write_bytes(
             qcow2(b"middle", extensions=[(BACKING_FORMAT, b"raw"), (BACKING_FORMAT, b"qcow2")])
@@ -517,14 +517,14 @@ class TestChain:
         chain = follow_chain(str(tmp_path / "disk"), None, here, no_command)
         assert chain == Chain((f"{tmp_path}/middle", f"{tmp_path}/base"), None)
 
-    def test_a_format_that_nobody_knows_is_unknown_use(self, tmp_path: Path) -> None:
+    def test_unknown_format_is_unknown_use(self, tmp_path: Path) -> None:
         raw(tmp_path / "base")
         (tmp_path / "disk").write_bytes(qcow2(b"base", extensions=[(BACKING_FORMAT, b"ra\0w")]))
         with pytest.raises(ImageCacheError, match=f"{tmp_path}/base is an image that only qemu-img can read"):
             follow_chain(str(tmp_path / "disk"), None, here, run_command)
 
     @pytest.mark.parametrize("lost", ["base", "middle"])
-    def test_a_file_that_is_missing_is_named(self, tmp_path: Path, lost: str) -> None:
+    def test_missing_file_is_named(self, tmp_path: Path, lost: str) -> None:
         overlay(tmp_path / "middle", raw(tmp_path / "base"))
         overlay(tmp_path / "disk", tmp_path / "middle", "qcow2")
         (tmp_path / lost).unlink()
@@ -534,25 +534,25 @@ class TestChain:
         )
 
     @pytest.mark.parametrize("backing_format", [None, "qcow2", "vmdk"])
-    def test_what_it_may_have_needed_is_unknown_unless_it_is_raw(
+    def test_chain_below_a_missing_file_is_incomplete_unless_the_file_is_raw(
         self, tmp_path: Path, backing_format: str | None
     ) -> None:
         (tmp_path / "disk").write_bytes(overlay_bytes(1 << 20, "/lost", backing_format))
         chain = follow_chain(str(tmp_path / "disk"), None, here, no_command)
         assert chain == Chain((), "/lost", is_incomplete=True)
 
-    def test_so_is_one_that_vanishes_while_it_is_looked_at(self, tmp_path: Path) -> None:
+    def test_chain_below_a_file_that_vanishes_meanwhile_is_incomplete(self, tmp_path: Path) -> None:
         overlay(tmp_path / "disk", "/base", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}/elsewhere{path}", no_command)
         assert chain == Chain((), f"{tmp_path}/elsewhere/base", is_incomplete=True)
 
-    def test_what_lies_above_it_is_needed_still(self, tmp_path: Path) -> None:
+    def test_files_above_a_missing_one_are_needed_still(self, tmp_path: Path) -> None:
         overlay(tmp_path / "middle", "/lost", "qcow2")
         overlay(tmp_path / "disk", "/middle", "qcow2")
         chain = follow_chain(str(tmp_path / "disk"), None, lambda path: f"{tmp_path}{path}", no_command)
         assert chain == Chain((f"{tmp_path}/middle",), f"{tmp_path}/lost", is_incomplete=True)
 
-    def test_it_goes_on_where_a_file_is_found(self, tmp_path: Path) -> None:
+    def test_chain_goes_on_at_the_path_where_a_file_is_found(self, tmp_path: Path) -> None:
         overlay(tmp_path / "found", "/lost/base")
         overlay(tmp_path / "disk", "/lost/middle", "qcow2")
         places = {"/lost/middle": f"{tmp_path}/found", "/lost/base": "/here/base"}
@@ -560,7 +560,7 @@ class TestChain:
         assert chain == Chain((f"{tmp_path}/found", "/here/base"), None)
 
     @pytest.mark.parametrize("length", [1, 2, 3])
-    def test_a_circle_ends_where_it_meets_itself(self, tmp_path: Path, length: int) -> None:
+    def test_circle_ends_where_it_began(self, tmp_path: Path, length: int) -> None:
         for number in range(length):
             below = tmp_path / str((number + 1) % length)
             (tmp_path / str(number)).write_bytes(overlay_bytes(1 << 20, str(below), "qcow2"))
@@ -568,7 +568,7 @@ class TestChain:
         assert chain.missing is None
         assert set(chain.files) == {f"{tmp_path}/{number}" for number in range(length)}
 
-    def test_a_lie_further_down_is_unknown_use(self, tmp_path: Path) -> None:
+    def test_invalid_header_further_down_is_unknown_use(self, tmp_path: Path) -> None:
         (tmp_path / "middle").write_bytes(LIES["version 4"][0])
         overlay(tmp_path / "disk", "middle", "qcow2")
         with pytest.raises(ImageCacheError, match=f"{tmp_path}/middle is not a valid qcow2 image"):
@@ -592,7 +592,7 @@ class TestOtherFormats:
 
     @pytest.mark.parametrize("kind", ["qed", "vmdk", "qcow"])
     @pytest.mark.parametrize("said", [False, True], ids=["format not said", "format said"])
-    def test_its_backing_file_is_found(self, tmp_path: Path, kind: str, said: bool) -> None:
+    def test_backing_file_of_another_format_is_found(self, tmp_path: Path, kind: str, said: bool) -> None:
         disk = self.make(kind, tmp_path)
         image = read_image(str(disk), kind if said else None, run_command)
         assert image.backing_file == str(tmp_path / "base")
@@ -600,7 +600,7 @@ class TestOtherFormats:
         assert follow_chain(str(disk), kind if said else None, here, run_command).files == (f"{tmp_path}/base",)
 
     @pytest.mark.parametrize("first_line", [b"# Disk DescriptorFile\n", b"", b"  \n"], ids=repr)
-    def test_a_descriptor_is_text(self, tmp_path: Path, first_line: bytes) -> None:
+    def test_descriptor_of_vmdk_is_read_with_any_first_line(self, tmp_path: Path, first_line: bytes) -> None:
         base, disk = qemu_img_create(tmp_path / "base", "-f", "vmdk"), tmp_path / "disk"
         qemu_img_create(disk, "-f", "vmdk", "-o", "subformat=twoGbMaxExtentSparse", "-b", base, "-F", "vmdk")
         disk.write_bytes(disk.read_bytes().replace(b"# Disk DescriptorFile\n", first_line, 1))
@@ -608,12 +608,12 @@ class TestOtherFormats:
         assert follow_chain(str(disk), None, here, run_command).files == (str(base),)
 
     @pytest.mark.parametrize("kind", ["qed", "vmdk", "vdi", "vhdx", "vpc", "parallels"])
-    def test_alone_it_needs_nothing(self, disk: Path, kind: str) -> None:
+    def test_image_of_another_format_without_a_backing_file_needs_nothing(self, disk: Path, kind: str) -> None:
         qemu_img_create(disk, "-f", kind)
         assert read_image(str(disk), None, run_command) == STANDALONE
         assert read_image(str(disk), kind, run_command) == STANDALONE
 
-    def test_an_external_data_file_is_needed_too(self, tmp_path: Path) -> None:
+    def test_external_data_file_is_needed_too(self, tmp_path: Path) -> None:
         raw(tmp_path / "base")
         data = tmp_path / "data.raw"
         disk = qemu_img_create(
@@ -623,12 +623,12 @@ class TestOtherFormats:
         chain = follow_chain(str(disk), None, here, run_command)
         assert chain == Chain((str(data), f"{tmp_path}/base"), None)
 
-    def test_without_a_backing_file_also(self, tmp_path: Path) -> None:
+    def test_external_data_file_is_needed_where_there_is_no_backing_file(self, tmp_path: Path) -> None:
         data = tmp_path / "data.raw"
         disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data},data_file_raw=on")
         assert follow_chain(str(disk), None, here, run_command) == Chain((str(data),), None)
 
-    def test_and_its_name_counts_from_the_image(self, tmp_path: Path) -> None:
+    def test_relative_name_of_a_data_file_counts_from_the_image(self, tmp_path: Path) -> None:
         data = tmp_path / "data.raw"
         disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}")
         disk.write_bytes(disk.read_bytes().replace(os.fsencode(data), b"data.raw".ljust(len(os.fsencode(data)), b"\0")))
@@ -636,18 +636,18 @@ class TestOtherFormats:
         assert told is not None
         assert follow_chain(str(disk), None, here, run_command).files == (str(data),)
 
-    def test_where_it_is_missing_that_is_said(self, tmp_path: Path) -> None:
+    def test_missing_data_file_is_named(self, tmp_path: Path) -> None:
         disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={tmp_path}/data.raw")
         (tmp_path / "data.raw").unlink()
         assert follow_chain(str(disk), None, here, run_command) == Chain((), f"{tmp_path}/data.raw")
 
-    def test_an_unknown_feature_is_unknown_use(self, disk: Path) -> None:
+    def test_unknown_feature_is_unknown_use(self, disk: Path) -> None:
         disk.write_bytes(qcow2(b"/base", features=1 << 40))
         with pytest.raises(ImageCacheError, match=r"could not \(exit status 1\)"):
             read_image(str(disk), None, run_command)
 
     @pytest.mark.parametrize("image_format", ["nonsense", "-U", "raw\0", "\ud800"], ids=ascii)
-    def test_so_is_a_format_that_nobody_knows(self, disk: Path, image_format: str) -> None:
+    def test_unknown_format_is_unknown_use(self, disk: Path, image_format: str) -> None:
         raw(disk)
         with pytest.raises(ImageCacheError, match=f"{disk} is an image that only qemu-img can read"):
             read_image(str(disk), image_format, run_command)
@@ -698,7 +698,7 @@ def changed(image: bytes, edits: list[tuple[int, int]]) -> bytes:
 
 @settings(max_examples=150)
 @given(image=st.builds(changed, images, st.one_of(st.just([]), changes)))
-def test_where_qemu_reads_a_header_we_read_the_same(any_disk: Path, image: bytes) -> None:
+def test_header_that_qemu_reads_is_read_the_same(any_disk: Path, image: bytes) -> None:
     any_disk.write_bytes(image)
     told = told_by_qemu(any_disk)
     assume(told is not None)

@@ -51,21 +51,21 @@ class TestDisks:
         assert snapshot.backing == {BASE: [directory]}
         assert snapshot.instance_directories == (directory,)
 
-    def test_a_chain_is_followed_to_its_end(self, host: Host) -> None:
+    def test_chain_is_followed_to_its_end(self, host: Host) -> None:
         host.base("swap_1")
         create_image(host.cache_path / OTHER_BASE, over="swap_1", over_format="raw")
         create_image(host.cache_path / BASE, over=OTHER_BASE)
         host.overlay(UUID, host.cache_path / BASE, "qcow2")
         assert snapshot_of(host).backing == {BASE: [UUID], OTHER_BASE: [UUID], "swap_1": [UUID]}
 
-    def test_also_through_files_that_are_not_in_the_cache(self, host: Host) -> None:
+    def test_chain_through_files_outside_of_the_cache_is_followed(self, host: Host) -> None:
         host.base(BASE)
         (host.instances_path / UUID).mkdir()
         create_image(host.instances_path / UUID / "snapshot", over=host.cache_path / BASE, over_format="raw")
         host.overlay(UUID, "snapshot", "qcow2")
         assert snapshot_of(host).backing == {BASE: [UUID]}
 
-    def test_of_thousands_of_directories_none_is_lost(self, host: Host) -> None:
+    def test_disks_of_thousands_of_directories_are_all_read(self, host: Host) -> None:
         sizes = range(1, 2001)
         for size in sizes:
             host.base(f"swap_{size}")
@@ -76,7 +76,7 @@ class TestDisks:
         [problem] = snapshot.problems
         assert "instance-broken \\xff/disk" in problem
 
-    def test_a_disk_that_was_moved_and_linked_counts(self, host: Host) -> None:
+    def test_disk_that_was_moved_and_linked_counts(self, host: Host) -> None:
         host.base(BASE)
         disk = host.instance(UUID, {"disk": BASE}) / "disk"
         disk.rename(host.root / "moved")
@@ -123,28 +123,28 @@ class TestDisks:
         assert str(disk) in problem
         assert "modification time is in the future" in problem
 
-    def test_a_link_to_a_disk_that_is_not_mounted_now_is_a_problem(self, host: Host) -> None:
+    def test_link_to_a_disk_that_is_not_mounted_is_a_problem(self, host: Host) -> None:
         disk = host.instance(UUID, {}) / "disk"
         disk.symlink_to(host.root / "not mounted" / "disk")
         [problem] = snapshot_of(host).problems
         assert str(disk) in problem
 
 
-class TestDisksElsewhere:
-    def test_a_disk_that_an_inventory_names_is_looked_at(self, host: Host) -> None:
+class TestExternalDisks:
+    def test_disk_that_a_source_names_is_read(self, host: Host) -> None:
         base = host.base(BASE)
         disk = create_image(host.root / "disk", over=base, over_format="raw")
         snapshot = snapshot_of(host, (UUID, str(disk), "qcow2"))
         assert snapshot.backing == {BASE: [UUID]}
         assert snapshot.instance_directories == ()
 
-    def test_also_one_in_the_instances_path_that_is_not_called_disk(self, host: Host) -> None:
+    def test_disk_in_the_instances_path_that_a_source_names_by_another_name_is_read(self, host: Host) -> None:
         base = host.base(BASE)
         (host.instances_path / UUID).mkdir()
         disk = create_image(host.instances_path / UUID / "root.qcow2", over=base, over_format="raw")
         assert snapshot_of(host, (UUID, str(disk), "qcow2")).backing == {BASE: [UUID]}
 
-    def test_a_raw_one_needs_nothing(self, host: Host) -> None:
+    def test_raw_disk_that_a_source_names_needs_nothing(self, host: Host) -> None:
         disk = create_image(host.root / "disk", over=host.base(BASE), over_format="raw")
         assert snapshot_of(host, (UUID, str(disk), "raw")).backing == {}
 
@@ -152,7 +152,7 @@ class TestDisksElsewhere:
         disk = str(host.overlay(UUID, host.base(BASE)))
         assert snapshot_of(host, (UUID, disk, "raw"), (UUID, disk, "qcow2")).backing == {BASE: [UUID]}
 
-    def test_one_that_is_not_there_stops_nothing(self, host: Host) -> None:
+    def test_disk_that_a_source_names_and_that_does_not_exist_stops_nothing(self, host: Host) -> None:
         snapshot = snapshot_of(host, (UUID, str(host.root / "gone"), "qcow2"))
         assert (snapshot.backing, snapshot.problems) == ({}, ())
 
@@ -161,37 +161,37 @@ class TestNamesOfABackingFile:
     """However a disk names it, a file of the cache is that file."""
 
     @pytest.mark.parametrize("name", ["../_base/{}", "../../instances/_base/{}", "file:../_base/{}", ".././_base//{}"])
-    def test_relative_to_the_disk(self, host: Host, name: str) -> None:
+    def test_name_relative_to_the_disk_leads_to_the_file(self, host: Host, name: str) -> None:
         host.base(BASE)
         host.overlay(UUID, name.format(BASE))
         assert snapshot_of(host).backing == {BASE: [UUID]}
 
-    def test_through_a_link_to_the_instances(self, host: Host) -> None:
+    def test_name_through_a_link_to_the_instances_leads_to_the_file(self, host: Host) -> None:
         host.base(BASE)
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.root / "alias" / "_base" / BASE)
         assert snapshot_of(host).backing == {BASE: [UUID]}
 
-    def test_through_a_link_to_the_instances_that_is_the_instances_path(self, host: Host) -> None:
+    def test_name_leads_to_the_file_where_the_instances_path_is_a_link(self, host: Host) -> None:
         host.base(BASE)
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.cache_path / BASE)
         assert snapshot_of(host, instances_path=str(host.root / "alias")).backing == {BASE: [UUID]}
 
-    def test_through_a_hard_link(self, host: Host) -> None:
+    def test_name_of_a_hard_link_leads_to_the_file(self, host: Host) -> None:
         (host.root / "alias").hardlink_to(host.base(BASE))
         host.overlay(UUID, host.root / "alias")
         assert snapshot_of(host).backing == {BASE: [UUID]}
 
     @pytest.mark.parametrize("needed", [BASE, OTHER_BASE])
-    def test_by_its_own_name_where_two_files_of_the_cache_are_one(self, host: Host, needed: str) -> None:
+    def test_each_name_of_a_file_with_two_names_in_the_cache_leads_to_that_name(self, host: Host, needed: str) -> None:
         (host.cache_path / OTHER_BASE).hardlink_to(host.base(BASE))
         (host.root / "alias").symlink_to("instances")
         host.overlay(UUID, host.root / "alias" / "_base" / needed)
         assert needed in snapshot_of(host).backing
 
     @needs_root
-    def test_through_a_bind_mount(self, host: Host) -> None:
+    def test_name_through_a_bind_mount_leads_to_the_file(self, host: Host) -> None:
         host.base(BASE)
         container = host.root / "container"
         container.mkdir()
@@ -203,20 +203,20 @@ class TestNamesOfABackingFile:
 
         assert with_own_mounts(scan_with_a_bind_mount).backing == {BASE: [UUID]}
 
-    def test_as_a_container_sees_it(self, host: Host) -> None:
+    def test_name_as_a_container_sees_it_leads_to_the_file(self, host: Host) -> None:
         host.base(BASE)
         host.overlay(UUID, f"/var/lib/nova/of/a/container/_base/{BASE}")
         snapshot = snapshot_of(host)
         assert (snapshot.backing, snapshot.missing) == ({BASE: [UUID]}, {})
 
-    def test_through_a_link_in_the_cache(self, host: Host) -> None:
+    def test_name_of_a_link_in_the_cache_leads_to_the_file(self, host: Host) -> None:
         (host.cache_path / "link").symlink_to(host.base(BASE))
         host.overlay(UUID, host.cache_path / "link")
         assert BASE in snapshot_of(host).backing
 
 
-class TestAFileThatIsNotThere:
-    def test_it_is_missing_under_the_path_that_the_disk_says(self, host: Host) -> None:
+class TestMissingFile:
+    def test_missing_file_is_named_by_the_path_in_the_disk(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         host.instance(OTHER_UUID, {"disk": BASE})
         snapshot = snapshot_of(host)
@@ -225,7 +225,7 @@ class TestAFileThatIsNotThere:
         }
         assert snapshot.problems == ()
 
-    def test_what_lies_above_it_is_needed_still(self, host: Host) -> None:
+    def test_files_above_a_missing_one_are_needed_still(self, host: Host) -> None:
         host.base("gone")
         create_image(host.cache_path / BASE, over=host.base(OTHER_BASE), over_format="raw")
         (host.cache_path / OTHER_BASE).unlink()
@@ -235,7 +235,7 @@ class TestAFileThatIsNotThere:
         assert snapshot.missing == {str(host.cache_path / OTHER_BASE): [UUID]}
 
 
-def test_a_disk_that_two_paths_give_two_formats_is_asked_itself(host: Host) -> None:
+def test_disk_that_two_paths_give_two_formats_is_asked_itself(host: Host) -> None:
     host.base(BASE, age=OLD)
     host.overlay(UUID, host.cache_path / BASE)
     info = {f"/old/{UUID}/disk": "qcow2", f"/new/{UUID}/disk": "raw"}
@@ -299,10 +299,10 @@ def formats_in(tmp_path_factory: pytest.TempPathFactory, text: str | bytes) -> d
     return reader._read_disk_info(str(path))
 
 
-class TestADiskThatIsBeingMade:
+class TestDiskThatIsBeingMade:
     """`qemu-img create` and `cp` make an empty file first: for a moment, what a new disk needs cannot be known."""
 
-    def test_is_waited_for(self, host: Host) -> None:
+    def test_empty_young_disk_is_waited_for(self, host: Host) -> None:
         host.base(BASE)
         image = overlay_bytes(1 << 20, str(host.cache_path / BASE), "raw")
         disk = host.disk(UUID, b"")
@@ -312,7 +312,9 @@ class TestADiskThatIsBeingMade:
         assert snapshot.problems == ()
         assert snapshot.backing == {BASE: [UUID]}
 
-    def test_but_not_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_many_empty_young_disks_are_waited_for_less_than_a_second(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         naps: list[float] = []
         monkeypatch.setattr(time, "sleep", naps.append)
         for number in range(30):
@@ -320,7 +322,7 @@ class TestADiskThatIsBeingMade:
         assert len(snapshot_of(host).problems) == 30
         assert 0 < sum(naps) < 1
 
-    def test_and_not_at_all_where_it_has_been_so_for_long(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_empty_old_disk_is_not_waited_for(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         naps: list[float] = []
         monkeypatch.setattr(time, "sleep", naps.append)
         os.utime(host.disk(UUID, b""), (0, 0))
@@ -330,7 +332,7 @@ class TestADiskThatIsBeingMade:
 
 @needs_root
 class TestAsAnotherUser:
-    def test_a_directory_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
+    def test_directory_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         public_host.base(BASE)
         path = public_host.instance(UUID, {"disk": BASE})
         path.chmod(0o700)
@@ -338,13 +340,13 @@ class TestAsAnotherUser:
         assert str(path) in problem
         assert "Permission denied" in problem
 
-    def test_a_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
+    def test_disk_that_cannot_be_read_is_a_problem(self, public_host: Host) -> None:
         disk = public_host.instance(UUID, {"disk": public_host.base(BASE)}) / "disk"
         disk.chmod(0o600)
         [problem] = as_nobody(lambda: snapshot_of(public_host)).problems
         assert str(disk) in problem
 
-    def test_a_backing_file_that_cannot_be_looked_at_is_a_problem(self, public_host: Host) -> None:
+    def test_backing_file_that_cannot_be_looked_at_is_a_problem(self, public_host: Host) -> None:
         closed = public_host.root / "closed"
         closed.mkdir(mode=0o700)
         public_host.overlay(UUID, closed / "base")

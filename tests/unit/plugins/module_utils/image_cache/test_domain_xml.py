@@ -35,7 +35,7 @@ def captured_domain(scene: str, name: str) -> Instance:
 
 
 class TestCapturedDomains:
-    def test_a_domain_names_image_sizes_and_disks(self) -> None:
+    def test_domain_names_image_sizes_and_disks(self) -> None:
         assert captured_domain("steady", NAME) == Instance(
             uuid=UUID,
             name=NAME,
@@ -46,15 +46,15 @@ class TestCapturedDomains:
             disks=((f"{ROOT}/{UUID}/disk", "qcow2"), (f"{ROOT}/{UUID}/disk.swap", "qcow2")),
         )
 
-    def test_a_config_drive_is_a_raw_disk(self) -> None:
+    def test_config_drive_is_a_raw_disk(self) -> None:
         config_drive = f"{ROOT}/2b7275d0-ad58-4f20-a840-1ed0fd85a981/disk.config"
         assert (config_drive, "raw") in captured_domain("before-removal", "instance-0000000d").disks
 
-    def test_in_a_running_domain_backing_files_are_no_disks(self) -> None:
+    def test_backing_files_in_a_running_domain_are_no_disks(self) -> None:
         assert captured_domain("after-removal", NAME).disks == captured_domain("steady", NAME).disks
 
     @pytest.mark.parametrize("scene", captures.NAMES)
-    def test_domains_and_servers_tell_the_same(self, scene: str) -> None:
+    def test_domains_and_servers_have_the_same_instances(self, scene: str) -> None:
         answers = captures.servers(scene)
         if scene == "soft-deleted":
             answers += captures.servers(scene, "servers-detail-deleted-true.json")
@@ -83,22 +83,22 @@ class TestDomain:
             pytest.param("", (), id="none"),
         ],
     )
-    def test_its_image_stands_in_novas_metadata(self, metadata: str, image_ids: tuple[str, ...]) -> None:
+    def test_image_is_read_from_novas_metadata(self, metadata: str, image_ids: tuple[str, ...]) -> None:
         assert parse_domain(nova_domain(metadata=metadata), "vm").image_ids == image_ids
 
-    def test_the_namespace_counts_and_neither_its_version_nor_its_prefix(self) -> None:
+    def test_metadata_is_read_with_any_version_and_prefix_of_its_namespace(self) -> None:
         document = nova_domain(metadata=f'<nova:root type="image" uuid="{IMAGE}"/>')
         old = document.replace(b"nova/1.1", b"nova/1.0").replace(b"nova:", b"n:").replace(b":nova", b":n")
         assert old.count(b"<n:root ") == 1
         assert parse_domain(old, "vm").image_ids == (IMAGE,)
 
     @pytest.mark.parametrize(("swap", "sizes"), [("64", (64,)), (" 64\n", (64,)), ("0", ()), ("", ())])
-    def test_sizes(self, swap: str, sizes: tuple[int, ...]) -> None:
+    def test_sizes_of_swap_and_ephemeral_disks_are_read(self, swap: str, sizes: tuple[int, ...]) -> None:
         metadata = f"<nova:flavor><nova:swap>{swap}</nova:swap><nova:ephemeral>1</nova:ephemeral></nova:flavor>"
         made = parse_domain(nova_domain(metadata=metadata), "vm")
         assert (made.swap_mb, made.ephemeral_gb) == (sizes, (1,))
 
-    def test_a_domain_that_nova_did_not_make_has_its_disks(self) -> None:
+    def test_domain_that_nova_did_not_make_has_its_disks(self) -> None:
         disks = """
             <disk type='file'><driver name='qemu' type='raw'/><source file='/a'/></disk>
             <disk type='file'><source file='/b &amp; c'/></disk>
@@ -110,12 +110,12 @@ class TestDomain:
             uuid=UUID, name=NAME, host="vm", disks=(("/a", "raw"), ("/b & c", ""))
         )
 
-    def test_only_the_domains_own_name_and_uuid_count(self) -> None:
+    def test_name_and_uuid_are_read_from_the_domain_itself_alone(self) -> None:
         metadata = "<nova:name>my server</nova:name><name>x</name><uuid>y</uuid>"
         made = nova_domain(metadata=metadata, devices="<name>z</name>")
         assert (parse_domain(made, "vm").name, parse_domain(made, "vm").uuid) == (NAME, UUID)
 
-    def test_space_around_them_does_not(self) -> None:
+    def test_space_around_name_and_uuid_is_ignored(self) -> None:
         assert parse_domain(nova_domain(name=f"\n{NAME} ", uuid=f" {UUID}\n"), "vm") == Instance(UUID, NAME, "vm")
 
     @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ class TestDomain:
             pytest.param(nova_domain(metadata="<nova:swap>much</nova:swap>"), "swap is not a whole number", id="size"),
         ],
     )
-    def test_what_libvirt_would_not_write_is_refused(self, document: bytes, complaint: str) -> None:
+    def test_document_that_libvirt_would_not_write_is_refused(self, document: bytes, complaint: str) -> None:
         with pytest.raises(ImageCacheError, match=complaint):
             parse_domain(document, "vm")
 
@@ -152,7 +152,7 @@ class TestDomain:
         with pytest.raises(ImageCacheError, match="it contains a DOCTYPE"):
             parse_domain(nova_domain(head=head, name="&a9;"), "vm")
 
-    def test_no_other_file_is_read(self, tmp_path: Path) -> None:
+    def test_external_entity_reads_no_other_file(self, tmp_path: Path) -> None:
         (tmp_path / "secret").write_text("secret")
         head = f'<!DOCTYPE domain [<!ENTITY x SYSTEM "file://{tmp_path}/secret">]>'
         with pytest.raises(ImageCacheError, match="it contains a DOCTYPE"):
@@ -172,54 +172,54 @@ class TestDomainFiles:
         (problem,) = instances.problems
         return problem
 
-    def test_only_xml_is_read(self, path: Path) -> None:
+    def test_files_without_the_ending_xml_are_ignored(self, path: Path) -> None:
         (path / "networks").mkdir()
         (path / "autostart").mkdir()
         (path / "good.xml.bak").write_text("<")
         assert merge_instances(None, [], str(path), "vm").problems == ()
 
-    def test_broken_xml(self, path: Path) -> None:
+    def test_broken_document_is_a_problem_and_the_others_are_read(self, path: Path) -> None:
         (path / "bad.xml").write_text("<domain>")
         assert self.problem(path).startswith(
             f"The domain XML {path}/bad.xml cannot be understood: it is not well formed"
         )
 
-    def test_more_than_a_mebibyte(self, path: Path) -> None:
+    def test_document_of_more_than_a_mebibyte_is_a_problem(self, path: Path) -> None:
         (path / "huge.xml").write_bytes(nova_domain() + b" " * (1 << 20))
         assert "huge.xml cannot be understood: it has more than 1048576 bytes." in self.problem(path)
 
-    def test_just_a_mebibyte(self, path: Path) -> None:
+    def test_document_of_just_a_mebibyte_is_read(self, path: Path) -> None:
         (path / "good.xml").write_bytes(nova_domain() + b" " * ((1 << 20) - len(nova_domain())))
         assert merge_instances(None, [], str(path), "vm").problems == ()
 
-    def test_a_fifo_holds_nobody_up(self, path: Path) -> None:
+    def test_fifo_is_a_problem_and_is_not_waited_for(self, path: Path) -> None:
         os.mkfifo(path / "fifo.xml")
         assert "fifo.xml cannot be understood: it is not a regular file" in self.problem(path)
 
-    def test_a_directory(self, path: Path) -> None:
+    def test_directory_with_the_ending_xml_is_a_problem(self, path: Path) -> None:
         (path / "folder.xml").mkdir()
         assert "folder.xml cannot be understood: it is not a regular file" in self.problem(path)
 
-    def test_a_name_that_is_not_utf8(self, path: Path) -> None:
+    def test_name_that_is_not_utf8_is_shown_escaped(self, path: Path) -> None:
         Path(os.fsdecode(os.fsencode(path) + b"/\xff\n.xml")).write_text("<")
         assert f"{path}/\\xff\\n.xml cannot be understood" in self.problem(path)
 
-    def test_no_directory(self, path: Path) -> None:
+    def test_missing_directory_is_a_problem_with_a_remedy(self, path: Path) -> None:
         instances = merge_instances([{"uuid": "given"}], [], str(path / "missing"), "vm")
         assert [instance.uuid for instance in instances.all] == ["given"]
         (problem,) = instances.problems
         assert problem.startswith(f"libvirt_config_path {path}/missing cannot be read")
         assert "set libvirt: false" in problem
 
-    def test_then_this_host_is_not_spoken_for(self, path: Path) -> None:
+    def test_missing_directory_leaves_the_instances_of_this_host_unknown(self, path: Path) -> None:
         assert merge_instances(None, [], str(path / "missing"), "vm").hosts == frozenset()
 
-    def test_a_file_in_its_place(self, path: Path) -> None:
+    def test_file_in_place_of_the_directory_is_a_problem(self, path: Path) -> None:
         (problem,) = merge_instances(None, [], str(path / "good.xml"), "vm").problems
         assert problem.startswith(f"libvirt_config_path {path}/good.xml cannot be read")
 
     @needs_root
-    def test_what_one_may_not_read_is_named(self, public_host: Host) -> None:
+    def test_file_and_directory_that_may_not_be_read_are_named(self, public_host: Host) -> None:
         path = public_host.libvirt_path
         (path / "private.xml").write_bytes(nova_domain())
         (path / "private.xml").chmod(0o600)

@@ -25,16 +25,16 @@ from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
 
 @needs_root
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
-class TestLackOfRights:
-    def test_another_user_is_told_to_be_root(self, number: int) -> None:
+class TestMissingRights:
+    def test_user_without_rights_is_advised_to_run_as_root(self, number: int) -> None:
         reason = as_nobody(lambda: reason_of(OSError(number, os.strerror(number))))
         assert reason == f"{os.strerror(number)}. {AS_ROOT}"
 
-    def test_root_is_not_told_to_be_what_it_is(self, number: int) -> None:
+    def test_root_is_not_advised_to_run_as_root(self, number: int) -> None:
         assert reason_of(OSError(number, os.strerror(number))) == os.strerror(number)
 
 
-def test_what_root_could_not_do_either_has_its_reason_alone() -> None:
+def test_failure_that_root_would_have_too_has_its_reason_alone() -> None:
     def refused() -> str:
         with pytest.raises(NotADirectoryError) as caught:
             os.listdir("/dev/null")
@@ -51,12 +51,12 @@ def test_each_reason_of_the_kernel_can_have_a_remedy(number: int) -> None:
 
 
 @needs_root
-def test_user_without_rights_is_told_to_be_root() -> None:
+def test_remedy_for_a_user_without_rights_is_to_run_as_root() -> None:
     assert as_nobody(lambda: reason_and_remedy(PermissionError(errno.EACCES, "No"))) == f"No. {AS_ROOT}"
 
 
 @needs_root
-def test_root_without_rights_is_told_to_look_why() -> None:
+def test_remedy_for_root_without_rights_is_full_capabilities() -> None:
     assert reason_and_remedy(PermissionError(errno.EACCES, "No")) == f"No. {AS_WHOLE_ROOT}"
 
 

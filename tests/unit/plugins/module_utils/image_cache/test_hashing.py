@@ -75,18 +75,18 @@ def opened(path: Path) -> Iterator[int]:
 
 class TestReadDigests:
     @pytest.mark.parametrize("size", [0, 1, 256 * 1024, 256 * 1024 + 1, SIZE])
-    def test_each_is_the_one_of_the_whole_file(self, file: Path, size: int) -> None:
+    def test_digests_are_those_of_the_whole_file(self, file: Path, size: int) -> None:
         os.truncate(file, size)
         with opened(file) as descriptor:
             digests = read_digests(descriptor, ALGORITHMS, RateLimiter())
         assert digests == {name: hashlib.new(name, file.read_bytes()).hexdigest() for name in ALGORITHMS}
 
-    def test_there_is_none_where_no_time_is_left(self, file: Path) -> None:
+    def test_file_is_not_read_where_no_time_is_left(self, file: Path) -> None:
         with opened(file) as descriptor:
             assert read_digests(descriptor, ["sha1"], RateLimiter(seconds=0)) is None
             assert os.lseek(descriptor, 0, os.SEEK_CUR) == 0
 
-    def test_nor_where_the_time_ends_before_the_file(self, file: Path, clock: Clock) -> None:
+    def test_file_that_the_time_does_not_suffice_for_has_no_digest(self, file: Path, clock: Clock) -> None:
         started = clock.now
         with opened(file) as descriptor:
             assert read_digests(descriptor, ["sha1"], RateLimiter(SIZE // 10, seconds=5)) is None
@@ -94,20 +94,22 @@ class TestReadDigests:
         assert clock.now == started + 5
 
     @pytest.mark.parametrize("seconds", [None, 11])
-    def test_with_time_for_all_of_it_the_rate_is_kept(self, file: Path, clock: Clock, seconds: int | None) -> None:
+    def test_file_that_the_time_suffices_for_is_read_at_the_rate(
+        self, file: Path, clock: Clock, seconds: int | None
+    ) -> None:
         started = clock.now
         with opened(file) as descriptor:
             digests = read_digests(descriptor, ["sha1"], RateLimiter(SIZE // 10, seconds))
         assert digests == {"sha1": hashlib.sha1(file.read_bytes()).hexdigest()}
         assert clock.now - started == pytest.approx(10)
 
-    def test_what_cannot_be_read_is_an_error_and_no_digest(self, tmp_path: Path) -> None:
+    def test_directory_is_an_error_and_has_no_digest(self, tmp_path: Path) -> None:
         with opened(tmp_path) as descriptor, pytest.raises(IsADirectoryError):
             read_digests(descriptor, ["sha1"], RateLimiter())
 
 
-class TestPace:
-    def test_without_limits_nobody_waits_and_it_is_never_over(self, clock: Clock) -> None:
+class TestRateLimiter:
+    def test_limiter_without_limits_never_waits_and_never_expires(self, clock: Clock) -> None:
         started = clock.now
         rate_limiter = RateLimiter()
         rate_limiter.throttle(1 << 60)
@@ -115,14 +117,14 @@ class TestPace:
         clock.now += 1e9
         assert not rate_limiter.is_expired()
 
-    def test_it_is_over_when_its_time_is_used_up(self, clock: Clock) -> None:
+    def test_limiter_expires_when_its_time_is_over(self, clock: Clock) -> None:
         rate_limiter = RateLimiter(seconds=5)
         clock.now += 4.9
         assert not rate_limiter.is_expired()
         clock.now += 0.2
         assert rate_limiter.is_expired()
 
-    def test_two_who_read_at_once_share_the_rate(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_two_readers_at_once_share_the_rate(self, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
         naps: list[float] = []
         monkeypatch.setattr(clock, "sleep", naps.append)  # the second has read before the first has slept
         rate_limiter = RateLimiter(100)
@@ -130,14 +132,14 @@ class TestPace:
         rate_limiter.throttle(100)
         assert naps == [1, 2]
 
-    def test_what_was_not_read_earlier_is_not_made_up_for(self, clock: Clock) -> None:
+    def test_reader_after_a_pause_does_not_catch_up(self, clock: Clock) -> None:
         rate_limiter = RateLimiter(100)
         clock.now += 3600
         later = clock.now
         rate_limiter.throttle(100)
         assert clock.now == later + 1
 
-    def test_after_its_time_nobody_waits(self, clock: Clock) -> None:
+    def test_expired_limiter_does_not_wait(self, clock: Clock) -> None:
         rate_limiter = RateLimiter(100, seconds=5)
         clock.now += 6
         late = clock.now
@@ -145,29 +147,29 @@ class TestPace:
         assert clock.now == late
 
 
-def test_the_rate_is_kept(used: Host) -> None:
+def test_prune_keeps_to_the_rate(used: Host) -> None:
     started = time.monotonic()
     prune(used, checksum_max_rate=3_000_000)
     assert time.monotonic() - started > 0.4
 
 
-class TestInBackground:
-    def test_it_gives_back_what_the_work_does(self) -> None:
+class TestRunAtIdlePriority:
+    def test_result_of_the_work_is_returned(self) -> None:
         assert run_at_idle_priority(lambda: "done", run_command) == "done"
 
-    def test_an_error_is_not_lost(self) -> None:
+    def test_error_of_the_work_is_raised(self) -> None:
         def fail() -> None:
             raise ZeroDivisionError
 
         with pytest.raises(ZeroDivisionError):
             run_at_idle_priority(fail, run_command)
 
-    def test_the_threads_that_the_work_starts_are_behind_all_others_too(self) -> None:
+    def test_threads_that_the_work_starts_have_the_lowest_priority(self) -> None:
         before = os.nice(0)
         assert run_at_idle_priority(lambda: map_in_threads(lambda _item: os.nice(0), range(4)), run_command) == [19] * 4
         assert os.nice(0) == before
 
-    def test_it_has_the_last_turn_for_the_disk_and_this_thread_keeps_its_own(self) -> None:
+    def test_work_has_idle_priority_for_the_disk_and_this_thread_keeps_its_own(self) -> None:
         before = turn_for_the_disk()
         assert run_at_idle_priority(turn_for_the_disk, run_command) == "idle"
         assert turn_for_the_disk() == before
@@ -179,7 +181,7 @@ def turn_for_the_disk() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_the_work_is_done_at_the_lowest_priority_and_this_process_keeps_its_own(used: Host) -> None:
+def test_verification_runs_at_the_lowest_priority_and_this_process_keeps_its_own(used: Host) -> None:
     before = os.nice(0)
     seen = []
 
@@ -197,9 +199,9 @@ def test_the_work_is_done_at_the_lowest_priority_and_this_process_keeps_its_own(
     assert info(used)["sha1"] == digest(used)
 
 
-class TestOnAllCores:
+class TestMapInThreads:
     @pytest.mark.parametrize("count", [0, 1, 2, 100])
-    def test_each_item_is_worked_on_once_and_answered_in_its_place(self, count: int) -> None:
+    def test_each_item_is_worked_on_once_and_its_result_is_in_its_place(self, count: int) -> None:
         done: list[int] = []
 
         def work(item: int) -> str:
@@ -210,7 +212,7 @@ class TestOnAllCores:
         assert sorted(done) == list(range(count))
 
     @needs_two_cpus
-    def test_as_many_at_a_time_as_it_says_and_no_more(self) -> None:
+    def test_as_many_threads_as_announced_work_at_once(self) -> None:
         at_a_time = thread_count(1000)
         together = threading.Barrier(at_a_time, timeout=10)  # breaks if fewer come
         threads = set()
@@ -222,7 +224,7 @@ class TestOnAllCores:
         map_in_threads(work, range(3 * at_a_time))
         assert len(threads) == at_a_time > 1
 
-    def test_one_processor_starts_no_thread(self) -> None:
+    def test_host_with_one_processor_starts_no_thread(self) -> None:
         def on_one_processor() -> tuple[int, bool]:
             os.sched_setaffinity(0, [min(os.sched_getaffinity(0))])
             threads = map_in_threads(lambda _item: threading.get_ident(), range(4))
@@ -231,5 +233,5 @@ class TestOnAllCores:
         assert in_a_child(on_one_processor) == (1, True)
 
     @pytest.mark.parametrize("items", [0, 1, 2])
-    def test_no_more_threads_than_items(self, items: int) -> None:
+    def test_there_are_no_more_threads_than_items(self, items: int) -> None:
         assert thread_count(items) <= items

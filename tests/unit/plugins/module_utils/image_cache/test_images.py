@@ -59,7 +59,7 @@ class TestFinding:
 
     @pytest.mark.parametrize("listed", [None, LISTED])
     @pytest.mark.parametrize("name", ["ubuntu 24.04", "Ubuntu", "", ONE[:-1], f"{ONE}0", f" {ONE}"])
-    def test_entry_that_means_none_is_told(self, name: str, listed: GlanceImages | None) -> None:
+    def test_entry_that_means_no_image_is_reported(self, name: str, listed: GlanceImages | None) -> None:
         assert find_images([name], listed) == ([], [name])
 
     def test_record_without_an_id_is_refused(self) -> None:

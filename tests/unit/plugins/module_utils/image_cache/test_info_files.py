@@ -118,7 +118,7 @@ def facts(tmp_path: Path) -> Facts:
 
 class TestValidName:
     @pytest.mark.parametrize("suffix", ["", "_sm", "_10737418240", "_1"])
-    def test_originals_small_and_resized_copies_have_facts(self, suffix: str) -> None:
+    def test_original_small_and_resized_files_have_an_info_file(self, suffix: str) -> None:
         assert is_valid_info_file(PATTERN, f"/var/lib/nova/instances/_base/{NAME}{suffix}.info")
 
     @pytest.mark.parametrize(
@@ -139,53 +139,53 @@ class TestValidName:
             "",
         ],
     )
-    def test_nothing_else_has(self, path: str) -> None:
+    def test_other_path_is_not_that_of_an_info_file(self, path: str) -> None:
         assert not is_valid_info_file(PATTERN, path)
 
     @given(st.text())
-    def test_whatever_the_path(self, path: str) -> None:
+    def test_any_text_is_not_the_path_of_an_info_file(self, path: str) -> None:
         assert not is_valid_info_file(PATTERN, path)
 
 
-def test_the_lock_is_novas() -> None:
+def test_lock_of_an_info_file_is_the_one_that_nova_takes() -> None:
     assert info_lock_name(NAME) == f"nova-info-{NAME}"
 
 
-class TestReading:
-    def test_no_file_is_no_facts(self, facts: Facts) -> None:
+class TestReadInfo:
+    def test_missing_info_file_has_no_fields(self, facts: Facts) -> None:
         assert facts.read() == Info({}, None)
 
-    def test_what_nova_wrote(self, facts: Facts) -> None:
+    def test_info_file_of_nova_is_read(self, facts: Facts) -> None:
         facts.path.write_text(f'{{"sha1-timestamp": 1386155535.41, "sha1": "{SHA1}"}}\n')
         assert facts.read() == Info({"sha1": SHA1, "sha1-timestamp": 1386155535.41}, None)
 
     @pytest.mark.parametrize(
         "content", [b"", b"{", b"[]", b"null", b'"x"', b"1", b"\xff", b"{}x", b"[" * 10_000, b" " * 20_000 + b"{}"]
     )
-    def test_a_damaged_one_is_as_good_as_empty(self, facts: Facts, content: bytes) -> None:
+    def test_damaged_info_file_counts_as_empty(self, facts: Facts, content: bytes) -> None:
         facts.path.write_bytes(content)
         info = facts.read()
         assert info.fields == {}
         assert info.damaged
 
-    def test_a_link_is_not_followed(self, facts: Facts) -> None:
+    def test_link_in_place_of_an_info_file_is_not_followed(self, facts: Facts) -> None:
         (facts.cache_path / "target").write_text('{"sha1": "x"}')
         facts.path.symlink_to("target")
         assert facts.read() == Info({}, "it is a link")
 
-    def test_a_fifo_is_not_waited_for(self, facts: Facts) -> None:
+    def test_fifo_in_place_of_an_info_file_is_not_waited_for(self, facts: Facts) -> None:
         os.mkfifo(facts.path)
         assert facts.read().fields == {}
         descriptor = os.open(facts.path, os.O_RDWR)
         assert facts.read() == Info({}, "it is not a regular file")
         os.close(descriptor)
 
-    def test_a_directory(self, facts: Facts) -> None:
+    def test_directory_in_place_of_an_info_file_counts_as_damaged(self, facts: Facts) -> None:
         facts.path.mkdir()
         assert facts.read() == Info({}, "it is not a regular file")
 
     @needs_root
-    def test_one_that_may_not_be_read_is_an_error(self) -> None:
+    def test_info_file_that_may_not_be_read_is_an_error(self) -> None:
         with tempfile.TemporaryDirectory() as root:
             Path(root).chmod(0o755)
             facts = Facts(Path(root))
@@ -195,7 +195,7 @@ class TestReading:
                 as_nobody(facts.read)
 
     @given(st.binary(max_size=200))
-    def test_whatever_the_bytes(self, content: bytes) -> None:
+    def test_any_bytes_are_read_or_count_as_damaged(self, content: bytes) -> None:
         check_reading(content)
 
     @given(
@@ -204,24 +204,24 @@ class TestReading:
             st.recursive(st.none() | st.booleans() | st.floats() | st.integers() | st.text(), st.lists),
         )
     )
-    def test_whatever_the_fields(self, fields: dict[str, Any]) -> None:
+    def test_any_fields_are_read(self, fields: dict[str, Any]) -> None:
         info = check_reading(json.dumps(fields).encode())
         assert info.damaged is None
         assert json.dumps(info.fields) == json.dumps(fields)
 
     @pytest.mark.parametrize(("algorithm", "digits"), [("sha1", 40), ("sha256", 64), ("sha512", 128)])
-    def test_the_time_of_the_only_checksum(self, facts: Facts, algorithm: str, digits: int) -> None:
+    def test_timestamp_of_the_only_checksum_is_read(self, facts: Facts, algorithm: str, digits: int) -> None:
         facts.save(**{algorithm: "0" * digits, f"{algorithm}-timestamp": 1386155535.41})
         assert facts.timestamp(algorithm) == 1386155535.41
 
     @pytest.mark.parametrize(
         "fields", [{"sha1": "x"}, {"sha1": SHA1, "mine": 1}, {"sha256": SHA1, "sha256-timestamp": 1386155535.41}, {}]
     )
-    def test_no_time_where_something_else_is_stored(self, facts: Facts, fields: dict[str, Any]) -> None:
+    def test_file_with_other_fields_has_no_timestamp(self, facts: Facts, fields: dict[str, Any]) -> None:
         facts.save(**fields)
         assert facts.timestamp("sha1") is None
 
-    def test_no_time_where_nothing_can_be_read(self, facts: Facts) -> None:
+    def test_file_that_cannot_be_read_has_no_timestamp(self, facts: Facts) -> None:
         assert facts.timestamp("sha1") is None
         facts.path.mkdir()
         assert facts.timestamp("sha1") is None
@@ -231,7 +231,7 @@ class TestReading:
             r'\{"sha1": "[0-9a-f]{39,41}", "sha1-timestamp": -?[0-9]{1,12}(\.[0-9]{0,3})?(e5)?\}\n?', fullmatch=True
         )
     )
-    def test_the_short_way_to_the_time_leads_where_the_long_one_does(self, content: str) -> None:
+    def test_timestamp_is_the_one_of_the_fields(self, content: str) -> None:
         with tempfile.TemporaryDirectory() as root:
             facts = Facts(Path(root))
             facts.path.write_text(content)
@@ -239,7 +239,7 @@ class TestReading:
             if time is not None:
                 assert facts.read() == Info({"sha1": content[10:50], "sha1-timestamp": time})
 
-    def test_what_essex_left(self, facts: Facts) -> None:
+    def test_essex_checksum_is_read_and_removed(self, facts: Facts) -> None:
         with facts.directory() as cache:
             assert read_legacy_sha1_file(NAME, cache) is None
             (facts.cache_path / f"{NAME}.sha1").write_text(SHA1 + "\n")
@@ -259,24 +259,24 @@ def check_reading(content: bytes) -> Info:
     return info
 
 
-class TestStoring:
-    def test_the_first_fact(self, facts: Facts) -> None:
+class TestSaveInfo:
+    def test_first_checksum_makes_the_info_file(self, facts: Facts) -> None:
         facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
         assert facts.names() == [facts.path.name]
 
-    def test_other_fields_are_kept_as_they_are(self, facts: Facts) -> None:
+    def test_other_fields_are_kept_unchanged(self, facts: Facts) -> None:
         facts.path.write_text('{"sha256": null, "mine": [1.50, {"a": "\\u00e4"}], "sha1": "old"}')
         facts.save(sha1=SHA1)
         assert facts.content() == {"sha256": None, "mine": [1.5, {"a": "ä"}], "sha1": SHA1}
 
-    def test_damaged_ones_are_written_anew(self, facts: Facts) -> None:
+    def test_damaged_info_file_is_written_anew(self, facts: Facts) -> None:
         facts.path.write_text('{"sha1')
         facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
 
     @pytest.mark.parametrize("depth", [100, 300, 500, 700, 900, 1000, 1200, 2000, 7000])
-    def test_fields_of_any_depth_are_kept_or_it_is_said_that_they_cannot_be(self, facts: Facts, depth: int) -> None:
+    def test_fields_of_any_depth_are_kept_or_count_as_damaged(self, facts: Facts, depth: int) -> None:
         text = f'{{"mine": {"[" * depth}{"]" * depth}}}'
         facts.path.write_text(text)
         with suppress(ImageCacheError):
@@ -284,22 +284,22 @@ class TestStoring:
         assert facts.path.read_text().replace(f', "sha1": "{SHA1}"', "") in (text, f'{{"sha1": "{SHA1}"}}')
         assert facts.names() == [facts.path.name]
 
-    def test_no_lock_file_is_left(self, facts: Facts) -> None:
+    def test_lock_file_is_removed_on_a_local_disk(self, facts: Facts) -> None:
         facts.save(sha1=SHA1)
         assert os.listdir(facts.locks_path) == []
 
-    def test_but_where_other_hosts_may_wait_on_it(self, facts: Facts) -> None:
+    def test_lock_file_is_kept_where_other_hosts_may_wait_on_it(self, facts: Facts) -> None:
         facts.save(sha1=SHA1, keep_lock_file=True)
         assert os.listdir(facts.locks_path) == [f"nova-info-{NAME}"]
 
-    def test_what_a_killed_pass_left_is_in_nobodys_way(self, facts: Facts) -> None:
+    def test_draft_of_a_killed_pass_is_replaced(self, facts: Facts) -> None:
         (facts.cache_path / f".{NAME}.info.new").write_text("half of")
         facts.save(sha1=SHA1)
         assert facts.content() == {"sha1": SHA1}
         assert facts.names() == [facts.path.name]
 
     @pytest.mark.parametrize("make", [lambda path: path.mkdir(), lambda path: path.symlink_to("x"), os.mkfifo])
-    def test_what_is_no_file_is_left_alone(self, facts: Facts, make: Any) -> None:
+    def test_other_thing_than_a_file_is_left_alone(self, facts: Facts, make: Any) -> None:
         make(facts.path)
         before = facts.path.lstat()
         with pytest.raises(ImageCacheError, match=f"{NAME}.info is not a regular file"):
@@ -307,19 +307,19 @@ class TestStoring:
         assert facts.path.lstat() == before
         assert facts.names() == [facts.path.name]
 
-    def test_there_is_nothing_to_store_about_a_swap_template(self, facts: Facts) -> None:
+    def test_swap_template_has_no_info_file(self, facts: Facts) -> None:
         with pytest.raises(ImageCacheError, match="is no info file"):
             save_info(facts.pattern, "swap_64", {}, directory=-1, locks=-1, keep_lock_file=True)
 
     @needs_root
-    def test_a_new_one_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
+    def test_new_info_file_belongs_to_the_owner_of_its_folder(self, facts: Facts) -> None:
         os.chown(facts.cache_path, NOBODY, 1234)
         facts.save(sha1=SHA1)
         status = facts.path.stat()
         assert (status.st_uid, status.st_gid, status.st_mode & 0o7777) == (NOBODY, 1234, 0o644)
 
     @needs_root
-    def test_an_old_one_keeps_its_owner_and_mode(self, facts: Facts) -> None:
+    def test_existing_info_file_keeps_its_owner_and_mode(self, facts: Facts) -> None:
         facts.path.write_text("{}")
         os.chown(facts.path, 4321, NOBODY)
         facts.path.chmod(0o664)
@@ -329,7 +329,7 @@ class TestStoring:
 
 
 @pytest.mark.parametrize("folder", ["_base/facts", "facts"], ids=["in the cache", "elsewhere"])
-def test_where_their_directory_is_not_there_nothing_is_stored_and_nothing_made(facts: Facts, folder: str) -> None:
+def test_missing_directory_of_info_files_is_not_made_and_nothing_is_saved(facts: Facts, folder: str) -> None:
     root = facts.cache_path.parent
     facts.pattern = f"{root}/{folder}/%(image)s.info"
     with facts.directory() as cache, info_directory(facts.pattern, str(facts.cache_path), cache) as directory:
@@ -341,8 +341,8 @@ def test_where_their_directory_is_not_there_nothing_is_stored_and_nothing_made(f
     assert not (root / folder).exists()
 
 
-class TestLocking:
-    def test_it_waits_for_nova(self, facts: Facts) -> None:
+class TestLockOfAnInfoFile:
+    def test_lock_that_nova_releases_in_time_is_waited_for(self, facts: Facts) -> None:
         with nova_compute() as nova:
             nova.take(f"info-{NAME}", facts.locks_path)
             threading.Timer(0.2, nova.release).start()
@@ -351,20 +351,20 @@ class TestLocking:
             assert time.monotonic() - started > 0.1
         assert facts.content() == {"sha1": SHA1}
 
-    def test_but_not_for_ever(self, facts: Facts) -> None:
+    def test_lock_that_nova_keeps_is_an_error(self, facts: Facts) -> None:
         with nova_compute() as nova:
             nova.take(f"info-{NAME}", facts.locks_path)
             with pytest.raises(ImageCacheError, match=f"another process holds the lock nova-info-{NAME}"):
                 facts.save(sha1=SHA1)
         assert facts.names() == []
 
-    def test_nor_without_a_lock_that_can_be_had(self, facts: Facts) -> None:
+    def test_lock_that_cannot_be_used_is_an_error(self, facts: Facts) -> None:
         (facts.locks_path / info_lock_name(NAME)).symlink_to("elsewhere")
         with pytest.raises(ImageCacheError, match=f"its lock nova-info-{NAME} cannot be used: Too many levels"):
             facts.save(sha1=SHA1)
         assert facts.names() == []
 
-    def test_two_at_once_lose_nothing(self, facts: Facts) -> None:
+    def test_two_writers_at_once_lose_no_field(self, facts: Facts) -> None:
         command = [sys.executable, "-c", COUNTER, facts.pattern, str(facts.locks_path)]
         counters = [subprocess.Popen([*command, field, *sys.path]) for field in ("a", "b")]
         assert [counter.wait() for counter in counters] == [0, 0]
@@ -391,7 +391,7 @@ while number <= 100:
 """
 
 
-def test_a_kill_at_any_moment_leaves_the_old_facts_or_the_new(facts: Facts) -> None:
+def test_kill_at_any_moment_leaves_the_old_or_the_new_info_file(facts: Facts) -> None:
     facts.save(first=0, second=0, filler="")
     chance = random.Random(3)
     last = 0
@@ -419,7 +419,7 @@ class TestWhyNothingCanBeSaved:
         with facts.directory() as directory:
             return why_info_cannot_be_saved(facts.pattern, NAME, directory)
 
-    def test_without_an_obstacle_there_is_no_reason(self, facts: Facts) -> None:
+    def test_info_file_without_an_obstacle_has_no_reason(self, facts: Facts) -> None:
         assert self.why(facts) == ""
         facts.save(sha1=SHA1)
         assert self.why(facts) == ""
@@ -429,7 +429,7 @@ class TestWhyNothingCanBeSaved:
         assert reason.startswith(f"there is no directory {facts.cache_path}. Make it")
 
     @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("elsewhere")])
-    def test_other_thing_than_a_file_in_its_place_is_named(self, facts: Facts, make: Callable[[Path], None]) -> None:
+    def test_other_thing_in_place_of_the_info_file_is_named(self, facts: Facts, make: Callable[[Path], None]) -> None:
         make(facts.path)
         assert self.why(facts).startswith(f"{facts.path} is not a regular file and is left alone.")
         with pytest.raises(ImageCacheError, match="is not a regular file"):
@@ -473,7 +473,7 @@ class TestWhyNothingCanBeSaved:
 
 class TestNoRoom:
     @pytest.mark.parametrize("old", [None, '{"sha1": "old", "note": "mine"}'])
-    def test_a_full_disk_loses_nothing(self, tmp_path: Path, old: str | None) -> None:
+    def test_full_disk_keeps_the_old_info_file(self, tmp_path: Path, old: str | None) -> None:
         def save() -> tuple[int | None, list[str], str | None]:
             with mounted(tmp_path, "-osize=64k"):
                 facts = Facts(tmp_path)
@@ -494,7 +494,7 @@ class TestNoRoom:
         assert names == ([f"{NAME}.info"] if old else [])
         assert content == old
 
-    def test_neither_does_a_read_only_one(self, tmp_path: Path) -> None:
+    def test_read_only_disk_keeps_the_old_info_file(self, tmp_path: Path) -> None:
         def save() -> tuple[str, Any]:
             with mounted(tmp_path):
                 facts = Facts(tmp_path)

@@ -88,13 +88,13 @@ every_source = pytest.mark.parametrize("source", SOURCES)
 
 class TestRecord:
     @every_source
-    def test_each_source_says_the_same(self, source: str) -> None:
+    def test_record_of_each_source_is_the_same_instance(self, source: str) -> None:
         assert parse_record(SOURCES[source]) == UNDERSTOOD
 
-    def test_a_uuid_is_enough(self) -> None:
+    def test_uuid_is_enough(self) -> None:
         assert parse_record({"uuid": UUID}) == Instance(uuid=UUID, name="", host="")
 
-    def test_an_id_is_enough(self) -> None:
+    def test_id_is_enough(self) -> None:
         assert parse_record({"id": UUID, "name": "my server"}) == Instance(uuid=UUID, name="", host="")
 
     @pytest.mark.parametrize("image", ["", None, {}, {"id": None}], ids=repr)
@@ -103,31 +103,31 @@ class TestRecord:
         assert server is not None
         assert server.image_ids == (KERNEL, RAMDISK)
 
-    def test_what_is_empty_is_not_used(self) -> None:
+    def test_empty_fields_use_nothing(self) -> None:
         record = {**PLAIN, "image_ref": "", "kernel_id": "", "ramdisk_id": None, "swap_mb": 0, "ephemeral_gb": None}
         assert parse_record(record) == UNDERSTOOD._replace(image_ids=(), swap_mb=(), ephemeral_gb=())
 
-    def test_an_image_that_is_its_own_kernel_counts_once(self) -> None:
+    def test_image_that_is_its_own_kernel_counts_once(self) -> None:
         record = parse_record({**PLAIN, "kernel_id": IMAGE, "ramdisk_id": ""})
         assert record is not None
         assert record.image_ids == (IMAGE,)
 
     @pytest.mark.parametrize(("swap", "sizes"), [(64, (64,)), ("64", (64,)), ("", ()), (0, ()), ("0", ()), (None, ())])
-    def test_a_size_is_a_number_or_its_text(self, swap: Any, sizes: tuple[int, ...]) -> None:
+    def test_size_is_a_number_or_its_text(self, swap: Any, sizes: tuple[int, ...]) -> None:
         server = parse_record({**API, "flavor": {"swap": swap}})
         assert server is not None
         assert server.swap_mb == sizes
 
     @every_source
     @pytest.mark.parametrize("state", ["deleted", "shelved_offloaded"])
-    def test_without_disks_on_any_host_it_does_not_count(self, source: str, state: str) -> None:
+    def test_instance_without_disks_on_any_host_does_not_count(self, source: str, state: str) -> None:
         assert parse_record({**SOURCES[source], STATE[source]: state}) is None
 
     @every_source
     @pytest.mark.parametrize(
         "state", ["active", "building", "stopped", "rescued", "shelved", "soft-delete", "error", ""]
     )
-    def test_in_any_other_state_it_does(self, source: str, state: str) -> None:
+    def test_instance_in_any_other_state_counts(self, source: str, state: str) -> None:
         assert parse_record({**SOURCES[source], STATE[source]: state, TASK[source]: "spawning"}) == UNDERSTOOD
 
     @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ class TestRecord:
             pytest.param({**API, "OS-EXT-SRV-ATTR:host": 1}, "its OS-EXT-SRV-ATTR:host is not a string", id="API host"),
         ],
     )
-    def test_what_it_is_not_is_said(self, record: Any, complaint: str) -> None:
+    def test_invalid_record_is_refused_with_the_reason(self, record: Any, complaint: str) -> None:
         with pytest.raises(ImageCacheError, match=complaint):
             parse_record(record)
 
@@ -173,43 +173,43 @@ class TestDirectories:
 
     @pytest.mark.parametrize("task", ["resize_prep", "resize_migrating", "resize_migrated", "resize_finish"])
     @every_source
-    def test_while_a_resize_goes_on(self, source: str, task: str) -> None:
+    def test_instance_that_is_being_resized_has_two_more_directories(self, source: str, task: str) -> None:
         record = parse_record({**SOURCES[source], TASK[source]: task})
         assert record is not None
         assert record.directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
 
     @every_source
-    def test_while_it_waits_to_be_confirmed(self, source: str) -> None:
+    def test_instance_whose_resize_waits_to_be_confirmed_has_two_more_directories(self, source: str) -> None:
         record = parse_record({**SOURCES[source], STATE[source]: "resized"})
         assert record is not None
         assert record.directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
 
     @every_source
     @pytest.mark.parametrize("task", [None, "", "resize_reverting", "rebooting"])
-    def test_not_in_another_state(self, source: str, task: str | None) -> None:
+    def test_instance_in_another_state_has_no_more_directories(self, source: str, task: str | None) -> None:
         record = parse_record({**SOURCES[source], TASK[source]: task})
         assert record is not None
         assert record.directories == (UUID, NAME)
 
-    def test_it_may_be_resized_where_its_state_is_not_said(self) -> None:
+    def test_instance_of_unknown_state_may_have_the_directories_of_a_resize(self) -> None:
         record = parse_record({"uuid": UUID})
         assert record is not None
         assert record.directories == (UUID, f"{UUID}_resize")
         assert parse_domain(nova_domain(), "vm").directories == (UUID, NAME, f"{UUID}_resize", f"{NAME}_resize")
 
     @pytest.mark.parametrize(("name", "label"), [(NAME, NAME), ("", UUID)])
-    def test_it_is_called_by_its_name_where_there_is_one(self, name: str, label: str) -> None:
+    def test_instance_is_shown_by_its_name_or_else_its_uuid(self, name: str, label: str) -> None:
         assert Instance(uuid=UUID, name=name, host="vm").label == label
 
 
 class TestCapturedServers:
-    def test_a_server_with_swap(self) -> None:
+    def test_server_with_swap_is_read(self) -> None:
         servers = {server["name"]: parse_record(server) for server in captures.servers("steady")}
         assert servers["swap"] == Instance(
             uuid=UUID, name=NAME, host="vm", image_ids=(IMAGE,), swap_mb=(64,), resizing=False
         )
 
-    def test_a_server_with_two_ephemeral_disks_says_their_sum(self) -> None:
+    def test_server_with_two_ephemeral_disks_has_their_sum(self) -> None:
         servers = {server["name"]: parse_record(server) for server in captures.servers("rescue")}
         assert servers["eph2"] == Instance(
             uuid="a9d7be4f-13f0-4438-8395-3c95d7e07770",
@@ -224,11 +224,11 @@ class TestCapturedServers:
         servers = [parse_record(server) for server in captures.servers("resize-pending")]
         assert {server.name for server in servers if server and server.resizing} == {NAME, "instance-00000001"}
 
-    def test_an_offloaded_server_is_on_no_host(self) -> None:
+    def test_offloaded_server_is_on_no_host(self) -> None:
         servers = {server["name"]: parse_record(server) for server in captures.servers("shelved")}
         assert [name for name, server in servers.items() if server is None] == ["disk1"]
 
-    def test_of_the_deleted_ones_only_those_that_can_be_restored_count(self) -> None:
+    def test_deleted_servers_count_only_where_they_can_be_restored(self) -> None:
         answer = captures.servers("soft-deleted", "servers-detail-deleted-true.json")
         servers = {server["name"]: parse_record(server) for server in answer}
         assert {name: server is not None for name, server in servers.items()} == {
@@ -239,21 +239,21 @@ class TestCapturedServers:
         }
 
 
-class TestCollect:
-    def test_without_a_source_nobody_was_asked(self) -> None:
+class TestMergeInstances:
+    def test_no_source_means_that_nobody_was_asked(self) -> None:
         assert merge_instances(None, [], None, "vm") == Instances(has_source=False, hosts=frozenset({"vm"}))
 
-    def test_an_empty_list_is_an_answer_but_speaks_for_no_host(self) -> None:
+    def test_empty_list_is_a_source_and_complete_for_no_host(self) -> None:
         assert merge_instances([], [], None, "vm") == Instances(has_source=True)
 
-    def test_given_instances_speak_for_their_hosts_and_for_those_named(self) -> None:
+    def test_given_instances_are_complete_for_their_hosts_and_for_those_named(self) -> None:
         records = [{"uuid": "a", "host": "one"}, {"uuid": "b", "host": "two"}, {"uuid": "c"}]
         assert merge_instances(records, ["three"], None, "vm").hosts == {"one", "two", "three"}
 
-    def test_the_domains_speak_for_this_host(self, tmp_path: Path) -> None:
+    def test_domains_are_complete_for_this_host(self, tmp_path: Path) -> None:
         assert merge_instances(None, [], str(tmp_path), "vm") == Instances(has_source=True, hosts=frozenset({"vm"}))
 
-    def test_an_instance_of_two_sources_is_one(self, tmp_path: Path) -> None:
+    def test_instance_of_two_sources_is_one(self, tmp_path: Path) -> None:
         devices = "<disk><driver type='qcow2'/><source file='/d'/></disk>"
         metadata = '<nova:root type="image" uuid="snapshot"/><nova:flavor><nova:swap>32</nova:swap></nova:flavor>'
         (tmp_path / "one.xml").write_bytes(nova_domain(metadata=metadata, devices=devices))
@@ -267,7 +267,7 @@ class TestCollect:
             "other": Instance("other", "other", "vm"),
         }
 
-    def test_what_one_source_leaves_out_another_says(self, tmp_path: Path) -> None:
+    def test_field_that_one_source_leaves_out_comes_from_another(self, tmp_path: Path) -> None:
         (tmp_path / "one.xml").write_bytes(nova_domain())
         (united,) = merge_instances([{"uuid": UUID, "vm_state": "active"}], [], str(tmp_path), "vm").all
         assert united == Instance(UUID, NAME, "vm", resizing=False)
@@ -276,11 +276,11 @@ class TestCollect:
         ).all
         assert united == Instance(UUID, NAME, "", resizing=False)
 
-    def test_a_deleted_one_is_left_out_without_a_word(self) -> None:
+    def test_deleted_instance_is_left_out_without_a_problem(self) -> None:
         assert merge_instances([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").all == ()
         assert merge_instances([{**PLAIN, "vm_state": "deleted"}], ["vm"], None, "vm").problems == ()
 
-    def test_one_that_cannot_be_understood_is_named_and_the_rest_is_there(self) -> None:
+    def test_record_that_cannot_be_understood_is_named_and_the_others_are_kept(self) -> None:
         instances = merge_instances([PLAIN, {"name": NAME}, 7], [], None, "vm")
         assert instances.all == (UNDERSTOOD,)
         assert instances.problems == (
@@ -310,7 +310,7 @@ def test_any_record_is_understood_or_refused(record: Any) -> None:
 
 
 @given(st.lists(st.one_of(anything, records), max_size=4))
-def test_any_list_is_an_inventory(given_instances: list[Any]) -> None:
+def test_any_list_is_merged_without_an_error(given_instances: list[Any]) -> None:
     instances = merge_instances(given_instances, [], None, "vm")
     assert len(instances.all) + len(instances.problems) <= len(given_instances)
 

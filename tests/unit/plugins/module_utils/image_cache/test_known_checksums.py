@@ -27,12 +27,12 @@ from ansible_collections.stackops.nova.tests.support.verification import (
 
 
 class TestKnownChecksums:
-    def test_a_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
+    def test_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
         known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512").upper()}}
         assert checksum(prune(used, known_checksums=known)) == "ok"
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
 
-    def test_one_that_is_not_is_corrupt_whatever_is_stored(self, used: Host) -> None:
+    def test_file_that_is_not_the_image_is_corrupt_whatever_was_saved(self, used: Host) -> None:
         known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(used, algorithm="sha512")}}
         rot(used)
         write_info(used, sha1=digest(used))
@@ -41,19 +41,19 @@ class TestKnownChecksums:
         assert "known_checksums" in warnings(result)[0]
         assert "sha1-timestamp" not in info(used)
 
-    def test_an_audit_compares_with_it_too(self, used: Host) -> None:
+    def test_audit_compares_with_a_known_checksum_too(self, used: Host) -> None:
         known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512")}}
         before = picture(used.root)
         assert checksum(audit(used, known_checksums=known)) == "ok"
         assert picture(used.root) == before
 
-    def test_a_resized_copy_is_not_the_image(self, used: Host) -> None:
+    def test_resized_copy_is_not_compared_with_the_image(self, used: Host) -> None:
         used.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
         known = {IMAGE: {"algorithm": "sha1", "value": digest(used)}}
         result = prune(used, known_checksums=known, checksum_scope="all")
         assert checksum(result, f"{BASE}_2000000") == "unverified"
 
-    def test_images_as_glance_gives_them(self) -> None:
+    def test_records_of_glance_and_of_the_sdk_are_read(self) -> None:
         value = "ab" * 64
         images = {
             "raw": {"os_hash_algo": "sha512", "os_hash_value": value, "disk_format": "raw"},
@@ -75,6 +75,6 @@ class TestKnownChecksums:
             {"algorithm": "shake_128", "value": "ab" * 20},
         ],
     )
-    def test_an_entry_that_cannot_be_meant_is_refused(self, entry: Any) -> None:
+    def test_invalid_entry_is_refused(self, entry: Any) -> None:
         with pytest.raises(ImageCacheError, match="known_checksums"):
             parse_known_checksums({IMAGE: entry})

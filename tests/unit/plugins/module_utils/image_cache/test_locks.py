@@ -76,7 +76,7 @@ while True:
 
 
 class TestSideBySideWithNova:
-    def test_a_lock_that_nova_holds_is_seen_and_not_waited_for_forever(
+    def test_lock_that_nova_holds_is_seen_and_not_waited_for_forever(
         self, nova: NovaCompute, locks: Path, directory: int
     ) -> None:
         nova.take(BASE, locks)
@@ -87,14 +87,14 @@ class TestSideBySideWithNova:
         nova.release()
         assert not is_locked(directory, LOCK)
 
-    def test_a_lock_that_nova_gives_back_in_time_is_taken(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+    def test_lock_that_nova_releases_in_time_is_taken(self, nova: NovaCompute, locks: Path, directory: int) -> None:
         nova.take(BASE, locks)
         threading.Timer(0.1, nova.release).start()
         lock = acquire(directory, LOCK, wait_seconds=10)
         assert lock is not None
         release(lock, remove_file=False)
 
-    def test_nova_waits_while_we_hold_a_lock(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+    def test_nova_waits_while_we_hold_its_lock(self, nova: NovaCompute, locks: Path, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         nova.begin_to_take(BASE, locks)
@@ -113,7 +113,9 @@ class TestSideBySideWithNova:
         assert acquire(directory, LOCK, wait_seconds=0) is None
         nova.release()
 
-    def test_a_lock_on_a_removed_file_is_no_lock(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+    def test_lock_on_a_file_that_nova_removed_is_taken_on_the_new_one(
+        self, nova: NovaCompute, locks: Path, directory: int
+    ) -> None:
         nova.take(BASE, locks)
 
         def remove_and_release() -> None:
@@ -128,9 +130,11 @@ class TestSideBySideWithNova:
         release(lock, remove_file=False)
 
 
-class TestTheLockFile:
+class TestLockFile:
     @pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
-    def test_one_that_we_make_is_its_folders_owners_and_empty(self, locks: Path, directory: int, umask: int) -> None:
+    def test_new_lock_file_is_empty_and_belongs_to_the_owner_of_its_folder(
+        self, locks: Path, directory: int, umask: int
+    ) -> None:
         if os.geteuid() == 0:
             os.chown(locks, NOVA, NOVA)
 
@@ -146,7 +150,7 @@ class TestTheLockFile:
         assert (made.st_mode, made.st_size) == (0o100644, 0)
         assert os.listdir(locks) == [LOCK]
 
-    def test_where_nova_makes_it_in_the_same_moment_novas_is_taken(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_nova_makes_at_the_same_moment_is_used(self, locks: Path, directory: int) -> None:
         def acquire_meanwhile() -> int:
             whenever("os.link", lambda *_paths: (locks / LOCK).touch(mode=0o640))
             lock = acquire(directory, LOCK, wait_seconds=0)
@@ -157,7 +161,7 @@ class TestTheLockFile:
         assert os.listdir(locks) == [LOCK]
         assert (locks / LOCK).stat().st_mode == 0o100640
 
-    def test_one_that_is_removed_while_it_is_locked_is_no_lock(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_is_removed_while_it_is_locked_is_made_anew(self, locks: Path, directory: int) -> None:
         removed = []
 
         def remove_once(*_lock: object) -> None:
@@ -174,7 +178,7 @@ class TestTheLockFile:
         assert in_a_child(acquire_meanwhile)
 
     @needs_root
-    def test_one_that_could_not_be_its_folders_owners_is_not_made(self, public_host: Host) -> None:
+    def test_lock_file_that_could_not_belong_to_the_owner_of_its_folder_is_not_made(self, public_host: Host) -> None:
         locks = public_host.locks_path
         locks.chmod(0o777)
         directory = os.open(locks, os.O_RDONLY | os.O_DIRECTORY)
@@ -183,7 +187,7 @@ class TestTheLockFile:
         os.close(directory)
         assert os.listdir(locks) == []
 
-    def test_one_that_nova_made_stays_as_it_is(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_nova_made_is_left_as_it_is(self, locks: Path, directory: int) -> None:
         (locks / LOCK).write_text("nova's")
         (locks / LOCK).chmod(0o600)
         before = (locks / LOCK).stat()
@@ -192,17 +196,17 @@ class TestTheLockFile:
         release(lock, remove_file=False)
         assert (locks / LOCK).stat() == before
 
-    def test_asking_makes_none(self, locks: Path, directory: int) -> None:
+    def test_asking_for_a_lock_makes_no_lock_file(self, locks: Path, directory: int) -> None:
         assert not is_locked(directory, LOCK)
         assert os.listdir(locks) == []
 
-    def test_it_goes_with_the_lock_where_nobody_else_has_it_open(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_nobody_else_has_open_is_removed_with_the_lock(self, locks: Path, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         release(lock, remove_file=True)
         assert os.listdir(locks) == []
 
-    def test_it_stays_for_a_nova_that_waits_on_it(self, nova: NovaCompute, locks: Path, directory: int) -> None:
+    def test_lock_file_that_nova_waits_on_is_kept(self, nova: NovaCompute, locks: Path, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         nova.begin_to_take(BASE, locks)
@@ -211,21 +215,21 @@ class TestTheLockFile:
         assert acquire(directory, LOCK, wait_seconds=0) is None
         nova.release()
 
-    def test_it_stays_while_anybody_has_it_open(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_another_process_has_open_is_kept(self, locks: Path, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         with reader(locks / LOCK):
             release(lock, remove_file=True)
         assert os.listdir(locks) == [LOCK]
 
-    def test_somebody_else_may_have_removed_it(self, locks: Path, directory: int) -> None:
+    def test_lock_file_that_is_already_gone_is_no_error(self, locks: Path, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         (locks / LOCK).unlink()
         release(lock, remove_file=True)
         assert os.listdir(locks) == []
 
-    def test_a_link_in_its_place_is_refused(self, tmp_path: Path, locks: Path, directory: int) -> None:
+    def test_link_in_place_of_the_lock_file_is_refused(self, tmp_path: Path, locks: Path, directory: int) -> None:
         (locks / LOCK).symlink_to(tmp_path / "target")
         for target_exists in (False, True):
             if target_exists:
@@ -238,7 +242,9 @@ class TestTheLockFile:
         assert os.listdir(locks) == [LOCK]
 
     @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_socket], ids=["FIFO", "directory", "socket"])
-    def test_so_is_anything_else_that_is_no_file(self, locks: Path, directory: int, make: Callable[..., None]) -> None:
+    def test_other_thing_in_place_of_the_lock_file_is_refused(
+        self, locks: Path, directory: int, make: Callable[..., None]
+    ) -> None:
         make(locks / LOCK)
         before = (locks / LOCK).lstat()
         with pytest.raises(OSError, match=r"not a regular file|Is a directory|No such device"):
@@ -248,10 +254,10 @@ class TestTheLockFile:
         assert (locks / LOCK).lstat() == before
 
 
-class TestWhileAnotherPassMakesSureThatNobodyWaits:
+class TestLeaseOfAnotherPass:
     """Before it removes a lock file it asks for a lease on it, and an opener who will not wait is turned away."""
 
-    def test_the_lock_counts_as_taken(self, directory: int) -> None:
+    def test_lock_file_under_a_lease_counts_as_locked(self, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)
         assert lock is not None
         assert is_open_elsewhere(lock.descriptor) is False
@@ -261,37 +267,35 @@ class TestWhileAnotherPassMakesSureThatNobodyWaits:
         assert not is_locked(directory, LOCK)
 
 
-class TestTheLocksDirectory:
-    def test_it_is_opened_where_it_is(self, tmp_path: Path, locks: Path) -> None:
+class TestLocksDirectory:
+    def test_existing_locks_directory_is_opened_unchanged(self, tmp_path: Path, locks: Path) -> None:
         before = locks.stat()
         os.close(open_locks_directory(str(tmp_path), "locks"))
         assert locks.stat() == before
 
     @needs_root
-    def test_one_that_we_make_has_the_owner_of_the_directory_above(self, tmp_path: Path) -> None:
+    def test_new_locks_directory_has_the_owner_of_the_directory_above(self, tmp_path: Path) -> None:
         os.chown(tmp_path, NOVA, NOVA)
         os.close(open_locks_directory(str(tmp_path), "locks"))
         made = (tmp_path / "locks").stat()
         assert (made.st_uid, made.st_gid, made.st_mode) == (NOVA, NOVA, 0o040755)
 
     @needs_root
-    def test_one_that_could_not_be_its_owners_is_not_left_there_for_nova_to_stumble_over(
-        self, public_host: Host
-    ) -> None:
+    def test_locks_directory_that_could_not_have_that_owner_is_not_left_behind(self, public_host: Host) -> None:
         public_host.locks_path.rmdir()
         public_host.instances_path.chmod(0o777)
         with pytest.raises(PermissionError):
             as_nobody(lambda: open_locks_directory(str(public_host.instances_path), "locks"))
         assert not public_host.locks_path.exists()
 
-    def test_a_link_in_its_place_is_refused(self, tmp_path: Path) -> None:
+    def test_link_in_place_of_the_locks_directory_is_refused(self, tmp_path: Path) -> None:
         (tmp_path / "elsewhere").mkdir()
         (tmp_path / "locks").symlink_to("elsewhere")
         with pytest.raises(NotADirectoryError):
             open_locks_directory(str(tmp_path), "locks")
 
     @needs_root
-    def test_a_link_that_takes_its_place_as_soon_as_it_is_made_leads_nowhere(self, tmp_path: Path) -> None:
+    def test_link_that_replaces_the_new_locks_directory_at_once_leads_nowhere(self, tmp_path: Path) -> None:
         canary = tmp_path / "canary"
         canary.mkdir(mode=0o700)
         os.chown(tmp_path, NOVA, NOVA)

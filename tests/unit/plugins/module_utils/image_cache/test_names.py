@@ -116,7 +116,7 @@ class TestFingerprint:
             pytest.param("é", "bf15be717ac1b080b4f1c456692825891ff5073d", id="as UTF-8"),
         ],
     )
-    def test_it_is_the_name_of_the_base_file(self, image_id: str, name: str) -> None:
+    def test_fingerprint_is_the_name_of_the_base_file(self, image_id: str, name: str) -> None:
         assert fingerprint(image_id) == name
 
     def test_each_image_of_a_real_cloud_has_its_base_file(self) -> None:
@@ -127,21 +127,21 @@ class TestFingerprint:
 
     @given(any_text)
     @example("\ud800")
-    def test_no_image_id_is_refused(self, image_id: str) -> None:
+    def test_any_image_id_has_a_fingerprint(self, image_id: str) -> None:
         assert parse_name(fingerprint(image_id)).kind is Kind.ORIGINAL
 
 
 class TestParseName:
     @pytest.mark.parametrize("name", RECOGNISED)
-    def test_a_name_that_nova_gives_is_recognised(self, name: str) -> None:
+    def test_name_that_nova_gives_is_recognised(self, name: str) -> None:
         assert parse_name(name) == RECOGNISED[name]
 
     @pytest.mark.parametrize("name", NOT_NOVAS, ids=repr)
-    def test_no_other_name_is(self, name: str) -> None:
+    def test_other_name_is_not_recognised(self, name: str) -> None:
         assert parse_name(name) == CacheName(Kind.OTHER, "")
 
     @pytest.mark.parametrize("scene", captures.NAMES)
-    def test_whatever_lay_in_a_real_cache_is_recognised(self, scene: str) -> None:
+    def test_every_name_in_a_real_cache_is_recognised(self, scene: str) -> None:
         assert Kind.OTHER not in {parse_name(name).kind for name in captured(scene, "_base")}
 
     @given(any_names)
@@ -150,7 +150,7 @@ class TestParseName:
         assert parse_name(name) == CacheName(kind, key)
 
     @given(any_names, st.data())
-    def test_a_character_that_nova_does_not_use_spoils_it(
+    def test_name_with_a_character_that_nova_does_not_use_is_not_recognised(
         self, made: tuple[str, Kind, str], data: st.DataObject
     ) -> None:
         name = made[0]
@@ -159,7 +159,7 @@ class TestParseName:
         assert parse_name(name[:position] + stranger + name[position:]).kind is Kind.OTHER
 
     @given(st.one_of(hexadecimal, st.uuids().map(str)))
-    def test_hex_digits_are_lowercase(self, name: str) -> None:
+    def test_name_with_uppercase_digits_is_not_recognised(self, name: str) -> None:
         assume(name.upper() != name)
         assert parse_name(name.upper()).kind is Kind.OTHER
 
@@ -181,7 +181,7 @@ class TestLockName:
             ("ephemeral_1_0706d66", "nova-ephemeral_1_0706d66"),
         ],
     )
-    def test_it_is_the_lock_that_nova_takes(self, name: str, lock: str) -> None:
+    def test_lock_name_is_the_one_that_nova_takes(self, name: str, lock: str) -> None:
         assert lock_name(name) == lock
 
     def test_each_base_file_of_a_real_host_has_its_lock_file(self) -> None:
@@ -190,7 +190,7 @@ class TestLockName:
 
 
 @pytest.mark.parametrize("name", [BASE, f"{BASE}_10737418240", "swap_64"])
-def test_the_info_file_is_named_after_the_base_file(name: str) -> None:
+def test_info_file_is_named_after_the_base_file(name: str) -> None:
     pattern = "/var/lib/nova/instances/_base/%(image)s.info"
     assert info_path(pattern, name) == f"/var/lib/nova/instances/_base/{name}.info"
 
@@ -209,7 +209,7 @@ class TestPrintable:
             pytest.param("", "", id="empty"),
         ],
     )
-    def test_what_cannot_be_shown_is_escaped(self, name: str, shown: str) -> None:
+    def test_unprintable_character_is_escaped(self, name: str, shown: str) -> None:
         assert printable(name) == shown
 
     @given(any_text)
@@ -221,13 +221,13 @@ class TestPrintable:
         assert len(shown.splitlines()) == bool(shown)
 
     @given(st.binary())
-    def test_so_does_any_file_name(self, name: bytes) -> None:
+    def test_any_file_name_becomes_one_printable_line(self, name: bytes) -> None:
         shown = printable(name.decode("utf-8", "surrogateescape"))
         assert shown.isprintable()
         assert shown.encode("utf-8").decode("utf-8") == shown
 
     @given(any_text)
-    def test_what_was_shown_once_is_shown_as_it_is(self, text: str) -> None:
+    def test_printable_text_is_not_escaped_again(self, text: str) -> None:
         shown = printable(text)
         assert printable(shown) == shown
 
@@ -243,7 +243,7 @@ class TestPrintable:
     ],
     ids=["none", "one", "five", "seven", "escaped"],
 )
-def test_a_sentence_names_five_at_most(names: list[str], shown: str) -> None:
+def test_sentence_names_five_at_most(names: list[str], shown: str) -> None:
     assert some_names(names) == shown
 
 

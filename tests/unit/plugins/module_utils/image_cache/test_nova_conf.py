@@ -170,7 +170,7 @@ class TestSyntax:
             ),
         ],
     )
-    def test_it_is_oslo_configs(self, path: Path, text: str, found: dict[str, str]) -> None:
+    def test_file_is_read_as_oslo_config_reads_it(self, path: Path, text: str, found: dict[str, str]) -> None:
         path.write_text(text, newline="")
         assert ours(path) == theirs(path) == found
 
@@ -188,7 +188,7 @@ class TestSyntax:
             pytest.param("\ufeff[DEFAULT]\nhost = a\n", "line 1 is not an assignment", id="byte order mark"),
         ],
     )
-    def test_what_nova_refuses_is_refused_by_file_and_line(self, path: Path, text: str, complaint: str) -> None:
+    def test_line_that_nova_refuses_is_refused_by_file_and_line(self, path: Path, text: str, complaint: str) -> None:
         path.write_text(text)
         assert theirs(path) is None
         with pytest.raises(ImageCacheError) as error:
@@ -196,7 +196,7 @@ class TestSyntax:
         assert str(error.value).startswith(f"config_file {path}: {complaint}")
 
 
-class TestPlaces:
+class TestNamesOfOptions:
     @pytest.mark.parametrize("option", NOVA_OPTIONS)
     def test_each_name_that_an_option_ever_had_is_read(self, path: Path, option: str) -> None:
         group, name, earlier = NOVA_OPTIONS[option]
@@ -229,19 +229,19 @@ class TestReferences:
             ("host = '$my_ip'", "192.0.2.7"),
         ],
     )
-    def test_they_lead_where_nova_follows_them(self, path: Path, text: str, found: str) -> None:
+    def test_reference_has_the_value_that_nova_gives_it(self, path: Path, text: str, found: str) -> None:
         path.write_text(f"[libvirt]\nzone = north\n[DEFAULT]\nmy_ip = 192.0.2.7\nzone = $my_ip/end\n{text}\n")
         assert ours(path) == theirs(path) == {"host": found}
 
-    def test_a_groups_own_option_comes_before_the_default_groups(self, path: Path) -> None:
+    def test_reference_to_a_groups_own_option_comes_before_the_default_groups(self, path: Path) -> None:
         path.write_text("[DEFAULT]\nzone = a\n[image_cache]\nzone = b\nsubdirectory_name = $zone\n")
         assert ours(path) == theirs(path) == {"image_cache_subdirectory_name": "b"}
 
-    def test_and_an_option_under_its_old_name_is_still_of_todays_group(self, path: Path) -> None:
+    def test_reference_in_an_option_under_its_old_name_counts_from_todays_group(self, path: Path) -> None:
         path.write_text("[DEFAULT]\nzone = a\nimage_cache_subdirectory_name = $zone\n[image_cache]\nzone = b\n")
         assert ours(path) == theirs(path) == {"image_cache_subdirectory_name": "b"}
 
-    def test_icehouses_info_pattern_needs_nothing_else(self, path: Path) -> None:
+    def test_info_pattern_of_icehouse_needs_nothing_else(self, path: Path) -> None:
         path.write_text(
             "[libvirt]\nimage_info_filename_pattern = $instances_path/$image_cache_subdirectory_name/%(image)s.info\n"
         )
@@ -261,20 +261,20 @@ class TestReferences:
             ),
         ],
     )
-    def test_one_that_leads_nowhere_is_refused_by_its_name(self, path: Path, text: str, complaint: str) -> None:
+    def test_reference_that_leads_nowhere_is_refused_by_its_name(self, path: Path, text: str, complaint: str) -> None:
         path.write_text(f"[libvirt]\nzone = a\n[DEFAULT]\n{text}\n")
         assert theirs(path) is None
         with pytest.raises(ImageCacheError) as error:
             read_nova_conf(str(path))
         assert complaint in str(error.value)
 
-    def test_a_chain_without_end_is_refused(self, path: Path) -> None:
+    def test_very_long_chain_of_references_is_refused(self, path: Path) -> None:
         links = "".join(f"link{number} = $link{number + 1}\n" for number in range(1000))
         path.write_text(f"[DEFAULT]\nhost = $link0\n{links}link1000 = a\n")
         with pytest.raises(ImageCacheError):
             read_nova_conf(str(path))
 
-    def test_a_reference_that_nobody_reads_may_lead_nowhere(self, path: Path) -> None:
+    def test_reference_that_nobody_reads_may_lead_nowhere(self, path: Path) -> None:
         path.write_text("[DEFAULT]\nlog_dir = $nowhere\nhost = a\n")
         assert ours(path) == theirs(path) == {"host": "a"}
 
@@ -284,7 +284,7 @@ class TestReferences:
             path.write_text(f"[DEFAULT]\nhost = x$link0\n{links}link60 = {last}\n")
             assert ours(path) == (None if last else {"host": "x"})
 
-    def test_a_long_line_of_them_neither(self, path: Path) -> None:
+    def test_long_line_of_references_is_refused(self, path: Path) -> None:
         path.write_text(f"[DEFAULT]\nhost = {'$my_ip' * 500_000}\nmy_ip = {'a' * 4000}\n")
         with pytest.raises(ImageCacheError, match="longer than 4096 characters"):
             read_nova_conf(str(path))
@@ -353,23 +353,25 @@ def test_reference_to_what_no_file_sets_has_novas_default(path: Path, reference:
 
 class TestFilesThatCannotBeRead:
     @pytest.mark.parametrize("name", ["missing.conf", "", "a\0b"], ids=repr)
-    def test_no_file(self, tmp_path: Path, name: str) -> None:
+    def test_missing_file_is_refused(self, tmp_path: Path, name: str) -> None:
         with pytest.raises(ImageCacheError, match=r"config_file .* cannot be read"):
             read_nova_conf(os.path.join(tmp_path, name))
 
-    def test_not_utf8(self, path: Path) -> None:
+    def test_file_that_is_not_utf8_is_refused(self, path: Path) -> None:
         path.write_bytes(b"[DEFAULT]\nhost = \xff\n")
         with pytest.raises(ImageCacheError, match=r"config_file .* cannot be read"):
             read_nova_conf(str(path))
 
     @pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, make_socket, lambda path: path.symlink_to("/dev/zero")])
-    def test_what_is_no_file_is_not_waited_for(self, tmp_path: Path, make: Callable[[Path], None]) -> None:
+    def test_other_thing_than_a_file_is_refused_and_not_waited_for(
+        self, tmp_path: Path, make: Callable[[Path], None]
+    ) -> None:
         path = tmp_path / "nova.conf"
         make(path)
         with pytest.raises(ImageCacheError, match=r"config_file .* cannot be read"):
             read_nova_conf(str(path))
 
-    def test_too_large(self, path: Path) -> None:
+    def test_file_of_more_than_four_mebibytes_is_refused(self, path: Path) -> None:
         path.write_text("#" * (4 * 1024 * 1024 + 1))
         with pytest.raises(ImageCacheError, match="it has more than 4194304 bytes"):
             read_nova_conf(str(path))
@@ -411,7 +413,7 @@ files = st.one_of(st.lists(good_lines, min_size=5, max_size=20), st.lists(any_li
 
 @settings(max_examples=300)
 @given(text=files)
-def test_any_file_says_the_same_to_us_and_to_oslo_config(path: Path, text: str) -> None:
+def test_any_file_is_read_as_oslo_config_reads_it(path: Path, text: str) -> None:
     path.write_text(ELSEWHERE + text)
     ourselves, oslo_config = ours(path), theirs(path)
     if ourselves is not None and oslo_config is not None and "instances_path" not in oslo_config:

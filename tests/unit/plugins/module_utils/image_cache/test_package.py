@@ -74,7 +74,7 @@ def test_module_of_archive_knows_its_file_and_source(archive: Path) -> None:
     assert found["inner"] == f"{archive}/{NAME.replace('.', '/')}/fetch/proof.py"
 
 
-def test_module_that_is_missing_from_archive_is_told_as_ever(archive: Path) -> None:
+def test_module_that_is_missing_from_archive_is_reported_as_ever(archive: Path) -> None:
     found = imported(archive)
     assert str(found["missing"]).startswith("cannot import name 'no_such_module'")
     assert found["not_found"] == f"{NAME}.no_such_module"

@@ -91,7 +91,7 @@ class TestInstances:
     FILES = (cached(BASE), cached(f"{BASE}_10"), cached(f"{BASE}_sm"), cached(IMAGE), cached(OTHER_BASE))
 
     @pytest.mark.parametrize("host", ["here", "there", ""])
-    def test_its_image(self, host: str) -> None:
+    def test_every_file_of_the_image_of_an_instance_is_in_use(self, host: str) -> None:
         plan = decide(found(*self.FILES), known(GUEST._replace(host=host)), remove_unused_kernels=True)
         assert said(plan) == {
             BASE: "active: instance",
@@ -102,12 +102,12 @@ class TestInstances:
         }
         assert removed(plan) == [OTHER_BASE]
 
-    def test_its_kernel_and_ramdisk(self) -> None:
+    def test_kernel_and_ramdisk_of_an_instance_are_in_use(self) -> None:
         guest = GUEST._replace(image_ids=(IMAGE, KERNEL))
         plan = decide(found(cached(KERNEL), cached(fingerprint(KERNEL))), known(guest), remove_unused_kernels=True)
         assert said(plan) == {KERNEL: "active: instance", fingerprint(KERNEL): "active: instance"}
 
-    def test_the_templates_of_its_flavor(self) -> None:
+    def test_templates_of_the_flavor_of_an_instance_are_in_use(self) -> None:
         names = ["swap_64", "swap_640", "swap_6", "ephemeral_1_0706d66", "ephemeral_1_abcdefg", "ephemeral_10_0706d66"]
         guest = GUEST._replace(swap_mb=(64,), ephemeral_gb=(1,))
         plan = decide(found(*map(cached, names)), known(guest))
@@ -120,7 +120,7 @@ class TestInstances:
             "ephemeral_10_0706d66": "removable: unused",
         }
 
-    def test_they_are_counted_by_host_and_named(self) -> None:
+    def test_instances_are_counted_by_image_and_host(self) -> None:
         guests = [
             GUEST,
             Instance("uuid-2", "", "here", image_ids=(IMAGE, KERNEL)),
@@ -132,12 +132,12 @@ class TestInstances:
             KERNEL: ImageUse(local=1, remote=0, instances=("uuid-2",)),
         }
 
-    def test_a_file_that_is_to_stay_is_kept_by_its_name_alone(self) -> None:
+    def test_file_of_keep_files_is_kept_by_its_name_alone(self) -> None:
         names = [f"{BASE}.part", f"{BASE}_10", "swap_64"]
         plan = decide(found(*map(cached, names), cached(BASE)), keep_files=names)
         assert said(plan) == {**dict.fromkeys(names, "active: keep_files"), BASE: "removable: unknown"}
 
-    def test_an_unfinished_download_is_nobodys(self) -> None:
+    def test_interrupted_download_is_in_use_by_no_instance(self) -> None:
         plan = decide(found(cached(f"{BASE}.part")), known(GUEST), keep_images=[IMAGE])
         assert said(plan) == {f"{BASE}.part": "removable: unused"}
 
@@ -145,37 +145,39 @@ class TestInstances:
 class TestBackingFiles:
     SNAPSHOT = found(cached(BASE), cached("swap_64"), backing={BASE: ["uuid-1"]})
 
-    def test_what_a_disk_of_an_instance_needs_is_in_use(self) -> None:
+    def test_file_that_a_disk_of_an_instance_needs_is_in_use(self) -> None:
         guest = GUEST._replace(image_ids=())
         assert said(decide(self.SNAPSHOT, known(guest))) == {BASE: "active: backing", "swap_64": "removable: unused"}
 
-    def test_where_nobody_is_asked_each_directory_is_an_instance(self) -> None:
+    def test_each_directory_is_an_instance_where_nobody_was_asked(self) -> None:
         plan = decide(self.SNAPSHOT)
         assert said(plan) == {BASE: "active: backing", "swap_64": "removable: unused"}
         assert plan.usage.orphans == frozenset()
 
     @pytest.mark.parametrize("directory", ["uuid-1", "instance-1"])
-    def test_a_directory_is_an_instances_by_uuid_or_name(self, directory: str) -> None:
+    def test_directory_belongs_to_an_instance_by_uuid_or_name(self, directory: str) -> None:
         snapshot = found(cached(BASE), backing={BASE: [directory]})
         plan = decide(snapshot, known(GUEST._replace(image_ids=())))
         assert plan.usage.orphans == frozenset()
         assert used_by(snapshot.files[0], snapshot, plan.usage) == ("instance-1",)
 
     @pytest.mark.parametrize(("resizing", "state"), [(True, "backing"), (None, "backing"), (False, "orphan")])
-    def test_the_old_disks_of_a_resize_are_its_own_while_it_goes_on(self, resizing: bool | None, state: str) -> None:
+    def test_old_disks_of_a_resize_belong_to_the_instance_until_it_ends(
+        self, resizing: bool | None, state: str
+    ) -> None:
         snapshot = found(cached(BASE), backing={BASE: ["uuid-1_resize"]})
         assert said(decide(snapshot, known(GUEST._replace(image_ids=(), resizing=resizing)))) == {
             BASE: f"active: {state}"
         }
 
-    def test_every_reason_is_given(self) -> None:
+    def test_file_has_every_reason_for_its_use(self) -> None:
         snapshot = found(
             cached(BASE), backing={BASE: ["uuid-1", "lost"]}, held_by_qemu=frozenset({BASE}), opened=frozenset({BASE})
         )
         plan = decide(snapshot, known(GUEST), keep_images=[IMAGE], keep_files=[BASE])
         assert said(plan) == {BASE: "active: instance, keep_images, keep_files, backing, orphan, qemu, open"}
 
-    def test_what_is_missing_is_named_with_its_users(self) -> None:
+    def test_missing_file_is_named_with_its_users(self) -> None:
         plan = decide(found(missing={"/b": ["uuid-1", "lost"], "/a": ["uuid-1", "instance-1"]}), known(GUEST))
         assert plan.missing == (Missing("/a", ("instance-1",)), Missing("/b", ("instance-1", "lost")))
 
@@ -192,12 +194,12 @@ class TestOrphans:
 
     LOST = found(cached(BASE), backing={BASE: ["lost"]})
 
-    def test_by_default_what_backs_it_is_protected(self) -> None:
+    def test_orphan_protects_its_backing_file_by_default(self) -> None:
         plan = decide(self.LOST, known(GUEST._replace(image_ids=())))
         assert said(plan) == {BASE: "active: orphan"}
         assert plan.usage.orphans == {"lost"}
 
-    def test_ignored_it_is_only_reported(self) -> None:
+    def test_ignored_orphan_is_reported_and_protects_nothing(self) -> None:
         plan = decide(self.LOST, known(GUEST._replace(image_ids=())), orphans="ignore")
         assert said(plan) == {BASE: "removable: unknown"}
         assert plan.usage.orphans == {"lost"}
@@ -209,28 +211,28 @@ class TestOrphans:
         assert said(plan) == {BASE: "active: backing"}
         assert plan.usage.orphans == frozenset()
 
-    def test_what_an_instance_needs_too_stays_either_way(self) -> None:
+    def test_file_that_an_orphan_and_an_instance_need_is_in_use_either_way(self) -> None:
         snapshot = found(cached(BASE), backing={BASE: ["lost", "uuid-1"]})
         guest = known(GUEST._replace(image_ids=()))
         assert said(decide(snapshot, guest)) == {BASE: "active: backing, orphan"}
         assert said(decide(snapshot, guest, orphans="ignore")) == {BASE: "active: backing"}
 
-    def test_one_whose_disks_need_nothing_is_reported_too(self) -> None:
+    def test_orphan_whose_disks_need_nothing_is_reported_too(self) -> None:
         assert decide(found(instance_directories=("lost",)), known(GUEST)).usage.orphans == {"lost"}
 
 
-class TestHolders:
+class TestProcesses:
     @pytest.mark.parametrize("instances", [NOBODY_ASKED, known(GUEST)], ids=["nobody asked", "asked"])
     @pytest.mark.parametrize(("holder", "reason"), [("held_by_qemu", "qemu"), ("opened", "open")])
     @pytest.mark.parametrize("name", [OTHER_BASE, "swap_64", f"{BASE}.converted"])
-    def test_what_somebody_has_stays_though_no_inventory_names_it(
+    def test_file_that_a_process_has_open_is_in_use_although_no_instance_needs_it(
         self, instances: Instances, holder: str, reason: str, name: str
     ) -> None:
         assert said(decide(found(cached(name), **{holder: frozenset({name})}), instances)) == {
             name: f"active: {reason}"
         }
 
-    def test_what_is_locked_is_removable_and_kept(self) -> None:
+    def test_locked_file_is_removable_and_kept(self) -> None:
         plan = decide(found(cached(BASE), cached("swap_64"), locked=frozenset({BASE})))
         assert said(plan) == {BASE: "removable: unknown", "swap_64": "removable: unused"}
         assert removed(plan) == ["swap_64"]
@@ -238,7 +240,7 @@ class TestHolders:
 
 
 class TestKeepImages:
-    def test_every_file_of_such_an_image_stays(self) -> None:
+    def test_every_file_of_a_kept_image_is_in_use(self) -> None:
         names = [BASE, f"{BASE}_10", f"{BASE}_sm", IMAGE]
         plan = decide(found(*map(cached, names), cached(OTHER_BASE)), keep_images=[IMAGE], remove_unused_kernels=True)
         assert said(plan) == {**dict.fromkeys(names, "active: keep_images"), OTHER_BASE: "removable: unknown"}
@@ -260,17 +262,17 @@ class TestAge:
     """Nova's two limits: a resized copy goes after an hour, everything else after a day."""
 
     @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
-    def test_it_goes_when_it_is_as_old_as_its_limit(self, name: str, limit: int) -> None:
+    def test_file_as_old_as_its_limit_is_removed(self, name: str, limit: int) -> None:
         plan = decide(found(cached(name, age=limit)), remove_unused_kernels=True)
         assert plan.verdicts[0].removable_in == 0
         assert removed(plan) == [name]
 
-    def test_ever_after_it_can_go_at_once(self) -> None:
+    def test_file_older_than_its_limit_is_removable_at_once(self) -> None:
         assert decide(found(cached(BASE, age=9 * DAY))).verdicts[0].removable_in == 0
 
     @pytest.mark.parametrize("early", [0.01, 0.5, 0.99])
     @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
-    def test_not_a_second_earlier(self, name: str, limit: int, early: float) -> None:
+    def test_file_younger_than_its_limit_is_too_young(self, name: str, limit: int, early: float) -> None:
         plan = decide(found(cached(name, age=limit - early)), remove_unused_kernels=True)
         assert said(plan)[name].startswith("too_young")
         assert plan.verdicts[0].removable_in == 1
@@ -280,16 +282,16 @@ class TestAge:
         ("name", "limit"),
         [(BASE, 10), ("swap_64", 10), (f"{BASE}.part", 10), (f"{BASE}_10", 20), (f"{BASE}_sm", 20)],
     )
-    def test_the_limits_can_be_set(self, name: str, limit: int) -> None:
+    def test_age_limits_of_the_options_count(self, name: str, limit: int) -> None:
         ages = {"remove_unused_original_minimum_age_seconds": 10, "remove_unused_resized_minimum_age_seconds": 20}
         assert removed(decide(found(cached(name, age=limit)), **ages)) == [name]
         assert removed(decide(found(cached(name, age=limit - 1)), **ages)) == []
 
-    def test_without_a_limit_what_was_used_now_goes(self) -> None:
+    def test_file_that_was_used_now_is_removed_where_the_age_is_zero(self) -> None:
         plan = decide(found(cached(BASE, age=0)), remove_unused_original_minimum_age_seconds=0)
         assert removed(plan) == [BASE]
 
-    def test_a_time_in_the_future_is_young(self) -> None:
+    def test_file_from_the_future_is_too_young(self) -> None:
         plan = decide(found(cached(BASE, age=-DAY)))
         assert plan.verdicts[0].removable_in == 2 * DAY
 
@@ -305,7 +307,7 @@ class TestAge:
     def test_file_from_the_future_that_is_in_use_is_not_reported(self) -> None:
         assert decide(found(cached(fingerprint(IMAGE), age=-DAY)), known(GUEST)).warnings == ()
 
-    def test_what_is_in_use_has_no_age(self) -> None:
+    def test_file_in_use_has_no_time_of_removal(self) -> None:
         assert decide(found(cached(BASE)), known(GUEST)).verdicts[0].removable_in is None
 
 
@@ -321,13 +323,13 @@ class TestReasonForRemoval:
             ("ephemeral_1_0706d66", "unused"),
         ],
     )
-    def test_an_image_that_nothing_names_is_unknown(self, name: str, reason: str) -> None:
+    def test_file_of_an_image_that_nothing_names_is_unknown(self, name: str, reason: str) -> None:
         plan = decide(found(cached(name)))
         assert said(plan) == {name: f"removable: {reason}"}
         assert plan.verdicts[0].image_id is None
 
     @pytest.mark.parametrize("name", [BASE, f"{BASE}_sm", f"{BASE}.part", IMAGE])
-    def test_one_that_glance_names_is_unused(self, name: str) -> None:
+    def test_file_of_an_image_that_glance_names_is_unused(self, name: str) -> None:
         plan = decide(found(cached(name)), glance_images=[IMAGE], remove_unused_kernels=True)
         assert said(plan) == {name: "removable: unused"}
         assert plan.verdicts[0].image_id == IMAGE
@@ -487,12 +489,12 @@ class TestGlanceImages:
 
 class TestOther:
     @pytest.mark.parametrize("name", ["README", f"{BASE}.info", f"{BASE}.sha1", BASE.upper(), f"{BASE}_x", "swap_"])
-    def test_what_nova_does_not_make_is_left_alone(self, name: str) -> None:
+    def test_file_that_nova_does_not_make_is_left_alone(self, name: str) -> None:
         plan = decide(found(cached(name)))
         assert said(plan) == {name: "other"}
         assert (plan.removals, plan.kept) == ((), ())
 
-    def test_so_is_what_only_looks_like_a_base_file(self) -> None:
+    def test_directory_with_the_name_of_a_base_file_is_left_alone(self) -> None:
         directory = cached(BASE)._replace(kind=parse_name("").kind, key="")
         assert said(decide(found(directory), known(GUEST))) == {BASE: "other"}
 
@@ -508,7 +510,7 @@ class TestStorageUsers:
         return decide(found(cached(BASE), storage_users={host: NOW - ago}), instances)
 
     @pytest.mark.parametrize("ago", [0, DAY - 1, -60])
-    def test_a_host_of_the_last_day_must_be_among_those_given(self, ago: float) -> None:
+    def test_host_of_the_last_day_with_unknown_instances_is_unknown_use(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
         (sentence,) = plan.unknown_use
         assert "Host there used this storage within the last 24 hours, and its instances are unknown" in sentence
@@ -573,18 +575,18 @@ class TestStorageUsers:
         assert decide(snapshot, known(GUEST), orphans="ignore").warnings == ()
 
     @pytest.mark.parametrize("ago", [DAY, 9 * DAY])
-    def test_a_host_of_the_day_before_need_not(self, ago: float) -> None:
+    def test_host_that_was_last_seen_more_than_a_day_ago_is_no_user(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
         assert (plan.unknown_use, plan.users) == ((), ())
 
-    def test_nor_one_that_is_spoken_for(self) -> None:
+    def test_host_whose_instances_are_complete_is_no_unknown_use(self) -> None:
         plan = self.seen("there", 0, known(GUEST, hosts=frozenset({"here", "there"})))
         assert (plan.unknown_use, plan.users) == ((), ("there",))
 
-    def test_this_host_counts_where_nobody_was_asked(self) -> None:
+    def test_this_host_is_no_unknown_use_where_nobody_was_asked(self) -> None:
         assert self.seen("here", 0, NOBODY_ASKED).unknown_use == ()
 
-    def test_but_not_where_the_instances_of_others_were_given(self) -> None:
+    def test_this_host_is_unknown_use_where_the_instances_of_others_were_given(self) -> None:
         assert self.seen("here", 0, known(GUEST, hosts=frozenset({"there"}))).unknown_use != ()
 
 
@@ -598,13 +600,13 @@ class TestUnknownUse:
             pytest.param(SNAPSHOT, known(problems=("A disk.",)), id="an instance that cannot be understood"),
         ],
     )
-    def test_nothing_is_removed_and_it_is_said_why(self, snapshot: Snapshot, instances: Instances) -> None:
+    def test_unknown_use_keeps_every_file_and_has_its_cause(self, snapshot: Snapshot, instances: Instances) -> None:
         plan = decide(snapshot, instances)
         assert plan.unknown_use == ("A disk.",)
         assert plan.removals == ()
         assert plan.kept == (Kept(BASE, KeptReason.UNKNOWN_USE), Kept("swap_64", KeptReason.UNKNOWN_USE))
 
-    def test_disks_but_no_instances_are_a_contradiction(self) -> None:
+    def test_disks_without_any_instance_are_unknown_use(self) -> None:
         snapshot = found(cached(BASE), instance_directories=("one", "two"))
         (sentence,) = decide(snapshot, known()).unknown_use
         assert sentence.startswith("No source listed any instance, but 2 directories hold disks, one, two among them")
@@ -613,7 +615,7 @@ class TestUnknownUse:
         assert decide(snapshot, NOBODY_ASKED).unknown_use == ()
         assert decide(found(cached(BASE)), known()).unknown_use == ()
 
-    def test_every_cause_is_named(self) -> None:
+    def test_every_cause_of_unknown_use_is_named(self) -> None:
         snapshot = self.SNAPSHOT._replace(problems=("One.", "Two."), storage_users={"there": NOW, "yonder": NOW})
         plan = decide(snapshot, known(problems=("Three.",)), max_removals=0)
         assert plan.unknown_use[:3] == ("One.", "Two.", "Three.")
@@ -622,7 +624,7 @@ class TestUnknownUse:
         assert {kept.reason for kept in plan.kept} == {KeptReason.UNKNOWN_USE}
 
 
-class TestBrakes:
+class TestLimits:
     FILES = (cached("swap_1"), cached("swap_2"), cached("swap_3"), cached(BASE, age=0), cached("README"))
 
     @pytest.mark.parametrize(
@@ -641,29 +643,29 @@ class TestBrakes:
         ],
         ids=str,
     )
-    def test_a_pass_that_would_remove_more_removes_nothing(self, limit: dict[str, int], is_exceeded: bool) -> None:
+    def test_prune_over_the_limit_removes_nothing(self, limit: dict[str, int], is_exceeded: bool) -> None:
         plan = decide(found(*self.FILES), **limit)
         assert bool(plan.limit_exceeded) == is_exceeded
         assert plan.unknown_use == ()
         assert (removed(plan) == []) == is_exceeded
         assert (KeptReason.LIMIT_EXCEEDED in {kept.reason for kept in plan.kept}) == is_exceeded
 
-    def test_it_says_what_it_would_have_removed(self) -> None:
+    def test_exceeded_limit_names_the_files_and_the_option(self) -> None:
         (sentence,) = decide(found(*self.FILES), max_removals=1).limit_exceeded
         assert sentence == (
             "3 of 4 files would be removed (swap_1, swap_2, swap_3), which is more than max_removals (1) allows. If "
             "this is expected, raise max_removals. Otherwise the list of instances is probably incomplete."
         )
 
-    def test_files_in_use_count_among_all(self) -> None:
+    def test_percentage_counts_files_in_use_among_all(self) -> None:
         snapshot = found(*self.FILES, held_by_qemu=frozenset({BASE}))
         assert decide(snapshot, max_removal_percent=75).limit_exceeded == ()
 
-    def test_all_are_more_than_99_percent(self) -> None:
+    def test_removal_of_every_file_exceeds_99_percent(self) -> None:
         assert removed(decide(found(cached("swap_1")), max_removal_percent=99)) == []
 
     @pytest.mark.parametrize("limit", ["max_removals", "max_removal_percent"])
-    def test_where_nothing_would_go_there_is_nothing_to_stop(self, limit: str) -> None:
+    def test_prune_without_removable_files_exceeds_no_limit(self, limit: str) -> None:
         assert decide(found(cached(BASE, age=0)), **{limit: 0}).limit_exceeded == ()
 
     def test_file_that_is_kept_for_another_reason_keeps_that_reason(self) -> None:
@@ -675,7 +677,7 @@ class TestBrakes:
         }
 
 
-class TestSpace:
+class TestSpaceTargets:
     """Least recently used first, and no more than it takes."""
 
     FILES = (
@@ -706,7 +708,7 @@ class TestSpace:
         ],
         ids=str,
     )
-    def test_it_stops_when_there_is_enough(self, target: dict[str, int], goes: list[str]) -> None:
+    def test_removals_end_where_the_space_target_is_met(self, target: dict[str, int], goes: list[str]) -> None:
         plan = decide(found(*self.FILES, free=50), **target)
         assert removed(plan) == goes
         assert plan.kept == tuple(
@@ -714,10 +716,10 @@ class TestSpace:
         )
         assert plan.warnings == ()
 
-    def test_files_in_use_take_space_too(self) -> None:
+    def test_files_in_use_count_as_used_space(self) -> None:
         assert removed(decide(found(*self.FILES, held_by_qemu=frozenset({BASE})), max_used_space=800)) == ["swap_2"]
 
-    def test_what_is_locked_is_passed_over(self) -> None:
+    def test_locked_file_is_passed_over(self) -> None:
         plan = decide(found(*self.FILES, locked=frozenset({"swap_2"})), max_used_space=999)
         assert removed(plan) == ["swap_3"]
         assert plan.kept == (Kept("swap_2", KeptReason.LOCKED), Kept("swap_1", KeptReason.SPACE_TARGET_MET))
@@ -767,7 +769,7 @@ class TestSpace:
             for name in ignored
         ]
 
-    def test_of_two_of_an_age_the_name_decides(self) -> None:
+    def test_files_of_the_same_age_are_removed_in_the_order_of_their_names(self) -> None:
         assert removed(decide(found(cached("swap_2"), cached("swap_1")))) == ["swap_1", "swap_2"]
 
 
@@ -812,7 +814,7 @@ class TestObstacles:
         assert decide(found(cached(BASE, age=0), obstacles=obstacles)).blocked_by == ""
 
 
-def test_switched_off_it_removes_nothing_and_says_so() -> None:
+def test_disabled_removal_keeps_every_file_with_that_reason() -> None:
     plan = decide(found(cached(BASE), cached("swap_64", age=0)), remove_unused_base_images=False)
     assert said(plan) == {BASE: "removable: unknown", "swap_64": "too_young: unused"}
     assert plan.removals == ()
@@ -820,7 +822,7 @@ def test_switched_off_it_removes_nothing_and_says_so() -> None:
     assert plan.unknown_use == ()
 
 
-def test_without_a_cache_there_is_nothing_to_do() -> None:
+def test_host_without_a_cache_has_an_empty_plan() -> None:
     plan = decide(Snapshot(exists=False), known(GUEST))
     assert (plan.verdicts, plan.removals, plan.kept, plan.missing, plan.unknown_use) == ((), (), (), (), ())
 
@@ -838,7 +840,7 @@ class TestUsedBy:
             ("swap_64", ("instance-2",)),
         ],
     )
-    def test_by_disk_and_by_image(self, name: str, users: tuple[str, ...]) -> None:
+    def test_users_of_a_file_are_those_of_its_disks_and_of_its_image(self, name: str, users: tuple[str, ...]) -> None:
         usage = decide(self.SNAPSHOT, self.GUESTS).usage
         assert used_by(cached(name), self.SNAPSHOT, usage) == users
 
@@ -972,7 +974,7 @@ def removable(plan: Plan) -> set[str]:
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, space_targets, removal_limits)
-def test_what_goes_is_old_and_needed_by_nobody(
+def test_file_that_is_removed_is_old_and_not_in_use(
     snapshot: Snapshot,
     instances: Instances,
     policy: dict[str, Any],
@@ -990,7 +992,7 @@ def test_what_goes_is_old_and_needed_by_nobody(
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies)
-def test_whatever_is_old_and_needed_by_nobody_is_removable(
+def test_file_that_is_old_and_not_in_use_is_removable(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
 ) -> None:
     policy_settings = options(**policy)
@@ -1005,7 +1007,7 @@ def test_whatever_is_old_and_needed_by_nobody_is_removable(
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, space_targets, removal_limits)
-def test_each_removable_file_goes_or_is_kept_for_a_reason(
+def test_each_removable_file_is_removed_or_kept_for_a_reason(
     snapshot: Snapshot,
     instances: Instances,
     policy: dict[str, Any],
@@ -1029,7 +1031,7 @@ def test_each_removable_file_goes_or_is_kept_for_a_reason(
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, policies, space_targets)
-def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
+def test_space_target_removes_no_more_than_needed_and_the_oldest_first(
     snapshot: Snapshot, policy: dict[str, Any], space: dict[str, int]
 ) -> None:
     snapshot = snapshot._replace(problems=(), storage_users={})
@@ -1058,7 +1060,7 @@ def test_no_more_goes_than_space_is_wanted_and_the_oldest_first(
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies, guests, disk_uses)
-def test_one_more_user_never_costs_a_file(
+def test_additional_user_never_costs_a_file(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]
 ) -> None:
     assume(instances.has_source)
@@ -1093,7 +1095,7 @@ def test_images_that_glance_has_never_cost_a_file_where_only_deleted_ones_are_re
 
 @hypothesis_settings(max_examples=300)
 @given(snapshots, inventories, policies)
-def test_file_goes_by_a_list_that_has_half_of_the_cached_images_alone(
+def test_file_is_removed_only_by_a_list_that_has_half_of_the_cached_images(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
 ) -> None:
     policy = {"remove_only_deleted_images": True, **policy}

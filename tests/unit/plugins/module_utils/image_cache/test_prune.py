@@ -44,7 +44,7 @@ UNUSED = "02c9f7e7130413742a28a31ba97617e9a56811be"
 YOUNG = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 
 
-class TestAWholeCache:
+class TestWholeCache:
     """One file of each sort, and what becomes of it."""
 
     REMOVED = (UNUSED, f"{UNUSED}.part", f"{UNUSED}_10737418240", f"{UNUSED}_sm", "ephemeral_1_0706d66", "swap_128")
@@ -74,7 +74,7 @@ class TestAWholeCache:
         host.compute_nodes({NAME: host.now})
         return host
 
-    def test_what_is_unused_and_old_goes_and_all_else_stays(self, cache: Host) -> None:
+    def test_unused_old_files_are_removed_and_all_others_kept(self, cache: Host) -> None:
         result = cache.prune(libvirt=True)
         assert result.error is None
         assert result.done["removed"] == sorted(self.REMOVED)
@@ -83,7 +83,7 @@ class TestAWholeCache:
         assert cache.cached() == sorted([*self.LEFT, *self.NEVER_TOUCHED, "directory"])
         assert {f"nova-{name}" for name in (BASE, UNUSED, "swap_64", "swap_128")} <= set(cache.locks())
 
-    def test_the_dry_run_says_the_same_and_writes_nothing(self, cache: Host) -> None:
+    def test_dry_run_has_the_result_of_the_prune_and_writes_nothing(self, cache: Host) -> None:
         before = picture(cache.root)
         time.sleep(0.01)  # for two times of change to differ
         rehearsal = cache.prune(check_mode=True, libvirt=True)
@@ -96,7 +96,7 @@ class TestAWholeCache:
         assert rehearsal.facts["files"] == performance.facts["files"]
 
     @pytest.mark.parametrize("details", ["summary", "images", "names"])
-    def test_each_file_that_goes_is_told_with_its_size_and_the_reason_without_details_too(
+    def test_each_removed_file_is_reported_with_size_and_reason_without_details_too(
         self, cache: Host, details: str
     ) -> None:
         whole = {file["name"]: file for file in cache.prune(check_mode=True, libvirt=True).facts["files"]}
@@ -107,13 +107,13 @@ class TestAWholeCache:
         assert "files" not in dry.facts
         assert [file["name"] for file in run.done["files"]] == run.done["removed"] == dry.done["removed"]
 
-    def test_so_is_each_that_would_if_all_were_known(self, cache: Host) -> None:
+    def test_each_file_that_a_refused_prune_would_remove_is_reported(self, cache: Host) -> None:
         cache.compute_nodes({"compute-9": cache.now})
         result = cache.prune(check_mode=True, libvirt=True, details="summary")
         assert [file["name"] for file in result.done["files"]] == sorted(self.REMOVED)
         assert result.done["removed"] == []
 
-    def test_a_dry_run_makes_no_locks_directory(self, cache: Host) -> None:
+    def test_dry_run_makes_no_locks_directory(self, cache: Host) -> None:
         for path in cache.locks_path.iterdir():
             path.unlink()
         cache.locks_path.rmdir()
@@ -121,7 +121,7 @@ class TestAWholeCache:
         cache.prune(check_mode=True)
         assert picture(cache.root) == before
 
-    def test_a_second_prune_changes_nothing(self, cache: Host) -> None:
+    def test_second_prune_changes_nothing(self, cache: Host) -> None:
         cache.prune(libvirt=True)
         left, locks = cache.cached(), cache.locks()
         again = cache.prune(libvirt=True)
@@ -130,12 +130,12 @@ class TestAWholeCache:
         assert again.diff["before"] == again.diff["after"]
         assert (cache.cached(), cache.locks()) == (left, locks)
 
-    def test_what_it_frees_is_what_the_files_took(self, cache: Host) -> None:
+    def test_reclaimed_bytes_are_those_that_the_files_took(self, cache: Host) -> None:
         taken = sum((cache.cache_path / name).stat().st_blocks * 512 for name in self.REMOVED)
         result = cache.prune(libvirt=True)
         assert result.done["reclaimed_bytes"] == result.facts["summary"]["reclaimable_bytes"] == taken > 0
 
-    def test_only_what_is_in_use_is_marked_as_used(self, cache: Host) -> None:
+    def test_files_in_use_alone_are_marked_as_used(self, cache: Host) -> None:
         before = {name: (cache.cache_path / name).stat().st_mtime_ns for name in (*self.LEFT, *self.NEVER_TOUCHED)}
         cache.prune(libvirt=True)
         after = {name: (cache.cache_path / name).stat().st_mtime_ns for name in before}
@@ -143,7 +143,7 @@ class TestAWholeCache:
         assert marked == {BASE, "ephemeral_2_0706d66", "swap_64"}
         assert all(after[name] / 1e9 == pytest.approx(time.time(), abs=10) for name in marked)
 
-    def test_the_difference_names_each_file_with_its_size_and_reasons(self, cache: Host) -> None:
+    def test_difference_names_each_file_with_its_size_and_reasons(self, cache: Host) -> None:
         diff = cache.prune(check_mode=True, libvirt=True).diff
         gone = set(diff["before"].splitlines()) - set(diff["after"].splitlines())
         assert gone == {
@@ -154,7 +154,7 @@ class TestAWholeCache:
         assert f"{BASE} {1 << 20} backing,instance" in diff["after"].splitlines()
         assert diff["before_header"] == diff["after_header"] == str(cache.cache_path)
 
-    def test_switched_off_it_only_says_what_it_would_do(self, cache: Host) -> None:
+    def test_disabled_removal_reports_files_and_keeps_them(self, cache: Host) -> None:
         left = cache.cached()
         result = cache.prune(libvirt=True, remove_unused_base_images=False)
         assert result.error is None
@@ -164,7 +164,7 @@ class TestAWholeCache:
 
 
 class TestBesideRunningGuests:
-    def test_what_a_guest_holds_survives_though_no_inventory_names_it(self, host: Host) -> None:
+    def test_file_that_a_guest_holds_is_kept_although_no_source_lists_the_guest(self, host: Host) -> None:
         lowest = host.base(BASE, age=OLD)
         middle = create_image(host.cache_path / UNUSED, over=lowest, over_format="raw")
         os.utime(middle, (host.now - OLD, host.now - OLD))
@@ -174,13 +174,13 @@ class TestBesideRunningGuests:
         assert states(result) == {BASE: "active: open, qemu", UNUSED: "active: open, qemu"}
         assert host.cached() == [UNUSED, BASE]
 
-    def test_what_a_process_has_open_survives(self, host: Host) -> None:
+    def test_file_that_a_process_has_open_is_kept(self, host: Host) -> None:
         with reader(host.base(BASE, age=OLD)):
             assert host.prune().done["removed"] == []
         assert host.cached() == [BASE]
 
     @pytest.mark.parametrize("instances", [None, [{"uuid": OTHER_UUID, "host": NAME}]])
-    def test_the_whole_chain_under_a_disk_survives(self, host: Host, instances: list[dict[str, str]] | None) -> None:
+    def test_whole_chain_under_a_disk_is_kept(self, host: Host, instances: list[dict[str, str]] | None) -> None:
         host.base("swap_1", age=OLD)
         create_image(host.cache_path / BASE, over="swap_1", over_format="raw")
         create_image(host.cache_path / YOUNG, over=BASE)
@@ -192,7 +192,7 @@ class TestBesideRunningGuests:
         assert result.done["removed"] == [UNUSED]
         assert host.cached() == [BASE, YOUNG, "swap_1"]
 
-    def test_a_base_file_of_a_container_survives(self, host: Host) -> None:
+    def test_base_file_that_a_container_names_by_another_path_is_kept(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.base(UNUSED, age=OLD)
         host.overlay(UUID, f"/var/lib/nova/instances/no/such/_base/{BASE}")
@@ -201,7 +201,9 @@ class TestBesideRunningGuests:
 
 
 class TestBesideNova:
-    def test_what_nova_has_locked_is_kept_and_not_waited_for(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_file_that_nova_has_locked_is_kept_and_not_waited_for(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(apply, "_LOCK_WAIT_SECONDS", 60)
         host.base(BASE, age=OLD)
         host.base(f"{BASE}.part", age=OLD)
@@ -218,7 +220,7 @@ class TestBesideNova:
         assert result.done["kept"] == rehearsal.done["kept"] == locked
         assert host.cached() == [BASE, f"{BASE}.part"]
 
-    def test_it_goes_once_nova_is_done(self, host: Host) -> None:
+    def test_file_that_nova_had_locked_is_removed_once_nova_is_done(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         with nova_compute() as nova:
             nova.take(BASE, host.locks_path)
@@ -227,8 +229,8 @@ class TestBesideNova:
             assert host.prune().done["removed"] == [BASE]
 
 
-class TestAFailure:
-    def test_what_could_not_be_done_is_told_with_what_was_done(self, host: Host) -> None:
+class TestFailure:
+    def test_failed_removal_is_reported_with_what_was_removed(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.base(UNUSED, age=OLD)
         (host.cache_path / f"{BASE}.info").mkdir()
@@ -453,7 +455,7 @@ class TestBadInput:
 
     @pytest.mark.parametrize("name", STOPS_EVERYTHING)
     @pytest.mark.parametrize("check_mode", [False, True])
-    def test_while_it_is_unknown_what_is_in_use_nothing_goes(self, host: Host, name: str, check_mode: bool) -> None:
+    def test_bad_input_that_leaves_use_unknown_keeps_every_file(self, host: Host, name: str, check_mode: bool) -> None:
         bad = STOPS_EVERYTHING[name]
         host.base(UNUSED, age=OLD)
         bad.make(host)
@@ -490,7 +492,7 @@ class TestBadInput:
         assert warnings(result) == [f"Nothing may be removed: {sentence}"]
 
     @pytest.mark.parametrize("name", STOPS_NOTHING)
-    def test_what_says_nothing_about_use_stops_nothing_and_is_warned_of(self, host: Host, name: str) -> None:
+    def test_bad_input_that_says_nothing_about_use_is_a_warning(self, host: Host, name: str) -> None:
         bad = STOPS_NOTHING[name]
         host.base(UNUSED, age=OLD)
         bad.make(host)
@@ -507,7 +509,7 @@ class TestBadInput:
         json.dumps(result.facts, ensure_ascii=False).encode()
 
     @pytest.mark.parametrize("info", [b"", b"not JSON", b"{}", b'{"elsewhere/disk": "raw"'])
-    def test_without_a_disk_info_the_disks_themselves_say_what_backs_them(self, host: Host, info: bytes) -> None:
+    def test_disks_without_a_valid_disk_info_protect_what_their_headers_name(self, host: Host, info: bytes) -> None:
         host.base(BASE, age=OLD)
         host.instance(UUID, {"disk": BASE})
         host.disk(UUID, info, "disk.info")
@@ -523,7 +525,7 @@ class TestBadInput:
         assert result.facts["unknown_use"] == []
         assert result.done["removed"] == [UNUSED]
 
-    def test_nor_can_its_guest_stop_a_prune(self, host: Host) -> None:
+    def test_hostile_header_on_a_raw_disk_stops_nothing(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)
         disk = host.disk(UUID, UNREADABLE_DISKS["a JSON name"][0])
         (disk.parent / "disk.info").write_text(json.dumps({str(disk): "raw"}))
@@ -546,7 +548,7 @@ class TestBadInput:
         ],
     )
     @pytest.mark.parametrize("check_mode", [False, True])
-    def test_an_option_that_cannot_be_meant_is_named(self, host: Host, name: str, word: str, check_mode: bool) -> None:
+    def test_invalid_option_is_named(self, host: Host, name: str, word: str, check_mode: bool) -> None:
         host.base(UNUSED, age=OLD)
         before = picture(host.root)
         with pytest.raises(ImageCacheError) as error:
@@ -555,7 +557,7 @@ class TestBadInput:
         assert word in str(error.value)
         assert picture(host.root) == before
 
-    def test_a_cache_directory_that_is_a_link_is_left_alone(self, host: Host) -> None:
+    def test_cache_directory_that_is_a_link_is_left_alone(self, host: Host) -> None:
         host.base(UNUSED, age=OLD)
         host.cache_path.rename(host.root / "elsewhere")
         host.cache_path.symlink_to(host.root / "elsewhere")
@@ -564,7 +566,7 @@ class TestBadInput:
             host.prune()
         assert picture(host.root) == before
 
-    def test_strange_names_are_left_alone(self, host: Host) -> None:
+    def test_files_with_strange_names_are_left_alone(self, host: Host) -> None:
         names = [
             UNUSED.encode() + b"\n",
             UNUSED.encode() + b"\xff",
@@ -582,7 +584,7 @@ class TestBadInput:
         json.dumps([result.facts, result.done, result.diff], ensure_ascii=False).encode()
 
     @needs_root
-    def test_an_instance_directory_that_may_not_be_read_stops_everything(self, public_host: Host) -> None:
+    def test_instance_directory_that_may_not_be_read_keeps_every_file(self, public_host: Host) -> None:
         for path in (public_host.base(UNUSED, age=OLD), public_host.cache_path, public_host.locks_path):
             os.chown(path, 65534, 65534)
         public_host.instance(UUID, {"disk": UNUSED}).chmod(0o700)

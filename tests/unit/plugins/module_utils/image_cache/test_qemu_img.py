@@ -26,7 +26,7 @@ class TestAskingQemuImg:
     def disk(self, tmp_path: Path) -> Path:
         return qemu_img_create(tmp_path / "disk", "-f", "qed")
 
-    def test_it_is_limited_and_told_what_is_known(self, disk: Path) -> None:
+    def test_command_has_limits_and_the_known_format(self, disk: Path) -> None:
         commands = []
 
         def remember(command: list[str]) -> tuple[int, str, str]:
@@ -42,21 +42,21 @@ class TestAskingQemuImg:
         ]
 
     @pytest.mark.parametrize("image_format", ["qcow", "qcow2"])
-    def test_its_version_says_which_format_it_is(self, disk: Path, image_format: str) -> None:
+    def test_version_in_the_header_decides_which_format_is_asked_for(self, disk: Path, image_format: str) -> None:
         commands = []
         qemu_img_create(disk, "-f", image_format, *(["-o", f"data_file={disk}.raw"] if image_format == "qcow2" else []))
         read_image(str(disk), None, lambda command: commands.append(command) or (0, "{}", ""))
         assert [command[-3:] for command in commands] == [["-f", image_format, str(disk)]]
 
     @pytest.mark.parametrize("status", [124, 137], ids=["ended", "killed"])
-    def test_while_it_hangs_the_use_is_unknown(self, disk: Path, status: int) -> None:
+    def test_command_that_hangs_is_unknown_use(self, disk: Path, status: int) -> None:
         with pytest.raises(
             ImageCacheError, match=f"{disk} .* only qemu-img can read, and it did not answer within 30 seconds"
         ):
             read_image(str(disk), None, lambda _command: (status, "", ""))
 
     @pytest.mark.parametrize("status", [1, -9], ids=["failed", "killed"])
-    def test_its_words_are_not_passed_on_but_how_to_hear_them(self, disk: Path, status: int) -> None:
+    def test_output_of_the_command_is_not_shown_and_the_way_to_see_it_is(self, disk: Path, status: int) -> None:
         with pytest.raises(ImageCacheError) as error:
             read_image(str(disk), None, lambda _command: (status, "", f"Invalid extent line: SECRET of {disk}\n"))
         assert "SECRET" not in str(error.value)
@@ -123,6 +123,6 @@ class TestAskingQemuImg:
             "[" * 100_000,
         ],
     )
-    def test_what_it_never_says_is_unknown_use(self, disk: Path, answer: str) -> None:
+    def test_answer_that_cannot_be_understood_is_unknown_use(self, disk: Path, answer: str) -> None:
         with pytest.raises(ImageCacheError, match=f"What qemu-img says of {disk} cannot be understood"):
             read_image(str(disk), None, lambda _command: (0, answer, ""))

@@ -102,7 +102,7 @@ def types_in(value: Any) -> set[type]:
 
 
 class TestSummary:
-    def test_it_has_these_and_nothing_else(self) -> None:
+    def test_summary_has_these_keys_and_no_others(self) -> None:
         assert report() == {
             "cache_path": "/instances/_base",
             "exists": True,
@@ -182,7 +182,7 @@ class TestSummary:
             },
         }
 
-    def test_without_a_cache(self) -> None:
+    def test_summary_without_a_cache_has_the_same_keys(self) -> None:
         assert report(Snapshot(exists=False)) == {
             "cache_path": "/instances/_base",
             "exists": False,
@@ -256,7 +256,7 @@ class TestSummary:
     def test_reclaimable_is_what_a_prune_would_free_now(self, options: dict[str, Any], bytes_freed: int) -> None:
         assert report(**options)["summary"]["reclaimable_bytes"] == bytes_freed
 
-    def test_why_nothing_may_go(self) -> None:
+    def test_unknown_use_has_its_causes(self) -> None:
         facts = report(problems=("A problem.",), hosts=("here",))
         assert facts["unknown_use"][0] == "A problem."
         assert "there" in facts["unknown_use"][1]
@@ -296,7 +296,7 @@ class TestDetails:
             "swap_64",
         ]
 
-    def test_of_a_file_in_use(self) -> None:
+    def test_entry_of_a_file_in_use_has_its_reasons_and_users(self) -> None:
         assert file_in(report(details="files"), BASE) == {
             "name": BASE,
             "kind": "original",
@@ -315,7 +315,7 @@ class TestDetails:
             "checksum_reason": None,
         }
 
-    def test_of_an_unknown_file_that_is_too_young(self) -> None:
+    def test_entry_of_a_file_that_is_too_young_says_when_it_is_removable(self) -> None:
         assert file_in(report(details="files"), UNKNOWN_BASE) == {
             "name": UNKNOWN_BASE,
             "kind": "original",
@@ -334,11 +334,11 @@ class TestDetails:
             "checksum_reason": None,
         }
 
-    def test_of_a_file_that_may_go(self) -> None:
+    def test_entry_of_a_removable_file_is_removable_at_once(self) -> None:
         entry = file_in(report(details="files"), "swap_64")
         assert (entry["state"], entry["reasons"], entry["removable_in_seconds"]) == ("removable", ["unused"], 0)
 
-    def test_of_one_that_is_none_of_ours(self) -> None:
+    def test_entry_of_a_foreign_file_has_no_reasons(self) -> None:
         entry = file_in(report(details="files"), "README")
         assert (entry["kind"], entry["state"], entry["reasons"]) == ("other", "other", [])
         assert entry["removable_in_seconds"] is None
@@ -355,18 +355,18 @@ class TestDetails:
             pytest.param("README", [IMAGE], None, id="not ours"),
         ],
     )
-    def test_whether_glance_still_has_it(
+    def test_entry_says_whether_glance_still_has_the_image(
         self, name: str, glance_images: list[str] | None, in_glance: bool | None
     ) -> None:
         assert file_in(report(details="files", glance_images=glance_images), name)["in_glance"] is in_glance
 
     @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
-    def test_it_is_plain_data(self, details: str) -> None:
+    def test_result_is_plain_data(self, details: str) -> None:
         facts = report(details=details, glance_images=[IMAGE])
         assert types_in(facts) <= {dict, list, str, int, float, bool, type(None)}
         assert json.loads(json.dumps(facts)) == facts
 
-    def test_no_name_breaks_it(self) -> None:
+    def test_strange_name_does_not_break_the_result(self) -> None:
         name = "a\nb\udcff"
         snapshot = HOST._replace(
             storage=STORE._replace(id=name, filesystem=name),
@@ -387,14 +387,14 @@ class TestDetails:
         assert verdict.reasons == (Reason.INSTANCE, Reason.BACKING, Reason.ORPHAN)
         assert reasons_of(verdict) == ["backing", "instance", "orphan"]
 
-    def test_what_files_take_is_what_they_have_on_disk(self) -> None:
+    def test_reclaimable_bytes_are_those_on_disk(self) -> None:
         assert reclaimable_bytes(HOST.files[:3]) == 64 + 1000 + 8
 
 
 class TestShortening:
     """Of each list a summary shows as much as fits, the first entry at least, and counts the rest."""
 
-    def test_of_many_orphans_the_first_are_named(self) -> None:
+    def test_many_orphans_are_shortened_to_the_first(self) -> None:
         names = tuple(f"{number:036}" for number in range(1000))
         facts = report(HOST._replace(instance_directories=names))
         shown = [orphan["directory"] for orphan in facts["orphans"]]
@@ -402,17 +402,17 @@ class TestShortening:
         assert facts["omitted"]["orphans"] == 1000 - len(shown)
         assert facts["summary"]["orphans"] == {"directories": 1000, "allocated_bytes": 3_000_000}
 
-    def test_with_details_all_are(self) -> None:
+    def test_many_orphans_are_all_named_with_details(self) -> None:
         names = tuple(f"{number:036}" for number in range(1000))
         facts = report(HOST._replace(instance_directories=names), details="names")
         assert [orphan["directory"] for orphan in facts["orphans"]] == list(names)
 
-    def test_of_a_long_sentence_the_beginning_is_there(self) -> None:
+    def test_long_sentence_is_shortened_to_its_beginning(self) -> None:
         (sentence,) = report(problems=("A disk. " * 1000,))["unknown_use"]
         assert sentence.startswith("A disk. A disk. ")
         assert sentence.endswith("…")
 
-    def test_of_a_missing_file_with_many_users_the_path_is_whole(self) -> None:
+    def test_missing_file_with_many_users_has_its_whole_path(self) -> None:
         users = [f"{number:036}" for number in range(1000)]
         path = f"/var/lib/nova/instances/_base/{BASE}"
         (missing,) = report(HOST._replace(missing={path: users}))["missing"]
@@ -474,7 +474,7 @@ def all_corrupt(names: list[str], users: list[str]) -> tuple[Verification, dict[
 
 @hypothesis_settings(max_examples=200)
 @given(snapshots, st.builds(all_corrupt, repeated(hostile), repeated(hostile)))
-def test_a_summary_stays_under_four_kibibytes(
+def test_summary_is_smaller_than_four_kibibytes(
     snapshot: Snapshot, corrupt: tuple[Verification, dict[str, list[str]]]
 ) -> None:
     verification, backing = corrupt
@@ -497,7 +497,7 @@ def test_a_summary_stays_under_four_kibibytes(
 
 @hypothesis_settings(max_examples=200)
 @given(snapshots, hostile, hostile, st.sampled_from(["summary", "images", "names", "files"]))
-def test_a_controller_takes_whatever_a_host_holds(snapshot: Snapshot, name: str, image: str, details: str) -> None:
+def test_result_of_any_host_survives_json(snapshot: Snapshot, name: str, image: str, details: str) -> None:
     snapshot = snapshot._replace(problems=())
     facts = report(snapshot, Instance(name or "uuid", name, "here", image_ids=(image,)), details=details, host=name)
     assert json.dumps(facts, ensure_ascii=False).encode()
@@ -540,10 +540,10 @@ class TestWarnings:
         settings = make_settings(options, {}, "here")
         return warnings(Inspection(settings, snapshot, make_plan(snapshot, instances, settings, NOW), NOW))
 
-    def test_a_quiet_host_has_none(self) -> None:
+    def test_host_without_problems_has_no_warnings(self) -> None:
         assert self.warn(HOST._replace(missing={})) == []
 
-    def test_the_worst_comes_first(self) -> None:
+    def test_warnings_come_in_order_of_severity(self) -> None:
         [missing] = self.warn(HOST)
         assert missing.startswith("The template /instances/_base/swap_32 does not exist: instance-1 cannot start")
         sentences = self.warn(HOST._replace(problems=("A disk.",), warnings=("A note.",)), ("A record.",))
@@ -594,7 +594,7 @@ class TestWarnings:
         (sentence,) = self.warn(HOST._replace(missing={"/a\nb": ["\udcff"]}))
         assert "/a\\nb does not exist: \\xff cannot start" in sentence
 
-    def test_after_ten_they_are_counted(self) -> None:
+    def test_warnings_after_the_tenth_are_counted(self) -> None:
         notes = tuple(f"Note {number}." for number in range(30))
         sentences = self.warn(HOST._replace(missing={}, warnings=notes))
         assert sentences[:10] == list(notes[:10])

@@ -110,26 +110,26 @@ def conf(tmp_path: Path) -> Path:
     return tmp_path / "nova.conf"
 
 
-class TestWhereAValueComesFrom:
-    def test_without_anything_it_is_novas_default(self) -> None:
+class TestSourcesOfAValue:
+    def test_value_that_nothing_sets_is_novas_default(self) -> None:
         assert settings() == DEFAULTS
 
-    def test_an_empty_file_changes_nothing(self, conf: Path) -> None:
+    def test_empty_file_changes_nothing(self, conf: Path) -> None:
         assert configured(conf, "") == DEFAULTS
 
-    def test_an_option_that_is_none_was_not_given(self) -> None:
+    def test_option_that_is_none_was_not_given(self) -> None:
         assert settings(**dict.fromkeys(DEFAULTS._fields), orphans=None) == DEFAULTS
 
-    def test_todays_names_are_known(self, conf: Path) -> None:
+    def test_names_of_todays_nova_are_known(self, conf: Path) -> None:
         assert configured(conf, TODAY) == CONFIGURED
 
-    def test_icehouses_names_are_known(self, conf: Path) -> None:
+    def test_names_of_icehouse_are_known(self, conf: Path) -> None:
         assert configured(conf, ICEHOUSE) == CONFIGURED._replace(
             image_info_filename_pattern="/srv/nova/info/%(image)s.json", remove_unused_kernels=True
         )
 
     @pytest.mark.parametrize("text", [ICEHOUSE, TODAY], ids=["Icehouse", "today"])
-    def test_an_option_given_beats_the_file(self, conf: Path, text: str) -> None:
+    def test_option_comes_before_the_file(self, conf: Path, text: str) -> None:
         given = {
             "instances_path": "/given",
             "image_cache_subdirectory_name": "given_base",
@@ -143,14 +143,14 @@ class TestWhereAValueComesFrom:
         in_nova = {"nova_instances_paths": ("/srv/nova/guests",)}
         assert configured(conf, text, **given) == DEFAULTS._replace(**given, **in_nova)
 
-    def test_the_info_pattern_follows_a_given_path(self, conf: Path) -> None:
+    def test_info_pattern_follows_a_given_path(self, conf: Path) -> None:
         made = configured(conf, "[DEFAULT]\ninstances_path = /srv/nova\n", image_cache_subdirectory_name="bases")
         assert made.image_info_filename_pattern == "/srv/nova/bases/%(image)s.info"
 
-    def test_our_own_options_have_no_place_in_the_file(self, conf: Path) -> None:
+    def test_options_of_this_collection_are_not_read_from_the_file(self, conf: Path) -> None:
         assert configured(conf, "[DEFAULT]\nmax_removals = 1\nkeep_images = a\norphans = ignore\n") == DEFAULTS
 
-    def test_our_own_options_are_given(self) -> None:
+    def test_options_of_this_collection_are_read_from_the_parameters(self) -> None:
         as_given = {
             "shared_storage": False,
             "max_used_space": 0,
@@ -170,32 +170,32 @@ class TestWhereAValueComesFrom:
 
 
 class TestPaths:
-    def test_they_follow_from_the_two_options(self) -> None:
+    def test_paths_follow_from_the_two_options(self) -> None:
         made = settings(instances_path="/srv/nova", image_cache_subdirectory_name="bases")
         assert (made.cache_path, made.locks_path) == ("/srv/nova/bases", "/srv/nova/locks")
 
     @pytest.mark.parametrize("path", ["/srv/nova/", "/srv//nova", "/srv/./nova"])
-    def test_instances_path_is_written_in_one_way(self, path: str) -> None:
+    def test_instances_path_is_normalized(self, path: str) -> None:
         assert settings(instances_path=path).instances_path == "/srv/nova"
 
     @pytest.mark.parametrize(
         "path", ["", "instances", "./instances", "~/instances", "/a\0b", "/srv/link/../nova"], ids=repr
     )
-    def test_instances_path_is_absolute(self, path: str) -> None:
+    def test_instances_path_that_is_not_absolute_is_refused(self, path: str) -> None:
         with pytest.raises(ImageCacheError, match="instances_path must be an absolute path"):
             settings(instances_path=path)
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "/", "/_base", "_base/", "a\0b", "locks"], ids=repr)
-    def test_the_cache_is_a_folder_of_its_own_in_it(self, name: str) -> None:
+    def test_cache_name_that_is_not_a_folder_of_its_own_is_refused(self, name: str) -> None:
         with pytest.raises(ImageCacheError, match="image_cache_subdirectory_name must be the name of a folder"):
             settings(image_cache_subdirectory_name=name)
 
     @pytest.mark.parametrize("name", ["_base_compute-1", "..base", "base.", " base", "bäse"])
-    def test_its_name_may_be_any_other(self, name: str) -> None:
+    def test_cache_name_may_be_any_other(self, name: str) -> None:
         assert settings(image_cache_subdirectory_name=name).cache_path == f"/var/lib/nova/instances/{name}"
 
     @pytest.mark.parametrize("option", ["instances_path", "image_cache_subdirectory_name"])
-    def test_a_message_shows_a_value_on_one_line(self, option: str) -> None:
+    def test_message_shows_a_value_on_one_line(self, option: str) -> None:
         with pytest.raises(ImageCacheError) as error:
             settings(**{option: "a/\nb\udcff"})
         assert "a/\\nb\\xff" in str(error.value)
@@ -218,7 +218,7 @@ class TestInfoPattern:
             ("$instances_path/$image_cache_subdirectory_name/%(image)s.info", "/srv/nova/_base/%(image)s.info"),
         ],
     )
-    def test_it_names_one_file_for_each_image(self, pattern: str, path: str) -> None:
+    def test_pattern_names_one_file_for_each_image(self, pattern: str, path: str) -> None:
         made = settings(instances_path="/srv/nova", image_info_filename_pattern=pattern)
         assert made.image_info_filename_pattern == path
 
@@ -236,14 +236,14 @@ class TestInfoPattern:
             pytest.param("/info/a\0%(image)s.info", id="NUL"),
         ],
     )
-    def test_anything_else_is_refused(self, pattern: str) -> None:
+    def test_pattern_that_does_not_name_one_file_for_each_image_is_refused(self, pattern: str) -> None:
         with pytest.raises(ImageCacheError, match="must name one file for each image"):
             settings(image_info_filename_pattern=pattern)
 
     @pytest.mark.parametrize(
         "pattern", ["%(image)s.info", "info/%(image)s.info", "$elsewhere/%(image)s.info", "/$$/%(image)s.x"]
     )
-    def test_it_is_an_absolute_path(self, pattern: str) -> None:
+    def test_pattern_that_is_not_an_absolute_path_is_refused(self, pattern: str) -> None:
         with pytest.raises(ImageCacheError, match="image_info_filename_pattern must give an absolute path"):
             settings(image_info_filename_pattern=pattern)
 
@@ -260,37 +260,37 @@ class TestInfoPattern:
             "../locks/nova-%(image)s",
         ],
     )
-    def test_what_removes_an_info_file_never_removes_a_base_file(self, name: str) -> None:
+    def test_pattern_that_could_name_a_base_or_lock_file_is_refused(self, name: str) -> None:
         with pytest.raises(ImageCacheError, match="one file for each image, which is no cache or lock file"):
             settings(image_info_filename_pattern=f"$instances_path/$image_cache_subdirectory_name/{name}")
 
 
 class TestValuesInTheFile:
     @pytest.mark.parametrize("word", ["true", "True", "TRUE", "1", "on", "yes", '"yes"'])
-    def test_yes(self, conf: Path, word: str) -> None:
+    def test_word_for_yes_is_true(self, conf: Path, word: str) -> None:
         assert configured(conf, f"[libvirt]\nremove_unused_kernels = {word}\n").remove_unused_kernels is True
 
     @pytest.mark.parametrize("word", ["false", "False", "0", "off", "no", "'no'"])
-    def test_no(self, conf: Path, word: str) -> None:
+    def test_word_for_no_is_false(self, conf: Path, word: str) -> None:
         text = f"[image_cache]\nremove_unused_base_images = {word}\n"
         assert configured(conf, text).remove_unused_base_images is False
 
     @pytest.mark.parametrize("word", ["", "maybe", "2", "y", "none"])
-    def test_neither(self, conf: Path, word: str) -> None:
+    def test_word_that_is_neither_yes_nor_no_is_refused(self, conf: Path, word: str) -> None:
         with pytest.raises(ImageCacheError, match=f"remove_unused_base_images to '{word}', which is neither"):
             configured(conf, f"[image_cache]\nremove_unused_base_images = {word}\n")
 
     @pytest.mark.parametrize("number", ["", "1h", "1.5", "0x10", "86400 # a day"])
-    def test_no_number(self, conf: Path, number: str) -> None:
+    def test_text_that_is_no_number_is_refused(self, conf: Path, number: str) -> None:
         with pytest.raises(ImageCacheError, match=f"minimum_age_seconds to '{number}', which is not a whole number"):
             configured(conf, f"[image_cache]\nremove_unused_original_minimum_age_seconds = {number}\n")
 
     @given(st.one_of(st.text(), st.sampled_from(["TRUE", "No", " 1", "on\n"])))
-    def test_yes_and_no_are_what_nova_takes_for_them(self, word: str) -> None:
+    def test_any_word_is_the_truth_value_that_nova_reads(self, word: str) -> None:
         assert understood("remove_unused_base_images", word) == by_oslo(types.Boolean(), word)
 
     @given(st.one_of(st.text(min_size=1), st.integers().map(str), st.sampled_from(["1_000", " 7 ", "+1", "٣", "007"])))
-    def test_numbers_too(self, number: str) -> None:
+    def test_any_number_is_the_one_that_nova_reads(self, number: str) -> None:
         assume(number.strip() and not number.strip().startswith("-") and len(number) < 19)
         option = "remove_unused_original_minimum_age_seconds"
         assert understood(option, number) == by_oslo(types.Integer(), number)
@@ -313,7 +313,7 @@ class TestValuesInTheFile:
         assert warning.endswith(f"Today's nova has no such option. Remove {option} from that file.")
         assert found._replace(warnings=()) == DEFAULTS
 
-    def test_a_wrong_value_that_an_option_replaces_is_no_error(self, conf: Path) -> None:
+    def test_wrong_value_that_an_option_replaces_is_no_error(self, conf: Path) -> None:
         text = "[image_cache]\nremove_unused_original_minimum_age_seconds = 1h\n"
         made = configured(conf, text, remove_unused_original_minimum_age_seconds=3600)
         assert made.remove_unused_original_minimum_age_seconds == 3600
@@ -330,7 +330,7 @@ class TestValuesInTheFile:
         "max_removal_percent",
     ],
 )
-def test_no_limit_is_negative(option: str) -> None:
+def test_negative_limit_is_refused(option: str) -> None:
     with pytest.raises(ImageCacheError, match=f"{option} must not be negative; it is -1"):
         settings(**{option: -1})
 
@@ -340,13 +340,13 @@ def test_no_limit_is_negative(option: str) -> None:
     ["remove_unused_original_minimum_age_seconds", "checksum_interval_seconds", "checksum_time_budget_seconds"],
 )
 @pytest.mark.parametrize("value", [2**63, 10**400, 10**5000], ids=["64 bits", "no float", "no text"])
-def test_no_limit_is_beyond_what_can_be_counted_with(option: str, value: int) -> None:
+def test_limit_of_more_than_64_bits_is_refused(option: str, value: int) -> None:
     with pytest.raises(ImageCacheError, match=f"{option} must be at most 9223372036854775807"):
         settings(**{option: value})
     with pytest.raises(ImageCacheError, match=f"{option} must not be negative"):
         settings(**{option: -value})
 
 
-def test_an_age_in_the_file_is_not_negative_either(conf: Path) -> None:
+def test_negative_age_in_the_file_is_refused(conf: Path) -> None:
     with pytest.raises(ImageCacheError, match="must not be negative"):
         configured(conf, "[image_cache]\nremove_unused_resized_minimum_age_seconds = -1\n")

@@ -30,9 +30,9 @@ def as_df_has_it(path: str) -> tuple[str, int]:
     return filesystem.decode(), int(size)
 
 
-class TestFindStore:
+class TestFindStorage:
     @pytest.mark.parametrize("path", ["/", "/dev", "/dev/shm", "/tmp"])
-    def test_it_agrees_with_df(self, path: str) -> None:
+    def test_file_system_and_size_agree_with_df(self, path: str) -> None:
         storage = find_storage(path)
         assert (storage.filesystem, storage.total_bytes) == as_df_has_it(path)
 
@@ -40,46 +40,46 @@ class TestFindStore:
         storage = find_storage("/proc")
         assert (storage.filesystem, storage.free_bytes, storage.total_bytes) == ("proc", None, None)
 
-    def test_free_is_what_an_ordinary_user_may_fill(self, tmp_path: Path) -> None:
+    def test_free_bytes_are_those_of_an_ordinary_user(self, tmp_path: Path) -> None:
         done = subprocess.run(["df", "--block-size=1", "--output=avail", tmp_path], check=True, capture_output=True)
         assert find_storage(str(tmp_path)).free_bytes == pytest.approx(int(done.stdout.split()[-1]), abs=1 << 28)
 
-    def test_two_paths_to_one_directory_are_one_store(self, tmp_path: Path) -> None:
+    def test_two_paths_to_one_directory_are_one_storage(self, tmp_path: Path) -> None:
         cache = tmp_path / "instances" / "_base"
         cache.mkdir(parents=True)
         (tmp_path / "alias").symlink_to("instances")
         assert find_storage(str(tmp_path / "alias" / "_base")).id == find_storage(str(cache)).id
 
-    def test_two_directories_are_two_stores(self, tmp_path: Path) -> None:
+    def test_two_directories_are_two_storages(self, tmp_path: Path) -> None:
         for name in ("one", "other"):
             (tmp_path / name).mkdir()
         assert find_storage(str(tmp_path / "one")).id != find_storage(str(tmp_path / "other")).id
 
-    def test_a_local_disk_is_not_shared(self, tmp_path: Path) -> None:
+    def test_local_disk_is_not_shared(self, tmp_path: Path) -> None:
         assert not find_storage(str(tmp_path)).shared
 
-    def test_a_name_that_mountinfo_escapes_is_understood(self, tmp_path: Path) -> None:
+    def test_name_that_mountinfo_escapes_is_understood(self, tmp_path: Path) -> None:
         path = tmp_path / "with space\tand\\more"
         path.mkdir()
         assert find_storage(str(path)).id.endswith("/with space\tand\\more")
 
 
 @pytest.mark.parametrize("filesystem", ["nfs", "nfs4", "ceph", "glusterfs", "ocfs2", "fuse.glusterfs", "fuse"])
-def test_other_hosts_may_have_what_comes_over_a_network_or_out_of_a_process(filesystem: str) -> None:
+def test_file_system_of_a_network_or_process_is_shared(filesystem: str) -> None:
     assert is_shared(filesystem)
 
 
 @pytest.mark.parametrize("filesystem", ["ext4", "xfs", "btrfs", "zfs", "tmpfs", "overlay", "fuseblk"])
-def test_but_not_what_is_on_a_local_disk(filesystem: str) -> None:
+def test_file_system_of_a_local_disk_is_not_shared(filesystem: str) -> None:
     assert not is_shared(filesystem)
 
 
 @needs_root
-class TestFindStoreUnderAMount:
+class TestFindStorageUnderAMount:
     @pytest.mark.parametrize(
         "name", ["plain", "with space", "tab\tbed", "back\\slash", "new\nline", "carriage\rreturn"]
     )
-    def test_the_mount_is_found_whatever_its_name(self, tmp_path: Path, name: str) -> None:
+    def test_mount_is_found_whatever_its_name(self, tmp_path: Path, name: str) -> None:
         path = tmp_path / name
         path.mkdir()
 
@@ -90,7 +90,7 @@ class TestFindStoreUnderAMount:
         storage, (filesystem, size) = with_own_mounts(look)
         assert (storage.filesystem, storage.total_bytes) == (filesystem, size) == ("tmpfs", 1 << 20)
 
-    def test_of_two_mounts_at_one_place_the_later_counts(self, tmp_path: Path) -> None:
+    def test_later_of_two_mounts_at_one_place_counts(self, tmp_path: Path) -> None:
         def look() -> Storage:
             mount("-t", "tmpfs", "-o", "size=1M", "tmpfs", tmp_path)
             mount("-t", "ramfs", "ramfs", tmp_path)
@@ -98,7 +98,7 @@ class TestFindStoreUnderAMount:
 
         assert with_own_mounts(look).filesystem == "ramfs"
 
-    def test_a_bind_mount_is_the_store_that_it_shows(self, tmp_path: Path) -> None:
+    def test_bind_mount_is_the_storage_that_it_shows(self, tmp_path: Path) -> None:
         cache, container = tmp_path / "cache", tmp_path / "container"
         cache.mkdir()
         container.mkdir()
@@ -110,7 +110,7 @@ class TestFindStoreUnderAMount:
         here, there = with_own_mounts(look)
         assert here == there
 
-    def test_a_subdirectory_of_a_bind_mount_too(self, tmp_path: Path) -> None:
+    def test_subdirectory_of_a_bind_mount_is_the_storage_that_it_shows(self, tmp_path: Path) -> None:
         (tmp_path / "instances" / "_base").mkdir(parents=True)
         (tmp_path / "container").mkdir()
 
@@ -124,7 +124,7 @@ class TestFindStoreUnderAMount:
         here, there = with_own_mounts(look)
         assert here == there
 
-    def test_without_a_machine_id_a_local_disk_is_its_hosts_by_name(self, tmp_path: Path) -> None:
+    def test_local_disk_of_a_host_without_a_machine_id_has_the_name_of_the_host(self, tmp_path: Path) -> None:
         unreadable = tmp_path / "machine-id"
         unreadable.write_bytes(b"\xff")
 
@@ -140,7 +140,7 @@ class TestReadStorageUsers:
         (tmp_path / "compute_nodes").write_text('{"vm": 1795311540.1, "other": 1795000000}')
         assert read_storage_users(str(tmp_path), shared=True) == {"vm": 1795311540.1, "other": 1795000000.0}
 
-    def test_where_nova_keeps_no_such_file_there_are_none(self, tmp_path: Path) -> None:
+    def test_missing_record_names_no_host(self, tmp_path: Path) -> None:
         assert read_storage_users(str(tmp_path), shared=True) == {}
 
     @pytest.mark.parametrize("text", ["", "\n"])
@@ -175,31 +175,31 @@ class TestReadStorageUsers:
             pytest.param('{"vm": 1}' + (5 << 20) * " ", id="five megabytes"),
         ],
     )
-    def test_what_cannot_be_understood_is_named(self, tmp_path: Path, text: str | bytes) -> None:
+    def test_record_that_cannot_be_understood_is_named(self, tmp_path: Path, text: str | bytes) -> None:
         path = tmp_path / "compute_nodes"
         path.write_bytes(text.encode() if isinstance(text, str) else text)
         with pytest.raises(ImageCacheError) as error:
             read_storage_users(str(tmp_path), shared=True)
         assert str(path) in str(error.value)
 
-    def test_a_directory_in_its_place_is_named(self, tmp_path: Path) -> None:
+    def test_directory_in_place_of_the_record_is_named(self, tmp_path: Path) -> None:
         (tmp_path / "compute_nodes").mkdir()
         with pytest.raises(ImageCacheError, match=r"compute_nodes.*it is not a regular file"):
             read_storage_users(str(tmp_path), shared=True)
 
-    def test_a_fifo_in_its_place_is_not_waited_for(self, tmp_path: Path) -> None:
+    def test_fifo_in_place_of_the_record_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "compute_nodes")
         with pytest.raises(ImageCacheError, match="compute_nodes"):
             read_storage_users(str(tmp_path), shared=True)
 
-    def test_nor_is_a_fifo_that_somebody_writes_to(self, tmp_path: Path) -> None:
+    def test_fifo_with_a_writer_in_place_of_the_record_is_not_waited_for(self, tmp_path: Path) -> None:
         os.mkfifo(tmp_path / "compute_nodes")
         writer = os.open(tmp_path / "compute_nodes", os.O_RDWR)
         with pytest.raises(ImageCacheError, match="compute_nodes"):
             read_storage_users(str(tmp_path), shared=True)
         os.close(writer)
 
-    def test_nor_a_socket(self, tmp_path: Path) -> None:
+    def test_socket_in_place_of_the_record_is_named(self, tmp_path: Path) -> None:
         os.mknod(tmp_path / "compute_nodes", stat.S_IFSOCK | 0o600)
         with pytest.raises(ImageCacheError, match="compute_nodes"):
             read_storage_users(str(tmp_path), shared=True)

@@ -67,30 +67,30 @@ from ansible_collections.stackops.nova.tests.support.verification import (
 )
 
 
-class TestWhatAPruneSays:
-    def test_nothing_unless_it_is_asked(self, used: Host) -> None:
+class TestPrune:
+    def test_prune_verifies_nothing_unless_asked(self, used: Host) -> None:
         result = used.prune()
         assert checksum(result) is None
         assert result.facts["checksums"] is None
         assert used.cached() == [BASE]
 
-    def test_the_first_time_it_stores_a_checksum(self, used: Host) -> None:
+    def test_first_prune_saves_a_checksum(self, used: Host) -> None:
         result = prune(used)
         assert checksum(result) == "unverified"
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
         assert used.locks() == []
         assert result.changed is True
 
-    def test_then_it_trusts_it_for_an_hour(self, used: Host) -> None:
+    def test_checksum_of_less_than_an_hour_ago_is_trusted(self, used: Host) -> None:
         write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR + 1)
         assert checksum(prune(used)) == "trusted"
 
-    def test_then_it_reads_the_file_and_stamps_it(self, used: Host) -> None:
+    def test_checksum_of_an_hour_ago_is_verified_and_gets_a_new_time(self, used: Host) -> None:
         write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR, note="mine")
         assert checksum(prune(used)) == "ok"
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now, "note": "mine"}
 
-    def test_rot_is_told_and_left_alone(self, used: Host) -> None:
+    def test_corrupt_file_is_reported_and_left_alone(self, used: Host) -> None:
         write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
         rot(used)
         before = (used.cache_path / f"{BASE}.info").read_bytes(), digest(used)
@@ -104,13 +104,13 @@ class TestWhatAPruneSays:
         assert result.error is None
         assert checksum(prune(used)) == "corrupt saved"
 
-    def test_warning_of_rot_names_the_image(self, used: Host) -> None:
+    def test_warning_of_a_corrupt_file_names_the_image(self, used: Host) -> None:
         write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR)
         listed = [{"id": IMAGE, "name": "Ubuntu 24.04"}]
         result = used.audit(checksum_base_images=True, glance_images=listed)
         assert warnings(result)[0].startswith(f"The base file {BASE} of image {IMAGE} (Ubuntu 24.04) is corrupt: ")
 
-    def test_rot_fails_the_task_if_it_is_to(self, used: Host) -> None:
+    def test_corrupt_file_fails_the_task_where_that_is_asked_for(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         rot(used)
         used.base("swap_64", age=3 * DAY)
@@ -119,24 +119,24 @@ class TestWhatAPruneSays:
         assert "swap_64" not in used.cached()
         assert result.changed
 
-    def test_without_a_timestamp_it_verifies_at_once(self, used: Host) -> None:
+    def test_checksum_without_a_timestamp_is_verified_at_once(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         assert checksum(prune(used)) == "ok"
         assert info(used)["sha1-timestamp"] == used.now
 
     @pytest.mark.parametrize("timestamp", ["yesterday", True, None, [], 10**400, float("inf"), float("nan"), 1e12])
-    def test_a_timestamp_that_is_none_is_not_trusted(self, used: Host, timestamp: Any) -> None:
+    def test_invalid_timestamp_is_not_trusted(self, used: Host, timestamp: Any) -> None:
         write_info(used, sha1=digest(used), sha1_timestamp=timestamp)
         assert checksum(prune(used)) == "ok"
         assert info(used)["sha1-timestamp"] == used.now
 
     @pytest.mark.parametrize("saved", ["", "abc", "z" * 40, 7, None])
-    def test_a_checksum_that_is_none_is_stored_anew(self, used: Host, saved: Any) -> None:
+    def test_invalid_checksum_is_saved_anew(self, used: Host, saved: Any) -> None:
         write_info(used, sha1=saved, sha1_timestamp=used.now)
         assert checksum(prune(used)) == "unverified"
         assert info(used)["sha1"] == digest(used)
 
-    def test_a_damaged_info_file_is_told_and_written_anew(self, used: Host) -> None:
+    def test_damaged_info_file_is_reported_and_written_anew(self, used: Host) -> None:
         (used.cache_path / f"{BASE}.info").write_text('{"sha1": "')
         result = prune(used)
         assert checksum(result) == "unverified"
@@ -154,32 +154,32 @@ class TestWhatAPruneSays:
             f"{algorithm}-timestamp": used.now,
         }
 
-    def test_a_new_algorithm_does_not_bless_rot(self, used: Host) -> None:
+    def test_corrupt_file_is_found_with_a_new_algorithm_too(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         rot(used)
         assert checksum(prune(used, checksum_algorithm="sha256")) == "corrupt saved"
         assert "sha256" not in info(used)
 
-    def test_the_info_files_may_lie_elsewhere(self, used: Host, tmp_path: Path) -> None:
+    def test_checksum_is_saved_at_the_path_of_the_pattern(self, used: Host, tmp_path: Path) -> None:
         (tmp_path / "facts").mkdir()
         prune(used, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.json")
         assert json.loads((tmp_path / "facts" / f"{BASE}.json").read_text())["sha1"] == digest(used)
         assert used.cached() == [BASE]
 
-    def test_a_file_with_nothing_in_it(self, used: Host) -> None:
+    def test_empty_file_has_a_checksum(self, used: Host) -> None:
         os.truncate(used.cache_path / BASE, 0)
         prune(used)
         assert info(used)["sha1"] == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 
 class TestEssex:
-    def test_its_checksum_is_taken_over_and_removed(self, used: Host) -> None:
+    def test_essex_checksum_is_moved_to_the_info_file(self, used: Host) -> None:
         (used.cache_path / f"{BASE}.sha1").write_text(digest(used) + "\n")
         assert checksum(prune(used)) == "ok"
         assert used.cached() == [BASE, f"{BASE}.info"]
         assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
 
-    def test_also_where_the_file_has_rotted_since(self, used: Host) -> None:
+    def test_essex_checksum_of_a_corrupt_file_is_moved_to_the_info_file(self, used: Host) -> None:
         saved = digest(used)
         (used.cache_path / f"{BASE}.sha1").write_text(saved)
         rot(used)
@@ -187,17 +187,17 @@ class TestEssex:
         assert used.cached() == [BASE, f"{BASE}.info"]
         assert info(used) == {"sha1": saved}
 
-    def test_an_audit_takes_it_as_it_lies(self, used: Host) -> None:
+    def test_audit_compares_with_an_essex_checksum_and_leaves_it(self, used: Host) -> None:
         (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
         before = picture(used.root)
         assert checksum(audit(used)) == "ok"
         assert picture(used.root) == before
 
 
-class TestWhatWritesNothing:
+class TestAuditAndDryRun:
     @pytest.mark.parametrize("is_stored", [False, True])
     @pytest.mark.parametrize("is_rotten", [False, True])
-    def test_an_audit_and_a_dry_run_only_compare(self, used: Host, is_stored: bool, is_rotten: bool) -> None:
+    def test_audit_and_dry_run_compare_and_write_nothing(self, used: Host, is_stored: bool, is_rotten: bool) -> None:
         if is_stored:
             write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
         if is_rotten:
@@ -208,14 +208,14 @@ class TestWhatWritesNothing:
         assert checksum(prune(used, check_mode=True)) == expected
         assert picture(used.root) == before
 
-    def test_an_audit_fails_over_rot_with_its_whole_result(self, used: Host) -> None:
+    def test_audit_fails_over_a_corrupt_file_with_its_whole_result(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         rot(used)
         result = audit(used, fail_on_corrupt=True)
         assert BASE in (result.error or "")
         assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
 
-    def test_what_was_never_stored_is_not_read(self, used: Host) -> None:
+    def test_audit_does_not_read_a_file_without_a_saved_checksum(self, used: Host) -> None:
         assert audit(used).facts["checksums"]["verified_files"] == 0
 
 
@@ -228,10 +228,10 @@ class TestScope:
         used.instance("b38dfd14-56ca-498e-a719-33ff1449d100", {"disk": "c" * 40 + "_1024", "disk.swap": "swap_64"})
         return used
 
-    def test_files_in_use(self, mixed: Host) -> None:
+    def test_scope_of_files_in_use_verifies_these(self, mixed: Host) -> None:
         assert verified(prune(mixed)) == {BASE, "c" * 40 + "_1024"}
 
-    def test_or_all_that_stay(self, mixed: Host) -> None:
+    def test_scope_of_all_verifies_every_file_that_is_kept(self, mixed: Host) -> None:
         result = prune(mixed, checksum_scope="all")
         assert verified(result) == {BASE, "a" * 40, "b" * 40 + "_sm", "c" * 40 + "_1024"}
         assert "d" * 40 in result.done["removed"]
@@ -243,7 +243,7 @@ class TestScope:
         result = prune(host, checksum_scope=scope, glance_images=["warm"], remove_only_deleted_images=True)
         assert verified(result) == ({warm} if scope == "all" else set())
 
-    def test_also_when_use_is_unknown(self, mixed: Host) -> None:
+    def test_refused_prune_verifies_the_files_in_use(self, mixed: Host) -> None:
         result = prune(mixed, max_removals=0)
         assert result.error is not None
         assert verified(result) == {BASE, "c" * 40 + "_1024"}
@@ -254,7 +254,7 @@ def verified(result: PruneResult) -> set[str]:
 
 
 class TestLocks:
-    def test_what_nova_verifies_is_skipped(self, used: Host) -> None:
+    def test_file_that_nova_verifies_is_skipped(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         with nova_compute() as nova:
             nova.take(f"hash-{BASE}", used.locks_path)
@@ -263,7 +263,7 @@ class TestLocks:
         assert info(used) == {"sha1": digest(used)}
         assert checksum(prune(used)) == "ok"
 
-    def test_what_nova_writes_about_is_read_and_told_but_not_stored(self, used: Host) -> None:
+    def test_file_whose_info_file_nova_has_locked_is_verified_and_not_saved(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         with nova_compute() as nova:
             nova.take(f"info-{BASE}", used.locks_path)
@@ -272,7 +272,7 @@ class TestLocks:
         assert f"another process holds the lock nova-info-{BASE}. Look for" in warnings(result)[0]
         assert info(used) == {"sha1": digest(used)}
 
-    def test_an_info_file_that_nova_is_half_through_with_is_not_taken_for_damaged(self, used: Host) -> None:
+    def test_info_file_that_nova_is_writing_is_not_taken_for_damaged(self, used: Host) -> None:
         (used.cache_path / f"{BASE}.info").write_text('{"sha')
         with nova_compute() as nova:
             nova.take(f"info-{BASE}", used.locks_path)
@@ -304,7 +304,7 @@ class TestLocks:
         [warning] = [text for text in warnings(result) if "without nova's locks" in text]
         assert f"nova's lock directory {used.locks_path} cannot be used: " in warning
 
-    def test_without_any_lock_an_audit_makes_none(self, used: Host) -> None:
+    def test_audit_without_a_locks_directory_makes_none(self, used: Host) -> None:
         used.locks_path.rmdir()
         write_info(used, sha1=digest(used))
         assert checksum(audit(used)) == "ok"
@@ -330,7 +330,7 @@ while True:
 """
 
 
-class TestWhatHappensMeanwhile:
+class TestFileThatChangesMeanwhile:
     """The file is read slowly, so that there is time to do something to it."""
 
     @pytest.mark.parametrize("is_stored", [False, True])
@@ -345,7 +345,7 @@ class TestWhatHappensMeanwhile:
             ("os.unlink(path)", "gone"),
         ],
     )
-    def test_a_file_that_changes_is_never_called_corrupt(
+    def test_file_that_changes_is_never_called_corrupt(
         self, used: Host, what: str, reason: str, is_stored: bool
     ) -> None:
         # It would be corrupt, if it held still.
@@ -358,7 +358,7 @@ class TestWhatHappensMeanwhile:
         assert checksum(result) == f"skipped {reason}"
         assert info(used) == fields
 
-    def test_one_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
+    def test_file_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
         write_info(used, sha1="0" * 40)
         options = used.options(checksum_base_images=True)
         inspection = inspect_and_plan(options, used.now, run_command)
@@ -378,7 +378,7 @@ class TestWhatHappensMeanwhile:
         ],
         ids=["gone", "link", "directory"],
     )
-    def test_name_that_leads_to_no_file_any_more_is_not_taken_for_rot(
+    def test_name_that_leads_to_no_file_any_more_is_not_taken_for_corrupt(
         self, used: Host, change: Callable[[Path], object], reason: str
     ) -> None:
         checked = verified_after(used, lambda: change(used.cache_path / BASE))
@@ -398,7 +398,7 @@ class TestWhatHappensMeanwhile:
         assert (checked.state.value, checked.reason) == ("skipped", "unreadable")
         assert checked.detail == "Permission denied. Run as root (become: true)"
 
-    def test_a_good_file_that_nova_builds_on_is_good(self, used: Host) -> None:
+    def test_file_that_nova_touches_meanwhile_is_ok(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.utime(path)"]
         with subprocess.Popen(command) as meddler:
@@ -406,7 +406,7 @@ class TestWhatHappensMeanwhile:
             assert meddler.wait(10) == 0
         assert checksum(result) == "ok"
 
-    def test_a_pass_that_is_killed_harms_nothing(self, used: Host) -> None:
+    def test_pass_that_is_killed_changes_nothing(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
         before = info(used)
         child = os.fork()
@@ -475,7 +475,7 @@ class TestBudget:
             host.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": name})
         return names
 
-    def test_no_time_verifies_nothing(self, used: Host) -> None:
+    def test_budget_of_no_time_verifies_nothing(self, used: Host) -> None:
         result = prune(used, checksum_time_budget_seconds=0)
         assert checksum(result) == "deferred"
         assert result.facts["checksums"] == {
@@ -490,7 +490,7 @@ class TestBudget:
             "oldest_verification_seconds": None,
         }
 
-    def test_several_runs_verify_everything_once_before_anything_twice(self, host: Host) -> None:
+    def test_several_runs_verify_each_file_once_before_any_twice(self, host: Host) -> None:
         names = self.names(host, 8)
         write_info(host, names[2], sha1="0" * 40, sha1_timestamp=host.now - 9 * DAY)  # corrupt, and stays so
         seen: list[str] = []
@@ -509,7 +509,7 @@ class TestBudget:
         assert len(seen) - len(done) < len(names)
         assert result.facts["checksums"]["oldest_verification_seconds"] is not None
 
-    def test_a_file_too_large_for_it_is_told_and_lets_the_others_pass(self, host: Host) -> None:
+    def test_file_too_large_for_the_budget_is_reported_and_comes_after_the_others(self, host: Host) -> None:
         names = self.names(host, 6, size=100_000)
         host.base(names[0], content=bytes(20_000_000))
         host.base(names[1], content=bytes(20_000_000))
@@ -520,13 +520,13 @@ class TestBudget:
         second = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["deferred", "deferred", *["unverified"] * 4]
 
-    def test_a_corrupt_file_lets_the_others_go_first_next_time(self, used: Host) -> None:
+    def test_corrupt_file_comes_after_the_others_next_time(self, used: Host) -> None:
         then = used.now - DAY
         write_info(used, sha1="0" * 40, sha1_timestamp=then)
         assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt saved"
         assert info(used) == {"sha1": "0" * 40, "sha1-timestamp": then, "sha1-attempt": used.now}
 
-    def test_nothing_is_noted_about_a_file_that_is_gone(self, used: Host) -> None:
+    def test_file_that_is_gone_gets_no_info_file(self, used: Host) -> None:
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.unlink(path)"]
         with subprocess.Popen(command) as meddler:
             result = prune(used, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
@@ -534,7 +534,7 @@ class TestBudget:
         assert checksum(result) == "skipped gone"
         assert used.cached() == []
 
-    def test_of_what_is_old_the_oldest_counts(self, host: Host) -> None:
+    def test_oldest_verification_is_that_of_all_files(self, host: Host) -> None:
         for number, name in enumerate(self.names(host, 3)):
             write_info(host, name, sha1=digest(host, name), sha1_timestamp=host.now - number * HOUR)
         facts = audit(host, checksum_interval_seconds=DAY).facts
@@ -547,7 +547,7 @@ TIMES = st.none() | st.floats(0, 1000)
 
 
 @given(st.lists(st.tuples(TIMES, TIMES)))
-def test_those_looked_at_longest_ago_come_first(times: list[tuple[float | None, float | None]]) -> None:
+def test_least_recently_verified_files_come_first(times: list[tuple[float | None, float | None]]) -> None:
     files = [CacheFile(f"{number:040x}", Kind.ORIGINAL, "", 0, 0, 0, 0) for number in range(len(times))]
     records = {
         file.name: SavedChecksums({}, verified_at, attempted_at)
@@ -569,7 +569,7 @@ def test_trust_lasts_for_the_interval(verified_at: float | None, interval: int, 
 
 
 class TestOptions:
-    def test_nova_conf_says_whether_and_how_often(self, used: Host, tmp_path: Path) -> None:
+    def test_options_of_nova_conf_count(self, used: Host, tmp_path: Path) -> None:
         conf = tmp_path / "nova.conf"
         conf.write_text("[libvirt]\nchecksum_base_images = true\nchecksum_interval_seconds = 60\n")
         write_info(used, sha1=digest(used), sha1_timestamp=used.now - 61)
@@ -577,7 +577,7 @@ class TestOptions:
         assert checksum(used.prune(config_file=str(conf))) == "trusted"
         assert checksum(used.prune(config_file=str(conf), checksum_base_images=False)) is None
 
-    def test_as_it_did_in_icehouse(self, used: Host, tmp_path: Path) -> None:
+    def test_option_of_icehouse_counts(self, used: Host, tmp_path: Path) -> None:
         conf = tmp_path / "nova.conf"
         conf.write_text("[DEFAULT]\nchecksum_base_images = on\n")
         assert checksum(used.prune(config_file=str(conf))) == "unverified"
@@ -586,14 +586,14 @@ class TestOptions:
         ("option", "value"),
         [("checksum_interval_seconds", -1), ("checksum_time_budget_seconds", -1), ("checksum_max_rate", 0)],
     )
-    def test_values_that_cannot_be_meant_are_refused(self, used: Host, option: str, value: int) -> None:
+    def test_invalid_value_is_refused(self, used: Host, option: str, value: int) -> None:
         with pytest.raises(ImageCacheError, match=option):
             prune(used, **{option: value})
 
 
 @needs_root
 class TestNoRoom:
-    def test_a_full_disk(self, host: Host) -> None:
+    def test_full_disk_is_reported_and_no_lock_file_is_left(self, host: Host) -> None:
         def verify() -> tuple[str | None, list[str], list[str], list[str]]:
             mount("-t", "tmpfs", "-osize=4m", "tmpfs", host.root)
             full = Host(host.root, now=host.now)
@@ -619,7 +619,7 @@ class TestNoRoom:
             "made" in told[0]
         )
 
-    def test_a_read_only_one(self, used: Host) -> None:
+    def test_read_only_disk_is_reported_and_the_file_compared(self, used: Host) -> None:
         write_info(used, sha1=digest(used))
 
         def verify() -> tuple[str | None, list[str]]:
@@ -635,7 +635,7 @@ class TestNoRoom:
 
 
 @pytest.mark.parametrize("details", ["summary", "names"])
-def test_a_short_result_names_the_corrupt_files_too(used: Host, details: str) -> None:
+def test_summary_names_the_corrupt_files_too(used: Host, details: str) -> None:
     write_info(used, sha1=digest(used))
     rot(used)
     facts = audit(used, details=details).facts
@@ -643,7 +643,7 @@ def test_a_short_result_names_the_corrupt_files_too(used: Host, details: str) ->
     assert facts["checksums"]["verified_bytes"] == len(CONTENT)
 
 
-def test_the_modules_say_what_the_core_does(used: Host) -> None:
+def test_modules_report_corrupt_files(used: Host) -> None:
     options = used.options(checksum_base_images=True, fail_on_corrupt=True, details="files")
     first = run_module("image_cache_prune", options)
     assert not first.failed

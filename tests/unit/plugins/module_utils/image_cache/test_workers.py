@@ -35,12 +35,12 @@ def test_each_name_is_worked_on_once(names: list[str]) -> None:
     assert gathered(map_in_processes(echo, names)) == sorted(names)
 
 
-def test_few_names_are_not_worth_another_process() -> None:
+def test_few_names_are_worked_on_in_this_process() -> None:
     assert map_in_processes(lambda _names: os.getpid(), FEW) == [os.getpid()]
 
 
 @needs_two_cpus
-def test_many_names_are() -> None:
+def test_many_names_are_worked_on_in_several_processes() -> None:
     processes = map_in_processes(lambda _names: os.getpid(), MANY)
     assert os.getpid() in processes
     assert len(set(processes)) == len(processes) > 1
@@ -48,7 +48,7 @@ def test_many_names_are() -> None:
 
 @needs_two_cpus
 @pytest.mark.parametrize("end", [lambda: os._exit(0), lambda: os.kill(os.getpid(), 9), lambda: 1 / 0])
-def test_a_part_that_was_not_done_is_not_taken_for_an_empty_one(end: object) -> None:
+def test_part_that_was_not_done_is_an_error(end: object) -> None:
     ours = os.getpid()
 
     def work(names: Sequence[str]) -> list[str]:
@@ -79,7 +79,7 @@ def test_no_process_is_left_behind() -> None:
 
 
 @needs_root
-def test_where_no_process_may_be_started_one_does_all() -> None:
+def test_names_are_worked_on_in_this_process_where_none_may_be_started() -> None:
     def without_a_right_to_fork() -> list[list[str]]:
         resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
         return map_in_processes(echo, MANY)
