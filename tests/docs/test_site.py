@@ -38,7 +38,7 @@ def pages() -> dict[Path, Page]:
     return {path: Page(path) for path in SITE.rglob("*.html")}
 
 
-def test_all_pages_are_there(pages: dict[Path, Page]) -> None:
+def test_site_has_every_page(pages: dict[Path, Page]) -> None:
     names = {path.relative_to(SITE).as_posix() for path in pages}
     names_of_guides = ("guide", "restore", "precache", "protections", "troubleshooting", "nova_options")
     guides = {f"docsite/{name}.html" for name in names_of_guides}

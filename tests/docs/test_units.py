@@ -21,7 +21,7 @@ UNIT = re.compile(
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="takes the command systemd-analyze")
-def test_units_have_nothing_that_systemd_warns_about(tmp_path: Path) -> None:
+def test_units_have_no_warning_of_systemd(tmp_path: Path) -> None:
     units = {name: textwrap.dedent(text) for name, text in UNIT.findall(PAGE.read_text())}
     assert sorted(units) == ["image-cache.service", "image-cache.timer"]
     for name, text in units.items():

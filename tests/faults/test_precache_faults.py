@@ -88,7 +88,7 @@ def leave_drafts() -> None:
 
 
 @pytest.mark.parametrize("edit", [publish_before_it_is_whole, leave_drafts])
-def test_careless_ways_are_found_out(tmp_path: Path, edit: Callable[[], object]) -> None:
+def test_careless_precache_is_found_out(tmp_path: Path, edit: Callable[[], object]) -> None:
     try:
         found = rows(tmp_path, "file", KILL, lambda calls: [call for call in calls if call.name == "fchmod"], edit)
     except AssertionError:  # already where nothing fails

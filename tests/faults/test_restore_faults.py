@@ -247,7 +247,7 @@ def test_draft_with_a_private_name_is_removed_by_the_next_run(tmp_path: Path, fa
     assert [wrong for wrong in found if "space is lost" not in wrong and "unlinkat" not in wrong] == []
 
 
-def test_name_comes_after_the_bytes_and_is_on_disk_for_good(tmp_path: Path) -> None:
+def test_name_comes_after_the_bytes_and_is_synced(tmp_path: Path) -> None:
     def run(path: Path) -> list[str]:
         with ExitStack() as closing:
             scene = Scene(path, False, closing)
@@ -336,7 +336,7 @@ def rename_before_the_other_is_ready() -> None:
 @pytest.mark.parametrize(
     ("edit", "is_replaced"), [(publish_before_it_is_whole, False), (rename_before_the_other_is_ready, True)]
 )
-def test_careless_ways_are_found_out(tmp_path: Path, edit: Callable[[], object], is_replaced: bool) -> None:
+def test_careless_restore_is_found_out(tmp_path: Path, edit: Callable[[], object], is_replaced: bool) -> None:
     def run(path: Path) -> list[str]:
         try:
             return all_faults(path, KILL, is_replaced, edit)

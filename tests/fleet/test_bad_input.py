@@ -120,7 +120,7 @@ def test_host_without_python_fails_by_itself(fleet: ComputeFleet, shared: CacheT
     assert "/no/such/python" in error
 
 
-def test_directory_that_does_not_exist_is_said_with_its_path(fleet: ComputeFleet, shared: CacheTree) -> None:
+def test_directory_that_does_not_exist_is_reported_with_its_path(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["c"].update(FAILING)
     run = fleet.prune()
     assert (run.failed, run.changed, cached(shared)) == ({"c"}, {"a"}, USED), run.output

@@ -100,7 +100,7 @@ def test_look_after_a_prune_reports_what_there_is_now(fleet: ComputeFleet, share
     assert (summary["storages"], summary["reclaimable_bytes"]) == (2, 0)
 
 
-def test_prune_of_one_host_and_dry_run_of_another_are_told_apart(fleet: ComputeFleet) -> None:
+def test_prune_of_one_host_and_dry_run_of_another_are_distinguished(fleet: ComputeFleet) -> None:
     fleet.add("a")
     fleet.add("b")
     run = fleet.play({"tasks": [role("prune", check_mode="{{ inventory_hostname == 'b' }}")]})

@@ -57,13 +57,13 @@ def play_of_the_guide() -> dict[str, Any]:
     return {**play, "become": False}
 
 
-def test_play_of_the_guide_prunes(full: ComputeFleet) -> None:
+def test_play_of_the_guide_prunes_on_a_full_root(full: ComputeFleet) -> None:
     run = full.play(play_of_the_guide())
     assert (run.status, run.changed, full.cached("a")) == (0, {"a"}, names("image-a")), run.output
 
 
 @pytest.mark.parametrize("left_out", sorted(LINES_OF_THE_GUIDE))
-def test_without_its_lines_ansible_fails_before_any_module_starts(full: ComputeFleet, left_out: str) -> None:
+def test_play_without_the_lines_of_the_guide_fails_before_any_module_starts(full: ComputeFleet, left_out: str) -> None:
     play = {keyword: value for keyword, value in play_of_the_guide().items() if keyword != left_out}
     run = full.play(play)
     assert (run.failed | run.unreachable, run.changed) == ({"a"}, set()), run.output

@@ -18,7 +18,9 @@ from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 
 @pytest.mark.parametrize("images_type", ["rbd", "lvm"])
-def test_host_whose_disks_are_no_files_is_told_so(fleet: ComputeFleet, images_type: str) -> None:
+def test_host_whose_disks_are_not_files_has_nothing_to_prune_and_a_reason(
+    fleet: ComputeFleet, images_type: str
+) -> None:
     fleet.add("other")
     tree = fleet.add("a")
     for path in [*tree.cache_path.iterdir()]:
@@ -76,7 +78,7 @@ def found(tree: CacheTree, value: int) -> str:
     return f'nova_image_cache_cache_found{{host="a",cache_path="{tree.cache_path}"}} {value}'
 
 
-def test_metrics_of_a_host_whose_cache_is_not_there_any_more_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
+def test_metrics_of_a_host_whose_cache_is_gone_are_kept(fleet: ComputeFleet, tmp_path: Path) -> None:
     tree = fleet.add("a")
     metrics = Metrics(fleet, tmp_path / "report")
     before = metrics.after_audit()
@@ -89,7 +91,7 @@ def test_metrics_of_a_host_whose_cache_is_not_there_any_more_stay(fleet: Compute
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes the rights of root")
-def test_metrics_of_a_host_with_a_bare_cache_below_its_lost_mount_stay(fleet: ComputeFleet, tmp_path: Path) -> None:
+def test_metrics_of_a_host_with_a_bare_cache_below_its_lost_mount_are_kept(fleet: ComputeFleet, tmp_path: Path) -> None:
     tree = fleet.add("a")
     disk = tree.instances_path.rename(tmp_path / "disk")
     tree.cache_path.mkdir(parents=True)

@@ -29,7 +29,7 @@ def test_host_that_is_alone_gets_its_page(fleet: ComputeFleet) -> None:
 
 
 @pytest.mark.parametrize("view", ["fleet", "hosts", "storages", "files"])
-def test_view_shows_what_it_names(fleet: ComputeFleet, view: str) -> None:
+def test_view_shows_the_page_that_it_names(fleet: ComputeFleet, view: str) -> None:
     run = fleet.audit(image_cache_report_view=view)
     pages = [line for line in run.text.splitlines() if line.startswith("IMAGE CACHE  ")]
     (used,) = names("image-c")

@@ -78,7 +78,7 @@ def text_of(run: Run) -> str:
     return " ".join(" ".join(lines).split())
 
 
-def test_lost_base_file_is_fetched_and_a_dry_run_says_so_without_a_connection(
+def test_lost_base_file_is_fetched_as_the_dry_run_lists_without_a_connection(
     compute: ComputeFleet, apis: Cloud
 ) -> None:
     tree, _other = compute.add("a"), compute.add("b")

@@ -56,7 +56,9 @@ def unprivileged() -> Iterator[ComputeFleet]:
 
 
 @pytest.mark.parametrize("hidden", ["libvirt", "instances/_base", "instances/locks", "instances"])
-def test_host_where_become_was_forgotten_says_so(unprivileged: ComputeFleet, hidden: str) -> None:
+def test_host_without_become_fails_with_the_remedy_and_the_others_go_on(
+    unprivileged: ComputeFleet, hidden: str
+) -> None:
     directory = unprivileged.root / "a" / hidden
     directory.mkdir(exist_ok=True)
     directory.chmod(0o700)
@@ -67,7 +69,7 @@ def test_host_where_become_was_forgotten_says_so(unprivileged: ComputeFleet, hid
     assert "Permission denied. Run as root (become: true)." in run.messages["a"]
 
 
-def test_host_that_can_be_read_and_not_written_says_so(unprivileged: ComputeFleet) -> None:
+def test_host_that_can_be_read_and_not_written_fails_with_the_remedy(unprivileged: ComputeFleet) -> None:
     run = unprivileged.prune()
     assert (run.failed, run.changed) == ({"a"}, {"b"}), run.output
     assert "may not be written by this user. Run as root (become: true)." in run.messages["a"]

@@ -172,7 +172,7 @@ def test_image_that_rots_in_the_store_is_not_put_in_place(
     assert nothing_but(host)
 
 
-def test_glance_that_dies_in_the_middle_leaves_nothing_and_a_second_run_does_it(
+def test_glance_that_dies_in_the_middle_leaves_nothing_and_a_second_run_fetches_the_image(
     host: Host, operator: Operator, service: ImageService, raw: Path, large: dict[str, Any]
 ) -> None:
     before, brought = service.upload(raw), service.upload(raw)

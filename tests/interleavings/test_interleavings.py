@@ -74,5 +74,5 @@ class TestGuard:
     def test_guard_protects_at_its_moment(self, tmp_path: Path, guard: Guard) -> None:
         assert self.attempt(tmp_path, guard, is_out=False) == []
 
-    def test_prune_without_the_guard_goes_wrong_there(self, tmp_path: Path, guard: Guard) -> None:
+    def test_prune_without_the_guard_goes_wrong_at_its_moment(self, tmp_path: Path, guard: Guard) -> None:
         assert self.attempt(tmp_path, guard, is_out=True) != []

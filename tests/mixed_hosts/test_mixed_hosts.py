@@ -35,7 +35,7 @@ def test_prune_breaks_no_chain_and_does_what_the_dry_run_listed(seed: int, tmp_p
 
 @needs_root
 @pytest.mark.parametrize("fault", FAULTS)
-def test_fault_that_is_put_back_is_found(fault: str, tmp_path: Path) -> None:
+def test_fault_that_is_put_back_is_found_out(fault: str, tmp_path: Path) -> None:
     if "immutable" in fault and not can_set_attributes(tmp_path):
         pytest.skip("takes attributes of files, and the right to set them")
     assert in_a_child(lambda: (FAULTS[fault](), check(random_host(FOUND_BY[fault]), tmp_path))[1]) != []

@@ -78,7 +78,7 @@ class TestAttributes:
         assert "chattr -i -a" in sentence
         assert sentence in warnings(result)
 
-    def test_file_in_use_with_attribute_is_no_matter(self, unused: Host, flag: str) -> None:
+    def test_file_in_use_with_attribute_is_no_obstacle(self, unused: Host, flag: str) -> None:
         unused.instance(UUID, {"disk": BASE})
         with attribute(unused.cache_path / BASE, flag):
             result = pruned(unused)
@@ -362,7 +362,7 @@ class TestRights:
 
 
 @pytest.mark.usefixtures("attributes")
-def test_nothing_stays_open_and_nothing_is_written_by_the_look(unused: Host) -> None:
+def test_look_leaves_nothing_open_and_writes_nothing(unused: Host) -> None:
     before = os.listdir("/proc/self/fd")
     times = [path.stat().st_ctime_ns for path in (unused.cache_path, unused.locks_path, unused.cache_path / BASE)]
     with attribute(unused.locks_path, "a"):

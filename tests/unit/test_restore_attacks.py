@@ -76,7 +76,9 @@ def refusal(result: FetchResult) -> str:
 
 
 class TestReplacedFile:
-    def test_disk_that_nova_makes_on_it_meanwhile_keeps_it(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_replaced_file_is_kept_for_a_disk_that_nova_makes_on_it_meanwhile(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Copying may take hours. A guest that nova spawned meanwhile would find another file at its next start."""
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         finish = place.finish
@@ -94,7 +96,7 @@ class TestReplacedFile:
         assert base.read_bytes() == SECOND
         assert host.cached() == [TEMPLATE]
 
-    def test_overlay_that_is_recorded_as_raw_keeps_it(self, host: Host) -> None:
+    def test_replaced_file_is_kept_for_an_overlay_that_is_recorded_as_raw(self, host: Host) -> None:
         """nova leaves `raw` in `disk.info` under a disk that became an overlay: a rescue, a cold migration."""
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         with running_guest(disk, base):
@@ -241,7 +243,7 @@ class TestGuestsThatAreHidden:
         assert [lost["recoverable_from"] for lost in audited] == ["process"]
 
     @pytest.mark.parametrize("name", [BASE, TEMPLATE])
-    def test_guest_whose_file_proves_nothing_still_has_another_one(self, host: Host, name: str) -> None:
+    def test_guest_whose_file_proves_nothing_still_has_another_file_open(self, host: Host, name: str) -> None:
         """Its file was hard-linked before it was deleted. The other guest's must not get the name for both."""
         first, base = disk_on(host, UUID, name, FIRST)
         with running_guest(first, base):
@@ -269,18 +271,20 @@ class TestLaterTemplate:
             yield base
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_first_one_is_not_put_under_a_disk_on_the_second(self, host: Host, guest: Path, check_mode: bool) -> None:
+    def test_first_template_is_not_put_under_a_disk_on_the_second(
+        self, host: Host, guest: Path, check_mode: bool
+    ) -> None:
         if made_at(str(host.root)) is None:
             pytest.skip("takes a file system that tells when a file was made")
         text = refusal(host.restore(check_mode=check_mode))
         assert f"The disks of {OTHER_UUID} were made after the file of {UUID} had lost its name" in text
         assert not guest.exists()
 
-    def test_word_of_the_operator_puts_it_there(self, host: Host, guest: Path) -> None:
+    def test_first_template_is_restored_by_word_of_the_operator(self, host: Host, guest: Path) -> None:
         [restored] = host.restore(unproven=[TEMPLATE]).done["restored"]
         assert (restored["proof"], guest.read_bytes()) == ("unproven", FIRST)
 
-    def test_stopped_guest_on_the_same_one_is_no_obstacle(self, host: Host) -> None:
+    def test_stopped_guest_on_the_same_template_is_no_obstacle(self, host: Host) -> None:
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         disk_on(host, OTHER_UUID, TEMPLATE)
         with running_guest(disk, base):
@@ -289,7 +293,7 @@ class TestLaterTemplate:
 
 
 class TestDryRun:
-    def test_link_that_leads_nowhere_under_its_name_is_refused_alike(self, host: Host) -> None:
+    def test_link_that_leads_nowhere_is_refused_in_a_dry_run_and_a_run_alike(self, host: Host) -> None:
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         with running_guest(disk, base):
             base.unlink()
@@ -301,7 +305,7 @@ class TestDryRun:
         assert picture(host.cache_path) == before
 
     @pytest.mark.usefixtures("patience")
-    def test_lock_file_that_cannot_be_used_is_refused_alike(self, host: Host) -> None:
+    def test_lock_file_that_cannot_be_used_is_refused_in_a_dry_run_and_a_run_alike(self, host: Host) -> None:
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         os.mkfifo(host.locks_path / f"nova-{TEMPLATE}")
         with running_guest(disk, base):
@@ -312,7 +316,7 @@ class TestDryRun:
 
 
 @needs_root
-def test_user_who_cannot_make_files_for_nova_is_told_in_a_dry_run(public_host: Host) -> None:
+def test_user_who_cannot_make_files_for_nova_is_refused_in_a_dry_run(public_host: Host) -> None:
     host = public_host
     _disk, base = disk_on(host, UUID, BASE, FIRST)
     base.unlink()

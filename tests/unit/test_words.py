@@ -76,7 +76,7 @@ class TestWord:
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS)
-def test_name_of_a_test_with_such_a_beginning_is_found(beginning: str) -> None:
+def test_name_of_a_test_that_needs_another_test_is_found(beginning: str) -> None:
     text = f"class TestX:\n    def test_{beginning}_is_kept(self): ...\n\n    def test_{beginning}(self): ...\n"
     assert lines(find_test_names(text)) == [2, 4]
 

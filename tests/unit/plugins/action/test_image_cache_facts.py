@@ -23,7 +23,7 @@ def _as_before() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_as_before")
-def test_no_garbage_is_looked_for_while_the_module_is_packed_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_garbage_collector_is_paused_while_the_module_is_packed_and_run(monkeypatch: pytest.MonkeyPatch) -> None:
     def run(_action: NormalActionModule, tmp: str | None, task_vars: dict[str, Any] | None) -> dict[str, Any]:
         return {"collects": gc.isenabled(), "tmp": tmp, "task_vars": task_vars}
 

@@ -60,13 +60,13 @@ def test_hosts_that_did_not_answer_are_reported(capsys: pytest.CaptureFixture[st
     assert "\n".join(result["text"]) in capsys.readouterr().out
 
 
-def test_host_alone_without_an_answer_says_why() -> None:
+def test_host_alone_without_an_answer_is_shown_with_the_reason() -> None:
     run = Run()
     result = run.report(a={LOOK: {"walk": run.walk.id, "failed": True, "msg": "No route."}})
     assert result["text"] == ["!! HOSTS WITHOUT AN ANSWER", "!! - a: No route."]
 
 
-def test_fleet_in_which_no_host_answered_says_why() -> None:
+def test_fleet_in_which_no_host_answered_is_shown_with_the_reasons() -> None:
     run = Run()
     dead = {LOOK: {"walk": run.walk.id, "unreachable": True, "msg": "No route."}}
     text = run.report(a=dead, b=dead)["text"]

@@ -102,7 +102,7 @@ class TestLook:
             "walk": Walk.of(host.plugin._task).id,
         }
 
-    def test_host_in_a_storage_group_says_so(self) -> None:
+    def test_look_has_the_storage_group_of_its_host(self) -> None:
         assert Host().look(image_cache_storage_group="all")["storage_group"] == "all"
 
     def test_refusal_is_no_failure_before_it_is_decided_whether_another_host_restores_the_file(self) -> None:

@@ -175,7 +175,7 @@ class TestContents:
         (orphan,) = listed(host)
         assert orphan["allocated_bytes"] == taken(directory / "disk")
 
-    def test_nothing_is_written(self, host: Host) -> None:
+    def test_audit_with_orphans_writes_nothing(self, host: Host) -> None:
         lost(host)
         before = picture(host.root)
         listed(host)
@@ -215,7 +215,7 @@ class TestWhy:
             (f"{OTHER_UUID}_del", f"nova renamed this directory to delete it, and has not finished. {LOOK_FOR_SERVER}"),
         ],
     )
-    def test_orphan_says_why_it_counts_as_one(self, host: Host, directory: str, why: str) -> None:
+    def test_orphan_has_the_reason_why_it_counts_as_one(self, host: Host, directory: str, why: str) -> None:
         lost(host, directory)
         host.disk(UUID, b"x" * KIB)
         (orphan,) = listed(host, {"uuid": UUID, "host": NAME, "vm_state": "active"})

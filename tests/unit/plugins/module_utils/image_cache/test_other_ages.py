@@ -216,7 +216,7 @@ class TestRealCache:
         host.prune(**options, **both(age))
         assert before - taken(host.cache_path) == reported.facts["summary"]["reclaimable_by_age"][str(age)]
 
-    def test_original_and_resized_files_of_any_age(self, host: Host, age: int) -> None:
+    def test_ages_of_original_and_resized_files_agree_with_plans(self, host: Host, age: int) -> None:
         for number, hours in enumerate((0.5, 2, 36, 100, 400, 1000)):
             host.base(fingerprint(f"image {number}"), age=hours * HOUR)
             host.base(f"{fingerprint(f'image {number}')}_10737418240", age=hours * HOUR)
@@ -224,7 +224,7 @@ class TestRealCache:
         host.instance(UUID, {"disk": BASE})
         self.expect_freed(host, age)
 
-    def test_old_base_under_a_younger_overlay(self, host: Host, age: int) -> None:
+    def test_ages_with_an_old_base_under_a_younger_overlay_agree_with_plans(self, host: Host, age: int) -> None:
         below = host.base(OTHER_BASE, age=9 * WEEK)
         overlay = create_image(host.cache_path / BASE, over=below, over_format="raw")
         os.utime(overlay, (host.now - 3 * DAY, host.now - 3 * DAY))
@@ -236,7 +236,7 @@ class TestRealCache:
         self.expect_freed(host, age, max_used_space=2 * 65536)
 
     @pytest.mark.parametrize("only", [True, False])
-    def test_deleted_images_with_an_age_of_their_own(self, host: Host, age: int, only: bool) -> None:
+    def test_ages_of_deleted_images_agree_with_plans(self, host: Host, age: int, only: bool) -> None:
         for number, hours in enumerate((0.5, 2, 36, 100, 400, 1000)):
             host.base(fingerprint(f"image {number}"), age=hours * HOUR, content=os.urandom(4096 << number))
         listed = [f"image {number}" for number in (0, 2, 4)]

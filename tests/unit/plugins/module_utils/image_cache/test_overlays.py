@@ -90,7 +90,7 @@ class TestResolveOverlays:
 
 class TestProtectedFiles:
     @given(graphs, st.sets(st.sampled_from(NAMES)))
-    def test_what_is_under_a_protected_file_is_protected(
+    def test_file_under_a_protected_file_is_protected(
         self, overlays: dict[str, tuple[str, ...]], kept: set[str]
     ) -> None:
         protected = protected_files(overlays, kept)

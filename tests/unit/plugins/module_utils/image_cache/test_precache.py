@@ -153,7 +153,7 @@ class TestWhatIsFetched:
 
         assert on_file_system(kind, tmp_path, run) == (RAW, [BASE, f"{BASE}.info"], None)
 
-    def test_openstacksdks_names_serve_too(self, host: Host) -> None:
+    def test_record_of_openstacksdk_serves_too(self, host: Host) -> None:
         options = brought(host)
         [image] = options["images"]
         image["hash_algo"], image["hash_value"] = image.pop("os_hash_algo"), image.pop("os_hash_value")
@@ -208,7 +208,7 @@ class TestDryRun:
             del done["check_mode"], done["free_bytes"]
         assert dry == run
 
-    def test_refusals_are_those_of_a_run(self, host: Host) -> None:
+    def test_dry_run_refuses_what_a_run_refuses(self, host: Host) -> None:
         options = brought(host, os_hash_value="0" * 128)
         dry = reason(host.precache(**options, check_mode=True))
         assert dry == reason(host.precache(**options))
@@ -272,7 +272,9 @@ class TestWhatIsPresent:
         assert host.precache(images=[record(b"qcow2", disk_format="qcow2")]).error is None
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, make_socket, lambda path: os.symlink("/etc/passwd", path)])
-    def test_something_else_of_that_name_is_left_alone(self, host: Host, make: Callable[[Path], object]) -> None:
+    def test_other_thing_with_the_name_of_the_image_is_left_alone(
+        self, host: Host, make: Callable[[Path], object]
+    ) -> None:
         make(base(host))
         assert "not a regular file" in reason(host.precache(**brought(host)))
 
@@ -316,7 +318,7 @@ class TestWhatIsRefused:
         ],
     )
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_record_that_does_not_allow_for_it(
+    def test_image_whose_record_does_not_allow_it_is_refused(
         self, host: Host, given: dict[str, Any], words: str, check_mode: bool
     ) -> None:
         assert words in reason(host.precache(**brought(host, **given), check_mode=check_mode))
@@ -324,7 +326,7 @@ class TestWhatIsRefused:
 
     @pytest.mark.parametrize("change", ["flipped", "cut", "longer"])
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_file_with_other_bytes_than_the_record_says(self, host: Host, change: str, check_mode: bool) -> None:
+    def test_file_with_other_bytes_than_its_record_is_refused(self, host: Host, change: str, check_mode: bool) -> None:
         options = brought(host)
         bad = {"flipped": bytes([RAW[0] ^ 1]) + RAW[1:], "cut": RAW[:-1], "longer": RAW + b"\0"}[change]
         Path(options["files"][IMAGE]).write_bytes(bad)
@@ -332,45 +334,47 @@ class TestWhatIsRefused:
         assert host.cached() == []
 
     @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo, make_socket, lambda path: os.symlink("/etc/passwd", path)])
-    def test_something_else_in_place_of_the_file(self, host: Host, make: Callable[[Path], object]) -> None:
+    def test_other_thing_in_place_of_the_file_is_refused(self, host: Host, make: Callable[[Path], object]) -> None:
         options = brought(host)
         path = Path(options["files"][IMAGE])
         path.unlink()
         make(path)
         assert str(path) in reason(host.precache(**options))
 
-    def test_missing_file(self, host: Host) -> None:
+    def test_missing_file_is_refused(self, host: Host) -> None:
         options = brought(host)
         Path(options["files"][IMAGE]).unlink()
         assert "cannot be opened" in reason(host.precache(**options))
 
-    def test_image_without_a_source(self, host: Host) -> None:
+    def test_image_without_a_source_is_refused(self, host: Host) -> None:
         assert "glance" in reason(host.precache(images=[record(RAW)]))
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_qcow2_image_with_a_backing_file(self, host: Host, check_mode: bool) -> None:
+    def test_qcow2_image_with_a_backing_file_is_refused(self, host: Host, check_mode: bool) -> None:
         image = create_image(host.root / "hostile", over="/etc/shadow", unchecked=True).read_bytes()
         options = brought(host, image, disk_format="qcow2")
         assert "backing file" in reason(host.precache(**options, check_mode=check_mode))
         assert host.cached() == []
 
-    def test_qcow2_image_in_the_content_of_another(self, host: Host) -> None:
+    def test_qcow2_image_in_the_content_of_another_is_refused(self, host: Host) -> None:
         inner = create_image(host.root / "hostile", over="/etc/shadow", unchecked=True).read_bytes()
         assert "after its conversion" in reason(host.precache(**brought(host, qcow2(host, inner), disk_format="qcow2")))
         assert host.cached() == []
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_qcow2_image_with_a_record_of_a_raw_one(self, host: Host, check_mode: bool) -> None:
+    def test_qcow2_image_with_a_record_of_a_raw_one_is_refused(self, host: Host, check_mode: bool) -> None:
         assert "qcow2" in reason(host.precache(**brought(host, qcow2(host)), check_mode=check_mode))
         assert host.cached() == []
 
-    def test_qcow2_image_on_a_host_without_qemu_img(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_qcow2_image_on_a_host_without_qemu_img_is_refused(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         options = brought(host, qcow2(host), disk_format="qcow2")
         monkeypatch.setenv("PATH", str(host.root))
         assert "qemu_img" in reason(host.precache(**options))
 
     @pytest.mark.parametrize("option", ["verify_glance_signatures", "enable_certificate_validation"])
-    def test_images_whose_signature_nova_would_verify(self, host: Host, option: str) -> None:
+    def test_image_whose_signature_nova_would_verify_is_refused_unless_allowed(self, host: Host, option: str) -> None:
         config_file = nova_conf(host, f"[glance]\n{option} = true\n")
         assert option in reason(host.precache(**brought(host), config_file=config_file))
         allowed = host.precache(**brought(host), config_file=config_file, allow_unverified_signatures=True)
@@ -386,7 +390,7 @@ class TestWhatIsRefused:
         ],
     )
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_host_whose_disks_are_not_built_on_the_cache(
+    def test_host_whose_disks_are_not_built_on_the_cache_is_refused(
         self, host: Host, text: str, words: str, check_mode: bool
     ) -> None:
         config_file = nova_conf(host, text)
@@ -398,7 +402,7 @@ class TestWhatIsRefused:
         assert host.precache(**brought(host), config_file=nova_conf(host, text)).error is None
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_host_whose_instances_are_not_mounted(self, host: Host, check_mode: bool) -> None:
+    def test_host_whose_instances_are_not_mounted_is_refused(self, host: Host, check_mode: bool) -> None:
         options = brought(host)
         for path in host.instances_path.iterdir():
             path.rmdir()
@@ -406,25 +410,25 @@ class TestWhatIsRefused:
         assert list(host.instances_path.iterdir()) == []
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_name_whose_lock_cannot_be_used(self, host: Host, check_mode: bool) -> None:
+    def test_name_whose_lock_cannot_be_used_is_refused(self, host: Host, check_mode: bool) -> None:
         host.locks_path.mkdir(exist_ok=True)
         (host.locks_path / f"nova-{BASE}").mkdir()
         assert "lock" in reason(host.precache(**brought(host), check_mode=check_mode))
 
     @needs_root
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_immutable_cache(self, host: Host, check_mode: bool) -> None:
+    def test_immutable_cache_is_refused(self, host: Host, check_mode: bool) -> None:
         with attribute(host.cache_path, "i"):
             assert "immutable" in reason(host.precache(**brought(host), check_mode=check_mode))
 
     @needs_root
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_user_who_may_not_write_there(self, public_host: Host, check_mode: bool) -> None:
+    def test_user_who_may_not_write_into_the_cache_is_refused(self, public_host: Host, check_mode: bool) -> None:
         options = brought(public_host)
         result = as_nobody(lambda: public_host.precache(**options, check_mode=check_mode))
         assert "Run as root" in reason(result)
 
-    def test_others_go_on(self, host: Host) -> None:
+    def test_other_images_are_fetched_beside_a_refused_one(self, host: Host) -> None:
         options, bad = brought(host), brought(host, image_id=OTHER_IMAGE, status="queued")
         result = host.precache(
             files={**bad["files"], **options["files"]}, images=bad["images"] + options["images"], min_free_space=0
@@ -498,11 +502,11 @@ class TestOptions:
             {"glance": {"endpoint": "ftp://glance"}},
         ],
     )
-    def test_option_that_cannot_be_meant_is_refused(self, host: Host, given: dict[str, Any]) -> None:
+    def test_invalid_option_is_refused(self, host: Host, given: dict[str, Any]) -> None:
         with pytest.raises(ImageCacheError, match=f"{next(iter(given))}"):
             host.precache(**given)
 
-    def test_no_images_are_no_work(self, host: Host) -> None:
+    def test_empty_list_of_images_is_no_work(self, host: Host) -> None:
         result = host.precache(images=[])
         assert (result.changed, result.error, host.cached()) == (False, None, [])
 

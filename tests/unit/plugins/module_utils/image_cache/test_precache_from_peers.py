@@ -60,7 +60,7 @@ def reason(result: FetchResult, part: str = "refused", key: str = "reason") -> s
 
 
 class TestWhatIsFetched:
-    def test_image_that_was_converted_elsewhere_is_taken_as_it_is(self, host: Host) -> None:
+    def test_image_that_was_converted_elsewhere_is_taken_unchanged(self, host: Host) -> None:
         _made, its_record = qcow2(host)
         result = host.precache(images=[its_record], qemu_img="false", **options(host))
         [fetched] = result.done["fetched"]
@@ -83,7 +83,9 @@ class TestWhatIsFetched:
         assert "sha512" not in fields
         assert (result.changed, result.error) == (True, None)
 
-    def test_host_without_qemu_img_takes_it(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_host_without_qemu_img_takes_an_image_that_was_converted_elsewhere(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         _made, its_record = qcow2(host)
         given = options(host)
         monkeypatch.setenv("PATH", "/nowhere")
@@ -113,7 +115,7 @@ class TestWhatIsFetched:
         assert result.error is None
         assert base(host).read_bytes() == made
 
-    def test_dry_run_shows_the_same_without_a_connection(self, host: Host) -> None:
+    def test_dry_run_lists_what_a_run_fetches_without_a_connection(self, host: Host) -> None:
         _made, its_record = qcow2(host)
         given = {**options(host, hosts=["cmp-1", "cmp-2"], allocated_bytes=4096)}
         given["peer_command"] = runs(f"touch {host.root}/asked")
@@ -132,7 +134,7 @@ class TestWhatIsFetched:
         assert (fetched["source"], fetched["contacted"]) == ("glance", False)
         assert fetched["source_path"] == f"http://127.0.0.1:1/v2/images/{IMAGE}/file"
 
-    def test_next_host_is_asked_where_one_lies(self, host: Host) -> None:
+    def test_next_host_is_asked_after_one_that_lies(self, host: Host) -> None:
         given = options(host, hosts=["cmp-1", "cmp-2"])
         given["peer_command"] = runs('case $2 in cmp-1) echo lies;; *) eval "$3";; esac')
         [fetched] = host.precache(images=[record(RAW)], **given).done["fetched"]
@@ -154,7 +156,7 @@ class TestOrderOfSources:
         assert result.done["fetched"][0]["source"] == "peer"
         assert server.requests == []
 
-    def test_other_images_come_from_glance(self, host: Host) -> None:
+    def test_image_that_no_host_offers_comes_from_glance(self, host: Host) -> None:
         with ImageServer(image(RAW)) as server:
             images = [record(RAW), record(RAW, OTHER_IMAGE)]
             result = host.precache(images=images, glance={"endpoint": server.origin}, **options(host))
@@ -173,7 +175,7 @@ class TestOrderOfSources:
         assert (fetched["source"], fetched["proof"], fetched["algorithm"]) == ("glance", "checksum", "sha512")
         assert base(host).read_bytes() == RAW
 
-    def test_where_both_fail_each_is_named(self, host: Host) -> None:
+    def test_failures_of_hosts_and_glance_are_both_named(self, host: Host) -> None:
         given = {**options(host), "peer_command": runs("echo no way >&2; exit 255")}
         with ImageServer(answer(404)) as server:
             result = host.precache(images=[record(RAW)], glance={"endpoint": server.origin}, **given)
@@ -248,7 +250,7 @@ class TestWhatIsRefused:
         assert "verify_glance_signatures" in text
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_space_is_looked_at_before_the_first_byte(self, tmp_path: Path, check_mode: bool) -> None:
+    def test_space_is_checked_before_the_first_byte(self, tmp_path: Path, check_mode: bool) -> None:
         def run(path: Path) -> None:
             host = Host(path)
             given = {**options(host), "peer_command": runs(f"touch {host.root}/asked"), "min_free_space": "50%"}
@@ -258,7 +260,7 @@ class TestWhatIsRefused:
 
         on_file_system("tmpfs", tmp_path, run, size=12 * MIB)
 
-    def test_space_is_looked_at_while_it_comes(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_space_is_checked_during_a_transfer(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(streaming, "_SPACE_BYTES", MIB)
 
         def run(path: Path) -> None:
@@ -271,7 +273,7 @@ class TestWhatIsRefused:
 
         on_file_system("tmpfs", tmp_path, run, size=12 * MIB)
 
-    def test_file_with_holes_takes_what_it_takes(self, tmp_path: Path) -> None:
+    def test_file_with_holes_is_measured_by_the_space_that_it_takes(self, tmp_path: Path) -> None:
         def run(path: Path) -> None:
             host = Host(path)
             given = {**options(host, bytes(SIZE), allocated_bytes=0), "min_free_space": "50%"}
@@ -279,7 +281,7 @@ class TestWhatIsRefused:
 
         on_file_system("tmpfs", tmp_path, run, size=11 * MIB)
 
-    def test_option_that_cannot_be_meant_stops_all(self, host: Host) -> None:
+    def test_invalid_option_is_refused(self, host: Host) -> None:
         given = options(host, hosts=["-oProxyCommand=touch /tmp/x"])
         with pytest.raises(ImageCacheError, match="is not the name or the address of a host"):
             host.precache(images=[record(RAW)], **given)

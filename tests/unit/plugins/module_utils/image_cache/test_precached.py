@@ -47,39 +47,39 @@ def test_unused_file_is_kept_for_a_week_after_it_was_precached(host: Host, field
     assert (result.done["removed"], info.exists()) == ([], True)
 
 
-def test_unused_file_is_removed_after_that_week_with_its_info_file(host: Host) -> None:
+def test_unused_file_is_removed_with_its_info_file_a_week_after_it_was_precached(host: Host) -> None:
     precached(host, WEEK + 1)
     assert pruned(host).done["removed"] == [BASE]
     assert host.cached() == []
 
 
-def test_option_says_how_long(host: Host) -> None:
+def test_option_sets_how_long_a_precached_file_is_kept(host: Host) -> None:
     precached(host, DAY)
     assert host.prune(check_mode=True, keep_precached_seconds=DAY + 1).done["removed"] == []
     assert host.prune(check_mode=True, keep_precached_seconds=DAY).done["removed"] == [BASE]
     assert host.prune(check_mode=True, keep_precached_seconds=0).done["removed"] == [BASE]
 
 
-def test_prune_does_not_mark_such_a_file_as_used(host: Host) -> None:
+def test_prune_does_not_mark_a_precached_file_as_used(host: Host) -> None:
     precached(host, DAY)
     before = (host.cache_path / BASE).stat().st_mtime_ns
     pruned(host)
     assert (host.cache_path / BASE).stat().st_mtime_ns == before
 
 
-def test_file_with_a_user_too_is_active_for_its_user(host: Host) -> None:
+def test_precached_file_with_a_user_is_in_use_for_its_user(host: Host) -> None:
     precached(host, DAY)
     host.instance(UUID, {"disk": BASE})
     assert states(pruned(host))[BASE] == "active: backing"
 
 
-def test_resized_copies_are_not_kept(host: Host) -> None:
+def test_resized_copy_of_a_precached_file_is_not_kept(host: Host) -> None:
     precached(host, DAY)
     precached(host, DAY, f"{BASE}_10737418240")
     assert pruned(host).done["removed"] == [f"{BASE}_10737418240"]
 
 
-def test_audit_counts_what_is_kept(host: Host) -> None:
+def test_audit_counts_the_precached_files(host: Host) -> None:
     precached(host, DAY)
     host.base(OTHER_BASE, age=OLD)
     facts = host.audit().facts
@@ -88,13 +88,13 @@ def test_audit_counts_what_is_kept(host: Host) -> None:
     assert facts["summary"]["active"] == 1
 
 
-def test_no_age_would_free_what_is_kept(host: Host) -> None:
+def test_precached_file_is_freed_at_no_age(host: Host) -> None:
     precached(host, DAY)
     os.utime(host.cache_path / BASE)
     assert set(host.audit().facts["summary"]["reclaimable_by_age"].values()) == {0}
 
 
-def test_info_files_elsewhere_count_as_well(host: Host) -> None:
+def test_info_file_at_the_path_of_the_pattern_keeps_its_file(host: Host) -> None:
     info = precached(host, DAY)
     (host.instances_path / "info").mkdir()
     info.rename(host.instances_path / "info" / f"{BASE}.json")
@@ -103,12 +103,12 @@ def test_info_files_elsewhere_count_as_well(host: Host) -> None:
 
 
 @pytest.mark.parametrize("value", ["text", None, True, [], {}, 10**400, float("nan"), -1])
-def test_time_that_is_none_keeps_nothing(host: Host, value: object) -> None:
+def test_invalid_time_of_precaching_keeps_nothing(host: Host, value: object) -> None:
     precached(host, 0, precached_at=value)
     assert pruned(host).done["removed"] == [BASE]
 
 
-def test_time_in_the_future_keeps_nothing(host: Host) -> None:
+def test_time_of_precaching_in_the_future_keeps_nothing(host: Host) -> None:
     precached(host, -DAY)
     assert pruned(host).done["removed"] == [BASE]
 

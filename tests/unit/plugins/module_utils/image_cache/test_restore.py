@@ -470,7 +470,7 @@ class TestFileThatNfsRenamed:
         """A guest that has taken over its QEMU may name any base file in its disk's header, also one of others."""
 
         @pytest.mark.parametrize("check_mode", [True, False])
-        def test_word_of_one_guest_does_not_count_for_the_others(self, host: Host, check_mode: bool) -> None:
+        def test_file_that_one_guest_names_is_not_proven_for_the_others(self, host: Host, check_mode: bool) -> None:
             disk, base = guest_on(host)
             guest_on(host, uuid=OTHER_UUID)
             with running_guest(disk, base):
@@ -480,7 +480,7 @@ class TestFileThatNfsRenamed:
             assert text.endswith(f"Do not stop {UUID} before that.")
             assert not base.exists()
 
-        def test_checksum_that_is_known_counts(self, host: Host) -> None:
+        def test_file_with_a_known_checksum_is_proven(self, host: Host) -> None:
             disk, base = guest_on(host)
             guest_on(host, uuid=OTHER_UUID)
             known = {IMAGE: {"algorithm": "sha256", "value": hashlib.sha256(base.read_bytes()).hexdigest()}}
@@ -489,7 +489,7 @@ class TestFileThatNfsRenamed:
                 [restored] = host.restore(known_checksums=known).done["restored"]
             assert (restored["proof"], whole(base)) == ("process_and_checksum", True)
 
-        def test_word_of_the_operator_counts(self, host: Host) -> None:
+        def test_file_is_restored_by_word_of_the_operator(self, host: Host) -> None:
             disk, base = guest_on(host)
             guest_on(host, uuid=OTHER_UUID)
             with running_guest(disk, base):
@@ -497,7 +497,7 @@ class TestFileThatNfsRenamed:
                 [restored] = host.restore(unproven=[BASE]).done["restored"]
             assert (restored["proof"], whole(base)) == ("unproven", True)
 
-        def test_guests_that_all_have_it_open_need_no_more(self, host: Host) -> None:
+        def test_file_that_all_guests_have_open_is_proven(self, host: Host) -> None:
             first, base = guest_on(host)
             second, _base = guest_on(host, uuid=OTHER_UUID)
             with running_guest(first, base), running_guest(second, base):
@@ -624,7 +624,7 @@ class TestProblemsOfOneFile:
         assert not base.exists()
 
     @needs_root
-    def test_user_who_cannot_look_into_processes_is_told(self, public_host: Host) -> None:
+    def test_user_who_cannot_look_into_processes_is_refused_with_a_remedy(self, public_host: Host) -> None:
         disk, base = guest_on(public_host)
         for path in (public_host.cache_path, public_host.locks_path):
             os.chown(path, NOBODY, NOBODY)
@@ -736,7 +736,7 @@ class TestFromAFileThatWasBrought:
         assert not lost.exists()
 
     @pytest.mark.usefixtures("lost")
-    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_told(self, host: Host) -> None:
+    def test_word_of_the_operator_stands_in_for_a_missing_proof_and_is_reported(self, host: Host) -> None:
         options = {**brought(host, CONTENT), "images": []}
         assert f"set unproven: [{BASE}]" in reason(host.restore(**options))
         [restored] = host.restore(unproven=[BASE], **options).done["restored"]
@@ -782,7 +782,7 @@ class TestFromAFileThatWasBrought:
 
     @pytest.mark.usefixtures("lost", "patience")
     @pytest.mark.parametrize("what", ["nothing", "fifo", "directory", "link"])
-    def test_file_that_is_none_is_refused(self, host: Host, what: str) -> None:
+    def test_other_thing_than_a_file_is_refused(self, host: Host, what: str) -> None:
         path = host.root / "image.raw"
         options = brought(host, CONTENT)
         path.rename(host.root / "other")
@@ -829,12 +829,12 @@ class TestFromAFileThatWasBrought:
             ({"max_rate": 0}, "max_rate"),
         ],
     )
-    def test_option_that_cannot_be_meant_is_an_error(self, host: Host, options: dict[str, Any], name: str) -> None:
+    def test_invalid_option_is_an_error(self, host: Host, options: dict[str, Any], name: str) -> None:
         with pytest.raises(ImageCacheError, match=name):
             host.restore(**options)
 
     @needs_root
-    def test_room_that_is_kept_for_root_is_there_for_root_alone(
+    def test_space_that_is_reserved_for_root_is_available_to_root_alone(
         self, public_host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         host = public_host
@@ -884,7 +884,7 @@ class TestFromGlance:
         assert self.TOKEN not in str(result)
         assert host.audit().facts["missing"] == []
 
-    def test_dry_run_makes_no_connection_and_says_so(self, host: Host, lost: Path) -> None:
+    def test_dry_run_makes_no_connection_and_reports_that(self, host: Host, lost: Path) -> None:
         with ImageServer(image(IMAGE_CONTENT)) as server:
             before = picture(host.root)
             result = host.restore(check_mode=True, **self.options(server))
@@ -999,7 +999,7 @@ class TestFromGlance:
         assert whole(base) == (is_right or not check_mode)
 
     @pytest.mark.usefixtures("lost")
-    def test_endpoint_that_cannot_be_meant_is_an_error_without_the_token(self, host: Host) -> None:
+    def test_invalid_endpoint_is_an_error_without_the_token(self, host: Host) -> None:
         with pytest.raises(ImageCacheError, match=r"glance\.endpoint") as caught:
             host.restore(glance={"endpoint": "glance", "token": self.TOKEN})
         assert self.TOKEN not in str(caught.value)
@@ -1208,7 +1208,7 @@ class TestReplacedFile:
         assert (host.cache_path / aside["set_aside_as"]).read_bytes().startswith(b"other bytes")
         assert dry["set_aside"] == [aside]
 
-    def test_what_was_set_aside_is_listed_by_an_audit_and_touched_by_no_prune(self, host: Host) -> None:
+    def test_file_that_was_set_aside_is_listed_by_an_audit_and_kept_by_a_prune(self, host: Host) -> None:
         disk, base = guest_on(host)
         with running_guest(disk, base):
             self.replace(base)
@@ -1227,14 +1227,14 @@ class TestReplacedFile:
             before.st_ctime_ns,
         )
 
-    def test_file_with_the_same_bytes_is_present(self, host: Host) -> None:
+    def test_file_that_was_replaced_by_the_same_bytes_is_present(self, host: Host) -> None:
         disk, base = guest_on(host)
         with running_guest(disk, base):
             self.replace(base, CONTENT)
             result = host.restore(states=["replaced"])
         assert (result.done["present"], result.changed, result.error) == ([BASE], False, None)
 
-    def test_disk_that_may_be_built_on_the_other_file_is_a_refusal(self, host: Host) -> None:
+    def test_replaced_file_that_a_disk_may_be_built_on_is_refused(self, host: Host) -> None:
         disk, base = guest_on(host)
         with running_guest(disk, base):
             self.replace(base)
@@ -1258,7 +1258,7 @@ class TestReplacedFile:
         assert dry["set_aside"] == done["set_aside"]
         assert done["set_aside"][0]["instances"] == [OTHER_UUID]
 
-    def test_while_use_is_uncertain_nothing_is_replaced(self, host: Host) -> None:
+    def test_uncertain_use_keeps_a_replaced_file(self, host: Host) -> None:
         disk, base = guest_on(host)
         host.disk(OTHER_UUID, b"QFI\xfb")
         with running_guest(disk, base):
@@ -1502,7 +1502,7 @@ class TestCorruptFile:
             file.write(b"rotten")
         return base
 
-    def test_proven_bytes_replace_it(self, host: Host, corrupt: Path) -> None:
+    def test_corrupt_file_is_replaced_by_proven_bytes(self, host: Host, corrupt: Path) -> None:
         options = brought(host, CONTENT.ljust(SIZE, b"\0"))
         dry = host.restore(check_mode=True, states=["corrupt"], **options).done
         done = host.restore(states=["corrupt"], **options).done
@@ -1512,13 +1512,13 @@ class TestCorruptFile:
         assert dry["set_aside"] == done["set_aside"]
         assert host.audit(checksum_base_images=True, checksum_interval_seconds=0).facts["corrupt"] == []
 
-    def test_guest_that_has_it_open_needs_a_restart(self, host: Host, corrupt: Path) -> None:
+    def test_guest_that_has_the_corrupt_file_open_needs_a_restart(self, host: Host, corrupt: Path) -> None:
         options = brought(host, CONTENT.ljust(SIZE, b"\0"))
         with running_guest(host.instances_path / UUID / "disk", corrupt):
             [restored] = host.restore(states=["corrupt"], **options).done["restored"]
         assert restored["needs_restart"] == [UUID]
 
-    def test_without_proven_bytes_it_is_refused(self, host: Host, corrupt: Path) -> None:
+    def test_corrupt_file_without_proven_bytes_is_refused(self, host: Host, corrupt: Path) -> None:
         before = corrupt.read_bytes()
         assert "No process of a guest" in reason(host.restore(states=["corrupt"]))
         options = {**brought(host, CONTENT), "images": []}
@@ -1544,7 +1544,7 @@ class TestBesideNova:
             result = restore()
         assert (result.done["present"], result.changed, result.error) == ([BASE], False, None)
 
-    def test_other_bytes_that_nova_builds_meanwhile_stay_and_are_told(self, host: Host) -> None:
+    def test_other_bytes_that_nova_builds_meanwhile_are_kept_and_reported(self, host: Host) -> None:
         disk, base = guest_on(host)
         with nova_compute() as nova, running_guest(disk, base):
             base.unlink()
@@ -1639,7 +1639,7 @@ class TestBesideNova:
         assert host.cached() == []
 
     @pytest.mark.parametrize("number", range(5))
-    def test_two_restores_at_once_put_it_in_place_once(self, host: Host, number: int) -> None:
+    def test_two_restores_at_once_restore_a_file_once(self, host: Host, number: int) -> None:
         disk, base = guest_on(host, size=8 << 20)
         with running_guest(disk, base):
             base.unlink()
@@ -1731,7 +1731,7 @@ class TestAudit:
         assert (lost["replaced"], lost["recoverable_from"]) == (True, "process")
         assert any("states: [missing, replaced]" in text for text in result.warnings)
 
-    def test_where_nothing_is_missing_nothing_of_restoring_is_loaded(self, host: Host) -> None:
+    def test_audit_without_a_missing_file_loads_no_module_of_the_restore(self, host: Host) -> None:
         guest_on(host)
         with reader(host.base(OTHER_BASE)) as _process:
             (host.cache_path / OTHER_BASE).unlink()

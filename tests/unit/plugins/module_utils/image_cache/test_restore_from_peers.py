@@ -104,7 +104,7 @@ class TestWhatIsRestored:
         }
         assert json.loads((host.cache_path / f"{name}.info").read_text())["sha256"] == sha256
 
-    def test_dry_run_shows_the_same_without_a_connection(self, host: Host) -> None:
+    def test_dry_run_lists_what_a_run_restores_without_a_connection(self, host: Host) -> None:
         lost(host)
         marks = host.root / "marks"
         given = {
@@ -120,7 +120,7 @@ class TestWhatIsRestored:
         assert (restored["size_bytes"], restored["allocated_bytes"]) == (SIZE, 4096)
         assert (result.changed, result.error) == (True, None)
 
-    def test_next_host_is_asked_where_one_lies(self, host: Host) -> None:
+    def test_next_host_is_asked_after_one_that_lies(self, host: Host) -> None:
         base = lost(host)
         given = options(host, hosts=["cmp-1", "cmp-2"])
         given["peer_command"] = runs(f'case $2 in cmp-1) head -c {SIZE} /dev/urandom;; *) eval "$3";; esac')
@@ -222,7 +222,7 @@ class TestOrderOfSources:
         assert result.done["restored"][0]["source"] == "peer"
         assert base.read_bytes() == CONTENT
 
-    def test_where_both_fail_each_is_named(self, host: Host) -> None:
+    def test_failures_of_glance_and_hosts_are_both_named(self, host: Host) -> None:
         lost(host)
         given = {**options(host), "peer_command": runs("echo no way >&2; exit 255")}
         with ImageServer(answer(404)) as server:
@@ -380,7 +380,7 @@ class TestChecksumsOf:
         assert result.done["storage_id"] == host.audit().facts["storage"]["id"]
 
     @pytest.mark.parametrize("check_mode", [True, False])
-    def test_nothing_else_is_done(self, host: Host, check_mode: bool) -> None:
+    def test_reading_checksums_restores_nothing(self, host: Host, check_mode: bool) -> None:
         lost(host)
         host.base(OTHER_BASE, content=CONTENT)
         given = {**options(host), "peer_command": runs(f"touch {host.root}/asked")}
@@ -390,11 +390,11 @@ class TestChecksumsOf:
         assert [file["name"] for file in result.done["checksums"]] == [OTHER_BASE]
         assert all(result.done[part] == [] for part in ("restored", "present", "refused", "failed", "set_aside"))
 
-    def test_without_it_there_are_none(self, host: Host) -> None:
+    def test_result_without_the_option_has_no_checksums(self, host: Host) -> None:
         host.base(BASE, content=CONTENT)
         assert host.restore().done["checksums"] == []
 
-    def test_what_is_no_regular_file_is_left_out(self, host: Host) -> None:
+    def test_entry_that_is_not_a_regular_file_is_left_out(self, host: Host) -> None:
         (host.root / "elsewhere").write_bytes(b"secret")
         (host.cache_path / BASE).symlink_to(host.root / "elsewhere")
         (host.cache_path / OTHER_BASE).mkdir()
@@ -443,7 +443,7 @@ class TestChecksumsOf:
             host.restore(checksums_of=[name])
         assert has_remedy(str(caught.value))
 
-    def test_host_without_a_cache_has_none(self, host: Host) -> None:
+    def test_host_without_a_cache_has_no_checksums(self, host: Host) -> None:
         host.cache_path.rmdir()
         result = host.restore(checksums_of=[BASE])
         assert (result.done["checksums"], result.done["storage_id"], result.error) == ([], None, None)

@@ -157,6 +157,6 @@ class TestFileServerThatNeverAnswers:
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 86401, 1 << 70])
-def test_time_limit_that_cannot_be_meant_is_refused(host: Host, seconds: int) -> None:
+def test_invalid_time_limit_is_refused(host: Host, seconds: int) -> None:
     with pytest.raises(ImageCacheError, match="storage_timeout_seconds must be from 1 to 86400 seconds"):
         host.audit(storage_timeout_seconds=seconds)

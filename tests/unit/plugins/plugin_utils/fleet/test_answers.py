@@ -129,7 +129,7 @@ class TestStates:
         )
 
     @pytest.mark.parametrize("result", [{}, {"image_cache": found()}, {"image_cache": 5}])
-    def test_answer_of_another_batch_stays_one(self, result: dict[str, Any]) -> None:
+    def test_answer_of_another_batch_is_still_an_answer(self, result: dict[str, Any]) -> None:
         assert not parse_answer("a", result, OPTIONS, in_batch=False).in_batch
         assert parse_answer("a", result, OPTIONS).in_batch
 

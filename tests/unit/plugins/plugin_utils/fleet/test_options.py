@@ -439,7 +439,7 @@ class TestRestore:
         with pytest.raises(OptionsError, match="image_cache_restore_from_glance is 'perhaps', which is neither true"):
             self.glance(restore_from_glance="perhaps")
 
-    def test_each_option_of_its_own_has_a_variable(self) -> None:
+    def test_each_option_of_the_restore_has_a_variable(self) -> None:
         given = {
             "states": "replaced",
             "names": ["x"],
@@ -458,11 +458,11 @@ class TestRestore:
         record = {"id": "x", "os_hash_value": "y"}
         assert self.read(glance_images=["z", record])["images"] == [record]
 
-    def test_list_that_is_none_is_refused(self) -> None:
+    def test_value_that_is_not_a_list_is_refused(self) -> None:
         with pytest.raises(OptionsError, match="image_cache_restore_names is 5 and must be a list"):
             self.read(restore_names=5)
 
-    def test_its_variables_are_known_to_an_audit_and_change_nothing_there(self) -> None:
+    def test_variables_of_a_restore_are_known_to_an_audit_and_change_nothing(self) -> None:
         assert read(restore_states=["replaced"], restore_files={"x": "/x"}) == read()
 
     def test_audit_refuses_what_no_entry_point_knows(self) -> None:

@@ -352,7 +352,7 @@ class TestOutcomes:
         result = {"walk": "walk", "state": "refused", "failed": True, "msg": "No.", "image_cache": refused}
         assert self.outcome(result)[0].image_cache == refused
 
-    def test_host_that_did_not_answer_first_says_why(self) -> None:
+    def test_host_that_did_not_answer_first_has_its_reason(self) -> None:
         look = {"walk": "walk", "unreachable": True, "msg": "No route."}
         acted, _was_pruned = self.outcome({"walk": "walk", "failed": True, "msg": "Later."}, look)
         assert (acted.state, acted.error) == (AnswerState.UNREACHABLE, "No route.")

@@ -172,7 +172,7 @@ class TestAnswers:
             {"cache_path": None},
         ],
     )
-    def test_answer_of_another_shape_is_a_failure_that_says_where(self, more: dict[str, Any]) -> None:
+    def test_answer_of_another_shape_is_a_failure_with_the_key(self, more: dict[str, Any]) -> None:
         read = parse_precache_answer("a", result(**more))
         assert (read.state, read.found) == (AnswerState.FAILED, None)
         assert "Its answer cannot be understood: image_cache_precache" in read.error

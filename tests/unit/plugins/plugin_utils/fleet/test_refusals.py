@@ -525,7 +525,7 @@ class TestApis:
             "has no image of that name: it would keep nothing. Correct image_cache_keep_images, or give the id there."
         ]
 
-    def test_each_of_several_apis_with_a_problem_is_told(self) -> None:
+    def test_each_of_several_apis_with_a_problem_is_reported(self) -> None:
         hosts = [
             answer(name, NFS, use=registered("a", "b"), options={"asks_api": True, "region": region})
             for name, region in zip("ab", ("north", "south"), strict=True)

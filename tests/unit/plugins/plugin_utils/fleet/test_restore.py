@@ -414,7 +414,7 @@ class TestAnswer:
         read = parse_restore_answer("a", made, "nfs")
         assert read == FileAnswer("a", AnswerState.ANSWERED, made[RESTORE], "", "nfs")
 
-    def test_host_that_could_not_be_reached_says_why(self) -> None:
+    def test_host_that_could_not_be_reached_has_its_reason(self) -> None:
         read = parse_restore_answer("a", {"unreachable": True, "msg": "No route."})
         assert (read.state, read.found, read.error) == (AnswerState.UNREACHABLE, None, "No route.")
 
@@ -431,7 +431,7 @@ class TestAnswer:
             ({"storage_id": 1}, "image_cache_restore.storage_id is not of the type str"),
         ],
     )
-    def test_answer_of_another_shape_is_a_failure_and_says_where(self, more: dict[str, Any], where: str) -> None:
+    def test_answer_of_another_shape_is_a_failure_with_the_key(self, more: dict[str, Any], where: str) -> None:
         read = parse_restore_answer("a", result(**more))
         assert (read.state, read.found) == (AnswerState.FAILED, None)
         assert where in read.error

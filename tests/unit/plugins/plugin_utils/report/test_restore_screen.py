@@ -72,7 +72,7 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
-def test_screen_of_a_dry_run() -> None:
+def test_dry_run_shows_what_would_be_restored_and_what_would_be_lost() -> None:
     process = restorable(BASE, host="cmp-103", guests=["instance-0000002a"])
     file = restorable("swap_512", host="cmp-104", source="file", source_path="/root/x", proof="checksum")
     lost = [lost_file("ephemeral_1", NOT_OPEN, f"cmp-{number}", f"instance-{number}") for number in range(5)]
@@ -130,7 +130,7 @@ def test_screen_of_a_run_shows_what_was_replaced_and_who_runs_on_the_former_file
         ),
     ],
 )
-def test_screen_without_anything_to_restore_says_so(more: dict[str, Any], words: str) -> None:
+def test_screen_without_anything_to_restore_is_one_sentence(more: dict[str, Any], words: str) -> None:
     assert words in restore_screen(summary(**more))
 
 
@@ -140,7 +140,7 @@ def test_screen_of_hosts_without_any_answer_leaves_open_what_can_be_restored() -
     assert "nothing" not in shown
 
 
-def test_more_than_fits_is_counted() -> None:
+def test_items_beyond_the_screen_are_counted() -> None:
     restored = [restorable(f"{number}{BASE[4:]}", host="cmp-1") for number in range(1000, 1100)]
     lost = [lost_file(f"swap_{number}", f"Reason {'x' * number}.", "cmp-1") for number in range(50)]
     lines = restore_screen(summary(restored=restored, lost=lost)).split("\n")
@@ -187,7 +187,7 @@ def test_any_restore_fits_on_one_screen(made: dict[str, Any]) -> None:
 
 
 @given(summaries())
-def test_whatever_happened_has_its_section(made: dict[str, Any]) -> None:
+def test_each_outcome_has_its_section(made: dict[str, Any]) -> None:
     shown = restore_screen(made)
     assert ("STILL BE LOST" in shown or "STILL LOST" in shown) or not made["lost"]
     assert ("HOSTS WITHOUT AN ANSWER" in shown) or not made["unanswered"]

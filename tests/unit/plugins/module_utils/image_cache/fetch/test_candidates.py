@@ -78,7 +78,7 @@ class TestGuestsOfACandidate:
         candidate = self.candidate([opened(60, DISK)], [opened(61, OTHER_DISK)])
         assert (candidate.guests, candidate.last_guests) == (("a",), ("a", "b"))
 
-    def test_guest_whose_file_proves_nothing_and_is_no_other_guests_is_told(self) -> None:
+    def test_guest_whose_file_proves_nothing_and_is_no_other_guests_is_named(self) -> None:
         of_a_guest = opened(61, OTHER_DISK)
         assert self.candidate([opened(60, DISK)], [opened(62), of_a_guest]).rejected_guest == (of_a_guest, "")
 
@@ -155,7 +155,7 @@ class TestFinding:
         assert candidate.inode == (base.stat().st_dev, base.stat().st_ino)
         assert [each.instance for each in candidate.overlays] == [UUID]
 
-    def test_host_that_lacks_nothing_has_none(self, host: Host) -> None:
+    def test_host_without_a_missing_file_has_no_candidate(self, host: Host) -> None:
         host.overlay(UUID, host.base(BASE))
         with ExitStack() as closing:
             assert found(inspected(host), closing) == []

@@ -235,16 +235,16 @@ class TestHowQemuImgIsRun:
 
     @needs_root
     @pytest.mark.parametrize("script", ["id -u", "id -g", "id -G"])
-    def test_root_runs_it_as_the_owner_of_the_cache(self, script: str) -> None:
+    def test_root_runs_the_command_as_the_owner_of_the_cache(self, script: str) -> None:
         assert self.measured(script) == NOBODY
 
     @pytest.mark.parametrize(
         ("script", "most"), [("ulimit -v", 2 << 20), ("ulimit -t", 60), ("ulimit -f", 0), ("ulimit -c", 0)]
     )
-    def test_memory_time_size_are_limited(self, script: str, most: int) -> None:
+    def test_command_has_limits_of_memory_time_and_size(self, script: str, most: int) -> None:
         assert self.measured(script) == most
 
-    def test_others_come_first(self) -> None:
+    def test_command_has_the_lowest_priority(self) -> None:
         assert self.measured("nice") == 19
 
     @pytest.mark.parametrize("answer", ["", "text", "-1", "true", "1.5"])
@@ -260,7 +260,7 @@ class TestHowQemuImgIsRun:
         with opened(Path("/dev/null")) as source, pytest.raises(ImageCacheError, match=reason):
             measure_bytes(Converter(("/bin/sh", "-c", script), NOBODY, NOBODY), source)
 
-    def test_words_of_the_process_are_not_shown(self) -> None:
+    def test_output_of_a_failed_process_is_not_shown(self) -> None:
         command = ("/bin/sh", "-c", "echo secret; echo secret >&2; exit 1")
         with opened(Path("/dev/null")) as source, pytest.raises(ImageCacheError) as error:
             measure_bytes(Converter(command, NOBODY, NOBODY), source)

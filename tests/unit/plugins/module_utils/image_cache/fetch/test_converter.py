@@ -14,7 +14,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors i
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.converter import find_converter
 
 
-def test_host_without_qemu_img_has_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_host_without_qemu_img_has_no_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert find_converter(None, tmp_path.stat()) is None
 

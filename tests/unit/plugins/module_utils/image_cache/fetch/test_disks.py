@@ -84,7 +84,7 @@ class TestOverlays:
         disk = host.overlay(OTHER_UUID, host.base(BASE))
         assert overlays_on(host, {BASE: [UUID, OTHER_UUID]}) == {BASE: [overlay(disk, OTHER_UUID)]}
 
-    def test_base_file_that_was_asked_for_without_a_disk_on_it_has_none(self, host: Host) -> None:
+    def test_base_file_without_a_disk_on_it_has_no_overlay(self, host: Host) -> None:
         host.overlay(UUID, host.base(BASE))
         assert overlays_on(host, {OTHER_BASE: [UUID]}) == {OTHER_BASE: []}
 
@@ -175,17 +175,17 @@ class TestContent:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2", size="5G")
         assert content_of(path) == Content("qcow2", path.stat().st_size, 5 << 30)
 
-    def test_image_of_another_format_is_neither(self, tmp_path: Path) -> None:
+    def test_image_of_another_format_is_neither_raw_nor_qcow2(self, tmp_path: Path) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "vmdk")
         assert content_of(path).format is None
 
-    def test_qcow2_header_says_the_size_though_nothing_follows(self, tmp_path: Path) -> None:
+    def test_qcow2_header_gives_the_size_although_nothing_follows(self, tmp_path: Path) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2", size="5G")
         os.truncate(path, 80)
         assert content_of(path) == Content("qcow2", 80, 5 << 30)
 
     @pytest.mark.parametrize("length", [4, 79])
-    def test_qcow2_header_that_is_cut_off_says_no_size(self, tmp_path: Path, length: int) -> None:
+    def test_qcow2_header_that_is_cut_off_gives_no_size(self, tmp_path: Path, length: int) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2", size="5G")
         os.truncate(path, length)
         assert content_of(path) == Content("qcow2", length, length)
@@ -206,7 +206,7 @@ class TestSelfContained:
         "options",
         ["compat=0.10", "compat=1.1", "lazy_refcounts=on", "extended_l2=on", "compression_type=zstd"],
     )
-    def test_image_with_all_in_it_is(self, tmp_path: Path, options: str) -> None:
+    def test_image_without_other_files_is_self_contained(self, tmp_path: Path, options: str) -> None:
         assert self.is_self_contained(qemu_img_create(tmp_path / "image", "-f", "qcow2", "-o", options))
 
     def test_what_follows_the_header_of_version_2_is_no_feature(self, tmp_path: Path) -> None:
@@ -214,42 +214,44 @@ class TestSelfContained:
         self.set_feature(path, bit=63)
         assert self.is_self_contained(path)
 
-    def test_image_that_was_in_use_when_its_host_went_down_is(self, tmp_path: Path) -> None:
+    def test_image_that_was_in_use_when_its_host_went_down_is_self_contained(self, tmp_path: Path) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2")
         self.set_feature(path, bit=0)
         assert self.is_self_contained(path)
 
-    def test_image_with_a_backing_file_is_not(self, tmp_path: Path) -> None:
+    def test_image_with_a_backing_file_is_not_self_contained(self, tmp_path: Path) -> None:
         base = create_image(tmp_path / "base")
         assert not self.is_self_contained(create_image(tmp_path / "image", over=base))
 
     @pytest.mark.parametrize("compat", ["0.10", "1.1"])
-    def test_image_with_encryption_is_not(self, tmp_path: Path, compat: str) -> None:
+    def test_image_with_encryption_is_not_self_contained(self, tmp_path: Path, compat: str) -> None:
         path = tmp_path / "image"
         command = ["qemu-img", "create", "-q", "-f", "qcow2", "--object", "secret,id=key,data=secret"]
         options = f"compat={compat},encrypt.format=aes,encrypt.key-secret=key"
         subprocess.run([*command, "-o", options, str(path), "1M"], check=True)
         assert not self.is_self_contained(path)
 
-    def test_image_with_its_data_in_another_file_is_not(self, tmp_path: Path) -> None:
+    def test_image_with_its_data_in_another_file_is_not_self_contained(self, tmp_path: Path) -> None:
         options = f"data_file={tmp_path / 'data'}"
         assert not self.is_self_contained(qemu_img_create(tmp_path / "image", "-f", "qcow2", "-o", options))
 
     @pytest.mark.parametrize("bit", [1, 5, 63])
-    def test_image_that_is_damaged_or_newer_than_this_code_is_not(self, tmp_path: Path, bit: int) -> None:
+    def test_image_that_is_damaged_or_newer_than_this_code_is_not_self_contained(
+        self, tmp_path: Path, bit: int
+    ) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2")
         self.set_feature(path, bit)
         assert not self.is_self_contained(path)
 
     @pytest.mark.parametrize("version", [1, 4])
-    def test_image_of_another_version_is_not(self, tmp_path: Path, version: int) -> None:
+    def test_image_of_another_version_is_not_self_contained(self, tmp_path: Path, version: int) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2")
         with path.open("r+b") as file:
             file.seek(4)
             file.write(version.to_bytes(4, "big"))
         assert not self.is_self_contained(path)
 
-    def test_image_whose_header_is_cut_off_is_not(self, tmp_path: Path) -> None:
+    def test_image_whose_header_is_cut_off_is_not_self_contained(self, tmp_path: Path) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2")
         os.truncate(path, 79)
         assert not self.is_self_contained(path)
@@ -262,7 +264,7 @@ class TestSelfContained:
 
 
 class TestTimeOfMaking:
-    def test_file_tells_when_it_was_made_whatever_was_written_later(self, tmp_path: Path) -> None:
+    def test_time_of_making_is_known_whatever_was_written_later(self, tmp_path: Path) -> None:
         path = tmp_path / "file"
         path.touch()
         asked = subprocess.run(["stat", "--format=%W", str(path)], check=True, capture_output=True, text=True)
@@ -274,13 +276,13 @@ class TestTimeOfMaking:
         os.utime(path, (0, 0))
         assert made_at(str(path)) == first
 
-    def test_file_that_does_not_exist_tells_nothing(self, tmp_path: Path) -> None:
+    def test_file_that_does_not_exist_has_no_time_of_making(self, tmp_path: Path) -> None:
         assert made_at(str(tmp_path / "gone")) is None
 
-    def test_file_system_that_does_not_know_it_tells_nothing(self) -> None:
+    def test_file_system_that_keeps_none_gives_no_time_of_making(self) -> None:
         assert made_at("/proc/self/status") is None
 
-    def test_python_that_cannot_ask_the_kernel_tells_nothing(
+    def test_python_without_ctypes_gives_no_time_of_making(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(sys.modules, "ctypes", None)  # as where it was built without libffi

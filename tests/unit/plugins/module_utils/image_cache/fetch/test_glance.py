@@ -131,7 +131,7 @@ class TestWholeImage:
             fetch(server, tmp_path / "file", record_of(CONTENT))
         assert (tmp_path / "file").read_bytes() == CONTENT
 
-    def test_without_a_token_none_is_sent(self, tmp_path: Path) -> None:
+    def test_request_without_a_token_sends_none(self, tmp_path: Path) -> None:
         with ImageServer(image(CONTENT)) as server:
             fetch(server, tmp_path / "file", record_of(CONTENT), token=None)
         assert "x-auth-token" not in server.requests[0].headers
@@ -305,7 +305,7 @@ class TestRefusal:
         assert f"HTTP status {status}" in text
         assert len(server.requests) == 1
 
-    def test_status_of_a_server_that_asks_for_a_token_says_so(self, tmp_path: Path) -> None:
+    def test_status_of_a_server_that_asks_for_a_token_names_the_token(self, tmp_path: Path) -> None:
         with ImageServer(answer(401)) as server:
             assert "asks for a token" in error_of(server, tmp_path / "file", record_of(CONTENT), token=None)
 
@@ -570,7 +570,7 @@ class TestOption:
     def test_endpoint_may_be_written_as_catalogues_have_it(self, endpoint: str, base: str) -> None:
         assert read_glance({"endpoint": endpoint}).endpoint == base
 
-    def test_what_is_left_out_has_a_default(self) -> None:
+    def test_field_that_is_left_out_has_a_default(self) -> None:
         glance = read_glance({"endpoint": "http://glance", "token": "", "ca_cert": None, "timeout": None})
         assert (glance.token, glance.ca_cert, glance.validate_certs, glance.timeout) == (None, None, True, 30.0)
 
@@ -593,7 +593,7 @@ class TestOption:
             "http://gl\u00e4nce",
         ],
     )
-    def test_endpoint_that_cannot_be_meant_is_an_error(self, endpoint: str | None) -> None:
+    def test_invalid_endpoint_is_an_error(self, endpoint: str | None) -> None:
         with pytest.raises(ImageCacheError, match=r"glance\.endpoint") as caught:
             read_glance({"endpoint": endpoint, "token": TOKEN})
         assert TOKEN not in str(caught.value)
@@ -610,6 +610,6 @@ class TestOption:
         with pytest.raises(ImageCacheError, match=r"glance\.timeout"):
             read_glance({"endpoint": "http://glance", "timeout": timeout})
 
-    def test_token_is_not_shown_with_the_rest(self) -> None:
+    def test_token_is_not_shown_with_the_other_fields(self) -> None:
         glance = read_glance({"endpoint": "http://glance", "token": TOKEN})
         assert TOKEN not in f"{glance} {glance!r} {[glance]}"

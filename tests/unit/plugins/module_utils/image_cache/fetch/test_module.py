@@ -60,7 +60,7 @@ def test_token_is_hidden_and_no_option_with_it_is_left() -> None:
     assert module.params == {"instances": None, "glance": None, "names": ["a"]}
 
 
-def test_fault_is_told_by_the_way_that_hides_the_token() -> None:
+def test_fault_is_reported_without_the_token() -> None:
     answer = ended(Module(), None)
     assert answer["failed"]
     assert answer["msg"].startswith(f"The module ended early: RuntimeError: no {TOKEN}. Run it again")

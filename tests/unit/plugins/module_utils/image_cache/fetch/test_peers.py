@@ -235,7 +235,7 @@ class TestOption:
         assert has_remedy(str(caught.value))
 
     @given(st.dictionaries(_mostly(BASE, f"{BASE}_sm", "swap_1").filter(_is_hashable), _ENTRIES | _JUNK, max_size=2))
-    def test_whatever_is_given_is_refused_or_safe(self, option: dict[Any, Any]) -> None:
+    def test_any_option_is_refused_or_safe(self, option: dict[Any, Any]) -> None:
         files, error = parsed(option)
         assert not error or has_remedy(error)
         for file in files:
@@ -352,13 +352,13 @@ class TestNextHost:
         assert (tmp_path / "file").read_bytes() == CONTENT
         assert transfer == PeerTransfer(Peer("cmp-3", str(served)), len(CONTENT) + len("lies"))
 
-    def test_where_all_fail_each_is_named_with_its_reason(self, tmp_path: Path, served: Path) -> None:
+    def test_each_of_several_failing_hosts_is_named_with_its_reason(self, tmp_path: Path, served: Path) -> None:
         command = runs("echo $2 is down >&2; exit 255")
         text = error_of(tmp_path / "file", peer_file(served, hosts=["cmp-1", "cmp-2"]), command)
         for host in ("cmp-1", "cmp-2"):
             assert f"From {host} came 0 of {len(CONTENT)} bytes: it ended early, and it says: {host} is down." in text
 
-    def test_of_many_hosts_some_are_named(self, tmp_path: Path, served: Path) -> None:
+    def test_many_failing_hosts_are_shortened_to_the_first(self, tmp_path: Path, served: Path) -> None:
         hosts = [f"cmp-{number}" for number in range(9)]
         text = error_of(tmp_path / "file", peer_file(served, hosts=hosts), runs("exit 255"))
         assert "cmp-4" in text
@@ -400,7 +400,7 @@ SLOW: dict[str, tuple[str, str]] = {
 
 class TestLyingHost:
     @pytest.mark.parametrize(("script", "words"), LIES.values(), ids=LIES)
-    def test_file_is_not_taken_and_a_sentence_says_why(self, tmp_path: Path, script: str, words: str) -> None:
+    def test_file_of_a_lying_host_is_not_taken_and_has_a_reason(self, tmp_path: Path, script: str, words: str) -> None:
         _refused(tmp_path, script, words)
 
     @pytest.mark.usefixtures("patience")
@@ -462,7 +462,7 @@ class TestAnyBytes:
         st.sampled_from([b"", b"\0", b"x", b"end", FILE]),
         st.integers(0, 1),
     )
-    def test_only_the_very_bytes_are_taken(
+    def test_any_other_bytes_than_those_of_the_checksum_are_refused(
         self, tmp_path: Path, start: int, count: int, instead: bytes, status: int
     ) -> None:
         """A few bytes are left out, added or others, at any place; the command may fail besides."""
@@ -550,7 +550,7 @@ class TestOurOwnHost:
         assert os.strerror(error) in text
         assert marks.read_text().split() == ["cmp-1"]
 
-    def test_space_is_looked_at_again_while_it_comes(
+    def test_space_is_checked_again_during_a_transfer(
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(streaming, "_SPACE_BYTES", MIB)

@@ -176,7 +176,7 @@ def test_name_of_a_file_system_that_does_not_answer_as_such_shares_nothing() -> 
 
 
 @pytest.mark.parametrize("error", [errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, None])
-def test_where_the_kernel_cannot_copy_the_bytes_are_read_and_written(
+def test_bytes_are_read_and_written_where_the_kernel_cannot_copy(
     tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch, error: int | None
 ) -> None:
     def refuse(*_arguments: int) -> int:
@@ -189,7 +189,7 @@ def test_where_the_kernel_cannot_copy_the_bytes_are_read_and_written(
     assert allocated < 4 * MIB
 
 
-def test_other_error_of_the_kernel_is_told(tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_error_of_the_kernel_is_reported(tmp_path: Path, cache: int, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: int) -> int:
         raise OSError(errno.EIO, "broken")
 
@@ -231,7 +231,7 @@ def test_disk_that_fails_gets_no_draft_with_a_name(tmp_path: Path, cache: int, m
 
 
 @needs_root
-def test_user_who_may_make_no_file_in_the_cache_is_told(tmp_path: Path, cache: int) -> None:
+def test_user_who_may_make_no_file_in_the_cache_gets_an_error(tmp_path: Path, cache: int) -> None:
     def make() -> None:
         with new_draft(cache, BASE):
             pass
@@ -400,7 +400,7 @@ class TestLeftDrafts:
         assert len(left) == 1
 
     @pytest.mark.usefixtures("patience")
-    def test_what_is_not_a_file_stops_nothing(self, tmp_path: Path, cache: int) -> None:
+    def test_other_thing_with_the_name_of_a_draft_stops_nothing(self, tmp_path: Path, cache: int) -> None:
         os.mkfifo(tmp_path / "_base" / draft_name(BASE))
         (tmp_path / "_base" / draft_name(BASE)).mkdir()
         remove_left_drafts(cache)

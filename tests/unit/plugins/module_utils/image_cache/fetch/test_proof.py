@@ -86,7 +86,7 @@ def test_person_finds_the_file_among_those_of_its_process() -> None:
         ({"owner": 0}, "belongs neither"),
     ],
 )
-def test_each_condition_is_needed(change: dict[str, Any], reason: str) -> None:
+def test_process_that_lacks_one_condition_proves_nothing(change: dict[str, Any], reason: str) -> None:
     assert reason in why_not_a_guests(FILE._replace(**change), [OVERLAY], CACHE)
 
 
@@ -105,7 +105,7 @@ def test_file_that_nfs_renamed_has_that_one_name_and_is_only_read(change: dict[s
 
 
 class TestFormerNameOfARenamedFile:
-    def test_missing_base_file_of_the_guests_disk_is_the_one(self) -> None:
+    def test_missing_base_file_of_the_guests_own_disk_is_the_former_name(self) -> None:
         others = OVERLAY._replace(instance="b", inode=(1, 51))
         overlays = {"missing": [OVERLAY, others], "of another guest": [others], "open": [OVERLAY]}
         assert former_names(RENAMED, overlays, {"open"}) == ["missing"]
@@ -119,7 +119,7 @@ class TestFormerNameOfARenamedFile:
             (FILE, {RENAMED.inode, (1, 61)}, ["a"], ""),
         ],
     )
-    def test_two_files_or_two_names_are_ambiguous(
+    def test_two_renamed_files_or_two_names_are_ambiguous(
         self, file: OpenFile, renamed: set[tuple[int, int]], names: list[str], reason: str
     ) -> None:
         why = why_ambiguous(file, renamed, names)
@@ -127,7 +127,7 @@ class TestFormerNameOfARenamedFile:
         assert bool(reason) == bool(why)
 
 
-def test_without_an_overlay_on_the_file_nothing_is_proven() -> None:
+def test_file_without_an_overlay_on_it_is_not_proven() -> None:
     assert why_not_a_guests(FILE, [], CACHE) != ""
 
 
@@ -156,7 +156,7 @@ def test_disk_of_another_user_does_not_count_as_the_guests_own() -> None:
         (Content("raw", 500, 500), "vmdk", 1000, "another format"),
     ],
 )
-def test_file_must_fit_what_is_built_on_it(
+def test_file_that_does_not_fit_the_disk_on_it_is_refused(
     content: Content, backing_format: str | None, virtual_bytes: int | None, reason: str
 ) -> None:
     read = None if backing_format is None else backing_format.encode().decode()  # an object of its own, as in a header
@@ -166,7 +166,7 @@ def test_file_must_fit_what_is_built_on_it(
     assert bool(reason) == bool(said)
 
 
-def test_file_must_fit_every_disk() -> None:
+def test_file_that_does_not_fit_every_disk_on_it_is_refused() -> None:
     small = OVERLAY._replace(instance="small", virtual_bytes=999)
     assert "small" in why_unfit(Content("raw", 1000, 1000), [OVERLAY, small])
     assert why_unfit(Content("raw", 1000, 1000), []) == ""

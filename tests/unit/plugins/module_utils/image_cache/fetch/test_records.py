@@ -53,7 +53,7 @@ class TestReading:
         }
         assert read_records([]) == {}
 
-    def test_record_of_openstacksdk_says_the_same(self) -> None:
+    def test_record_of_openstacksdk_is_read_as_one_of_glance(self) -> None:
         sdk = {**API, "hash_algo": "sha512", "hash_value": SHA512, "os_hash_algo": None, "os_hash_value": None}
         assert read_records([sdk]) == {BASE: RECORD}
 
@@ -72,11 +72,11 @@ class TestReading:
 
     @pytest.mark.parametrize("field", ["disk_format", "container_format", "status"])
     @pytest.mark.parametrize("value", [None, "", 3])
-    def test_field_without_a_text_says_nothing(self, field: str, value: object) -> None:
+    def test_field_that_is_not_text_is_empty(self, field: str, value: object) -> None:
         assert read(**{field: value}) == RECORD._replace(**{field: None})
 
     @pytest.mark.parametrize("size", [None, "1000", 1000.0])
-    def test_size_that_is_not_a_whole_number_says_nothing(self, size: object) -> None:
+    def test_size_that_is_not_a_whole_number_is_none(self, size: object) -> None:
         assert read(size=size).size_bytes is None
 
     @pytest.mark.parametrize("image_id", [None, "", 7])

@@ -117,7 +117,7 @@ class TestDeletedFiles:
                 names = {name for name, _file in self.found(process, base.parent, closing)}
         assert names == {BASE, OTHER_BASE}
 
-    def test_file_that_still_has_its_name_is_none(self, base: Path) -> None:
+    def test_file_that_still_has_its_name_is_not_found(self, base: Path) -> None:
         with process_with(base.open("rb")) as process, ExitStack() as closing:
             assert self.found(process, base.parent, closing) == []
 
@@ -127,12 +127,12 @@ class TestDeletedFiles:
             base.unlink()
             assert [found.links for _name, found in self.found(process, base.parent, closing)] == [1]
 
-    def test_deleted_file_of_another_directory_is_none(self, tmp_path: Path, base: Path) -> None:
+    def test_deleted_file_of_another_directory_is_not_found(self, tmp_path: Path, base: Path) -> None:
         with process_with(base.open("rb")) as process, ExitStack() as closing:
             base.unlink()
             assert self.found(process, tmp_path / "cache", closing) == []
 
-    def test_deleted_file_of_another_name_is_none(self, tmp_path: Path) -> None:
+    def test_deleted_file_of_another_name_is_not_found(self, tmp_path: Path) -> None:
         path = tmp_path / "swap_1"
         path.touch()
         with process_with(path.open("rb")) as process, ExitStack() as closing:
@@ -193,14 +193,14 @@ class TestDeletedFiles:
             monkeypatch.setattr(os, "fstat", look_elsewhere)
             assert [name for name, _file in self.found(process, base.parent, closing)] == [OTHER_BASE]
 
-    def test_process_that_has_ended_has_none(self, base: Path) -> None:
+    def test_process_that_has_ended_has_no_deleted_file(self, base: Path) -> None:
         with process_with(base.open("rb")) as process:
             base.unlink()
         with ExitStack() as closing:
             assert self.found(process, base.parent, closing) == []
 
     @needs_root
-    def test_process_that_this_user_may_not_look_into_has_none(self, base: Path) -> None:
+    def test_process_that_this_user_may_not_look_into_has_no_deleted_file(self, base: Path) -> None:
         with process_with(base.open("rb")) as process, ExitStack() as closing:
             base.unlink()
 

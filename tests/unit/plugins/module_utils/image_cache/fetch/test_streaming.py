@@ -44,7 +44,7 @@ PIECES = st.lists(st.tuples(st.integers(0, 300), st.sampled_from([b"\0", b"x"]))
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(PIECES)
-def test_any_bytes_are_written_and_hashed_as_they_are(
+def test_any_bytes_are_written_and_hashed_unchanged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, pieces: list[tuple[int, bytes]]
 ) -> None:
     content = b"".join(length * KIB * byte for length, byte in pieces)
@@ -75,7 +75,7 @@ def test_space_is_asked_for_by_what_was_written(tmp_path: Path, monkeypatch: pyt
     assert asked == [128 * KIB, 64 * KIB]
 
 
-def test_refusal_of_space_ends_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusal_of_space_ends_the_transfer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(streaming, "_BLOCK_BYTES", 64 * KIB)
     monkeypatch.setattr(streaming, "_SPACE_BYTES", 128 * KIB)
 
