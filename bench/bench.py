@@ -177,7 +177,7 @@ def measure_prune(root: Path) -> Iterator[Row]:
 def measure_integrity(root: Path) -> Iterator[Row]:
     """Hashing against openssl and against itself, and what verification costs where there is nothing to do."""
     with files_of(root, 2, 1 << 29) as paths:
-        # The best of each: whoever else uses one of the cores meanwhile takes it from two files, not from one.
+        # The best of each: another user of a core takes it from two files, and not from one.
         rounds = [(reading(paths[0]), verifying(paths)[0]) for _round in range(10)]
         one, two = (min(column) for column in zip(*rounds, strict=True))
         ours, theirs = medians(7, lambda: reading(paths[0]), lambda: openssl(paths[0]))

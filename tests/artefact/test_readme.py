@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 # The largest of the sample's unused files are young, so that a prune stays within the share that the README allows.
 KEEP = "touch /var/lib/nova/instances/_base/c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1*\n"
-# These run for themselves, and are run elsewhere: ./run by test_run_command.py, ./test by whoever runs this.
+# These are run elsewhere: ./run by test_run_command.py, ./test by the user who runs this test.
 ELSEWHERE = ("./run", "./test")
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whoever types what the page says under an alert sees the alert resolve: its commands write the metrics, too."""
+"""The commands that the page gives for an alert resolve that alert: they write the metrics, too."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Passes:
             except (OSError, ValueError, subprocess.CalledProcessError) as exc:
                 self.tally.broken.append(f"the loop of passes ended: {exc}")
                 return
-            time.sleep(1)  # so that whoever wants to pause gets the turn
+            time.sleep(1)  # so that a process that wants to pause gets the turn
 
     def _count(self, result: dict[str, Any], prune: bool) -> None:
         tally = self.tally

@@ -507,14 +507,14 @@ class TestPruneBeforeNova:
         self, scene: captures.Scene, now: float, side: str
     ) -> None:
         before = tree(scene.instances_path.parent)
-        rehearsal = prune(options(scene, side), now, run_command, True)
+        dry_run = prune(options(scene, side), now, run_command, True)
         assert tree(scene.instances_path.parent) == before
-        assert rehearsal.done["removed"] == REMOVED[side]
+        assert dry_run.done["removed"] == REMOVED[side]
 
-        performance = prune(options(scene, side), now, run_command, False)
-        assert performance.done == rehearsal.done
-        assert performance.diff == rehearsal.diff
-        assert performance.facts["files"] == rehearsal.facts["files"]
+        run = prune(options(scene, side), now, run_command, False)
+        assert run.done == dry_run.done
+        assert run.diff == dry_run.diff
+        assert run.facts["files"] == dry_run.facts["files"]
 
     @every_side
     def test_second_run_removes_nothing(self, scene: captures.Scene, now: float, side: str) -> None:

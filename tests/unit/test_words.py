@@ -36,7 +36,27 @@ WORDS = [
         "would| go",
     )
 ]
-BEGINNINGS = ["nor", "but", "and", "or", "so", "it", "they", "that", "this", "which", "who", "whose", "neither"]
+BEGINNINGS = [
+    "nor",
+    "but",
+    "and",
+    "or",
+    "so",
+    "it",
+    "its",
+    "they",
+    "their",
+    "that",
+    "this",
+    "these",
+    "those",
+    "then",
+    "also",
+    "which",
+    "who",
+    "whose",
+    "neither",
+]
 CLEAN = """
 # The brakeman of a twinned town, latest in line, goes as good men go: Askew would gore no regular file.
 def test_item_that_is_removed_is_reported(): ...
@@ -129,7 +149,10 @@ class TestRepository:
         done = check(repository.path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
-    @pytest.mark.parametrize("file", ["plugins/modules/a.py", "roles/a/b.yml", "docs/a.rst", "README.md"])
+    @pytest.mark.parametrize(
+        "file",
+        ["plugins/modules/a.py", "roles/a/b.yml", "docs/a.rst", "tests/unit/test_a.py", "bench/a.py", "README.md"],
+    )
     def test_word_in_a_file_that_nobody_added_yet_fails_with_its_place(self, repository: Repository, file: str) -> None:
         repository.write(file, f"\nA {WORDS[1]}.\n")
         done = check(repository.path)

@@ -22,7 +22,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images i
 from ansible_collections.stackops.nova.tests.support.host import Host
 
 ONE, TWO = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01", "1b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"
-LISTED = read_glance_images([{"id": ONE, "name": "Ubuntu 24.04", "status": "active"}, {"id": TWO, "name": "twin"}])
+LISTED = read_glance_images([{"id": ONE, "name": "Ubuntu 24.04", "status": "active"}, {"id": TWO, "name": "copy"}])
 
 
 class TestGlanceImages:
@@ -47,8 +47,8 @@ class TestFinding:
         assert find_images([ONE.upper(), {"id": TWO}], None) == ([ONE, TWO], [])
 
     def test_name_of_several_images_means_all_of_them(self) -> None:
-        twins = read_glance_images([{"id": ONE, "name": "twin"}, {"id": TWO, "name": "twin"}])
-        assert find_images(["twin"], twins) == ([ONE, TWO], [])
+        copies = read_glance_images([{"id": ONE, "name": "copy"}, {"id": TWO, "name": "copy"}])
+        assert find_images(["copy"], copies) == ([ONE, TWO], [])
 
     def test_name_that_looks_like_another_id_means_both(self) -> None:
         images = read_glance_images([{"id": ONE, "name": TWO}])
@@ -64,7 +64,7 @@ class TestFinding:
 
     def test_record_without_an_id_is_refused(self) -> None:
         with pytest.raises(ImageCacheError, match="keep_images has a record without an id"):
-            find_images([{"name": "twin"}], LISTED)
+            find_images([{"name": "copy"}], LISTED)
 
 
 names = st.sampled_from(["a", "b", "{{ 1 }}", "\x1b[31m", ONE])

@@ -583,10 +583,10 @@ class TestStorageUsers:
         plan = self.seen("there", 0, known(GUEST, hosts=frozenset({"here", "there"})))
         assert (plan.unknown_use, plan.users) == ((), ("there",))
 
-    def test_this_host_is_no_unknown_use_where_nobody_was_asked(self) -> None:
+    def test_host_itself_is_no_unknown_use_where_nobody_was_asked(self) -> None:
         assert self.seen("here", 0, NOBODY_ASKED).unknown_use == ()
 
-    def test_this_host_is_unknown_use_where_the_instances_of_others_were_given(self) -> None:
+    def test_host_itself_is_unknown_use_where_the_instances_of_others_were_given(self) -> None:
         assert self.seen("here", 0, known(GUEST, hosts=frozenset({"there"}))).unknown_use != ()
 
 

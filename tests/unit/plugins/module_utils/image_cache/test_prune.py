@@ -86,14 +86,14 @@ class TestWholeCache:
     def test_dry_run_has_the_result_of_the_prune_and_writes_nothing(self, cache: Host) -> None:
         before = picture(cache.root)
         time.sleep(0.01)  # for two times of change to differ
-        rehearsal = cache.prune(check_mode=True, libvirt=True)
+        dry_run = cache.prune(check_mode=True, libvirt=True)
         assert picture(cache.root) == before
 
-        performance = cache.prune(libvirt=True)
-        assert rehearsal.done == performance.done
-        assert rehearsal.changed == performance.changed
-        assert rehearsal.diff == performance.diff
-        assert rehearsal.facts["files"] == performance.facts["files"]
+        run = cache.prune(libvirt=True)
+        assert dry_run.done == run.done
+        assert dry_run.changed == run.changed
+        assert dry_run.diff == run.diff
+        assert dry_run.facts["files"] == run.facts["files"]
 
     @pytest.mark.parametrize("details", ["summary", "images", "names"])
     def test_each_removed_file_is_reported_with_size_and_reason_without_details_too(
@@ -213,11 +213,11 @@ class TestBesideNova:
             start = time.monotonic()
             result = host.prune()
             assert time.monotonic() - start < 30
-            rehearsal = host.prune(check_mode=True)
+            dry_run = host.prune(check_mode=True)
         assert result.error is None
         assert result.done["removed"] == [UNUSED]
         locked = [{"name": BASE, "reason": "locked"}, {"name": f"{BASE}.part", "reason": "locked"}]
-        assert result.done["kept"] == rehearsal.done["kept"] == locked
+        assert result.done["kept"] == dry_run.done["kept"] == locked
         assert host.cached() == [BASE, f"{BASE}.part"]
 
     def test_file_that_nova_had_locked_is_removed_once_nova_is_done(self, host: Host) -> None:
