@@ -38,7 +38,7 @@ def medians(runs: Sequence[Run]) -> Run:
 
 
 def write_inventory(path: Path, instances_paths: list[str]) -> None:
-    """An inventory of a host for each tree; as where hosts are real, nothing but its own result tells them apart."""
+    """An inventory of a host for each tree; as where hosts are real, nothing but its own result distinguishes them."""
     hosts = {
         f"host-{number:03}": {"instances_path": instances_path, "image_cache_instances_path": instances_path}
         for number, instances_path in enumerate(instances_paths)

@@ -152,7 +152,7 @@ class CacheTree:
         return path
 
     def compute_nodes(self, users: Mapping[str, float]) -> Path:
-        """Who uses this storage, and when each was last seen."""
+        """The hosts that use this storage, and when each was last seen."""
         path = self.instances_path / "compute_nodes"
         path.write_text(json.dumps(dict(users)))
         return path

@@ -13,7 +13,7 @@ What it imitates, from nova's Zed release and its present one, and from what was
 * a fetch: `fetch_to_raw` in `nova/virt/images.py`. To `.part`, renamed; what is not raw is converted to `.converted`;
 * pre-caching: `LibvirtDriver.cache_image` in `nova/virt/libvirt/driver.py`, which fetches without the lock;
 * a resize on the same host: `migrate_disk_and_power_off`, `_cleanup_resize` and `finish_revert_migration` there. The
-  directory is renamed to `_resize`, its disks but for swap are copied back; then `_resize` goes, or is renamed back;
+  directory is renamed to `_resize`, its disks but for swap are copied back; then `_resize` is removed or renamed back;
 * deletion: `delete_instance_files` there. The directory is renamed to `_del`, and then removed;
 * soft deletion: `soft_delete` in `nova/virt/libvirt/driver.py`. Nothing touches the files until the instance is
   restored, or reclaimed as any other is deleted;
@@ -21,7 +21,7 @@ What it imitates, from nova's Zed release and its present one, and from what was
 * a nova-compute that is killed while it fetches, and the `qemu-img convert` that lives on without it;
 * its database, as a folder with a name for each instance, from before the instance has files until they are gone;
 * an evacuation while the host is down: another host has the instance then, and its directory here is an orphan's;
-* beside nova: a guest whose disk lies outside of the tree, so that QEMU's lock alone tells what it needs.
+* beside nova: a guest whose disk lies outside of the tree, so that QEMU's lock alone shows what it needs.
 
 What it does not: other image types than qcow2, volumes, snapshots, other hosts, unshelving, nova's own removals.
 """
@@ -59,11 +59,11 @@ class Loss(Exception):
 
 
 class BuildFailed(Exception):
-    """The base file went before anything was built on it."""
+    """The base file was removed before anything was built on it."""
 
 
 class Download(NamedTuple):
-    """A base file, and what tells this download of it from any other."""
+    """A base file, and what distinguishes this download of it from any other."""
 
     base: Path
     stamp: bytes
@@ -291,7 +291,7 @@ class NovaCompute:
             time.sleep(0.01)
 
     def _die_at(self, name: str, fetch: Callable[[], int]) -> int:
-        """Begin to fetch under the lock, in a process that is killed then; return what it told."""
+        """Begin to fetch under the lock, in a process that is killed then; return what it wrote."""
         reader, writer = os.pipe()
         nova = os.fork()
         if nova == 0:

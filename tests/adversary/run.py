@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A battle of any length, by hand: `./test adversary -- --seconds 3600 --seed 7`."""
+"""A stress test of any length, by hand: `./test adversary -- --seconds 3600 --seed 7`."""
 
 from __future__ import annotations
 

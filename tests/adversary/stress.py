@@ -27,7 +27,7 @@ from ansible_collections.stackops.nova.tests.support.processes import start_chil
 COMPUTES = 6
 CLOCKS_DIFFER_SECONDS = 0.1
 IN_DELETE = 0x200
-# Two equal events, one after the other, become one: what comes between two deletions of a name is to be told too.
+# Two equal events, one after the other, become one: what comes between two deletions of a name has to be reported too.
 IN_MOVED_TO_OR_CREATE = 0x180
 IN_Q_OVERFLOW = 0x4000
 INOTIFY_EVENT = struct.Struct("iIII")
@@ -52,7 +52,7 @@ class Passes(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What a battle came to: what was lost is empty after a good one."""
+    """The outcome of a stress test: `lost` is empty after a good one."""
 
     lost: list[str]
     operations: Counter[str]
@@ -176,7 +176,7 @@ def _check_disks(reports: list[Report]) -> list[str]:
 
 
 def _compare(deletions: Counter[str], expected: Counter[str]) -> list[str]:
-    """What the kernel saw go must be what the results, and nova, say."""
+    """The removals that the kernel saw must be those that the results, and nova, report."""
     return [
         f"{name} went {deletions[name]} times, and {expected[name]} times by what was said"
         for name in sorted({*deletions, *expected})
@@ -195,7 +195,7 @@ def _check_last_pass(operator: Operator, reports: list[Report]) -> list[str]:
 
 
 class _Deletions:
-    """What goes from a directory, as `inotify(7)` tells it; info files and their drafts do not count."""
+    """What is removed from a directory, as `inotify(7)` reports it; info files and their drafts do not count."""
 
     def __init__(self, directory: Path) -> None:
         libc = ctypes.CDLL(None, use_errno=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Galaxy would take what is published, and has nothing to say about it."""
+"""Galaxy would accept what is published, without an error or a warning."""
 
 from __future__ import annotations
 

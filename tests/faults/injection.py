@@ -90,7 +90,7 @@ def inject(root: Path, call: Call, fault: str) -> Row:
         # Another one than was meant if what a pass reads has changed: it reads the mounts of this machine.
         hit = next((one_call for one_call in one.calls() if one_call.number == call.number), None)
         gone = one.gone()
-        # An info file goes after its base file: it is what stays if it cannot go, or if the pass dies in between.
+        # An info file is removed after its base file, so it is left if its removal fails or the pass dies in between.
         info = f"{UNUSED[0]}.info"
         is_info = hit is not None and (hit.name, hit.target) == ("unlinkat", f"instances/_base/{info}")
         left = {info} if fault == KILL or is_info else set()
@@ -194,7 +194,7 @@ class _Pass:
             if facts["sha1-timestamp"] != self._host.now:
                 wrong.append(f"the next pass did not verify {name}")
         left = [name for name in self._host.cached() if name not in expected]
-        # A lock file may stay, as it does where somebody may wait on it.
+        # A lock file may be left, as it is where another process may wait on it.
         left += [path.name for path in self._host.locks_path.iterdir() if path.stat().st_size > 0]
         return [*wrong, f"after the next pass there is {left}"] if left else wrong
 
@@ -240,7 +240,7 @@ def _warm_up() -> None:
 def _prune(host: Host) -> Answer:
     """A pass whose calls are the same ones each time: in one thread, without the processes of this machine.
 
-    For a process of its own: what is changed here stays so.
+    For a process of its own: what is changed here is not restored.
     """
     hashing.thread_count = lambda _items: 1
     hashing.run_at_idle_priority = lambda work, _run_command: work()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Glance no longer has is told from what it has by one complete list, the operator's or that of the Image API."""
+"""One complete list, the operator's or that of the Image API, decides which images Glance no longer has."""
 
 from __future__ import annotations
 

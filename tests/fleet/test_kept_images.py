@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An image that any member keeps stays, whichever way it is named; an entry that keeps nothing stops the host."""
+"""An image that any member keeps is kept, whichever way it is named; an entry that keeps nothing stops the host."""
 
 from __future__ import annotations
 

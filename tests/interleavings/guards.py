@@ -30,7 +30,7 @@ class Guard(NamedTuple):
         prune has a lease on it.
     :param steps: what happens beside the prune.
     :param take_out: does that in the process of a prune.
-    :param needs_leases: whether the file system must tell that somebody else has a file open.
+    :param needs_leases: whether the file system must report that another process has a file open.
     """
 
     mode: str

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Moments of a prune that mean the same on every file system: each tells from the calls so far whether it has come."""
+"""Moments of a prune that mean the same on every file system: each knows from the calls so far whether it has come."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class Nova:
         self.note(made=name)
 
     def make_disk(self, disk: Path, name: str) -> None:
-        """Build a disk on a base file; where that went meanwhile, the build is done again."""
+        """Build a disk on a base file; if that was removed meanwhile, the build is done again."""
         base = self.host.cache_path / name
         while True:
             if not base.exists():
@@ -225,7 +225,7 @@ def novas_own_pass(nova: Nova) -> None:
 
 
 def start_guest_elsewhere(nova: Nova) -> None:
-    """No disk in the tree tells what it needs; QEMU's lock does."""
+    """No disk in the tree shows which base file it needs; QEMU's lock does."""
     if (nova.host.cache_path / CACHED).exists():
         nova.hold(guest(nova.host.root / DISK_ELSEWHERE))
         nova.note(held=CACHED)

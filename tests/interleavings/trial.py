@@ -245,7 +245,7 @@ def make_host(root: Path) -> Host:
 
 
 def has_leases(directory: Path) -> bool:
-    """Whether the file system tells that somebody else has a file open."""
+    """Whether the file system reports that another process has a file open."""
     path = directory / "probe"
     path.touch()
     with path.open("rb") as one, path.open("rb"):
@@ -362,7 +362,7 @@ class _Beside:
         self._process.start()
         others.close()
         self._is_over, self._done = False, Done()
-        # Who opens a file on which the prune has a lease waits, and nothing tells of it.
+        # A process that opens a file on which the prune has a lease waits, and nothing reports that.
         if not _has_lease(calls) or self._connection.poll(LEASE_SECONDS):
             self._is_over, self._done = self._connection.recv()
         self.at_once = self._done if isinstance(self._done, Done) else Done()

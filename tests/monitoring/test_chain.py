@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From a base file that rots to the person who is told, through the programs that operators have."""
+"""From a base file that becomes corrupt to the person who is notified, through the programs that operators have."""
 
 from __future__ import annotations
 

@@ -4,9 +4,9 @@
 
 """Change what decides and removes in every small way, and see a test fail each time: `./test mutation`.
 
-It takes more than an hour; `-- plan` takes one file. A mutant that no test kills is told and fails the run, unless it
-is in equivalent.toml, with the reason why nothing could kill it. Properties that Hypothesis tests are left out: what
-they find depends on chance.
+It takes more than an hour; `-- plan` takes one file. A mutant that no test kills is reported and fails the run, unless
+it is in equivalent.toml, with the reason why nothing could kill it. Properties that Hypothesis tests are left out,
+because what they find depends on chance.
 """
 
 from __future__ import annotations

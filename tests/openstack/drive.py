@@ -117,7 +117,7 @@ def check_servers(cloud: Cloud, workload: Workload, findings: Findings) -> None:
 
 
 def prune_with_servers(cloud: Cloud, passes: Passes, findings: Findings) -> None:
-    """Prune by the instances of the API, and see that the dry run had said what went."""
+    """Prune by the instances of the API, and see that the dry run had listed what was removed."""
     answer = passes.run(prune=True, servers=cloud.records())
     said, done = (answer[name].get("image_cache", {}) for name in ("dry_run", "prune"))
     findings.api_prunes += 1

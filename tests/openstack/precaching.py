@@ -22,7 +22,7 @@ LEFT_AT_FIRST = 24 * HOUR
 
 
 def refused(scene: Scene) -> None:
-    """A token with the role admin goes to no host."""
+    """A token with the role admin is given to no host."""
     scene.make_image("refused", "raw", visibility="public")
     play = scene.play("precache", precache_images=["refused"])
     scene.expect(play.status == 2 and "image_cache_allow_admin_token" in play.text, f"it is refused: {play.text}")

@@ -27,7 +27,7 @@ NAMES = (
     "after-removal",
 )
 
-# Base files are sparse; this much of each is real, so that what a removal frees can be told from nothing.
+# Base files are sparse; this much of each is real, so that a removal frees a number of bytes that is not 0.
 ALLOCATED_AT_MOST = 64 * 1024
 
 

@@ -172,7 +172,7 @@ def can_set_attributes(directory: Path) -> bool:
 
 
 def snapshot_of(host: Host, *external_disks: tuple[str, str, str], **options: Any) -> Snapshot:
-    """What a pass finds on a host, and on disks that an inventory names."""
+    """What a pass finds on a host, and on disks that a source of instances names."""
     return take_snapshot(settings_from_params(host.options(**options)), external_disks, run_command)
 
 
@@ -191,12 +191,12 @@ def orphans(result: AuditResult | PruneResult) -> list[str]:
 
 
 def warnings(result: AuditResult | PruneResult) -> list[str]:
-    """What the operator is warned of, without what those are told each time who may not see into every process."""
+    """The warnings, without the one that each user gets who may not look into every process."""
     return [warning for warning in result.warnings if not warning.startswith("The open files of")]
 
 
 def picture(root: Path) -> dict[str, tuple[object, ...]]:
-    """All that is under `root`, with everything by which a write could be told."""
+    """All that is under `root`, with everything that a write would change."""
     return {str(path): _details(path) for path in [root, *root.rglob("*")]}
 
 

@@ -4,7 +4,7 @@
 
 """The real programs that watch a fleet, on this machine: node exporter, Pushgateway, Prometheus, Alertmanager.
 
-And who is told by them.
+And who is notified.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from urllib.request import urlopen
 import yaml
 
 RULES = Path(__file__).parents[2] / "extensions/monitoring/nova_image_cache.rules"
-_PATIENCE_SECONDS = 60
+_TIME_LIMIT_SECONDS = 60
 
 
-def wait_until(is_so: Callable[[], Any], what: str, seconds: float = _PATIENCE_SECONDS) -> Any:
+def wait_until(is_so: Callable[[], Any], what: str, seconds: float = _TIME_LIMIT_SECONDS) -> Any:
     """Wait until something is so, for some seconds at most, and return it."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -46,7 +46,7 @@ def free_port() -> int:
 
 
 class Receiver:
-    """Whom Alertmanager tells.
+    """Whom Alertmanager notifies.
 
     :ivar told: the alerts of each notification, the last one last: their name, host and status.
     """
@@ -96,7 +96,7 @@ class Prometheus:
 
 
 class Watch(Prometheus):
-    """Prometheus, which reads a textfile folder every second, and its Alertmanager, which tells a receiver."""
+    """Prometheus, which reads a textfile folder every second, and its Alertmanager, which notifies a receiver."""
 
     def __init__(self, url: str, receiver: Receiver) -> None:
         super().__init__(url)
@@ -174,7 +174,7 @@ def exporter_command(port: int, folder: Path) -> list[str]:
 
 
 def prometheus_command(port: int, root: Path) -> list[str]:
-    """Return the command of a Prometheus with the ``prometheus.yml`` of a folder, where it also stores."""
+    """Return the command of a Prometheus with the ``prometheus.yml`` of a folder, where it also keeps its data."""
     return [
         "prometheus",
         f"--config.file={root / 'prometheus.yml'}",

@@ -246,7 +246,7 @@ def _unshare(namespaces: int) -> None:
 
 @contextmanager
 def opened_in(directory: Path) -> Iterator[Callable[[], set[str]]]:
-    """Have the kernel tell which files of a directory anybody opened, changed, made or removed since it was asked."""
+    """Have the kernel report which files of a directory were opened, changed, made or removed since it was asked."""
     libc = ctypes.CDLL(None, use_errno=True)
     inotify = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
     assert libc.inotify_add_watch(inotify, os.fsencode(directory), 0x00000FFF) > 0

@@ -33,7 +33,7 @@ def write_info(host: Host, name: str = BASE, **fields: Any) -> None:
 
 
 def rot(host: Host, name: str = BASE) -> None:
-    """Flip one bit in the middle, as a disk does: nothing else tells."""
+    """Flip one bit in the middle, as a disk does: nothing else shows it."""
     path = host.cache_path / name
     status = path.stat()
     with path.open("r+b") as file:

@@ -32,7 +32,7 @@ def host(tmp_path: Path) -> Host:
 
 
 @pytest.fixture
-def used(host: Host) -> Host:
+def host_with_one_guest(host: Host) -> Host:
     """A host whose one guest has a disk on BASE."""
     from ansible_collections.stackops.nova.tests.support.constants import BASE, UUID
     from ansible_collections.stackops.nova.tests.support.host import DAY
@@ -63,7 +63,7 @@ def public_host() -> Iterator[Host]:
 
 
 @pytest.fixture
-def patience() -> Iterator[None]:
+def time_limit() -> Iterator[None]:
     """Ends a test that waits for a FIFO, or for somebody: it would wait forever.
 
     Nothing catches that, as the code may catch a TimeoutError, which is an OSError. A property has many examples, and a

@@ -285,7 +285,7 @@ def names_in(directory: Path) -> set[str]:
 
 
 def tree(root: Path) -> dict[str, tuple[int, ...]]:
-    """Everything under `root`, with all that could tell that it was written to."""
+    """Everything under `root`, with all that a write would change."""
     return {
         str(path.relative_to(root)): (
             stat.st_ino,
@@ -458,9 +458,13 @@ class TestSoftDeleted:
 
 
 # What is unused in `before-removal` 130 seconds after the capture: all of it is old by then.
-LEFTOVERS = [f"{BIG_QCOW2}.converted", f"{BIG_QCOW2}.part", PRECACHED, DISK1_SHELVED, "swap_128", "swap_64"]
-# A domain that names an image is believed, so its XML keeps the unshelve's leftover.
-REMOVED = {DISKS: LEFTOVERS, XML: [name for name in LEFTOVERS if name != DISK1_SHELVED], API: LEFTOVERS}
+UNUSED_WHEN_OLD = [f"{BIG_QCOW2}.converted", f"{BIG_QCOW2}.part", PRECACHED, DISK1_SHELVED, "swap_128", "swap_64"]
+# A domain that names an image is believed, so its XML keeps the file that the unshelve left.
+REMOVED = {
+    DISKS: UNUSED_WHEN_OLD,
+    XML: [name for name in UNUSED_WHEN_OLD if name != DISK1_SHELVED],
+    API: UNUSED_WHEN_OLD,
+}
 REMAINING = {LAB_RAW, LAB_QCOW2, LAB_SPARSE, LAB_GONE, EPHEMERAL_1, EPHEMERAL_2, "swap_32"}
 # Nova removed these from under running guests.
 ENDANGERED = {LAB_GONE: PLAIN_UUID, EPHEMERAL_2: EPH2_UUID, "swap_32": SWAP_UUID}
@@ -500,7 +504,7 @@ class TestPruneBeforeNova:
         assert result.error is None
         assert result.facts["unknown_use"] == []
         assert result.facts["summary"]["reclaimable_bytes"] == freed
-        assert names_in(cache) == REMAINING | (set(LEFTOVERS) - set(REMOVED[side]))
+        assert names_in(cache) == REMAINING | (set(UNUSED_WHEN_OLD) - set(REMOVED[side]))
 
     @every_side
     def test_dry_run_has_the_result_of_the_prune_and_writes_nothing(
@@ -598,7 +602,7 @@ class TestAnotherHostMayUseTheStorage:
         assert result.facts["summary"]["reclaimable_bytes"] == 0
         assert result.error is not None
         assert result.done["removed"] == []
-        assert result.done["kept"] == [{"name": name, "reason": "unknown_use"} for name in LEFTOVERS]
+        assert result.done["kept"] == [{"name": name, "reason": "unknown_use"} for name in UNUSED_WHEN_OLD]
         assert names_in(scene.instances_path / "_base") == before
 
     def test_host_without_instances_can_be_declared_complete(self, tmp_path: Path) -> None:
@@ -610,7 +614,7 @@ class TestAnotherHostMayUseTheStorage:
             False,
         )
         assert result.facts["unknown_use"] == []
-        assert result.done["removed"] == LEFTOVERS
+        assert result.done["removed"] == UNUSED_WHEN_OLD
 
     def test_host_that_was_last_seen_a_day_ago_counts_no_more(self, tmp_path: Path) -> None:
         scene = captures.build("before-removal", tmp_path)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What `ansible-doc` shows is what the modules take and give back."""
+"""What `ansible-doc` shows is what the modules take and return."""
 
 from __future__ import annotations
 
@@ -241,7 +241,7 @@ class TestReturnValues:
 
 
 def compare(pages: dict[str, Any], returned: dict[str, Any], details: str) -> None:
-    """Hold what is documented and what is returned against each other, all the way down."""
+    """Compare what is documented with what is returned, at every level."""
     conditions = {name: page["returned"] for name, page in pages.items()}
     expected = {name for name, when in conditions.items() if "O(" not in when or f"details={details})" in when}
     assert returned.keys() == expected

@@ -30,7 +30,7 @@ def collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     (context / "ours.yml").write_text(yaml.safe_dump({"collections": ours}))
     installed = tmp_path_factory.mktemp("collections")
-    # Forced, for the import path of the tests has a collection of this name too.
+    # Forced because the import path of the tests has a collection of this name too.
     run("ansible-galaxy", "collection", "install", "--force", "-r", str(context / "ours.yml"), "-p", str(installed))
     return installed
 

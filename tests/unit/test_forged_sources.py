@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.support.guests import renamed_by_nf
 from ansible_collections.stackops.nova.tests.support.host import Host, create_image
 from ansible_collections.stackops.nova.tests.support.processes import NOBODY, in_a_child, needs_root, shell
 
-pytestmark = [needs_root, pytest.mark.usefixtures("patience")]
+pytestmark = [needs_root, pytest.mark.usefixtures("time_limit")]
 
 SIZE = 1 << 20
 

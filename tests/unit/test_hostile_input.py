@@ -42,7 +42,7 @@ INSTANCE = "instance-0000000a"
 CONF = "[DEFAULT]\nhost = vm\n"
 
 
-pytestmark = pytest.mark.usefixtures("patience")
+pytestmark = pytest.mark.usefixtures("time_limit")
 
 
 def make_host(host: Host) -> Host:
@@ -64,7 +64,7 @@ def make_host(host: Host) -> Host:
 
 
 def prune(host: Host, **given_options: Any) -> PruneResult | None:
-    """Prune, with everything that reads a file; None where that is refused with a word of ours."""
+    """Prune, with everything that reads a file; None where that is refused with a message of ours."""
     options = {
         "libvirt": True,
         "config_file": str(host.root / "nova.conf"),

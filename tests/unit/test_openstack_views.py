@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the test against a real nova (tests/openstack) would tell: every loss, and no difference that is documented."""
+"""The test against a real nova (tests/openstack) reports every loss, and no difference that is documented."""
 
 from __future__ import annotations
 

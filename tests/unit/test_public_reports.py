@@ -504,22 +504,22 @@ class TestDrainedHost:
         result = served(host, libvirt=True)
         assert result.facts["orphans"] == []
 
-    def leftover(self, host: Host) -> None:
+    def add_orphan(self, host: Host) -> None:
         host.base(BASE, age=OLD)
         host.instance(f"{UUID}_resize", {"disk": BASE})
 
     def test_reason_names_the_remedies_where_orphans_hold_disks(self, host: Host) -> None:
-        self.leftover(host)
+        self.add_orphan(host)
         reason = refused(host, libvirt=True)
         for words in (f"1 directories hold disks, {UUID}_resize", "libvirt: false", "instances_complete_for"):
             assert words in reason
 
     def test_libvirt_false_is_a_remedy(self, host: Host) -> None:
-        self.leftover(host)
+        self.add_orphan(host)
         assert states(served(host, libvirt=False))[BASE] == "active: backing"
 
     def test_instances_complete_for_is_a_remedy(self, host: Host) -> None:
-        self.leftover(host)
+        self.add_orphan(host)
         result = served(host, libvirt=True, instances_complete_for=["vm"])
         assert states(result)[BASE] == "active: orphan"
 
@@ -531,7 +531,7 @@ class TestDrainedHost:
     def test_instances_complete_for_is_no_remedy_where_it_could_cost_a_disk(
         self, host: Host, options: dict[str, Any]
     ) -> None:
-        self.leftover(host)
+        self.add_orphan(host)
         assert "No source listed any instance" in refused(
             host, **{"libvirt": True, "instances_complete_for": ["vm"], **options}
         )

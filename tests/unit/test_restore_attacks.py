@@ -304,7 +304,7 @@ class TestDryRun:
         assert "not a regular file" in dry
         assert picture(host.cache_path) == before
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_lock_file_that_cannot_be_used_is_refused_in_a_dry_run_and_a_run_alike(self, host: Host) -> None:
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         os.mkfifo(host.locks_path / f"nova-{TEMPLATE}")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What each user can do, what rights our files have, and that nothing of what instances hold is told."""
+"""What each user can do, what rights our files have, and that nothing of what instances hold is disclosed."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ class TestRightsOfUsers:
     def test_user_who_may_read_a_part_is_refused_and_nothing_is_changed(
         self, nova_host: Host, hide: Callable[[Host], None]
     ) -> None:
-        """Even if he may write in the cache."""
+        """Even if the user may write in the cache."""
         nova_host.instance(OTHER_UUID, {"disk": BASE})
         (nova_host.libvirt_path / f"{INSTANCE}.xml").chmod(0o644)
         for path in (nova_host.cache_path, nova_host.locks_path):
@@ -180,7 +180,7 @@ class TestRightsOfUsers:
         assert f"this user may not make it. {REMEDY}" in str(result.error)
 
     def test_lock_that_may_not_be_taken_has_a_remedy(self, nova_host: Host) -> None:
-        """The dry run knew nothing of it: the rights changed since."""
+        """The dry run could not know: the rights changed since."""
         lock = nova_host.locks_path / f"nova-{UNUSED}"
         plan, settings = nova_host.plan()
         lock.chmod(0o600)
@@ -191,7 +191,7 @@ class TestRightsOfUsers:
 
 
 def undisturbed(after: dict[str, tuple[object, ...]], before: dict[str, tuple[object, ...]]) -> bool:
-    """Nothing came, went or got other bytes; that files in use are marked as used is no matter."""
+    """No file was added, removed or changed. Files in use may have been marked as used."""
     return {path: (*details[:5], details[-1]) for path, details in after.items()} == {
         path: (*details[:5], details[-1]) for path, details in before.items()
     }
@@ -215,7 +215,7 @@ def test_new_files_have_the_rights_that_nova_gives_them(nova_host: Host, umask: 
 
     def prune() -> None:
         os.umask(umask)
-        # On shared storage the lock files stay.
+        # On shared storage the lock files are kept.
         nova_host.prune(checksum_base_images=True, shared_storage=True)
 
     in_a_child(prune)
@@ -274,7 +274,7 @@ def plant(host: Host) -> list[str]:
 
 
 def header_with_features(name: bytes) -> bytes:
-    """An image that needs a feature unheard of, and tells its name in a table, as QEMU allows."""
+    """An image that needs an unknown feature, and gives its name in a table, as QEMU allows."""
     image = bytearray(overlay_bytes(1 << 20, None, None))
     image[72:80] = (1 << 40).to_bytes(8, "big")
     entry = bytes([0, 40]) + name[:46].ljust(46, b"\0")

@@ -44,7 +44,7 @@ CACHED = [*UNUSED, LOWEST, MIDDLE]
 BESIDE = ("{}.info", "{}.sha1", ".{}.info.new", "nova-{}", "nova-hash-{}", "nova-info-{}")
 INSTANCES = [f"{number:08d}-0000-4000-8000-000000000000" for number in range(4)]
 SECONDS = 4.0
-PATIENCE_SECONDS = 60.0
+TIME_LIMIT_SECONDS = 60.0
 
 # Replaces paths by links and puts them back, for ever, each time by one system call: a path is never missing.
 SWAPPER = """
@@ -290,5 +290,5 @@ def test_swapped_links_harm_a_canary_without_one_guard(
     for (module, name), without in replacements.items():
         monkeypatch.setattr(module, name, without)
     with swapper(target.root / "link", targets(target, canaries)):
-        passes = run_passes(target, canaries, PATIENCE_SECONDS, until_harm=True)
+        passes = run_passes(target, canaries, TIME_LIMIT_SECONDS, until_harm=True)
     assert passes.harm != set()

@@ -34,7 +34,7 @@ refused() {
 before=$(picture)
 query="files[?name=='swap_128'].{host: host, name: name}"
 
-# What is wrong with the report is told before anything is looked at or removed.
+# A problem with the report is reported before anything is looked at or removed.
 refused -e "image_cache_report_query='hosts[?'"
 grep -q "The report's query 'hosts\[?' is not a JMESPath expression" "$root/output"
 refused -e image_cache_report_path="$root/output/report"

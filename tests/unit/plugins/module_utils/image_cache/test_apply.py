@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Between the plan and its execution the host goes on living: what changed meanwhile stays."""
+"""The host may change between the plan and its execution. A file that changed meanwhile is kept."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def failed(outcome: Outcome) -> dict[str, str]:
 
 
 @pytest.fixture
-def three(host: Host) -> Host:
+def three_unused_files(host: Host) -> Host:
     """Three unused files; what happens is to happen to the one in the middle."""
     for name in (FIRST, BASE, LAST):
         host.base(name, age=OLD)
@@ -82,7 +82,7 @@ def make_replacement(host: Host, kind: str) -> Path:
 
 
 class TestWhatChangesBetweenPlanAndExecution:
-    """The file stays, the reason is told, and the files before and after it go."""
+    """The file is kept, its reason is reported, and the files before and after it are removed."""
 
     def expect_kept(self, host: Host, outcome: Outcome, reason: str) -> None:
         assert removed(outcome) == [FIRST, LAST]
@@ -90,63 +90,63 @@ class TestWhatChangesBetweenPlanAndExecution:
         assert outcome.failed == ()
         assert host.cached() == ([] if reason == "gone" else [BASE])
 
-    def test_file_that_was_touched_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        os.utime(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
+    def test_file_that_was_touched_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        os.utime(three_unused_files.cache_path / BASE)
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "touched")
 
-    def test_file_whose_time_was_set_back_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        os.utime(three.cache_path / BASE, (1, 1))
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "touched")
+    def test_file_whose_time_was_set_back_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        os.utime(three_unused_files.cache_path / BASE, (1, 1))
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "touched")
 
     @pytest.mark.parametrize("by", ["an earlier inode", "a later inode"])
-    def test_file_that_was_replaced_is_kept(self, three: Host, by: str) -> None:
-        other = make_replacement(three, by)
-        plan, settings = three.plan()
+    def test_file_that_was_replaced_is_kept(self, three_unused_files: Host, by: str) -> None:
+        other = make_replacement(three_unused_files, by)
+        plan, settings = three_unused_files.plan()
         os.utime(other)
-        other.rename(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
+        other.rename(three_unused_files.cache_path / BASE)
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "replaced")
 
     @pytest.mark.parametrize("by", ["an earlier inode", "a later inode", "a link to it"])
-    def test_file_that_is_replaced_just_before_its_removal_is_kept(self, three: Host, by: str) -> None:
-        other = make_replacement(three, by)
-        path = three.cache_path / BASE
+    def test_file_that_is_replaced_just_before_its_removal_is_kept(self, three_unused_files: Host, by: str) -> None:
+        other = make_replacement(three_unused_files, by)
+        path = three_unused_files.cache_path / BASE
         planned = path.stat().st_ino
-        plan, settings = three.plan()
+        plan, settings = three_unused_files.plan()
 
         def replace(descriptor: int, *_question: object) -> None:
             if os.fstat(descriptor).st_ino == planned and os.path.lexists(other):
-                path.rename(three.root / "saved")
+                path.rename(three_unused_files.root / "saved")
                 other.rename(path)
 
         def apply_meanwhile() -> Outcome:
             whenever("fcntl.fcntl", replace)  # the kernel is asked who holds the file, once it has been looked at
             return apply_plan(plan, settings, True, nothing_new)
 
-        self.expect_kept(three, in_a_child(apply_meanwhile), "replaced")
+        self.expect_kept(three_unused_files, in_a_child(apply_meanwhile), "replaced")
 
-    def test_file_that_became_a_directory_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        (three.cache_path / BASE).unlink()
-        (three.cache_path / BASE).mkdir()
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
+    def test_file_that_became_a_directory_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        (three_unused_files.cache_path / BASE).unlink()
+        (three_unused_files.cache_path / BASE).mkdir()
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "replaced")
 
-    def test_file_that_became_a_fifo_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        (three.cache_path / BASE).unlink()
-        os.mkfifo(three.cache_path / BASE)
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
+    def test_file_that_became_a_fifo_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        (three_unused_files.cache_path / BASE).unlink()
+        os.mkfifo(three_unused_files.cache_path / BASE)
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "replaced")
 
-    def test_file_that_is_gone_is_not_counted_as_removed(self, three: Host) -> None:
-        plan, settings = three.plan()
-        (three.cache_path / BASE).unlink()
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
+    def test_file_that_is_gone_is_not_counted_as_removed(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        (three_unused_files.cache_path / BASE).unlink()
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "gone")
 
     def test_file_that_another_process_removes_first_is_not_counted_as_removed(
-        self, three: Host, monkeypatch: pytest.MonkeyPatch
+        self, three_unused_files: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        plan, settings = three.plan()
+        plan, settings = three_unused_files.plan()
         unlink = os.unlink
 
         def unlink_second(name: str, **where: int) -> None:
@@ -155,60 +155,62 @@ class TestWhatChangesBetweenPlanAndExecution:
             unlink(name, **where)
 
         monkeypatch.setattr(os, "unlink", unlink_second)
-        self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "gone")
+        self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "gone")
 
-    def test_file_that_a_guest_was_started_on_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        disk = create_image(three.root / "disk", over=three.cache_path / BASE, over_format="raw")
+    def test_file_that_a_guest_was_started_on_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        disk = create_image(
+            three_unused_files.root / "disk", over=three_unused_files.cache_path / BASE, over_format="raw"
+        )
         with guest(disk):
-            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "held")
+            self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "held")
 
-    def test_file_that_a_process_opened_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        with reader(three.cache_path / BASE):
-            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "open")
+    def test_file_that_a_process_opened_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        with reader(three_unused_files.cache_path / BASE):
+            self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "open")
 
-    def test_file_that_another_prune_is_about_to_remove_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        with (three.cache_path / BASE).open("rb") as file:
+    def test_file_that_another_prune_is_about_to_remove_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        with (three_unused_files.cache_path / BASE).open("rb") as file:
             assert is_open_elsewhere(file.fileno()) is False
             outcome = in_a_child(lambda: apply_plan(plan, settings, False, nothing_new))
-        self.expect_kept(three, outcome, "open")
+        self.expect_kept(three_unused_files, outcome, "open")
 
-    def test_file_that_nova_locked_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
+    def test_file_that_nova_locked_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
         with nova_compute() as nova:
-            nova.take(BASE, three.locks_path)
+            nova.take(BASE, three_unused_files.locks_path)
             start = time.monotonic()
-            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "locked")
+            self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "locked")
             assert time.monotonic() - start < 10
 
-    def test_file_that_became_a_link_is_kept_with_its_target(self, three: Host) -> None:
-        elsewhere = three.root / "elsewhere"
+    def test_file_that_became_a_link_is_kept_with_its_target(self, three_unused_files: Host) -> None:
+        elsewhere = three_unused_files.root / "elsewhere"
         elsewhere.mkdir()
-        plan, settings = three.plan()
-        (three.cache_path / BASE).rename(elsewhere / BASE)
-        (three.cache_path / BASE).symlink_to(elsewhere / BASE)
+        plan, settings = three_unused_files.plan()
+        (three_unused_files.cache_path / BASE).rename(elsewhere / BASE)
+        (three_unused_files.cache_path / BASE).symlink_to(elsewhere / BASE)
         with opened_in(elsewhere) as opened:
-            self.expect_kept(three, apply_plan(plan, settings, False, nothing_new), "replaced")
+            self.expect_kept(three_unused_files, apply_plan(plan, settings, False, nothing_new), "replaced")
             assert opened() == set()
         assert (elsewhere / BASE).exists()
 
-    def test_cache_directory_that_was_moved_away_keeps_its_files(self, three: Host) -> None:
-        plan, settings = three.plan()
-        three.cache_path.rename(three.root / "saved")
+    def test_cache_directory_that_was_moved_away_keeps_its_files(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        three_unused_files.cache_path.rename(three_unused_files.root / "saved")
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == []
         assert kept(outcome) == dict.fromkeys([FIRST, BASE, LAST], "gone")
-        assert len(os.listdir(three.root / "saved")) == 3
+        assert len(os.listdir(three_unused_files.root / "saved")) == 3
 
-    def test_cache_directory_that_became_a_link_is_refused(self, three: Host) -> None:
-        plan, settings = three.plan()
-        three.cache_path.rename(three.root / "saved")
-        three.cache_path.symlink_to(three.root / "saved")
+    def test_cache_directory_that_became_a_link_is_refused(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        three_unused_files.cache_path.rename(three_unused_files.root / "saved")
+        three_unused_files.cache_path.symlink_to(three_unused_files.root / "saved")
         with pytest.raises(ImageCacheError, match="is a link"):
             apply_plan(plan, settings, False, nothing_new)
-        assert len(os.listdir(three.root / "saved")) == 3
+        assert len(os.listdir(three_unused_files.root / "saved")) == 3
 
 
 def test_locks_of_many_files_are_waited_for_together(host: Host) -> None:
@@ -235,11 +237,11 @@ def assert_nobody_removes_nothing(host: Host, why: str) -> None:
 
 
 class TestAFailure:
-    """One file's failure is told, and the rest goes on."""
+    """One file's failure is reported, and the others are removed."""
 
-    def test_file_whose_lock_cannot_be_taken_is_kept_and_the_others_are_removed(self, three: Host) -> None:
-        plan, settings = three.plan()
-        lock = three.locks_path / f"nova-{BASE}"
+    def test_file_whose_lock_cannot_be_taken_is_kept_and_the_others_are_removed(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        lock = three_unused_files.locks_path / f"nova-{BASE}"
         lock.symlink_to("elsewhere")
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, LAST]
@@ -247,7 +249,7 @@ class TestAFailure:
             BASE: f"nova's lock {lock} could not be taken: Too many levels of symbolic links. "
             "Look at what is there (ls -ld)"
         }
-        assert three.cached() == [BASE]
+        assert three_unused_files.cached() == [BASE]
 
     @needs_root
     def test_file_that_may_not_be_removed_is_reported_and_the_others_are_removed(self, public_host: Host) -> None:
@@ -275,9 +277,9 @@ class TestAFailure:
         assert removed(outcome) == [FIRST, LAST]
         assert failed(outcome) == {BASE: "it could not be removed: Permission denied. Run as root (become: true)"}
 
-    def test_info_file_that_cannot_be_removed_is_reported(self, three: Host) -> None:
-        (three.cache_path / f"{BASE}.info").mkdir()
-        plan, settings = three.plan()
+    def test_info_file_that_cannot_be_removed_is_reported(self, three_unused_files: Host) -> None:
+        (three_unused_files.cache_path / f"{BASE}.info").mkdir()
+        plan, settings = three_unused_files.plan()
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == [FIRST, BASE, LAST]
         assert failed(outcome) == {
@@ -295,17 +297,18 @@ class TestAFailure:
         assert public_host.cached() == []
         assert removed(outcome) == [BASE]
 
-    def test_locks_directory_that_cannot_be_used_keeps_every_file(self, three: Host) -> None:
-        plan, settings = three.plan()
-        three.locks_path.rmdir()
-        three.locks_path.symlink_to(three.root)
+    def test_locks_directory_that_cannot_be_used_keeps_every_file(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        three_unused_files.locks_path.rmdir()
+        three_unused_files.locks_path.symlink_to(three_unused_files.root)
         outcome = apply_plan(plan, settings, False, nothing_new)
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert set(failed(outcome).values()) == {
-            f"nova's lock directory {three.locks_path} cannot be used: Not a directory. Look at what is there (ls -ld)"
+            f"nova's lock directory {three_unused_files.locks_path} cannot be used: Not a directory. "
+            "Look at what is there (ls -ld)"
         }
-        assert three.cached() == [FIRST, BASE, LAST]
+        assert three_unused_files.cached() == [FIRST, BASE, LAST]
 
     @needs_root
     @pytest.mark.parametrize(
@@ -370,14 +373,14 @@ class TestAFailure:
 
 
 class TestDryRun:
-    def test_dry_run_reports_removals_and_removes_nothing(self, three: Host) -> None:
+    def test_dry_run_reports_removals_and_removes_nothing(self, three_unused_files: Host) -> None:
         with nova_compute() as nova:
-            nova.take(BASE, three.locks_path)
-            plan, _settings = three.plan()
+            nova.take(BASE, three_unused_files.locks_path)
+            plan, _settings = three_unused_files.plan()
         outcome = dry_run(plan)
         assert outcome == Outcome(plan.removals, plan.kept, (), ())
         assert (removed(outcome), kept(outcome)) == ([FIRST, LAST], {BASE: "locked"})
-        assert three.cached() == [FIRST, BASE, LAST]
+        assert three_unused_files.cached() == [FIRST, BASE, LAST]
 
     def test_dry_run_without_removals_needs_no_cache_directory(self, host: Host) -> None:
         host.base(BASE)
@@ -386,53 +389,57 @@ class TestDryRun:
         assert dry_run(plan) == Outcome((), (), (), ())
 
 
-def test_prune_leaves_no_descriptor_open(three: Host) -> None:
-    plan, settings = three.plan()
+def test_prune_leaves_no_descriptor_open(three_unused_files: Host) -> None:
+    plan, settings = three_unused_files.plan()
     before = os.listdir("/proc/self/fd")
     apply_plan(plan, settings, False, nothing_new)
     assert os.listdir("/proc/self/fd") == before
 
 
 class TestFilesRemovedWithABaseFile:
-    def test_lock_file_is_kept_for_a_process_that_is_about_to_open_it(self, three: Host) -> None:
-        inode = three.lock_file(BASE).stat().st_ino
-        plan, settings = three.plan()
+    def test_lock_file_is_kept_for_a_process_that_is_about_to_open_it(self, three_unused_files: Host) -> None:
+        inode = three_unused_files.lock_file(BASE).stat().st_ino
+        plan, settings = three_unused_files.plan()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [FIRST, BASE, LAST]
-        assert three.lock_file(BASE).stat().st_ino == inode
+        assert three_unused_files.lock_file(BASE).stat().st_ino == inode
 
-    def test_info_file_of_the_base_file_is_removed_and_no_other(self, three: Host) -> None:
+    def test_info_file_of_the_base_file_is_removed_and_no_other(self, three_unused_files: Host) -> None:
         infos = [f"{FIRST}.info", f"{BASE}.info", f"{BASE}_10.info", "swap_1.info"]
         for name in infos:
-            (three.cache_path / name).write_text("{}")
-        plan, settings = three.plan()
+            (three_unused_files.cache_path / name).write_text("{}")
+        plan, settings = three_unused_files.plan()
         apply_plan(plan, settings, False, nothing_new)
-        assert three.cached() == [f"{BASE}_10.info", "swap_1.info"]
+        assert three_unused_files.cached() == [f"{BASE}_10.info", "swap_1.info"]
 
-    def test_info_file_is_removed_at_the_path_of_the_pattern(self, three: Host) -> None:
-        elsewhere = three.root / "facts"
+    def test_info_file_is_removed_at_the_path_of_the_pattern(self, three_unused_files: Host) -> None:
+        elsewhere = three_unused_files.root / "facts"
         elsewhere.mkdir()
-        for path in (elsewhere / f"{BASE}.json", elsewhere / f"{UUID}.json", three.cache_path / f"{BASE}.info"):
+        for path in (
+            elsewhere / f"{BASE}.json",
+            elsewhere / f"{UUID}.json",
+            three_unused_files.cache_path / f"{BASE}.info",
+        ):
             path.write_text("{}")
-        plan, settings = three.plan(image_info_filename_pattern=f"{elsewhere}/%(image)s.json")
+        plan, settings = three_unused_files.plan(image_info_filename_pattern=f"{elsewhere}/%(image)s.json")
         apply_plan(plan, settings, False, nothing_new)
         assert os.listdir(elsewhere) == [f"{UUID}.json"]
-        assert three.cached() == [f"{BASE}.info"]
+        assert three_unused_files.cached() == [f"{BASE}.info"]
 
-    def test_info_file_that_is_a_link_is_removed_and_its_target_is_kept(self, three: Host) -> None:
-        target = three.root / "target"
+    def test_info_file_that_is_a_link_is_removed_and_its_target_is_kept(self, three_unused_files: Host) -> None:
+        target = three_unused_files.root / "target"
         target.write_text("{}")
-        (three.cache_path / f"{BASE}.info").symlink_to(target)
-        plan, settings = three.plan()
+        (three_unused_files.cache_path / f"{BASE}.info").symlink_to(target)
+        plan, settings = three_unused_files.plan()
         apply_plan(plan, settings, False, nothing_new)
-        assert three.cached() == []
+        assert three_unused_files.cached() == []
         assert target.exists()
 
-    def test_base_file_that_is_kept_keeps_its_info_and_lock_file(self, three: Host) -> None:
-        lock_file = three.lock_file(BASE)
-        info = three.cache_path / f"{BASE}.info"
+    def test_base_file_that_is_kept_keeps_its_info_and_lock_file(self, three_unused_files: Host) -> None:
+        lock_file = three_unused_files.lock_file(BASE)
+        info = three_unused_files.cache_path / f"{BASE}.info"
         info.write_text("{}")
-        plan, settings = three.plan()
-        os.utime(three.cache_path / BASE)
+        plan, settings = three_unused_files.plan()
+        os.utime(three_unused_files.cache_path / BASE)
         apply_plan(plan, settings, False, nothing_new)
         assert info.exists()
         assert lock_file.exists()
@@ -507,23 +514,23 @@ class TestBesideAnotherPrune:
 
 
 class TestBesideNova:
-    def test_locks_directory_that_nova_has_not_made_yet_is_made(self, three: Host) -> None:
-        three.locks_path.rmdir()
-        plan, settings = three.plan()
+    def test_locks_directory_that_nova_has_not_made_yet_is_made(self, three_unused_files: Host) -> None:
+        three_unused_files.locks_path.rmdir()
+        plan, settings = three_unused_files.plan()
         assert removed(apply_plan(plan, settings, False, nothing_new)) == [FIRST, BASE, LAST]
-        assert three.locks() == [f"nova-{name}" for name in (FIRST, BASE, LAST)]
+        assert three_unused_files.locks() == [f"nova-{name}" for name in (FIRST, BASE, LAST)]
 
-    def test_prune_changes_the_planned_files_only(self, three: Host) -> None:
-        three.instance(UUID, {"disk": None})
-        three.domain_xml(UUID, "instance-00000001", None)
-        three.compute_nodes({"vm": three.now})
-        plan, settings = three.plan()
-        ours = {str(three.cache_path), str(three.locks_path)}
+    def test_prune_changes_the_planned_files_only(self, three_unused_files: Host) -> None:
+        three_unused_files.instance(UUID, {"disk": None})
+        three_unused_files.domain_xml(UUID, "instance-00000001", None)
+        three_unused_files.compute_nodes({"vm": three_unused_files.now})
+        plan, settings = three_unused_files.plan()
+        ours = {str(three_unused_files.cache_path), str(three_unused_files.locks_path)}
 
         def others() -> dict[str, tuple[object, ...]]:
             return {
                 path: details
-                for path, details in picture(three.root).items()
+                for path, details in picture(three_unused_files.root).items()
                 if path not in ours and os.path.dirname(path) not in ours
             }
 
@@ -531,15 +538,15 @@ class TestBesideNova:
         apply_plan(plan, settings, False, nothing_new)
         assert others() == before
 
-    def test_restrictive_umask_leaves_lock_files_readable_to_nova(self, three: Host) -> None:
-        plan, settings = three.plan()
+    def test_restrictive_umask_leaves_lock_files_readable_to_nova(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
 
         def apply_with_umask() -> None:
             os.umask(0o077)
             apply_plan(plan, settings, True, nothing_new)
 
         in_a_child(apply_with_umask)
-        assert {path.stat().st_mode & 0o777 for path in three.locks_path.iterdir()} == {0o644}
+        assert {path.stat().st_mode & 0o777 for path in three_unused_files.locks_path.iterdir()} == {0o644}
 
 
 class TestDisksThatChangeAfterThePlan:
@@ -549,47 +556,56 @@ class TestDisksThatChangeAfterThePlan:
         files = take_snapshot(settings, (), run_command).files
         return read_disks(settings, names_by_inode(files), (), run_command)
 
-    def test_base_file_of_a_new_disk_is_kept(self, three: Host) -> None:
-        plan, settings = three.plan()
-        three.instance(UUID, {"disk": BASE})
+    def test_base_file_of_a_new_disk_is_kept(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        three_unused_files.instance(UUID, {"disk": BASE})
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
         assert removed(outcome) == [FIRST, LAST]
         assert kept(outcome) == {BASE: "in_use"}
-        assert three.cached() == [BASE]
+        assert three_unused_files.cached() == [BASE]
 
-    def test_base_file_of_a_rebased_disk_is_kept(self, three: Host) -> None:
-        overlay = three.instance(UUID, {"disk": None}) / "disk"
-        plan, settings = three.plan()
-        rebase = ["qemu-img", "rebase", "-u", "-b", str(three.cache_path / BASE), "-F", "raw", str(overlay)]
+    def test_base_file_of_a_rebased_disk_is_kept(self, three_unused_files: Host) -> None:
+        overlay = three_unused_files.instance(UUID, {"disk": None}) / "disk"
+        plan, settings = three_unused_files.plan()
+        rebase = [
+            "qemu-img",
+            "rebase",
+            "-u",
+            "-b",
+            str(three_unused_files.cache_path / BASE),
+            "-F",
+            "raw",
+            str(overlay),
+        ]
         subprocess.run(rebase, check=True)
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
         assert kept(outcome) == {BASE: "in_use"}
 
-    def test_new_disk_that_cannot_be_understood_keeps_every_file(self, three: Host) -> None:
-        plan, settings = three.plan()
-        three.disk(UUID, b"?")
+    def test_new_disk_that_cannot_be_understood_keeps_every_file(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
+        three_unused_files.disk(UUID, b"?")
         outcome = apply_plan(plan, settings, False, lambda: self.later(settings))
         assert removed(outcome) == []
         assert list(failed(outcome)) == [FIRST, BASE, LAST]
         assert all(UUID in error for error in failed(outcome).values())
 
-    def test_first_of_several_problems_is_reported(self, three: Host) -> None:
-        plan, settings = three.plan()
+    def test_first_of_several_problems_is_reported(self, three_unused_files: Host) -> None:
+        plan, settings = three_unused_files.plan()
         outcome = apply_plan(plan, settings, False, lambda: nothing_new()._replace(problems=["One.", "Another."]))
         error = "it was kept because it is no longer certain which files are in use: One"
         assert failed(outcome) == dict.fromkeys([FIRST, BASE, LAST], error)
 
-    def test_disks_that_cannot_be_read_again_keep_every_file(self, three: Host) -> None:
+    def test_disks_that_cannot_be_read_again_keep_every_file(self, three_unused_files: Host) -> None:
         def fails() -> DiskUse:
             raise ImageCacheError("A process ended early.")
 
-        plan, settings = three.plan()
+        plan, settings = three_unused_files.plan()
         outcome = apply_plan(plan, settings, False, fails)
         assert failed(outcome) == dict.fromkeys(
             [FIRST, BASE, LAST],
             "it was kept because it is no longer certain which files are in use: A process ended early",
         )
-        assert three.cached() == [FIRST, BASE, LAST]
+        assert three_unused_files.cached() == [FIRST, BASE, LAST]
 
     def test_more_files_than_a_batch_holds_are_all_removed(self, host: Host) -> None:
         names = sorted(f"swap_{number}" for number in range(300))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the modules' options mean: where the path comes from that a message complains of, and who lists instances."""
+"""What the modules' options mean: which source a path in a message has, and which options list instances."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""libvirt's domain XML is understood, or it is said why not; then nobody may think that all instances are known."""
+"""libvirt's domain XML is read, or has a problem. A problem means that not all instances are known."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whole files are hashed as they are, no faster and no longer than is allowed, and in nobody's way."""
+"""Whole files are hashed, no faster and no longer than is allowed, at the lowest priority."""
 
 from __future__ import annotations
 
@@ -147,9 +147,9 @@ class TestRateLimiter:
         assert clock.now == late
 
 
-def test_prune_keeps_to_the_rate(used: Host) -> None:
+def test_prune_keeps_to_the_rate(host_with_one_guest: Host) -> None:
     started = time.monotonic()
-    prune(used, checksum_max_rate=3_000_000)
+    prune(host_with_one_guest, checksum_max_rate=3_000_000)
     assert time.monotonic() - started > 0.4
 
 
@@ -181,7 +181,7 @@ def turn_for_the_disk() -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_verification_runs_at_the_lowest_priority_and_this_process_keeps_its_own(used: Host) -> None:
+def test_verification_runs_at_the_lowest_priority_and_this_process_keeps_its_own(host_with_one_guest: Host) -> None:
     before = os.nice(0)
     seen = []
 
@@ -191,12 +191,12 @@ def test_verification_runs_at_the_lowest_priority_and_this_process_keeps_its_own
 
     from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
 
-    prune(used.options(checksum_base_images=True), used.now, run_command, False)
+    prune(host_with_one_guest.options(checksum_base_images=True), host_with_one_guest.now, run_command, False)
     [(command, niceness)] = seen
     assert command[:4] == ["ionice", "-c", "3", "-p"]
     assert niceness == 19
     assert os.nice(0) == before
-    assert info(used)["sha1"] == digest(used)
+    assert info(host_with_one_guest)["sha1"] == digest(host_with_one_guest)
 
 
 class TestMapInThreads:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whichever way an image is named, it is the one that is meant, and what means none is told."""
+"""An image is found by each way to name it, and an entry that means no image is reported."""
 
 from __future__ import annotations
 

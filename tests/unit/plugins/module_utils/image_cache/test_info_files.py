@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Saved facts: what is read of an info file, and that writing one never loses anything."""
+"""Info files: what is read of one, and that writing one never loses anything."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ NAME = "e97222e91fc4241f49a7f520d1dcf446751129b3"
 SHA1 = "b3c1cf2a64d18f9e23c0fbc0b0f5b1d3e6ac8a0e"
 PATTERN = "/var/lib/nova/instances/_base/%(image)s.info"
 
-# Stores facts for ever, each time other ones, until it is killed.
-STORER = """
+# Saves fields again and again, each time other ones, until it is killed.
+SAVER = """
 import os, sys
 sys.path[:0] = sys.argv[3:]
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.info_files import save_info
@@ -396,12 +396,12 @@ def test_kill_at_any_moment_leaves_the_old_or_the_new_info_file(facts: Facts) ->
     chance = random.Random(3)
     last = 0
     for _kill in range(25):
-        command = [sys.executable, "-c", STORER, facts.pattern, str(facts.locks_path), *sys.path]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as storer:
-            assert storer.stdout is not None
-            assert storer.stdout.readline() == b"ready\n"
+        command = [sys.executable, "-c", SAVER, facts.pattern, str(facts.locks_path), *sys.path]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as saver:
+            assert saver.stdout is not None
+            assert saver.stdout.readline() == b"ready\n"
             time.sleep(chance.uniform(0, 0.03))
-            storer.send_signal(signal.SIGKILL)
+            saver.send_signal(signal.SIGKILL)
         content = facts.content()
         assert content["first"] == content["second"]
         last = max(last, content["first"])

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What Glance knows of an image is what its base file is held against."""
+"""A base file is compared with the checksum that Glance has of its image."""
 
 from __future__ import annotations
 
@@ -27,30 +27,33 @@ from ansible_collections.stackops.nova.tests.support.verification import (
 
 
 class TestKnownChecksums:
-    def test_file_that_is_the_image_is_ok_the_first_time(self, used: Host) -> None:
-        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512").upper()}}
-        assert checksum(prune(used, known_checksums=known)) == "ok"
-        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+    def test_file_that_is_the_image_is_ok_the_first_time(self, host_with_one_guest: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(host_with_one_guest, algorithm="sha512").upper()}}
+        assert checksum(prune(host_with_one_guest, known_checksums=known)) == "ok"
+        assert info(host_with_one_guest) == {
+            "sha1": digest(host_with_one_guest),
+            "sha1-timestamp": host_with_one_guest.now,
+        }
 
-    def test_file_that_is_not_the_image_is_corrupt_whatever_was_saved(self, used: Host) -> None:
-        known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(used, algorithm="sha512")}}
-        rot(used)
-        write_info(used, sha1=digest(used))
-        result = prune(used, known_checksums=known)
+    def test_file_that_is_not_the_image_is_corrupt_whatever_was_saved(self, host_with_one_guest: Host) -> None:
+        known = {IMAGE: {"os_hash_algo": "sha512", "os_hash_value": digest(host_with_one_guest, algorithm="sha512")}}
+        rot(host_with_one_guest)
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        result = prune(host_with_one_guest, known_checksums=known)
         assert checksum(result) == "corrupt known"
         assert "known_checksums" in warnings(result)[0]
-        assert "sha1-timestamp" not in info(used)
+        assert "sha1-timestamp" not in info(host_with_one_guest)
 
-    def test_audit_compares_with_a_known_checksum_too(self, used: Host) -> None:
-        known = {IMAGE: {"algorithm": "sha512", "value": digest(used, algorithm="sha512")}}
-        before = picture(used.root)
-        assert checksum(audit(used, known_checksums=known)) == "ok"
-        assert picture(used.root) == before
+    def test_audit_compares_with_a_known_checksum_too(self, host_with_one_guest: Host) -> None:
+        known = {IMAGE: {"algorithm": "sha512", "value": digest(host_with_one_guest, algorithm="sha512")}}
+        before = picture(host_with_one_guest.root)
+        assert checksum(audit(host_with_one_guest, known_checksums=known)) == "ok"
+        assert picture(host_with_one_guest.root) == before
 
-    def test_resized_copy_is_not_compared_with_the_image(self, used: Host) -> None:
-        used.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
-        known = {IMAGE: {"algorithm": "sha1", "value": digest(used)}}
-        result = prune(used, known_checksums=known, checksum_scope="all")
+    def test_resized_copy_is_not_compared_with_the_image(self, host_with_one_guest: Host) -> None:
+        host_with_one_guest.base(f"{BASE}_2000000", content=CONTENT, size=2_000_000)
+        known = {IMAGE: {"algorithm": "sha1", "value": digest(host_with_one_guest)}}
+        result = prune(host_with_one_guest, known_checksums=known, checksum_scope="all")
         assert checksum(result, f"{BASE}_2000000") == "unverified"
 
     def test_records_of_glance_and_of_the_sdk_are_read(self) -> None:

@@ -255,7 +255,7 @@ class TestLockFile:
 
 
 class TestLeaseOfAnotherPass:
-    """Before it removes a lock file it asks for a lease on it, and an opener who will not wait is turned away."""
+    """Before a pass removes a lock file it asks for a lease, and a process that opens it without waiting is refused."""
 
     def test_lock_file_under_a_lease_counts_as_locked(self, directory: int) -> None:
         lock = acquire(directory, LOCK, wait_seconds=0)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who holds a file is seen on real holders: QEMU with a disk open, and other processes."""
+"""Processes that have a file open are found: real ones, QEMU with a disk open and others."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The policy: what is in use stays, what is old goes, and where it is not known what is in use, nothing does."""
+"""The policy: a file in use is kept, an old one is removed, and unknown use keeps every file."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def found(*files: CacheFile, free: int = 0, **more: Any) -> Snapshot:
 
 
 def known(*instances: Instance, **more: Any) -> Instances:
-    """An instances that speaks for this host."""
+    """Instances that are complete for this host."""
     return Instances(**{"has_source": True, "all": instances, "hosts": frozenset({"here"}), **more})
 
 
@@ -190,7 +190,7 @@ class TestBackingFiles:
 
 
 class TestOrphans:
-    """A directory with disks that belongs to no instance of the instances."""
+    """A directory with disks that belongs to no known instance."""
 
     LOST = found(cached(BASE), backing={BASE: ["lost"]})
 
@@ -259,7 +259,7 @@ AGE_LIMITS = {
 
 
 class TestAge:
-    """Nova's two limits: a resized copy goes after an hour, everything else after a day."""
+    """Nova's two limits: a resized copy is removed after an hour, everything else after a day."""
 
     @pytest.mark.parametrize(("name", "limit"), AGE_LIMITS.items())
     def test_file_as_old_as_its_limit_is_removed(self, name: str, limit: int) -> None:
@@ -412,7 +412,7 @@ WHOLE_LIST = "Set glance_images to all images of this host's cloud and region, h
 
 
 class TestGlanceImages:
-    """Without a list to rely on, nothing is removed by what it lacks, nor anything else."""
+    """Without a list to rely on, no file is removed."""
 
     @pytest.mark.parametrize(
         ("given", "names"),
@@ -504,7 +504,7 @@ class TestOther:
 
 
 class TestStorageUsers:
-    """`compute_nodes` names the hosts that used the storage; whose instances are not known may use any file."""
+    """`compute_nodes` names the hosts that used the storage; a host whose instances are unknown may use any file."""
 
     def seen(self, host: str, ago: float, instances: Instances) -> Plan:
         return decide(found(cached(BASE), storage_users={host: NOW - ago}), instances)
@@ -884,7 +884,7 @@ guests = st.builds(
     ephemeral_gb=st.sampled_from([(), (1,), (3,)]),
     resizing=st.sampled_from([True, False, None]),
 )
-inventories = st.one_of(
+instance_sources = st.one_of(
     st.just(NOBODY_ASKED),
     st.builds(
         lambda instances, **more: known(*instances, **more),
@@ -917,7 +917,7 @@ removal_limits = st.fixed_dictionaries(
 
 
 def is_needed(name: str, snapshot: Snapshot, instances: Instances, policy: Settings) -> bool:
-    """Whether somebody would miss a file: worked out from its name, one user after the other."""
+    """Whether a file is in use: worked out from its name, one user after the other."""
     if name in snapshot.held_by_qemu | snapshot.opened | policy.keep_files:
         return True
     owned = {directory for instance in instances.all for directory in instance.directories}
@@ -945,7 +945,7 @@ IMAGE_OF = {name: image for image in IMAGES for name in (image, fingerprint(imag
 
 
 def is_deleted(name: str, policy: Settings) -> bool:
-    """Whether Glance has not the image that a file comes from, or may not have it."""
+    """Whether Glance lacks the image that a file comes from, or may lack it."""
     image = IMAGE_OF.get(name) or IMAGE_OF.get(name[:40])
     return image is not None and (policy.glance_images is None or image not in policy.glance_images)
 
@@ -973,7 +973,7 @@ def removable(plan: Plan) -> set[str]:
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, space_targets, removal_limits)
+@given(snapshots, instance_sources, policies, space_targets, removal_limits)
 def test_file_that_is_removed_is_old_and_not_in_use(
     snapshot: Snapshot,
     instances: Instances,
@@ -991,7 +991,7 @@ def test_file_that_is_removed_is_old_and_not_in_use(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies)
+@given(snapshots, instance_sources, policies)
 def test_file_that_is_old_and_not_in_use_is_removable(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
 ) -> None:
@@ -1006,7 +1006,7 @@ def test_file_that_is_old_and_not_in_use_is_removable(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, space_targets, removal_limits)
+@given(snapshots, instance_sources, policies, space_targets, removal_limits)
 def test_each_removable_file_is_removed_or_kept_for_a_reason(
     snapshot: Snapshot,
     instances: Instances,
@@ -1059,7 +1059,7 @@ def test_space_target_removes_no_more_than_needed_and_the_oldest_first(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, guests, disk_uses)
+@given(snapshots, instance_sources, policies, guests, disk_uses)
 def test_additional_user_never_costs_a_file(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any], guest: Instance, uses: dict[str, list[str]]
 ) -> None:
@@ -1078,7 +1078,7 @@ def test_additional_user_never_costs_a_file(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies, some_images)
+@given(snapshots, instance_sources, policies, some_images)
 def test_images_that_glance_has_never_cost_a_file_where_only_deleted_ones_are_removed(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any], more: list[str]
 ) -> None:
@@ -1094,7 +1094,7 @@ def test_images_that_glance_has_never_cost_a_file_where_only_deleted_ones_are_re
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, inventories, policies)
+@given(snapshots, instance_sources, policies)
 def test_file_is_removed_only_by_a_list_that_has_half_of_the_cached_images(
     snapshot: Snapshot, instances: Instances, policy: dict[str, Any]
 ) -> None:
@@ -1114,7 +1114,7 @@ overlays = st.dictionaries(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, overlays, inventories, policies, space_targets, removal_limits)
+@given(snapshots, overlays, instance_sources, policies, space_targets, removal_limits)
 def test_file_that_is_kept_keeps_all_that_it_is_built_on(
     snapshot: Snapshot,
     built: dict[str, tuple[str, ...]],
@@ -1134,7 +1134,7 @@ def test_file_that_is_kept_keeps_all_that_it_is_built_on(
 
 
 @hypothesis_settings(max_examples=300)
-@given(snapshots, overlays, inventories, policies)
+@given(snapshots, overlays, instance_sources, policies)
 def test_overlays_only_ever_protect(
     snapshot: Snapshot, built: dict[str, tuple[str, ...]], instances: Instances, policy: dict[str, Any]
 ) -> None:

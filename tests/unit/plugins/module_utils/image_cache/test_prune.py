@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A prune removes what nobody needs, what its dry run said, and nothing else, whatever lies about on the host."""
+"""A prune removes the unused files that its dry run listed, and nothing else, whatever is on the host."""
 
 from __future__ import annotations
 
@@ -449,9 +449,9 @@ STOPS_NOTHING = {
 }
 
 
-@pytest.mark.usefixtures("patience")
+@pytest.mark.usefixtures("time_limit")
 class TestBadInput:
-    """Each gets a clear word that names the file and the cause, and costs nobody a file that may be in use."""
+    """Each has a message that names the file and the cause, and costs no file that may be in use."""
 
     @pytest.mark.parametrize("name", STOPS_EVERYTHING)
     @pytest.mark.parametrize("check_mode", [False, True])

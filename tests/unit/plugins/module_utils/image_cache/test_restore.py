@@ -780,7 +780,7 @@ class TestFromAFileThatWasBrought:
             [restored] = host.restore(**options).done["restored"]
         assert (restored["proof"], base.exists()) == ("unproven", True)
 
-    @pytest.mark.usefixtures("lost", "patience")
+    @pytest.mark.usefixtures("lost", "time_limit")
     @pytest.mark.parametrize("what", ["nothing", "fifo", "directory", "link"])
     def test_other_thing_than_a_file_is_refused(self, host: Host, what: str) -> None:
         path = host.root / "image.raw"
@@ -1556,7 +1556,7 @@ class TestBesideNova:
             assert "its bytes differ" in reason(restore())
         assert base.read_bytes().startswith(b"another template")
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_nova_can_take_its_lock_while_bytes_are_copied(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
         disk, base = guest_on(host)
         with nova_compute() as nova, running_guest(disk, base):
@@ -1595,7 +1595,7 @@ class TestBesideNova:
             assert [file["name"] for file in host.restore().done["restored"]] == [BASE]
         assert whole(base)
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_nova_can_take_its_lock_while_its_file_is_compared(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What comes back is plain data that any controller takes, and a summary stays small whatever the host holds."""
+"""What comes back is plain data that any controller takes, and a summary is small whatever the host holds."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ UNKNOWN_BASE = "97aaae8fdc4935bc47d03cf539a6213a1f2c6ad4"
 
 GUEST = Instance("uuid-1", "instance-1", "here", image_ids=(IMAGE,), resizing=False)
 REMOTE = Instance("uuid-2", "instance-2", "there", image_ids=(IMAGE,), resizing=False)
-STORE = Storage("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
-INSTANCES_STORE = STORE._replace(id="ext4:machine:8:1:/instances")
+STORAGE = Storage("ext4:machine:8:1:/instances/_base", "ext4", False, 5000, 10_000)
+INSTANCES_STORAGE = STORAGE._replace(id="ext4:machine:8:1:/instances")
 
 
 def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) -> CacheFile:
@@ -51,8 +51,8 @@ def cached(name: str, *, hours: float, allocated: int = 1000, size: int = 4000) 
 
 HOST = Snapshot(
     exists=True,
-    storage=STORE,
-    instances_storage=INSTANCES_STORE,
+    storage=STORAGE,
+    instances_storage=INSTANCES_STORAGE,
     files=(
         cached("swap_64", hours=30, allocated=64),
         cached(BASE, hours=1),
@@ -369,7 +369,7 @@ class TestDetails:
     def test_strange_name_does_not_break_the_result(self) -> None:
         name = "a\nb\udcff"
         snapshot = HOST._replace(
-            storage=STORE._replace(id=name, filesystem=name),
+            storage=STORAGE._replace(id=name, filesystem=name),
             files=(cached(name, hours=1),),
             missing={name: [name]},
             storage_users={name: NOW},
@@ -483,7 +483,7 @@ def test_summary_is_smaller_than_four_kibibytes(
     facts = report(snapshot, verification=verification, max_removals=0, **listless)
     assert facts["unknown_deletions"] != []
     assert len(json.dumps(facts)) < 4096
-    on_shared_storage = snapshot._replace(storage=STORE._replace(shared=True))
+    on_shared_storage = snapshot._replace(storage=STORAGE._replace(shared=True))
     handed_on = report(on_shared_storage, verification=verification).pop("for_members")
     assert len(json.dumps(handed_on["problems"])) < 1024
     whole = report(snapshot, details="names", verification=verification, max_removals=0, **listless)

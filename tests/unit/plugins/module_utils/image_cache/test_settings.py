@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An option given wins over nova.conf, which wins over nova's default; what cannot be meant is refused by name."""
+"""An option given wins over nova.conf, which wins over nova's default; an invalid value is refused by name."""
 
 from __future__ import annotations
 

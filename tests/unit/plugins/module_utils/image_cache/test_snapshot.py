@@ -172,7 +172,7 @@ class TestProcessesAndLocks:
 
 
 class TestBesideAPrune:
-    """A prune asks for a lease on what it is about to remove, and an opener who will not wait is turned away."""
+    """A prune asks for a lease before a removal, and a process that opens the file without waiting is refused."""
 
     def test_base_file_under_the_lease_of_a_prune_is_no_problem(self, host: Host) -> None:
         with host.base(BASE).open("rb") as file:
@@ -248,7 +248,7 @@ class TestAsAnotherUser:
 
 
 class TestDirectoriesThatAreRenamed:
-    """nova renames a directory to _resize, and back, while it is looked for."""
+    """nova renames a directory to _resize, and back, while the directories are listed."""
 
     def test_base_file_of_a_directory_that_is_renamed_is_never_unused(self, host: Host) -> None:
         host.base(BASE)

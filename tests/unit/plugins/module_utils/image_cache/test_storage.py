@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What lies under a cache is told as the system's own tools tell it, and who uses it as nova wrote it down."""
+"""The storage of a cache is described as the system's own tools describe it, and its users as nova recorded them."""
 
 from __future__ import annotations
 

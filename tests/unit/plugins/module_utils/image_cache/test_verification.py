@@ -68,165 +68,186 @@ from ansible_collections.stackops.nova.tests.support.verification import (
 
 
 class TestPrune:
-    def test_prune_verifies_nothing_unless_asked(self, used: Host) -> None:
-        result = used.prune()
+    def test_prune_verifies_nothing_unless_asked(self, host_with_one_guest: Host) -> None:
+        result = host_with_one_guest.prune()
         assert checksum(result) is None
         assert result.facts["checksums"] is None
-        assert used.cached() == [BASE]
+        assert host_with_one_guest.cached() == [BASE]
 
-    def test_first_prune_saves_a_checksum(self, used: Host) -> None:
-        result = prune(used)
+    def test_first_prune_saves_a_checksum(self, host_with_one_guest: Host) -> None:
+        result = prune(host_with_one_guest)
         assert checksum(result) == "unverified"
-        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
-        assert used.locks() == []
+        assert info(host_with_one_guest) == {
+            "sha1": digest(host_with_one_guest),
+            "sha1-timestamp": host_with_one_guest.now,
+        }
+        assert host_with_one_guest.locks() == []
         assert result.changed is True
 
-    def test_checksum_of_less_than_an_hour_ago_is_trusted(self, used: Host) -> None:
-        write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR + 1)
-        assert checksum(prune(used)) == "trusted"
+    def test_checksum_of_less_than_an_hour_ago_is_trusted(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1="0" * 40, sha1_timestamp=host_with_one_guest.now - HOUR + 1)
+        assert checksum(prune(host_with_one_guest)) == "trusted"
 
-    def test_checksum_of_an_hour_ago_is_verified_and_gets_a_new_time(self, used: Host) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR, note="mine")
-        assert checksum(prune(used)) == "ok"
-        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now, "note": "mine"}
+    def test_checksum_of_an_hour_ago_is_verified_and_gets_a_new_time(self, host_with_one_guest: Host) -> None:
+        write_info(
+            host_with_one_guest,
+            sha1=digest(host_with_one_guest),
+            sha1_timestamp=host_with_one_guest.now - HOUR,
+            note="mine",
+        )
+        assert checksum(prune(host_with_one_guest)) == "ok"
+        assert info(host_with_one_guest) == {
+            "sha1": digest(host_with_one_guest),
+            "sha1-timestamp": host_with_one_guest.now,
+            "note": "mine",
+        }
 
-    def test_corrupt_file_is_reported_and_left_alone(self, used: Host) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
-        rot(used)
-        before = (used.cache_path / f"{BASE}.info").read_bytes(), digest(used)
-        result = prune(used)
+    def test_corrupt_file_is_reported_and_left_alone(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now - HOUR)
+        rot(host_with_one_guest)
+        before = (host_with_one_guest.cache_path / f"{BASE}.info").read_bytes(), digest(host_with_one_guest)
+        result = prune(host_with_one_guest)
         assert checksum(result) == "corrupt saved"
         assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
-        assert ((used.cache_path / f"{BASE}.info").read_bytes(), digest(used)) == before
+        assert ((host_with_one_guest.cache_path / f"{BASE}.info").read_bytes(), digest(host_with_one_guest)) == before
         [warning] = warnings(result)
         assert BASE in warning
         assert UUID in warning
         assert result.error is None
-        assert checksum(prune(used)) == "corrupt saved"
+        assert checksum(prune(host_with_one_guest)) == "corrupt saved"
 
-    def test_warning_of_a_corrupt_file_names_the_image(self, used: Host) -> None:
-        write_info(used, sha1="0" * 40, sha1_timestamp=used.now - HOUR)
+    def test_warning_of_a_corrupt_file_names_the_image(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1="0" * 40, sha1_timestamp=host_with_one_guest.now - HOUR)
         listed = [{"id": IMAGE, "name": "Ubuntu 24.04"}]
-        result = used.audit(checksum_base_images=True, glance_images=listed)
+        result = host_with_one_guest.audit(checksum_base_images=True, glance_images=listed)
         assert warnings(result)[0].startswith(f"The base file {BASE} of image {IMAGE} (Ubuntu 24.04) is corrupt: ")
 
-    def test_corrupt_file_fails_the_task_where_that_is_asked_for(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        rot(used)
-        used.base("swap_64", age=3 * DAY)
-        result = prune(used, fail_on_corrupt=True)
+    def test_corrupt_file_fails_the_task_where_that_is_asked_for(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        rot(host_with_one_guest)
+        host_with_one_guest.base("swap_64", age=3 * DAY)
+        result = prune(host_with_one_guest, fail_on_corrupt=True)
         assert BASE in (result.error or "")
-        assert "swap_64" not in used.cached()
+        assert "swap_64" not in host_with_one_guest.cached()
         assert result.changed
 
-    def test_checksum_without_a_timestamp_is_verified_at_once(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        assert checksum(prune(used)) == "ok"
-        assert info(used)["sha1-timestamp"] == used.now
+    def test_checksum_without_a_timestamp_is_verified_at_once(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        assert checksum(prune(host_with_one_guest)) == "ok"
+        assert info(host_with_one_guest)["sha1-timestamp"] == host_with_one_guest.now
 
     @pytest.mark.parametrize("timestamp", ["yesterday", True, None, [], 10**400, float("inf"), float("nan"), 1e12])
-    def test_invalid_timestamp_is_not_trusted(self, used: Host, timestamp: Any) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=timestamp)
-        assert checksum(prune(used)) == "ok"
-        assert info(used)["sha1-timestamp"] == used.now
+    def test_invalid_timestamp_is_not_trusted(self, host_with_one_guest: Host, timestamp: Any) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=timestamp)
+        assert checksum(prune(host_with_one_guest)) == "ok"
+        assert info(host_with_one_guest)["sha1-timestamp"] == host_with_one_guest.now
 
     @pytest.mark.parametrize("saved", ["", "abc", "z" * 40, 7, None])
-    def test_invalid_checksum_is_saved_anew(self, used: Host, saved: Any) -> None:
-        write_info(used, sha1=saved, sha1_timestamp=used.now)
-        assert checksum(prune(used)) == "unverified"
-        assert info(used)["sha1"] == digest(used)
+    def test_invalid_checksum_is_saved_anew(self, host_with_one_guest: Host, saved: Any) -> None:
+        write_info(host_with_one_guest, sha1=saved, sha1_timestamp=host_with_one_guest.now)
+        assert checksum(prune(host_with_one_guest)) == "unverified"
+        assert info(host_with_one_guest)["sha1"] == digest(host_with_one_guest)
 
-    def test_damaged_info_file_is_reported_and_written_anew(self, used: Host) -> None:
-        (used.cache_path / f"{BASE}.info").write_text('{"sha1": "')
-        result = prune(used)
+    def test_damaged_info_file_is_reported_and_written_anew(self, host_with_one_guest: Host) -> None:
+        (host_with_one_guest.cache_path / f"{BASE}.info").write_text('{"sha1": "')
+        result = prune(host_with_one_guest)
         assert checksum(result) == "unverified"
         assert f"1 base file are damaged and count as empty; of {BASE}" in warnings(result)[0]
-        assert info(used)["sha1"] == digest(used)
+        assert info(host_with_one_guest)["sha1"] == digest(host_with_one_guest)
 
     @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-    def test_each_algorithm_has_a_field_of_its_own(self, used: Host, algorithm: str) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now - DAY)
-        assert checksum(prune(used, checksum_algorithm=algorithm)) == "ok"
-        assert info(used) == {
-            "sha1": digest(used),
-            "sha1-timestamp": used.now - DAY,
-            algorithm: digest(used, algorithm=algorithm),
-            f"{algorithm}-timestamp": used.now,
+    def test_each_algorithm_has_a_field_of_its_own(self, host_with_one_guest: Host, algorithm: str) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now - DAY)
+        assert checksum(prune(host_with_one_guest, checksum_algorithm=algorithm)) == "ok"
+        assert info(host_with_one_guest) == {
+            "sha1": digest(host_with_one_guest),
+            "sha1-timestamp": host_with_one_guest.now - DAY,
+            algorithm: digest(host_with_one_guest, algorithm=algorithm),
+            f"{algorithm}-timestamp": host_with_one_guest.now,
         }
 
-    def test_corrupt_file_is_found_with_a_new_algorithm_too(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        rot(used)
-        assert checksum(prune(used, checksum_algorithm="sha256")) == "corrupt saved"
-        assert "sha256" not in info(used)
+    def test_corrupt_file_is_found_with_a_new_algorithm_too(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        rot(host_with_one_guest)
+        assert checksum(prune(host_with_one_guest, checksum_algorithm="sha256")) == "corrupt saved"
+        assert "sha256" not in info(host_with_one_guest)
 
-    def test_checksum_is_saved_at_the_path_of_the_pattern(self, used: Host, tmp_path: Path) -> None:
+    def test_checksum_is_saved_at_the_path_of_the_pattern(self, host_with_one_guest: Host, tmp_path: Path) -> None:
         (tmp_path / "facts").mkdir()
-        prune(used, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.json")
-        assert json.loads((tmp_path / "facts" / f"{BASE}.json").read_text())["sha1"] == digest(used)
-        assert used.cached() == [BASE]
+        prune(host_with_one_guest, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.json")
+        assert json.loads((tmp_path / "facts" / f"{BASE}.json").read_text())["sha1"] == digest(host_with_one_guest)
+        assert host_with_one_guest.cached() == [BASE]
 
-    def test_empty_file_has_a_checksum(self, used: Host) -> None:
-        os.truncate(used.cache_path / BASE, 0)
-        prune(used)
-        assert info(used)["sha1"] == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+    def test_empty_file_has_a_checksum(self, host_with_one_guest: Host) -> None:
+        os.truncate(host_with_one_guest.cache_path / BASE, 0)
+        prune(host_with_one_guest)
+        assert info(host_with_one_guest)["sha1"] == "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 
 class TestEssex:
-    def test_essex_checksum_is_moved_to_the_info_file(self, used: Host) -> None:
-        (used.cache_path / f"{BASE}.sha1").write_text(digest(used) + "\n")
-        assert checksum(prune(used)) == "ok"
-        assert used.cached() == [BASE, f"{BASE}.info"]
-        assert info(used) == {"sha1": digest(used), "sha1-timestamp": used.now}
+    def test_essex_checksum_is_moved_to_the_info_file(self, host_with_one_guest: Host) -> None:
+        (host_with_one_guest.cache_path / f"{BASE}.sha1").write_text(digest(host_with_one_guest) + "\n")
+        assert checksum(prune(host_with_one_guest)) == "ok"
+        assert host_with_one_guest.cached() == [BASE, f"{BASE}.info"]
+        assert info(host_with_one_guest) == {
+            "sha1": digest(host_with_one_guest),
+            "sha1-timestamp": host_with_one_guest.now,
+        }
 
-    def test_essex_checksum_of_a_corrupt_file_is_moved_to_the_info_file(self, used: Host) -> None:
-        saved = digest(used)
-        (used.cache_path / f"{BASE}.sha1").write_text(saved)
-        rot(used)
-        assert checksum(prune(used)) == "corrupt saved"
-        assert used.cached() == [BASE, f"{BASE}.info"]
-        assert info(used) == {"sha1": saved}
+    def test_essex_checksum_of_a_corrupt_file_is_moved_to_the_info_file(self, host_with_one_guest: Host) -> None:
+        saved = digest(host_with_one_guest)
+        (host_with_one_guest.cache_path / f"{BASE}.sha1").write_text(saved)
+        rot(host_with_one_guest)
+        assert checksum(prune(host_with_one_guest)) == "corrupt saved"
+        assert host_with_one_guest.cached() == [BASE, f"{BASE}.info"]
+        assert info(host_with_one_guest) == {"sha1": saved}
 
-    def test_audit_compares_with_an_essex_checksum_and_leaves_it(self, used: Host) -> None:
-        (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
-        before = picture(used.root)
-        assert checksum(audit(used)) == "ok"
-        assert picture(used.root) == before
+    def test_audit_compares_with_an_essex_checksum_and_leaves_it(self, host_with_one_guest: Host) -> None:
+        (host_with_one_guest.cache_path / f"{BASE}.sha1").write_text(digest(host_with_one_guest))
+        before = picture(host_with_one_guest.root)
+        assert checksum(audit(host_with_one_guest)) == "ok"
+        assert picture(host_with_one_guest.root) == before
 
 
 class TestAuditAndDryRun:
     @pytest.mark.parametrize("is_stored", [False, True])
     @pytest.mark.parametrize("is_rotten", [False, True])
-    def test_audit_and_dry_run_compare_and_write_nothing(self, used: Host, is_stored: bool, is_rotten: bool) -> None:
-        if is_stored:
-            write_info(used, sha1=digest(used), sha1_timestamp=used.now - HOUR)
+    def test_audit_and_dry_run_compare_and_write_nothing(
+        self, host_with_one_guest: Host, is_saved: bool, is_rotten: bool
+    ) -> None:
+        if is_saved:
+            write_info(
+                host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now - HOUR
+            )
         if is_rotten:
-            rot(used)
-        expected = ("corrupt saved" if is_rotten else "ok") if is_stored else "unverified"
-        before = picture(used.root)
-        assert checksum(audit(used)) == expected
-        assert checksum(prune(used, check_mode=True)) == expected
-        assert picture(used.root) == before
+            rot(host_with_one_guest)
+        expected = ("corrupt saved" if is_rotten else "ok") if is_saved else "unverified"
+        before = picture(host_with_one_guest.root)
+        assert checksum(audit(host_with_one_guest)) == expected
+        assert checksum(prune(host_with_one_guest, check_mode=True)) == expected
+        assert picture(host_with_one_guest.root) == before
 
-    def test_audit_fails_over_a_corrupt_file_with_its_whole_result(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        rot(used)
-        result = audit(used, fail_on_corrupt=True)
+    def test_audit_fails_over_a_corrupt_file_with_its_whole_result(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        rot(host_with_one_guest)
+        result = audit(host_with_one_guest, fail_on_corrupt=True)
         assert BASE in (result.error or "")
         assert result.facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
 
-    def test_audit_does_not_read_a_file_without_a_saved_checksum(self, used: Host) -> None:
-        assert audit(used).facts["checksums"]["verified_files"] == 0
+    def test_audit_does_not_read_a_file_without_a_saved_checksum(self, host_with_one_guest: Host) -> None:
+        assert audit(host_with_one_guest).facts["checksums"]["verified_files"] == 0
 
 
 class TestScope:
     @pytest.fixture
-    def mixed(self, used: Host) -> Host:
+    def mixed(self, host_with_one_guest: Host) -> Host:
         for name in ("a" * 40, "b" * 40 + "_sm", "c" * 40 + "_1024", "swap_64", "ephemeral_1_40d1d2c"):
-            used.base(name, age=HOUR / 2)
-        used.base("d" * 40, age=3 * DAY)
-        used.instance("b38dfd14-56ca-498e-a719-33ff1449d100", {"disk": "c" * 40 + "_1024", "disk.swap": "swap_64"})
-        return used
+            host_with_one_guest.base(name, age=HOUR / 2)
+        host_with_one_guest.base("d" * 40, age=3 * DAY)
+        host_with_one_guest.instance(
+            "b38dfd14-56ca-498e-a719-33ff1449d100", {"disk": "c" * 40 + "_1024", "disk.swap": "swap_64"}
+        )
+        return host_with_one_guest
 
     def test_scope_of_files_in_use_verifies_these(self, mixed: Host) -> None:
         assert verified(prune(mixed)) == {BASE, "c" * 40 + "_1024"}
@@ -254,38 +275,42 @@ def verified(result: PruneResult) -> set[str]:
 
 
 class TestLocks:
-    def test_file_that_nova_verifies_is_skipped(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
+    def test_file_that_nova_verifies_is_skipped(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
         with nova_compute() as nova:
-            nova.take(f"hash-{BASE}", used.locks_path)
-            assert checksum(prune(used)) == "skipped locked"
-            assert checksum(audit(used)) == "skipped locked"
-        assert info(used) == {"sha1": digest(used)}
-        assert checksum(prune(used)) == "ok"
+            nova.take(f"hash-{BASE}", host_with_one_guest.locks_path)
+            assert checksum(prune(host_with_one_guest)) == "skipped locked"
+            assert checksum(audit(host_with_one_guest)) == "skipped locked"
+        assert info(host_with_one_guest) == {"sha1": digest(host_with_one_guest)}
+        assert checksum(prune(host_with_one_guest)) == "ok"
 
-    def test_file_whose_info_file_nova_has_locked_is_verified_and_not_saved(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
+    def test_file_whose_info_file_nova_has_locked_is_verified_and_not_saved(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
         with nova_compute() as nova:
-            nova.take(f"info-{BASE}", used.locks_path)
-            result = prune(used)
+            nova.take(f"info-{BASE}", host_with_one_guest.locks_path)
+            result = prune(host_with_one_guest)
         assert checksum(result) == "ok"
         assert f"another process holds the lock nova-info-{BASE}. Look for" in warnings(result)[0]
-        assert info(used) == {"sha1": digest(used)}
+        assert info(host_with_one_guest) == {"sha1": digest(host_with_one_guest)}
 
-    def test_info_file_that_nova_is_writing_is_not_taken_for_damaged(self, used: Host) -> None:
-        (used.cache_path / f"{BASE}.info").write_text('{"sha')
+    def test_info_file_that_nova_is_writing_is_not_taken_for_damaged(self, host_with_one_guest: Host) -> None:
+        (host_with_one_guest.cache_path / f"{BASE}.info").write_text('{"sha')
         with nova_compute() as nova:
-            nova.take(f"info-{BASE}", used.locks_path)
-            assert checksum(prune(used)) == "skipped locked"
-        assert (used.cache_path / f"{BASE}.info").read_text() == '{"sha'
+            nova.take(f"info-{BASE}", host_with_one_guest.locks_path)
+            assert checksum(prune(host_with_one_guest)) == "skipped locked"
+        assert (host_with_one_guest.cache_path / f"{BASE}.info").read_text() == '{"sha'
 
-    def test_file_that_another_host_verified_just_before_the_lock_was_taken_is_not_read_again(self, used: Host) -> None:
-        write_info(used, sha1="0" * 40)  # it would be corrupt, if it were read
+    def test_file_that_another_host_verified_just_before_the_lock_was_taken_is_not_read_again(
+        self, host_with_one_guest: Host
+    ) -> None:
+        write_info(host_with_one_guest, sha1="0" * 40)  # it would be corrupt, if it were read
 
         def verify_meanwhile() -> PruneResult:
-            stamped = {"sha1": "0" * 40, "sha1_timestamp": used.now}
-            whenever("open", lambda path, *_how: path == f"nova-hash-{BASE}" and write_info(used, **stamped))
-            return prune(used)
+            stamped = {"sha1": "0" * 40, "sha1_timestamp": host_with_one_guest.now}
+            whenever(
+                "open", lambda path, *_how: path == f"nova-hash-{BASE}" and write_info(host_with_one_guest, **stamped)
+            )
+            return prune(host_with_one_guest)
 
         result = in_a_child(verify_meanwhile)
         assert checksum(result) == "trusted"
@@ -293,22 +318,22 @@ class TestLocks:
 
     @pytest.mark.parametrize("check_mode", [True, False])
     def test_locks_directory_that_cannot_be_used_is_named_and_the_file_compared(
-        self, used: Host, check_mode: bool
+        self, host_with_one_guest: Host, check_mode: bool
     ) -> None:
-        write_info(used, sha1=digest(used))
-        used.locks_path.rmdir()
-        used.locks_path.write_text("")
-        result = prune(used, check_mode=check_mode)
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        host_with_one_guest.locks_path.rmdir()
+        host_with_one_guest.locks_path.write_text("")
+        result = prune(host_with_one_guest, check_mode=check_mode)
         assert (checksum(result), saved(result)) == ("ok", [])
-        assert info(used) == {"sha1": digest(used)}
+        assert info(host_with_one_guest) == {"sha1": digest(host_with_one_guest)}
         [warning] = [text for text in warnings(result) if "without nova's locks" in text]
-        assert f"nova's lock directory {used.locks_path} cannot be used: " in warning
+        assert f"nova's lock directory {host_with_one_guest.locks_path} cannot be used: " in warning
 
-    def test_audit_without_a_locks_directory_makes_none(self, used: Host) -> None:
-        used.locks_path.rmdir()
-        write_info(used, sha1=digest(used))
-        assert checksum(audit(used)) == "ok"
-        assert not used.locks_path.exists()
+    def test_audit_without_a_locks_directory_makes_none(self, host_with_one_guest: Host) -> None:
+        host_with_one_guest.locks_path.rmdir()
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        assert checksum(audit(host_with_one_guest)) == "ok"
+        assert not host_with_one_guest.locks_path.exists()
 
 
 # Waits until somebody has the file open, and has read some of it, then does something to it.
@@ -346,28 +371,28 @@ class TestFileThatChangesMeanwhile:
         ],
     )
     def test_file_that_changes_is_never_called_corrupt(
-        self, used: Host, what: str, reason: str, is_stored: bool
+        self, host_with_one_guest: Host, what: str, reason: str, is_saved: bool
     ) -> None:
         # It would be corrupt, if it held still.
-        fields = {"sha1": "0" * 40} if is_stored else {}
-        write_info(used, **fields)
-        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), what]
+        fields = {"sha1": "0" * 40} if is_saved else {}
+        write_info(host_with_one_guest, **fields)
+        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(host_with_one_guest.cache_path / BASE), what]
         with subprocess.Popen(command) as meddler:
-            result = prune(used, checksum_max_rate=1_500_000)
+            result = prune(host_with_one_guest, checksum_max_rate=1_500_000)
             assert meddler.wait(10) == 0
         assert checksum(result) == f"skipped {reason}"
-        assert info(used) == fields
+        assert info(host_with_one_guest) == fields
 
-    def test_file_that_was_replaced_before_it_was_read_is_not_compared(self, used: Host) -> None:
-        write_info(used, sha1="0" * 40)
-        options = used.options(checksum_base_images=True)
-        inspection = inspect_and_plan(options, used.now, run_command)
-        (used.base("new", content=b"another download")).rename(used.cache_path / BASE)
+    def test_file_that_was_replaced_before_it_was_read_is_not_compared(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1="0" * 40)
+        options = host_with_one_guest.options(checksum_base_images=True)
+        inspection = inspect_and_plan(options, host_with_one_guest.now, run_command)
+        (host_with_one_guest.base("new", content=b"another download")).rename(host_with_one_guest.cache_path / BASE)
         verification = verify(inspection, run_command, may_save=True).verification
         assert verification is not None
         checked = verification.by_name[BASE]
         assert (checked.state.value, checked.reason.value) == ("skipped", "replaced")
-        assert info(used) == {"sha1": "0" * 40}
+        assert info(host_with_one_guest) == {"sha1": "0" * 40}
 
     @pytest.mark.parametrize(
         ("change", "reason"),
@@ -379,14 +404,14 @@ class TestFileThatChangesMeanwhile:
         ids=["gone", "link", "directory"],
     )
     def test_name_that_leads_to_no_file_any_more_is_not_taken_for_corrupt(
-        self, used: Host, change: Callable[[Path], object], reason: str
+        self, host_with_one_guest: Host, change: Callable[[Path], object], reason: str
     ) -> None:
-        checked = verified_after(used, lambda: change(used.cache_path / BASE))
+        checked = verified_after(host_with_one_guest, lambda: change(host_with_one_guest.cache_path / BASE))
         assert (checked.state.value, checked.reason) == ("skipped", reason)
 
-    def test_file_that_a_prune_is_about_to_remove_is_skipped(self, used: Host) -> None:
-        with (used.cache_path / BASE).open("rb") as file:
-            checked = in_a_child(lambda: verified_after(used, lambda: is_open_elsewhere(file.fileno())))
+    def test_file_that_a_prune_is_about_to_remove_is_skipped(self, host_with_one_guest: Host) -> None:
+        with (host_with_one_guest.cache_path / BASE).open("rb") as file:
+            checked = in_a_child(lambda: verified_after(host_with_one_guest, lambda: is_open_elsewhere(file.fileno())))
         assert (checked.state.value, checked.reason) == ("skipped", "locked")
 
     @needs_root
@@ -398,27 +423,34 @@ class TestFileThatChangesMeanwhile:
         assert (checked.state.value, checked.reason) == ("skipped", "unreadable")
         assert checked.detail == "Permission denied. Run as root (become: true)"
 
-    def test_file_that_nova_touches_meanwhile_is_ok(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.utime(path)"]
+    def test_file_that_nova_touches_meanwhile_is_ok(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        command = [
+            sys.executable,
+            "-c",
+            MEDDLER,
+            str(os.getpid()),
+            str(host_with_one_guest.cache_path / BASE),
+            "os.utime(path)",
+        ]
         with subprocess.Popen(command) as meddler:
-            result = prune(used, checksum_max_rate=1_500_000)
+            result = prune(host_with_one_guest, checksum_max_rate=1_500_000)
             assert meddler.wait(10) == 0
         assert checksum(result) == "ok"
 
-    def test_pass_that_is_killed_changes_nothing(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
-        before = info(used)
+    def test_pass_that_is_killed_changes_nothing(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+        before = info(host_with_one_guest)
         child = os.fork()
         if child == 0:
-            prune(used, checksum_max_rate=100_000)
+            prune(host_with_one_guest, checksum_max_rate=100_000)
             os._exit(0)
-        wait_until(lambda: used.locks() != [])
+        wait_until(lambda: host_with_one_guest.locks() != [])
         time.sleep(0.1)
         os.kill(child, 9)
         os.waitpid(child, 0)
-        assert info(used) == before
-        assert checksum(prune(used)) == "ok"
+        assert info(host_with_one_guest) == before
+        assert checksum(prune(host_with_one_guest)) == "ok"
 
 
 def verified_after(host: Host, act: Callable[[], object]) -> FileVerification:
@@ -435,23 +467,23 @@ def verified_after(host: Host, act: Callable[[], object]) -> FileVerification:
 class TestInfoFilesThatCannotBeRead:
     @pytest.mark.parametrize("operation", [audit, prune])
     def test_directory_that_is_a_link_is_named_and_nothing_is_verified(
-        self, used: Host, tmp_path: Path, operation: Callable[..., AuditResult | PruneResult]
+        self, host_with_one_guest: Host, tmp_path: Path, operation: Callable[..., AuditResult | PruneResult]
     ) -> None:
-        (tmp_path / "facts").symlink_to(used.cache_path)
-        result = operation(used, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.info")
+        (tmp_path / "facts").symlink_to(host_with_one_guest.cache_path)
+        result = operation(host_with_one_guest, image_info_filename_pattern=f"{tmp_path}/facts/%(image)s.info")
         assert checksum(result) == "skipped unreadable"
         assert (
             f"1 base file could not be read and verified; of {BASE}: its info file in {tmp_path}/facts: "
             in (warnings(result)[0])
         )
-        assert used.cached() == [BASE]
+        assert host_with_one_guest.cached() == [BASE]
 
     @pytest.mark.parametrize("check_mode", [True, False])
     def test_directory_that_does_not_exist_is_named_and_not_made(
-        self, used: Host, tmp_path: Path, check_mode: bool
+        self, host_with_one_guest: Host, tmp_path: Path, check_mode: bool
     ) -> None:
         pattern = f"{tmp_path}/facts/%(image)s.info"
-        result = prune(used, check_mode=check_mode, image_info_filename_pattern=pattern)
+        result = prune(host_with_one_guest, check_mode=check_mode, image_info_filename_pattern=pattern)
         assert (checksum(result), saved(result)) == ("unverified", [])
         assert f"of {BASE}: there is no directory {tmp_path}/facts. Make it" in warnings(result)[0]
         assert not (tmp_path / "facts").exists()
@@ -475,8 +507,8 @@ class TestBudget:
             host.instance(f"{number:08x}-0000-4000-8000-000000000000", {"disk": name})
         return names
 
-    def test_budget_of_no_time_verifies_nothing(self, used: Host) -> None:
-        result = prune(used, checksum_time_budget_seconds=0)
+    def test_budget_of_no_time_verifies_nothing(self, host_with_one_guest: Host) -> None:
+        result = prune(host_with_one_guest, checksum_time_budget_seconds=0)
         assert checksum(result) == "deferred"
         assert result.facts["checksums"] == {
             "algorithm": "sha1",
@@ -492,7 +524,7 @@ class TestBudget:
 
     def test_several_runs_verify_each_file_once_before_any_twice(self, host: Host) -> None:
         names = self.names(host, 8)
-        write_info(host, names[2], sha1="0" * 40, sha1_timestamp=host.now - 9 * DAY)  # corrupt, and stays so
+        write_info(host, names[2], sha1="0" * 40, sha1_timestamp=host.now - 9 * DAY)  # corrupt, and is not mended
         seen: list[str] = []
         for run in range(12):
             host.now += DAY
@@ -520,19 +552,30 @@ class TestBudget:
         second = prune(host, checksum_time_budget_seconds=2, checksum_max_rate=4_000_000)
         assert [checksum(second, name) for name in names] == ["deferred", "deferred", *["unverified"] * 4]
 
-    def test_corrupt_file_comes_after_the_others_next_time(self, used: Host) -> None:
-        then = used.now - DAY
-        write_info(used, sha1="0" * 40, sha1_timestamp=then)
-        assert checksum(prune(used, checksum_time_budget_seconds=60)) == "corrupt saved"
-        assert info(used) == {"sha1": "0" * 40, "sha1-timestamp": then, "sha1-attempt": used.now}
+    def test_corrupt_file_comes_after_the_others_next_time(self, host_with_one_guest: Host) -> None:
+        then = host_with_one_guest.now - DAY
+        write_info(host_with_one_guest, sha1="0" * 40, sha1_timestamp=then)
+        assert checksum(prune(host_with_one_guest, checksum_time_budget_seconds=60)) == "corrupt saved"
+        assert info(host_with_one_guest) == {
+            "sha1": "0" * 40,
+            "sha1-timestamp": then,
+            "sha1-attempt": host_with_one_guest.now,
+        }
 
-    def test_file_that_is_gone_gets_no_info_file(self, used: Host) -> None:
-        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(used.cache_path / BASE), "os.unlink(path)"]
+    def test_file_that_is_gone_gets_no_info_file(self, host_with_one_guest: Host) -> None:
+        command = [
+            sys.executable,
+            "-c",
+            MEDDLER,
+            str(os.getpid()),
+            str(host_with_one_guest.cache_path / BASE),
+            "os.unlink(path)",
+        ]
         with subprocess.Popen(command) as meddler:
-            result = prune(used, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
+            result = prune(host_with_one_guest, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
             assert meddler.wait(10) == 0
         assert checksum(result) == "skipped gone"
-        assert used.cached() == []
+        assert host_with_one_guest.cached() == []
 
     def test_oldest_verification_is_that_of_all_files(self, host: Host) -> None:
         for number, name in enumerate(self.names(host, 3)):
@@ -569,26 +612,26 @@ def test_trust_lasts_for_the_interval(verified_at: float | None, interval: int, 
 
 
 class TestOptions:
-    def test_options_of_nova_conf_count(self, used: Host, tmp_path: Path) -> None:
+    def test_options_of_nova_conf_count(self, host_with_one_guest: Host, tmp_path: Path) -> None:
         conf = tmp_path / "nova.conf"
         conf.write_text("[libvirt]\nchecksum_base_images = true\nchecksum_interval_seconds = 60\n")
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now - 61)
-        assert checksum(used.prune(config_file=str(conf))) == "ok"
-        assert checksum(used.prune(config_file=str(conf))) == "trusted"
-        assert checksum(used.prune(config_file=str(conf), checksum_base_images=False)) is None
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now - 61)
+        assert checksum(host_with_one_guest.prune(config_file=str(conf))) == "ok"
+        assert checksum(host_with_one_guest.prune(config_file=str(conf))) == "trusted"
+        assert checksum(host_with_one_guest.prune(config_file=str(conf), checksum_base_images=False)) is None
 
-    def test_option_of_icehouse_counts(self, used: Host, tmp_path: Path) -> None:
+    def test_option_of_icehouse_counts(self, host_with_one_guest: Host, tmp_path: Path) -> None:
         conf = tmp_path / "nova.conf"
         conf.write_text("[DEFAULT]\nchecksum_base_images = on\n")
-        assert checksum(used.prune(config_file=str(conf))) == "unverified"
+        assert checksum(host_with_one_guest.prune(config_file=str(conf))) == "unverified"
 
     @pytest.mark.parametrize(
         ("option", "value"),
         [("checksum_interval_seconds", -1), ("checksum_time_budget_seconds", -1), ("checksum_max_rate", 0)],
     )
-    def test_invalid_value_is_refused(self, used: Host, option: str, value: int) -> None:
+    def test_invalid_value_is_refused(self, host_with_one_guest: Host, option: str, value: int) -> None:
         with pytest.raises(ImageCacheError, match=option):
-            prune(used, **{option: value})
+            prune(host_with_one_guest, **{option: value})
 
 
 @needs_root
@@ -619,36 +662,36 @@ class TestNoRoom:
             "made" in told[0]
         )
 
-    def test_read_only_disk_is_reported_and_the_file_compared(self, used: Host) -> None:
-        write_info(used, sha1=digest(used))
+    def test_read_only_disk_is_reported_and_the_file_compared(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
 
         def verify() -> tuple[str | None, list[str]]:
-            mount("--bind", used.root, used.root)
-            mount("-o", "remount,ro,bind", used.root)
-            result = prune(used)
+            mount("--bind", host_with_one_guest.root, host_with_one_guest.root)
+            mount("-o", "remount,ro,bind", host_with_one_guest.root)
+            result = prune(host_with_one_guest)
             return checksum(result), warnings(result)
 
         state, told = with_own_mounts(verify)
         assert state == "ok"
         assert any(f"nova-hash-{BASE} cannot be made" in warning for warning in told)
-        assert info(used) == {"sha1": digest(used)}
+        assert info(host_with_one_guest) == {"sha1": digest(host_with_one_guest)}
 
 
 @pytest.mark.parametrize("details", ["summary", "names"])
-def test_summary_names_the_corrupt_files_too(used: Host, details: str) -> None:
-    write_info(used, sha1=digest(used))
-    rot(used)
-    facts = audit(used, details=details).facts
+def test_summary_names_the_corrupt_files_too(host_with_one_guest: Host, details: str) -> None:
+    write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
+    rot(host_with_one_guest)
+    facts = audit(host_with_one_guest, details=details).facts
     assert facts["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
     assert facts["checksums"]["verified_bytes"] == len(CONTENT)
 
 
-def test_modules_report_corrupt_files(used: Host) -> None:
-    options = used.options(checksum_base_images=True, fail_on_corrupt=True, details="files")
+def test_modules_report_corrupt_files(host_with_one_guest: Host) -> None:
+    options = host_with_one_guest.options(checksum_base_images=True, fail_on_corrupt=True, details="files")
     first = run_module("image_cache_prune", options)
     assert not first.failed
-    assert info(used)["sha1"] == digest(used)
-    rot(used)
+    assert info(host_with_one_guest)["sha1"] == digest(host_with_one_guest)
+    rot(host_with_one_guest)
     again = run_module("image_cache_prune", {**options, "checksum_interval_seconds": 0})
     assert again.failed
     assert again.result["image_cache"]["corrupt"] == [{"name": BASE, "used_by": [UUID]}]
@@ -665,34 +708,34 @@ def saved(result: PruneResult) -> list[str]:
 class TestFirstChecksum:
     """A checksum that is saved for the first time is a change, and a dry run lists it."""
 
-    def test_first_checksum_is_a_change_that_result_and_diff_list(self, used: Host) -> None:
-        before = picture(used.root)
-        dry = prune(used, check_mode=True)
-        assert picture(used.root) == before
-        run = prune(used)
+    def test_first_checksum_is_a_change_that_result_and_diff_list(self, host_with_one_guest: Host) -> None:
+        before = picture(host_with_one_guest.root)
+        dry = prune(host_with_one_guest, check_mode=True)
+        assert picture(host_with_one_guest.root) == before
+        run = prune(host_with_one_guest)
         for result in (dry, run):
             assert result.changed is True
-            assert result.done["saved_checksums"] == [str(used.cache_path / BASE)]
+            assert result.done["saved_checksums"] == [str(host_with_one_guest.cache_path / BASE)]
             assert result.diff["after"] == result.diff["before"] + f"{BASE} sha1 saved\n"
 
-    def test_renewed_time_of_verification_is_no_change(self, used: Host) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now - DAY)
+    def test_renewed_time_of_verification_is_no_change(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now - DAY)
         for is_dry in (True, False):
-            result = prune(used, check_mode=is_dry)
+            result = prune(host_with_one_guest, check_mode=is_dry)
             assert (result.changed, saved(result), checksum(result)) == (False, [], "ok")
 
-    def test_checksum_that_moves_from_essex_is_no_change(self, used: Host) -> None:
-        (used.cache_path / f"{BASE}.sha1").write_text(digest(used))
+    def test_checksum_that_moves_from_essex_is_no_change(self, host_with_one_guest: Host) -> None:
+        (host_with_one_guest.cache_path / f"{BASE}.sha1").write_text(digest(host_with_one_guest))
         for is_dry in (True, False):
-            result = prune(used, check_mode=is_dry)
+            result = prune(host_with_one_guest, check_mode=is_dry)
             assert (result.changed, saved(result)) == (False, [])
-        assert info(used)["sha1"] == digest(used)
+        assert info(host_with_one_guest)["sha1"] == digest(host_with_one_guest)
 
-    def test_host_without_a_locks_directory_has_the_same_dry_run_and_prune(self, used: Host) -> None:
-        used.locks_path.rmdir()
-        dry = prune(used, check_mode=True)
-        assert not used.locks_path.exists()
-        assert saved(dry) == saved(prune(used)) == [BASE]
+    def test_host_without_a_locks_directory_has_the_same_dry_run_and_prune(self, host_with_one_guest: Host) -> None:
+        host_with_one_guest.locks_path.rmdir()
+        dry = prune(host_with_one_guest, check_mode=True)
+        assert not host_with_one_guest.locks_path.exists()
+        assert saved(dry) == saved(prune(host_with_one_guest)) == [BASE]
 
     @needs_root
     @pytest.mark.parametrize("check_mode", [True, False])
@@ -705,17 +748,17 @@ class TestFirstChecksum:
         assert saved(result) == []
         assert f"not saved: nova's lock directory {public_host.locks_path} cannot be " in " ".join(warnings(result))
 
-    def test_checksum_of_another_algorithm_is_a_change(self, used: Host) -> None:
-        write_info(used, sha1=digest(used), sha1_timestamp=used.now)
+    def test_checksum_of_another_algorithm_is_a_change(self, host_with_one_guest: Host) -> None:
+        write_info(host_with_one_guest, sha1=digest(host_with_one_guest), sha1_timestamp=host_with_one_guest.now)
         for is_dry in (True, False):
-            result = prune(used, check_mode=is_dry, checksum_algorithm="sha256")
+            result = prune(host_with_one_guest, check_mode=is_dry, checksum_algorithm="sha256")
             assert (result.changed, saved(result)) == (True, [BASE])
 
-    def test_audit_has_no_saved_checksums(self, used: Host) -> None:
-        assert "saved_checksums" not in audit(used).facts
+    def test_audit_has_no_saved_checksums(self, host_with_one_guest: Host) -> None:
+        assert "saved_checksums" not in audit(host_with_one_guest).facts
 
-    def test_result_without_verification_has_an_empty_list(self, used: Host) -> None:
-        assert used.prune().done["saved_checksums"] == []
+    def test_result_without_verification_has_an_empty_list(self, host_with_one_guest: Host) -> None:
+        assert host_with_one_guest.prune().done["saved_checksums"] == []
 
     def test_time_budget_lists_files_in_order_and_warns(self, host: Host) -> None:
         names = TestBudget().names(host, 4, size=1000)
@@ -729,13 +772,13 @@ class TestFirstChecksum:
         assert not any("decides how many" in text for text in warnings(prune(host, checksum_time_budget_seconds=60)))
 
     @pytest.mark.parametrize("lock", ["hash", "info"])
-    def test_file_whose_lock_is_held_is_not_listed(self, used: Host, lock: str) -> None:
+    def test_file_whose_lock_is_held_is_not_listed(self, host_with_one_guest: Host, lock: str) -> None:
         with nova_compute() as nova:
-            nova.take(f"{lock}-{BASE}", used.locks_path)
+            nova.take(f"{lock}-{BASE}", host_with_one_guest.locks_path)
             for is_dry in (True, False):
-                result = prune(used, check_mode=is_dry)
+                result = prune(host_with_one_guest, check_mode=is_dry)
                 assert (result.changed, saved(result)) == (False, [])
-        assert saved(prune(used)) == [BASE]
+        assert saved(prune(host_with_one_guest)) == [BASE]
 
     @needs_root
     @pytest.mark.parametrize("directory", ["cache_path", "locks_path"])

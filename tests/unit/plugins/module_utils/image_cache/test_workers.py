@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A work that is spread over processes is the same work, or is known not to be done."""
+"""Work that is distributed to processes has the same result as in one process, or fails."""
 
 from __future__ import annotations
 

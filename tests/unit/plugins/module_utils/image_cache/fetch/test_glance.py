@@ -493,12 +493,12 @@ class TestHostileAnswer:
         ],
         ids=["headers", "header", "continue", "status", "extensions", "chunk"],
     )
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_answer_without_end_ends(self, tmp_path: Path, hostile: Answer) -> None:
         with ImageServer(hostile) as server:
             error_of(server, tmp_path / "file", record_of(CONTENT))
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_trailers_without_end_are_not_read(self, tmp_path: Path) -> None:
         chunk = b"%x\r\n%b\r\n0\r\n" % (len(CONTENT), CONTENT)
         with ImageServer(endless(head(200, "Transfer-Encoding: chunked"), chunk, piece=b"X: y\r\n")) as server:

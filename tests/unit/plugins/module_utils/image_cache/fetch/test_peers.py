@@ -403,7 +403,7 @@ class TestLyingHost:
     def test_file_of_a_lying_host_is_not_taken_and_has_a_reason(self, tmp_path: Path, script: str, words: str) -> None:
         _refused(tmp_path, script, words)
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     @pytest.mark.parametrize(("script", "words"), SLOW.values(), ids=SLOW)
     def test_slow_host_is_given_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, words: str
@@ -414,7 +414,7 @@ class TestLyingHost:
         _refused(tmp_path, script, words)
         assert time.monotonic() - started < 10
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_host_that_always_sends_just_enough_is_given_up(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -399,7 +399,7 @@ class TestLeftDrafts:
         finish_work()
         assert len(left) == 1
 
-    @pytest.mark.usefixtures("patience")
+    @pytest.mark.usefixtures("time_limit")
     def test_other_thing_with_the_name_of_a_draft_stops_nothing(self, tmp_path: Path, cache: int) -> None:
         os.mkfifo(tmp_path / "_base" / draft_name(BASE))
         (tmp_path / "_base" / draft_name(BASE)).mkdir()
