@@ -91,7 +91,7 @@ class Report(NamedTuple):
 
 
 class NovaCompute:
-    """One such process.
+    """One imitation of nova-compute.
 
     :param elsewhere: where it puts what lies outside of the tree.
     :param database: a folder for the names of the instances that nova knows.
@@ -399,7 +399,7 @@ class NovaCompute:
         return fingerprint(f"image-{number}"), self._fetch_qcow2 if number % 3 == 0 else self._fetch_raw
 
     def _own_image(self) -> tuple[str, Fetch]:
-        """One that only this process fetches: pre-caching would get into the way of others."""
+        """An image that only this process fetches: pre-caching would get into the way of others."""
         return fingerprint(f"own-{self._number}"), self._fetch_raw if self._number % 2 else self._fetch_qcow2
 
     def _new_stamp(self) -> bytes:

@@ -24,5 +24,5 @@ def test_adversary_loses_no_file_and_every_removal_is_reported(tmp_path: Path, o
 
 @pytest.mark.parametrize("without", SABOTAGES)
 def test_prune_that_lacks_a_guard_is_found_out(tmp_path: Path, without: str) -> None:
-    """It takes seconds; so much time is for a machine that has better things to do."""
+    """A loss takes seconds; so much time is for a machine that does other work besides."""
     assert fight(tmp_path, seconds=180, seed=1, without=without).lost != []

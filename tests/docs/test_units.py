@@ -28,7 +28,7 @@ def test_units_have_no_warning_of_systemd(tmp_path: Path) -> None:
         (tmp_path / name).write_text(text)
     plain = tmp_path / "plain.service"
     plain.write_text("[Service]\nExecStart=/bin/true\n")
-    # It warns of other units of this machine as well, whatever it is asked about.
+    # systemd-analyze warns of other units of this machine as well, whatever it is asked about.
     assert verify(*(tmp_path / name for name in units)) == verify(plain)
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever fails, and wherever a pass dies: what it says is true, it did no more than its plan, the next is whole."""
+"""A pass in which any call fails, or that dies, reports what it did, did no more than its plan, and can be repeated."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def calls(tmp_path: Path) -> list[Call]:
 
 @pytest.mark.parametrize("name", CALLS)
 def test_sample_of_all_faults_breaks_no_promise(tmp_path: Path, calls: list[Call], name: str) -> None:
-    """All of them: `./test faults`."""
+    """`./test faults` tries all faults."""
     faults = [(call, fault) for call in calls if call.name == name for fault in FAULTS]
     rows = [inject(tmp_path, *fault) for fault in random.Random(name).sample(faults, 7)]
     assert [row for row in rows if row.wrong] == []

@@ -44,7 +44,7 @@ def wrong(found: list[Row]) -> list[Row]:
 @pytest.mark.parametrize("source", SOURCES)
 @pytest.mark.parametrize("fault", FAULTS)
 def test_sample_of_all_faults_breaks_no_file(tmp_path: Path, source: str, fault: str) -> None:
-    """All of them: `./test faults`."""
+    """`./test faults` tries all faults."""
     assert wrong(rows(tmp_path, source, fault, a_sample)) == []
 
 

@@ -27,7 +27,7 @@ def fleet(tmp_path: Path) -> ComputeFleet:
 
 @pytest.fixture
 def shared(fleet: ComputeFleet) -> CacheTree:
-    """The storage of hosts a and b. Host c has one of its own."""
+    """The storage of hosts a and b. Host c has a storage of its own."""
     tree = fleet.add_pair("a", "b")
     fleet.add("c")
     return tree

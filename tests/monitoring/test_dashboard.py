@@ -44,7 +44,7 @@ QUERIES = {
 
 
 def as_grafana_knows_it(dashboard: dict[str, Any]) -> Any:
-    """Read it by the types that Grafana publishes, and write it again. What they do not have is left out."""
+    """Read the dashboard by the types that Grafana publishes, and write it again. What they do not have is left out."""
     register_default_plugins()
     return json.loads(json.dumps(Dashboard.from_json(copy.deepcopy(dashboard)), cls=JSONEncoder))
 

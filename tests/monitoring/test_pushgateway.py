@@ -42,7 +42,7 @@ class Nightly:
         return self.fleet.run_playbook(str(self._path), *arguments, image_cache_report_path=str(self.reports))
 
     def push(self, *arguments: str) -> Series:
-        """Run it, and return what it wrote."""
+        """Run the play, and return what it wrote."""
         run = self.run(*arguments)
         assert run.status == 0, run.output
         return self.written()

@@ -343,7 +343,7 @@ def killed_while_making_swap(compute: Compute) -> None:
 
 
 def full_file_system(compute: Compute) -> None:
-    """A guest cannot be made, and its directory is left. The image that was cached in advance is unused and has no lock."""
+    """A guest cannot be made, and its directory is left. The image cached in advance is unused and has no lock."""
     compute.delete(compute.boot(swap=2))
     compute.cache_in_advance(OTHER_IMAGE)
     _fill(compute.root / "instances")

@@ -51,7 +51,7 @@ def evil_directory(host: Host, owner: int = 0) -> Path:
 
 
 def user_namespace(host: Host) -> AbstractContextManager[None]:
-    """A user who may do nothing special mounts a directory of his own over the cache, and one over the instance."""
+    """A user without rights mounts a directory of their own over the cache, and one over the instance."""
     _disk, base = lost_file(host)
     evil = evil_directory(host, NOBODY)
     (evil / "disk").write_bytes(b"")

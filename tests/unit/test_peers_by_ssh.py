@@ -294,7 +294,7 @@ def test_lying_host_leaves_nothing_and_is_named(
 
 
 def test_host_that_lies_about_all_poisons_nobody(public: Path) -> None:
-    """It says that its own file is the right one. What counts is the checksum that came from elsewhere."""
+    """The host says that its own file is the right one. The checksum that came from elsewhere decides."""
 
     def run(both: Both) -> None:
         poison = both.there.with_name("poison")

@@ -471,7 +471,7 @@ class TestPathsOfAContainer:
 
     @pytest.mark.parametrize("source", ["nova.conf", "domain XML"])
     def test_path_that_exists_on_the_host_is_read_literally(self, host: Host, inside: Path, source: str) -> None:
-        """It is another nova's: to look for its disks under ours would lose what they need of our cache."""
+        """The path is another nova's. To look for its disks under ours would lose what they need of our cache."""
         host.base(BASE, age=OLD)
         host.base("swap_64", age=OLD)
         (inside / UUID).mkdir(parents=True)
@@ -594,7 +594,7 @@ class TestBackingFileOutsideOfTheCache:
         assert "is outside of" in refused(host)
 
     def test_name_without_a_format_in_a_base_file_is_not_followed(self, host: Host, folder: Path) -> None:
-        """A tenant may have uploaded it."""
+        """A tenant may have uploaded the image of the base file."""
         (folder / "image").write_bytes(bytes(1 << 20))
         (host.cache_path / BASE).write_bytes(overlay_bytes(1 << 20, os.fsencode(folder / "image"), None))
         host.overlay(UUID, host.cache_path / BASE, "qcow2")

@@ -164,7 +164,7 @@ class TestProof:
         assert host.cached() == []
 
     def test_wrong_checksum_that_was_saved_earlier_is_not_kept(self, host: Host) -> None:
-        """It would call the proven file corrupt."""
+        """A verification would call the proven file corrupt."""
         _disk, base = disk_on(host, UUID, BASE, FIRST)
         (host.cache_path / f"{BASE}.info").write_text(json.dumps({"sha1": "0" * 40}))
         base.unlink()
@@ -204,7 +204,7 @@ class TestGuestsThatAreHidden:
     @needs_fuse
     @pytest.mark.skipif(shutil.which("fuse-overlayfs") is None, reason="takes fuse-overlayfs")
     def test_file_of_a_users_own_file_system_stops_no_audit(self, public_host: Host) -> None:
-        """Any user can mount one, and then not even root may look at a file there (`fuse(4)`, "allow_other")."""
+        """Any user can mount such a file system, where not even root may look at a file (`fuse(4)`, "allow_other")."""
         host = public_host
         disk, base = disk_on(host, UUID, TEMPLATE, FIRST)
         places = [host.root / name for name in ("lower", "upper", "work", "mounted", "plain")]
@@ -244,7 +244,7 @@ class TestGuestsThatAreHidden:
 
     @pytest.mark.parametrize("name", [BASE, TEMPLATE])
     def test_guest_whose_file_proves_nothing_still_has_another_file_open(self, host: Host, name: str) -> None:
-        """Its file was hard-linked before it was deleted. The other guest's must not get the name for both."""
+        """The guest's file was hard-linked before it was deleted. The other guest's must not get the name for both."""
         first, base = disk_on(host, UUID, name, FIRST)
         with running_guest(first, base):
             second, _base = disk_on(host, OTHER_UUID, name, SECOND)

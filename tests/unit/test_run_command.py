@@ -29,7 +29,7 @@ UNUSED = {
 
 
 def run(*arguments: str, cwd: Path | str = "/") -> subprocess.CompletedProcess[str]:
-    """Run it, and let no other test run it meanwhile: all have one `.run`."""
+    """Run ./run, and let no other test do so meanwhile: all share one `.run`."""
     environment = {name: value for name, value in os.environ.items() if name != "LC_ALL"}
     with (ROOT / "run").open() as command:
         fcntl.flock(command, fcntl.LOCK_EX)
@@ -81,7 +81,7 @@ def test_sample_is_audited_and_pruned():
     assert all(len(line) <= 100 for line in done.stdout.splitlines() if str(cache) not in line)
 
 
-def test_named_cache_is_pruned_with_the_option_alone(tree: CacheTree):
+def test_named_cache_is_pruned_only_with_the_option(tree: CacheTree):
     """Nothing is touched without --prune, and what the dry run listed is removed with it."""
     before = listing(tree)
     dry_run = run(*arguments_for(tree))

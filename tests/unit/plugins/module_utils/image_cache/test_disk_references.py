@@ -116,7 +116,7 @@ class TestDisks:
         assert snapshot.problems == ()
 
     def test_short_disk_with_a_time_in_the_future_is_a_problem(self, host: Host) -> None:
-        """It may be a disk that is being made, by the clock of another host."""
+        """Such a file may be a disk that is being made, by the clock of another host."""
         disk = host.disk(UUID, b"")
         os.utime(disk, (time.time() + DAY, time.time() + DAY))
         [problem] = snapshot_of(host).problems
@@ -279,7 +279,7 @@ def test_qemu_img_that_did_not_answer_is_asked_no_more(code: int, asked: list[st
 def test_disk_info_means_the_same_with_and_without_a_final_newline(
     tmp_path_factory: pytest.TempPathFactory, directory: str, disk: str, image_format: str
 ) -> None:
-    """Without it, it is as nova writes it, and read in a quicker way."""
+    """Nova writes no final newline, and a file without one is read in a quicker way."""
     text = json.dumps({f"{directory}/{disk}": image_format})
     assert formats_in(tmp_path_factory, text) == formats_in(tmp_path_factory, text + "\n") == {disk: image_format}
 

@@ -266,7 +266,7 @@ def test_name_of_a_file_that_was_set_aside_is_no_cache_file_and_says_of_which_it
 
 @pytest.mark.parametrize("length", range(6, 60))
 def test_nova_takes_nothing_that_was_set_aside_to_be_an_image(length: int) -> None:
-    """It counts any name of 40 characters as its own, and longer ones with an underscore after the 40th."""
+    """Nova counts any name of 40 characters as its own, and longer ones with an underscore after the 40th."""
     name = "swap_".ljust(length, "1")
     for ours in (set_aside_name(name, 1764238552), set_aside_name(name, 1764238552, 7), draft_name(name)):
         assert len(ours) != 40

@@ -66,7 +66,7 @@ NOVA_DEFAULTS = {"instances_path": "$state_path/instances", "state_path": "/var/
 OTHERS = ("my_ip", "zone")
 UNSET = "<unset>"
 
-# It warns of each old name.
+# oslo.config warns of each old name.
 logging.getLogger("oslo_config").setLevel(logging.ERROR)
 
 

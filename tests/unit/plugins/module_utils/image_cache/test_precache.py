@@ -246,7 +246,7 @@ class TestWhatIsPresent:
         assert host.cached() == []
 
     def test_run_that_fetches_nothing_imports_nothing_for_that(self, host: Host) -> None:
-        """It is most runs, and what it imports is most of what it takes."""
+        """Most runs fetch nothing, and imports take most of their time."""
         host.base(BASE, content=RAW, size=SIZE)
 
         def run() -> set[str]:
@@ -470,7 +470,7 @@ class TestSpace:
             host = Host(path)
             options = brought(host, os.urandom(10 * MIB))
             free = os.statvfs(path).f_bfree
-            # It is full only when the image is written.
+            # The file system is full only when the image is written.
             door.look_at_space = lambda *_arguments: precaching.Space(None, 0, None, None)
             result = host.precache(**options)
             is_freed = os.statvfs(path).f_bfree >= free - 16

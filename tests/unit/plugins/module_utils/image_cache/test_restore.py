@@ -752,7 +752,7 @@ class TestFromAFileThatWasBrought:
     def test_copy_of_what_a_guest_has_open_is_refused_where_it_was_cut(
         self, host: Host, missing_bytes: int, is_restored: bool
     ) -> None:
-        """On fuse-overlayfs, a deleted file still has a name, and an operator copies it from /proc himself."""
+        """On fuse-overlayfs, a deleted file still has a name, and an operator copies it from /proc by hand."""
         disk, base = guest_on(host)
         options = {**brought(host, IMAGE_CONTENT[: SIZE - missing_bytes]), "images": [], "unproven": [BASE]}
         with running_guest(disk, base):

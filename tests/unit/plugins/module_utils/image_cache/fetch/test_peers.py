@@ -425,7 +425,7 @@ class TestLyingHost:
     def test_host_that_fills_the_disk_is_followed_by_the_next(
         self, tmp_path: Path, served: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """It sends other bytes where there should be zeros, which take no space."""
+        """The host sends other bytes where there should be zeros, which take no space."""
         monkeypatch.setattr(streaming, "_SPACE_BYTES", 3 * MIB // 2)
         command = runs(f'if [ "$2" = liar ]; then exec head -c {len(CONTENT)} /dev/urandom; fi; eval "$3"')
         text = error_of(tmp_path / "file", peer_file(served, hosts=["liar"]), command, most_space=0)

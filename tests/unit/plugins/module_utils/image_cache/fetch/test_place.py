@@ -171,7 +171,7 @@ def test_file_system_is_known_to_share_blocks_without_a_trial(tmp_path: Path, ki
 
 
 def test_name_of_a_file_system_that_does_not_answer_as_such_shares_nothing() -> None:
-    """An overlayfs on XFS may pass for it."""
+    """An overlayfs on XFS may have the name of XFS."""
     assert not shares_blocks(os.open("/proc", os.O_RDONLY), "xfs")
 
 

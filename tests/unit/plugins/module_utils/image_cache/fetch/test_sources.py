@@ -177,7 +177,7 @@ class TestDeletedFiles:
     def test_file_whose_file_system_does_not_answer_hides_no_other(
         self, base: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        """Any user can mount one of his own, where not even root may look."""
+        """Any user can mount a file system where not even root may look."""
         look, former = os.fstat, base.stat().st_ino
 
         def look_elsewhere(descriptor: int) -> os.stat_result:
@@ -273,7 +273,7 @@ class TestUsersOfAFile:
 
     @pytest.mark.parametrize("name", ["a", "0", f"{BASE}_sm"])
     def test_nothing_is_asked_about_files_of_other_names(self, base: Path, disks: dict[str, Path], name: str) -> None:
-        """They may be on storage that does not answer."""
+        """Files of other names may be on storage that does not answer."""
         other = base.with_name(name)
         other.hardlink_to(base)
         with process_with(other.open("rb"), disks[UUID].open("rb")):
