@@ -95,7 +95,9 @@ class TestImageApi:
         tree.base("swap_128", age=3 * DAY)
         return tree
 
-    def test_only_what_the_api_lacks_is_removed(self, fleet: ComputeFleet, tree: CacheTree, apis: Cloud) -> None:
+    def test_prune_removes_only_images_that_the_api_lacks(
+        self, fleet: ComputeFleet, tree: CacheTree, apis: Cloud
+    ) -> None:
         apis.images["lab"][0].update(os_hidden=True, visibility="community")
         before = cached(tree)
         for arguments, gone in ((["--check"], set()), ([], names("unused-other"))):

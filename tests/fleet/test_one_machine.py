@@ -43,7 +43,7 @@ def test_machine_is_pruned_once(machine: ComputeFleet) -> None:
     ],
     ids=["first", "second", "last"],
 )
-def test_what_one_name_keeps_is_kept(machine: ComputeFleet, name: str, variables: dict[str, Any]) -> None:
+def test_file_that_one_name_keeps_is_kept(machine: ComputeFleet, name: str, variables: dict[str, Any]) -> None:
     machine.hosts[name].update(variables)
     run = machine.prune()
     assert (run.status, machine.cached("a")) == (0, names("image-a", "one")), run.output

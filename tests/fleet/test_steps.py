@@ -38,7 +38,7 @@ def run_in_steps(fleet: ComputeFleet, refused: str) -> Run:
     return run
 
 
-def test_all_is_done_where_the_operator_agrees_to_all(fleet: ComputeFleet, shared: CacheTree) -> None:
+def test_play_does_everything_where_the_operator_agrees_to_all(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = run_in_steps(fleet, refused="")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, names("image-a", "image-b")), run.output
 

@@ -58,7 +58,7 @@ def test_hostile_names_are_shown_and_never_evaluated(fleet: ComputeFleet) -> Non
     assert "{{ 7919 * 7919 }}" in run.output
 
 
-def test_nothing_else_that_a_server_has_is_shown(fleet: ComputeFleet, shared: CacheTree) -> None:
+def test_other_fields_of_a_server_are_not_shown(fleet: ComputeFleet, shared: CacheTree) -> None:
     given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b", "adminPass": "SEKRIT"}]
     fleet.variables["image_cache_instances"] = given
     run = fleet.prune("-v")

@@ -219,7 +219,7 @@ def test_path_that_is_not_there_is_named(public: Path) -> None:
     between(public, run)
 
 
-def test_nothing_of_the_users_configuration_runs_or_forwards_anything(public: Path) -> None:
+def test_configuration_of_the_user_runs_and_forwards_nothing(public: Path) -> None:
     """A master connection would outlive the run, and a forwarding would open a port."""
 
     def run(both: Both) -> None:

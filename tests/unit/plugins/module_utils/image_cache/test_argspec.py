@@ -25,7 +25,7 @@ class TestSourceOfInstancesPath:
         assert settings.instances_path == "/of/the/option"
         assert settings.instances_path_source == "the option instances_path names it"
 
-    def test_without_option_and_file_the_source_is_novas_default(self) -> None:
+    def test_source_without_option_and_file_is_novas_default(self) -> None:
         settings = settings_from_params(params())
         assert settings.instances_path == "/var/lib/nova/instances"
         assert settings.instances_path_source.startswith("it is nova's default, because neither instances_path")

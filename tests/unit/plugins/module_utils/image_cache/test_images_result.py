@@ -99,7 +99,7 @@ def test_reclaimable_is_what_a_prune_would_remove(host: Host) -> None:
 
 
 class TestInstances:
-    def test_only_those_of_this_host_count(self, host: Host) -> None:
+    def test_instances_of_this_host_alone_count(self, host: Host) -> None:
         host.base(BASE)
         (image,) = images_of(host, guest(), guest(OTHER_UUID), guest(THIRD_UUID, host="other"))
         assert image["instances"] == 2

@@ -88,7 +88,7 @@ class TestContents:
         (orphan,) = listed(host)
         assert (orphan["allocated_bytes"], orphan["disks"]) == (taken(image), 1)
 
-    def test_nothing_that_a_link_leads_to_counts(self, host: Host) -> None:
+    def test_target_of_a_link_does_not_count(self, host: Host) -> None:
         directory = lost(host)
         elsewhere = host.root / "elsewhere"
         elsewhere.mkdir()
@@ -112,7 +112,7 @@ class TestContents:
         assert orphan["allocated_bytes"] == taken(directory / "disk")
 
     @needs_root
-    def test_what_is_mounted_in_an_orphan_does_not_count(self, host: Host) -> None:
+    def test_file_system_that_is_mounted_in_an_orphan_does_not_count(self, host: Host) -> None:
         directory = lost(host)
         (directory / "mounted").mkdir()
 

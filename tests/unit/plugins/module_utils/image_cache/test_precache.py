@@ -183,7 +183,7 @@ class TestWhatIsFetched:
         assert host.cache_path.stat().st_uid == host.instances_path.stat().st_uid
         assert base(host).read_bytes() == RAW
 
-    def test_no_image_makes_no_cache_directory(self, host: Host) -> None:
+    def test_run_without_images_makes_no_cache_directory(self, host: Host) -> None:
         host.cache_path.rmdir()
         host.compute_nodes({NAME: host.now})
         assert host.precache(images=[record(RAW)]).error is not None

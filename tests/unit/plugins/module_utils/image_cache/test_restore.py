@@ -1618,7 +1618,7 @@ class TestBesideNova:
             monkeypatch.setattr(placing, "is_same_content", take_lock_and_compare)
             assert host.restore().done["present"] == [BASE]
 
-    def test_no_name_of_novas_drafts_is_ever_used(self, host: Host) -> None:
+    def test_restore_uses_no_name_of_novas_drafts(self, host: Host) -> None:
         disk, base = guest_on(host)
         with running_guest(disk, base):
             base.unlink()

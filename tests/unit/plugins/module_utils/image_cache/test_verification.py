@@ -210,7 +210,7 @@ class TestEssex:
 
 
 class TestAuditAndDryRun:
-    @pytest.mark.parametrize("is_stored", [False, True])
+    @pytest.mark.parametrize("is_saved", [False, True])
     @pytest.mark.parametrize("is_rotten", [False, True])
     def test_audit_and_dry_run_compare_and_write_nothing(
         self, host_with_one_guest: Host, is_saved: bool, is_rotten: bool
@@ -358,7 +358,7 @@ while True:
 class TestFileThatChangesMeanwhile:
     """The file is read slowly, so that there is time to do something to it."""
 
-    @pytest.mark.parametrize("is_stored", [False, True])
+    @pytest.mark.parametrize("is_saved", [False, True])
     @pytest.mark.parametrize(
         ("what", "reason"),
         [

@@ -154,7 +154,7 @@ class TestNames:
 class TestModules:
     @pytest.mark.parametrize("details", ["summary", "images", "names", "files"])
     @pytest.mark.parametrize("shared", [True, False])
-    def test_what_the_modules_return_is_understood(self, host: Host, details: str, shared: bool) -> None:
+    def test_result_of_each_module_is_understood(self, host: Host, details: str, shared: bool) -> None:
         host.base(BASE, age=3 * DAY)
         host.base("swap_64", age=3 * DAY)
         host.instance("9b29f995-642c-4e6b-a0bb-6fcc0f7fc924", {"disk": "gone"})

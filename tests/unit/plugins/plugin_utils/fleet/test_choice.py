@@ -140,7 +140,7 @@ class TestBounds:
         assert f"the 2 images that were chosen have {2 * GIB + 1} bytes" in refusal
         assert f"image_cache_precache_max_bytes is {2 * GIB}. The largest is two with {GIB + 1} bytes" in refusal
 
-    def test_no_image_is_an_error_and_not_a_success(self) -> None:
+    def test_choice_of_no_image_is_an_error(self) -> None:
         assert "no image was asked for" in why_not([image()])
         assert "of the 1 images that may be, none has a=1" in why_not([image()], properties={"a": "1"})
 

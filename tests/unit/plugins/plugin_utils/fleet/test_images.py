@@ -61,7 +61,7 @@ def test_most_popular_image_comes_first() -> None:
 
 @pytest.mark.parametrize("more", [{"instances": 2}, {"gib": 2}], ids=str)
 @pytest.mark.parametrize("numbers", [(1, 2), (2, 1)])
-def test_of_two_images_on_as_many_hosts_the_one_with_more_instances_or_bytes_comes_first(
+def test_images_on_as_many_hosts_are_ordered_by_instances_and_bytes(
     numbers: tuple[int, int], more: dict[str, int]
 ) -> None:
     less, larger = numbers
@@ -92,7 +92,7 @@ def test_storage_that_was_not_asked_for_images_has_none() -> None:
     assert total_images([storage("a", images=None), storage("b", images=[])]) == []
 
 
-def test_what_else_a_host_says_of_an_image_is_left_out() -> None:
+def test_unknown_fields_of_an_image_are_left_out() -> None:
     [total] = total_images([storage("a", images=[image(1, hosts=1000, more="x")])])
     assert "more" not in total
     assert total["hosts"] == 1

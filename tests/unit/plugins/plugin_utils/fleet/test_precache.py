@@ -148,7 +148,7 @@ class TestOutcome:
         outcome = merge_precache_outcome(found(fetched=[fetched()]), PrecacheDecision(("one",)), found())
         assert "does not mention it" in reasons_to_fail(outcome)[0]
 
-    def test_what_is_refused_and_what_failed_are_reasons_to_fail(self) -> None:
+    def test_refused_and_failed_images_are_reasons_to_fail(self) -> None:
         look = found(refused=[refused("one", "No.")], failed=[failed("two", "Cut.")])
         assert reasons_to_fail(merge_precache_outcome(look, PrecacheDecision(), None)) == ["No.", "Cut."]
 

@@ -641,7 +641,7 @@ def test_text_of_hosts_is_shown_unchanged(text: str) -> None:
 
 @hypothesis_settings(max_examples=300)
 @given(fleets(), st.randoms(use_true_random=False))
-def test_no_host_is_special_because_it_is_the_first(whole: Fleet, random: Any) -> None:
+def test_refusals_do_not_depend_on_the_order_of_the_hosts(whole: Fleet, random: Any) -> None:
     shuffled = list(whole.hosts)
     random.shuffle(shuffled)
     refused = []

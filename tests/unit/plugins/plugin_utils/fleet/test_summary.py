@@ -197,7 +197,7 @@ class TestStorages:
         }
         assert not {"files", "images"} & set(storage)
 
-    def test_what_was_left_out_is_counted(self) -> None:
+    def test_omitted_items_are_counted(self) -> None:
         omitted = {"missing": 5, "corrupt": 6, "orphans": 7, **dict.fromkeys(REFUSALS, 8)}
         fleet = report(audited(orphans=[orphan("one")], omitted=omitted))
         assert fleet["storages"][0]["omitted"] == omitted

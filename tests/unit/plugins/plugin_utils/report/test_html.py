@@ -334,7 +334,7 @@ class TestImages:
 
 
 class TestAges:
-    def test_what_other_ages_would_free_is_in_a_table(self) -> None:
+    def test_bytes_that_other_ages_would_free_are_in_a_table(self) -> None:
         words = Page(render_html(fleet(storage(answer("a"), "a")))).words
         assert (
             "Minimum age A prune would free Set for 1h 30 GiB resized files 1d 30 GiB original files 7d 12 GiB" in words
@@ -372,7 +372,7 @@ def test_shared_storage_is_shown_with_each_of_its_hosts_and_once_by_itself() -> 
     assert "nfs4:x 90 GiB cached, shared by 3 hosts, seen and pruned from a a, b, c" in page.words
 
 
-def test_what_is_kept_as_pre_cached_is_shown_for_the_fleet_and_for_each_host() -> None:
+def test_bytes_that_are_kept_as_pre_cached_are_shown_for_the_fleet_and_for_each_host() -> None:
     found = answer("a")
     found["summary"]["precached"] = {"files": 3, "allocated_bytes": 12 * GIB}
     words = Page(render_html(fleet(storage(found, "a", "b", id="nfs4:x"), storage(answer("c"), "c")))).words

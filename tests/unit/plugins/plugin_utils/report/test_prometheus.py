@@ -454,7 +454,7 @@ class TestSharedStorage:
 
 class TestFormerFile:
     @given(st.dictionaries(st.text(), st.floats(0, 1e15), max_size=5))
-    def test_what_was_written_is_read_again(self, values: dict[str, float]) -> None:
+    def test_written_metrics_are_read_again(self, values: dict[str, float]) -> None:
         metrics = {Series("host_answered", (name.encode("utf-8", "ignore").decode(),)): values[name] for name in values}
         parsed = parse_metrics(render_metrics(metrics, "a-slice"), NOW)
         assert (parsed.metrics, parsed.damaged_lines) == (metrics, [])
@@ -496,7 +496,7 @@ def test_slice_is_a_label_of_all_series() -> None:
 
 
 @pytest.mark.parametrize("seconds", [-3600.0, -1e300, 1e300])
-def test_what_a_host_says_of_its_clock_can_be_read_again(seconds: float) -> None:
+def test_metrics_of_a_host_with_any_clock_are_read_again(seconds: float) -> None:
     seen = storage(answer("a", checksums=verified(oldest_verification_seconds=seconds)), "a")
     folder = written(fleet({**seen, "verification_seconds": seconds}))
     assert parse_metrics(folder.text, NOW).damaged_lines == []

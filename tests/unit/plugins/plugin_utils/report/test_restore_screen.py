@@ -152,7 +152,7 @@ def test_items_beyond_the_screen_are_counted() -> None:
 
 
 @pytest.mark.parametrize("section", ["restored", "lost", "set_aside", "unanswered"])
-def test_only_what_may_have_room_is_broken_into_lines(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_beyond_the_screen_are_not_broken_into_lines(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A host may have lost 100,000 files: the screen takes no longer than for a hundred."""
     broken: list[str] = []
 

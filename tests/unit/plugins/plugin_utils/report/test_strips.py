@@ -31,7 +31,7 @@ def test_neighbours_of_the_same_level_are_drawn_as_one() -> None:
     assert draw_strip("00.33") == [("kept", "M0 12v-2h2V12z"), ("active", "M3 12v-12h2V12z")]
 
 
-def test_what_could_be_removed_hangs_from_the_top_above_what_is_used() -> None:
+def test_removable_part_hangs_from_the_top_above_the_used_part() -> None:
     assert draw_strip("45") == [("active", "M1 12v-5h1V12z"), ("removable", "M0 0v6h1V0zM1 0v6h1V0z")]
 
 

@@ -106,7 +106,7 @@ class TestOverlays:
         disk = create_image(host.instances_path / UUID / "disk", over=snapshot)
         assert overlays_on(host, {BASE: [UUID]}) == {BASE: [overlay(disk, UUID)]}
 
-    def test_nothing_is_read_of_a_base_file_that_a_header_calls_raw(self, host: Host) -> None:
+    def test_base_file_that_a_header_calls_raw_is_not_read(self, host: Host) -> None:
         """A guest wrote those bytes, and may have written the header of an overlay."""
         host.base(OTHER_BASE)
         forged = create_image(host.cache_path / BASE, over=host.cache_path / OTHER_BASE, over_format="raw")
@@ -209,7 +209,7 @@ class TestSelfContained:
     def test_image_without_other_files_is_self_contained(self, tmp_path: Path, options: str) -> None:
         assert self.is_self_contained(qemu_img_create(tmp_path / "image", "-f", "qcow2", "-o", options))
 
-    def test_what_follows_the_header_of_version_2_is_no_feature(self, tmp_path: Path) -> None:
+    def test_bytes_after_the_header_of_version_2_are_no_feature(self, tmp_path: Path) -> None:
         path = qemu_img_create(tmp_path / "image", "-f", "qcow2", "-o", "compat=0.10")
         self.set_feature(path, bit=63)
         assert self.is_self_contained(path)

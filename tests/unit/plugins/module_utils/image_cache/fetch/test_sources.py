@@ -272,7 +272,7 @@ class TestUsersOfAFile:
             assert self.users(base, disks) == []
 
     @pytest.mark.parametrize("name", ["a", "0", f"{BASE}_sm"])
-    def test_nothing_is_asked_about_files_of_other_names(self, base: Path, disks: dict[str, Path], name: str) -> None:
+    def test_files_of_other_names_are_not_looked_at(self, base: Path, disks: dict[str, Path], name: str) -> None:
         """Files of other names may be on storage that does not answer."""
         other = base.with_name(name)
         other.hardlink_to(base)
