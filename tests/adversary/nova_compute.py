@@ -300,11 +300,11 @@ class NovaCompute:
                 time.sleep(600)
         os.close(writer)
         with open(reader, encoding="ascii") as stream:
-            told = int(stream.readline())
+            written = int(stream.readline())
         self._pause(0.03)
         os.kill(nova, signal.SIGKILL)
         os.waitpid(nova, 0)
-        return told
+        return written
 
     def _look_at_all_disks(self) -> None:
         for disk in self._disks:
@@ -318,8 +318,8 @@ class NovaCompute:
         disk_info = disk.with_name("disk.info")
         formats = json.loads(disk_info.read_text()) if disk_info.exists() else {}
         # After a change of images_type, nova leaves the former format there under a disk that became an overlay.
-        told = "raw" if self._random.random() < 0.2 else "qcow2"
-        disk_info.write_text(json.dumps({**formats, str(disk): told}))
+        recorded = "raw" if self._random.random() < 0.2 else "qcow2"
+        disk_info.write_text(json.dumps({**formats, str(disk): recorded}))
         base = self._get_base(name, fetch)
         with self._lock(name):
             self._disks[disk] = self._create_overlay(disk, base)

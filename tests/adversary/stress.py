@@ -147,8 +147,8 @@ def _prune_until(is_over: Callable[[], bool], operator: Operator, checksums: boo
         kept.update(file["reason"] for file in result.done["kept"])
         if result.error is not None:
             errors[result.error] += 1
-        told = [*result.done["removed"], *(file["name"] for file in result.done["kept"] + result.done["failed"])]
-        assert sorted(told) == result.facts["removable"], result
+        reported = [*result.done["removed"], *(file["name"] for file in result.done["kept"] + result.done["failed"])]
+        assert sorted(reported) == result.facts["removable"], result
         count += 1
     return Passes(count, removed, kept, errors)
 

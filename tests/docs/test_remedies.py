@@ -46,5 +46,5 @@ def test_sentence_that_asks_for_nothing_or_names_nothing_is_no_remedy(end: str) 
     assert not has_remedy(f"The disk … cannot be read: it is empty. {end}")
 
 
-def test_first_sentence_says_what_happened() -> None:
+def test_first_sentence_is_no_remedy() -> None:
     assert not has_remedy("Set max_removals to more.")

@@ -106,9 +106,9 @@ def _says_all_is_well(answer: Answer) -> bool:
 
 
 def _names(call: Call, answer: Answer) -> bool:
-    """Tell whether an answer names what a call was about: the file itself, or the base file that it belongs to."""
-    told = [answer.done["kept"], answer.done["failed"]] if answer.done else []
-    said = json.dumps([answer.error, answer.warnings, told])
+    """Return whether an answer names what a call was about: the file itself, or the base file that it belongs to."""
+    entries = [answer.done["kept"], answer.done["failed"]] if answer.done else []
+    said = json.dumps([answer.error, answer.warnings, entries])
     directory, _slash, name = call.target.rpartition("/")
     base_file = re.sub(r"^\.?(nova-(hash-|info-)?)?|(\.info|\.sha1|\.new)+$", "", name)
     a_lock = call.target == "instances/locks" and "nova-" in said
@@ -118,19 +118,19 @@ def _names(call: Call, answer: Answer) -> bool:
 
 def _check(answer: Answer, gone: list[str], fault: str) -> list[str]:
     if not set(gone) <= set(UNUSED):
-        return [f"more went than was planned: {gone}"]
+        return [f"more files were removed than were planned: {gone}"]
     if answer.crash is not None:
-        return [f"it crashed, and {gone} went"]
+        return [f"the pass crashed, and {gone} were removed"]
     if answer == Answer():
         return [] if fault == KILL else ["the pass ended without a word"]
     if answer.done is None:
-        return [f"it failed, and {gone} went: {answer.error}"] if gone else []
+        return [f"the pass failed, and {gone} were removed: {answer.error}"] if gone else []
     wrong = []
     if answer.done["removed"] != gone:
-        wrong.append(f"it says that {answer.done['removed']} went, and {gone} did")
-    told = {*gone, *(file["name"] for file in answer.done["kept"] + answer.done["failed"])}
-    if fault != "ENOENT" and not told >= set(UNUSED) and answer.error is None:  # what is not there needs no word
-        wrong.append(f"it does not say why {sorted(set(UNUSED) - told)} stayed")
+        wrong.append(f"{answer.done['removed']} are reported as removed, and {gone} were removed")
+    reported = {*gone, *(file["name"] for file in answer.done["kept"] + answer.done["failed"])}
+    if fault != "ENOENT" and not reported >= set(UNUSED) and answer.error is None:  # a missing file needs no report
+        wrong.append(f"the result has no reason why {sorted(set(UNUSED) - reported)} were kept")
     return wrong
 
 

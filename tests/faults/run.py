@@ -46,7 +46,7 @@ OPERATIONS: dict[str, Callable[[Path, Collection[str], Collection[str]], Iterato
 
 def main() -> None:
     parser = argparse.ArgumentParser(
-        description="Let each system call of a prune and of a pre-caching fail in each way, and tell what comes."
+        description="Let each system call of a prune and of a pre-caching fail in each way, and print what comes of it."
     )
     several = "only these; may be given several times"
     parser.add_argument("--of", choices=OPERATIONS, action="append", help=several)

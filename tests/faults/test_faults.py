@@ -54,7 +54,7 @@ def test_kept_file_that_is_reported_as_removed_is_found_out(
     tmp_path: Path, calls: list[Call], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(apply, "_remove", lambda _file, _place: None)
-    assert "it says that" in inject(tmp_path, removal(calls), "EIO").wrong[0]
+    assert "are reported as removed" in inject(tmp_path, removal(calls), "EIO").wrong[0]
 
 
 def test_removed_file_that_is_not_reported_is_found_out(
@@ -66,7 +66,7 @@ def test_removed_file_that_is_not_reported_is_found_out(
         return remove(file, place) or apply.KeptReason.GONE
 
     monkeypatch.setattr(apply, "_remove", remove_and_keep_quiet)
-    assert "it says that" in inject(tmp_path, removal(calls), "EIO").wrong[0]
+    assert "are reported as removed" in inject(tmp_path, removal(calls), "EIO").wrong[0]
 
 
 def test_pass_that_removes_a_file_in_use_is_found_out(

@@ -189,9 +189,9 @@ def wrong_after(scene: Scene, fault: str, answer: FetchResult | str | None, free
         done = answer.done
         if {file["name"] for file in done["restored"]} != {name for name in states if states[name] == "whole"}:
             yield f"it says that {done['restored']} were restored, and the files are {states}"
-        told = {file["name"] for kind in ("restored", "failed", "refused") for file in done[kind]}
-        if told != set(CONTENTS):
-            yield f"it says nothing of {set(CONTENTS) - told}"
+        reported = {file["name"] for kind in ("restored", "failed", "refused") for file in done[kind]}
+        if reported != set(CONTENTS):
+            yield f"the result has nothing of {set(CONTENTS) - reported}"
         if "whole" not in states.values():
             yield f"the other file was not restored: {done}"
     if "whole" not in states.values() and not scene.is_replaced and scene.free() < free:

@@ -66,7 +66,7 @@ class TestGuard:
 
     def attempt(self, tmp_path: Path, guard: Guard, is_out: bool) -> list[str]:
         if guard.needs_leases and not has_leases(tmp_path):
-            pytest.skip("this file system does not tell who has a file open")
+            pytest.skip("this file system does not report which process has a file open")
         trial = attempt(tmp_path / "host", guard.mode, guard.steps, guard.take_out if is_out else None)
         assert trial.all_reached
         return trial.wrong

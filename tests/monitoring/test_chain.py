@@ -47,8 +47,8 @@ def test_corrupt_file_is_alerted_until_a_verification_sees_it_repaired(tmp_path:
     good = (tree.cache_path / name).read_bytes()
     with watched(tmp_path, textfiles) as watch:
 
-        def is_told(status: str) -> bool:
-            return (CORRUPT, "a", status) in set().union(*watch.receiver.told)
+        def is_notified(status: str) -> bool:
+            return (CORRUPT, "a", status) in set().union(*watch.receiver.notifications)
 
         watch.wait_for_report(reports)
         assert watch.value('nova_image_cache_corrupt_files{host="a"}') == 0
@@ -56,15 +56,15 @@ def test_corrupt_file_is_alerted_until_a_verification_sees_it_repaired(tmp_path:
 
         overwrite(tree.cache_path / name, bytes(len(good)))
         ended(fleet.audit(**VERIFYING))
-        wait_until(lambda: is_told("firing"), "a notification of the alert")
+        wait_until(lambda: is_notified("firing"), "a notification of the alert")
 
         for arguments, variables in (((), {}), (("--limit", "b"), VERIFYING)):
             ended(fleet.audit(*arguments, **variables))
             watch.wait_for_report(reports)
             assert watch.firing() == {(CORRUPT, "a")}
-            assert not is_told("resolved")
+            assert not is_notified("resolved")
 
         overwrite(tree.cache_path / name, good)
         ended(fleet.audit(**VERIFYING))
-        wait_until(lambda: is_told("resolved"), "a notification of its end")
+        wait_until(lambda: is_notified("resolved"), "a notification of its end")
         assert watch.firing() == set()

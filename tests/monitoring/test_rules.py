@@ -69,11 +69,11 @@ def node(available_percent: int, mountpoint: str = "/var/lib/nova", instance: st
 
 
 def fires(tmp_path: Path, name: str, text: str, at: float, ends: Mapping[str, float] | None = None) -> bool:
-    """Return whether an alert fires. The parameters are those of :func:`told`."""
-    return told(tmp_path, name, text, at, ends) != ""
+    """Return whether an alert fires. The parameters are those of :func:`shown_alert`."""
+    return shown_alert(tmp_path, name, text, at, ends) != ""
 
 
-def told(tmp_path: Path, name: str, text: str, at: float, ends: Mapping[str, float] | None = None) -> str:
+def shown_alert(tmp_path: Path, name: str, text: str, at: float, ends: Mapping[str, float] | None = None) -> str:
     """Return what promtool shows of an alert that fires; empty if it does not.
 
     :param text: the metrics, scraped from the beginning.
@@ -208,13 +208,13 @@ def test_each_alert_has_a_state_in_which_it_fires() -> None:
         ),
     ],
 )
-def test_alert_about_a_missing_file_says_how_long_it_can_be_restored_and_what_to_type(
+def test_alert_about_a_missing_file_shows_how_long_it_can_be_restored_and_what_to_type(
     tmp_path: Path, recoverable_from: str | None, more: str
 ) -> None:
     held = {"recoverable_from": recoverable_from, "recoverable_until": ["instance-1"]}
     found = [{**missing(replaced=False)[0], **held}]
     sentence = f"1 base files that disks need do not exist in {PATH} of cmp-1{more}."
-    assert sentence in told(tmp_path, MISSING, report(cache(missing=found)), STEP)
+    assert sentence in shown_alert(tmp_path, MISSING, report(cache(missing=found)), STEP)
 
 
 @pytest.mark.parametrize("name", ALERTS)
@@ -230,5 +230,5 @@ def test_alert_has_a_severity_a_sentence_and_a_heading_of_the_docs(name: str) ->
 
 
 @pytest.mark.parametrize("reason", RefusalReason)
-def test_page_says_what_to_do_about_each_reason_of_a_refusal(reason: RefusalReason) -> None:
+def test_page_has_a_remedy_for_each_reason_of_a_refusal(reason: RefusalReason) -> None:
     assert f"   * - ``{reason.value}``\n     - " in PAGE.read_text()

@@ -48,17 +48,17 @@ def free_port() -> int:
 class Receiver:
     """Whom Alertmanager notifies.
 
-    :ivar told: the alerts of each notification, the last one last: their name, host and status.
+    :ivar notifications: the alerts of each notification, the last one last: their name, host and status.
     """
 
     def __init__(self) -> None:
-        self.told: list[set[tuple[str, str, str]]] = []
+        self.notifications: list[set[tuple[str, str, str]]] = []
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 alerts = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["alerts"]
-                receiver.told.append(
+                receiver.notifications.append(
                     {(one["labels"]["alertname"], one["labels"].get("host", ""), one["status"]) for one in alerts}
                 )
                 self.send_response(200)

@@ -208,12 +208,12 @@ def whenever(event: str, act: Callable[..., object]) -> None:
 
     So what another process may do between two system calls happens just there. It cannot be undone: for a child.
 
-    :param act: takes what the event tells.
+    :param act: takes the arguments of the event.
     """
 
-    def hook(name: str, told: tuple[Any, ...]) -> None:
+    def hook(name: str, arguments: tuple[Any, ...]) -> None:
         if name == event:
-            act(*told)
+            act(*arguments)
 
     sys.addaudithook(hook)
 

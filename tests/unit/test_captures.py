@@ -392,7 +392,7 @@ class TestAudit:
             LAB_GONE: ("lab-gone", 0),
         }
 
-    def test_file_says_whether_glance_still_has_its_image(self, look_at: LookAt) -> None:
+    def test_file_shows_whether_glance_still_has_its_image(self, look_at: LookAt) -> None:
         facts = facts_of(look_at("interrupted-download"), XML, glance_images=[IMAGE[LAB_SPARSE]])
         in_glance = {file["name"]: file["in_glance"] for file in facts["files"]}
         assert in_glance[LAB_SPARSE] is True

@@ -207,7 +207,7 @@ def test_unreadable_configuration_is_refused_in_one_clear_sentence(tmp_path: Pat
 
 
 class TestInstancesPathThatIsNotOnTheHost:
-    def test_message_names_the_configuration_that_sets_it(self, host: Host) -> None:
+    def test_message_names_the_configuration_that_sets_the_path(self, host: Host) -> None:
         conf = host.root / "nova.conf"
         conf.write_text("[DEFAULT]\nstate_path = /no/such\n")
         with pytest.raises(ImageCacheError) as error:
@@ -216,7 +216,7 @@ class TestInstancesPathThatIsNotOnTheHost:
         assert f"({conf}) set it" in str(error.value)
         assert "Set instances_path to the path that this directory has on the host" in str(error.value)
 
-    def test_message_says_that_the_configuration_does_not_set_it(self, host: Host) -> None:
+    def test_message_states_that_the_configuration_does_not_set_the_path(self, host: Host) -> None:
         conf = host.root / "nova.conf"
         conf.write_text("")
         with pytest.raises(ImageCacheError, match="do not set it, and it is nova's default"):

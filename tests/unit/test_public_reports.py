@@ -222,7 +222,7 @@ class TestFileThatIsTooShortForAnImage:
         disk_info(host, UUID, recorded)
         assert "disk.swap is too short to be a disk image (0 bytes)" in refused(host)
 
-    def test_disk_from_the_future_is_young_and_said_to_be_from_the_future(self, host: Host) -> None:
+    def test_disk_from_the_future_is_young_and_reported_as_from_the_future(self, host: Host) -> None:
         age(host.disk(UUID, b"", "disk.swap"), -OLD)
         refusal = refused(host)
         assert f"{UUID}/disk.swap is too short to be a disk image (0 bytes)" in refusal

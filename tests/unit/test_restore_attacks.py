@@ -275,7 +275,7 @@ class TestLaterTemplate:
         self, host: Host, guest: Path, check_mode: bool
     ) -> None:
         if made_at(str(host.root)) is None:
-            pytest.skip("takes a file system that tells when a file was made")
+            pytest.skip("takes a file system that keeps the time when a file was made")
         text = refusal(host.restore(check_mode=check_mode))
         assert f"The disks of {OTHER_UUID} were made after the file of {UUID} had lost its name" in text
         assert not guest.exists()

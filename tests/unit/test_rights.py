@@ -290,9 +290,9 @@ class TestSecrets:
         for result in (host.audit(**given), host.prune(**given, check_mode=True), host.prune(**given)):
             assert result.facts["unknown_use"]
             assert SECRET not in repr(result)
-        told = "".join(host.audit(**given, instances=[{**SERVER, "flavor": SECRET}]).warnings)
-        assert SECRET not in told
-        assert all(f"instance-{disk}/disk" in told for disk in disks if disk in ("vmdk", "features", "rbd", "json"))
+        shown = "".join(host.audit(**given, instances=[{**SERVER, "flavor": SECRET}]).warnings)
+        assert SECRET not in shown
+        assert all(f"instance-{disk}/disk" in shown for disk in disks if disk in ("vmdk", "features", "rbd", "json"))
 
     @pytest.mark.parametrize("module", ["image_cache_facts", "image_cache_prune"])
     def test_verbose_output_of_ansible_does_not_show_the_records(

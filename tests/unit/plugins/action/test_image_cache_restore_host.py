@@ -147,7 +147,7 @@ class TestSecondLook:
     def look_again(self, host: Host, hosts: dict[str, Any]) -> dict[str, Any]:
         return host.run("look_again", GLANCE, {LOOK: self.LOOKED, CHOICE: {"hosts": hosts}})
 
-    def test_look_says_where_glance_is_if_it_is_to_be_asked(self) -> None:
+    def test_look_returns_where_glance_is_if_it_is_to_be_asked(self) -> None:
         looked = Host().look(**GLANCE, image_cache_openstack_cloud="lab", image_cache_openstack_region_name="x")
         options = GlanceOptions(cloud="lab", region="x", glance={"timeout": 5})
         assert GlanceOptions.from_plain(looked["glance"]) == options

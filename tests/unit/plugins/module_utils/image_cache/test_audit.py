@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An audit tells the truth about a real cache, and leaves no trace."""
+"""An audit reports a real cache as it is, and leaves no trace."""
 
 from __future__ import annotations
 

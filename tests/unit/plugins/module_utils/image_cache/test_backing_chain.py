@@ -77,7 +77,7 @@ def qcow2(
     return bytes(image)
 
 
-def told_by_qemu(path: Path) -> dict[str, Any] | None:
+def qemu_img_info(path: Path) -> dict[str, Any] | None:
     """What qemu-img says; None where it refuses the image."""
     status, output, _error = run_command(["qemu-img", "info", "-U", "--output=json", str(path)])
     return json.loads(output) if status == 0 else None
@@ -93,11 +93,11 @@ def no_command(command: list[str]) -> tuple[int, str, str]:
 
 
 def assert_qemu_agrees(path: Path, image: Image) -> None:
-    told = told_by_qemu(path)
-    assert told is not None
-    assert image == Image(told.get("backing-filename"), told.get("backing-filename-format"), None)
+    info = qemu_img_info(path)
+    assert info is not None
+    assert image == Image(info.get("backing-filename"), info.get("backing-filename-format"), None)
     if image.backing_file is not None:
-        assert backing_path(str(path), image.backing_file) == told["full-backing-filename"]
+        assert backing_path(str(path), image.backing_file) == info["full-backing-filename"]
 
 
 def here(path: str) -> str | None:
@@ -246,10 +246,10 @@ class TestHeader:
         ids=lambda head: head.parent.name[:8] + "/" + head.stem,
     )
     def test_headers_of_captured_disks_are_read_as_qemu_reads_them(self, head: Path) -> None:
-        told = json.loads(
+        info = json.loads(
             (captures.CAPTURES / "steady" / "qemu-img-info" / f"{head.parent.name}.{head.stem}.json").read_text()
         )
-        assert read(head) == Image(told["backing-filename"], told["backing-filename-format"], None)
+        assert read(head) == Image(info["backing-filename"], info["backing-filename-format"], None)
 
 
 class TestOpening:
@@ -346,7 +346,7 @@ class TestInvalidHeader:
     @pytest.mark.parametrize("lie", sorted(LIES.keys() - MENDED))
     def test_qemu_refuses_an_invalid_header_as_well(self, disk: Path, lie: str) -> None:
         disk.write_bytes(LIES[lie][0])
-        assert told_by_qemu(disk) is None
+        assert qemu_img_info(disk) is None
 
     @pytest.mark.parametrize(
         "name", ["json:{}", 'json:{"driver":"nbd"}', "nbd://host/export", "rbd:pool/image", "http://x/y", ":"]
@@ -632,8 +632,8 @@ class TestOtherFormats:
         data = tmp_path / "data.raw"
         disk = qemu_img_create(tmp_path / "disk", "-f", "qcow2", "-o", f"data_file={data}")
         disk.write_bytes(disk.read_bytes().replace(os.fsencode(data), b"data.raw".ljust(len(os.fsencode(data)), b"\0")))
-        told = told_by_qemu(disk)
-        assert told is not None
+        info = qemu_img_info(disk)
+        assert info is not None
         assert follow_chain(str(disk), None, here, run_command).files == (str(data),)
 
     def test_missing_data_file_is_named(self, tmp_path: Path) -> None:
@@ -700,17 +700,17 @@ def changed(image: bytes, edits: list[tuple[int, int]]) -> bytes:
 @given(image=st.builds(changed, images, st.one_of(st.just([]), changes)))
 def test_header_that_qemu_reads_is_read_the_same(any_disk: Path, image: bytes) -> None:
     any_disk.write_bytes(image)
-    told = told_by_qemu(any_disk)
-    assume(told is not None)
-    assert told is not None
+    info = qemu_img_info(any_disk)
+    assume(info is not None)
+    assert info is not None
     ours = answer(any_disk, None)
     if isinstance(ours, str):
         # See MENDED.
         assert "NUL byte" in ours or "its version is 0" in ours
         return
-    theirs = Image(told.get("backing-filename"), told.get("backing-filename-format"), None)
-    whole = theirs._replace(backing_file=told.get("full-backing-filename"))
-    # JSON cannot tell all that is not ASCII.
+    theirs = Image(info.get("backing-filename"), info.get("backing-filename-format"), None)
+    whole = theirs._replace(backing_file=info.get("full-backing-filename"))
+    # JSON cannot represent all that is not ASCII.
     if "".join(filter(None, ours)).isascii():
         assert ours._replace(data_file=None) in (theirs, whole)
 

@@ -67,5 +67,5 @@ def test_remedy_for_rights_fits_the_user() -> None:
     assert all(has_remedy(f"It was refused. {remedy}.") for remedy in (AS_ROOT, AS_WHOLE_ROOT))
 
 
-def test_error_without_a_number_says_what_it_says() -> None:
+def test_error_without_a_number_is_shown_by_its_text() -> None:
     assert [reason_of(OSError("it ended")), reason_of(ValueError("it is too large"))] == ["it ended", "it is too large"]

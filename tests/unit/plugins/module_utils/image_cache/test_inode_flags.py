@@ -34,7 +34,7 @@ def test_attribute_that_hinders_removal_is_seen(tmp_path: Path, kind: str, flag:
         assert asked(path) is is_protected
 
 
-def test_file_system_without_attributes_says_so() -> None:
+def test_file_system_without_attributes_has_no_answer() -> None:
     assert asked("/proc/self/status") is None
 
 

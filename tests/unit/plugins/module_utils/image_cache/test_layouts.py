@@ -95,7 +95,7 @@ def test_host_without_any_layout_gets_no_advice_about_one(tmp_path: Path) -> Non
     assert remedy_by_layout(str(tmp_path)) == ""
 
 
-def test_audit_of_a_kolla_host_says_what_to_set() -> None:
+def test_audit_of_a_kolla_host_names_the_options_to_set() -> None:
     done = subprocess.run(
         ["unshare", "--map-root-user", "--mount", "sh", "-euc", ON_KOLLA_HOST, "sh", sys.executable, "-c", AUDIT],
         check=True,

@@ -254,7 +254,7 @@ def captured(scene: str, directory: str) -> set[str]:
 
 @pytest.mark.parametrize("name", [BASE, f"{BASE}_10737418240", f"{BASE}_sm", "swap_64", "ephemeral_1_0706d66"])
 @pytest.mark.parametrize("inode", [None, 12])
-def test_name_of_a_file_that_was_set_aside_is_no_cache_file_and_says_of_which_it_is(
+def test_name_of_a_file_that_was_set_aside_is_no_cache_file_and_has_the_former_name(
     name: str, inode: int | None
 ) -> None:
     aside = set_aside_name(name, 1764238552, inode)

@@ -519,7 +519,7 @@ class TestStorageUsers:
         assert plan.kept == ()
 
     @pytest.mark.parametrize("ago", [-61, -4000 * DAY, -1e300])
-    def test_host_with_a_time_in_the_future_is_a_user_and_said_to_be_from_the_future(self, ago: float) -> None:
+    def test_host_with_a_time_in_the_future_is_a_user_and_reported_as_from_the_future(self, ago: float) -> None:
         plan = self.seen("there", ago, known(GUEST))
         (sentence,) = plan.unknown_use
         assert sentence.startswith("nova's record (compute_nodes) has host there with a time in the future, ")

@@ -316,7 +316,7 @@ UNREADABLE_DISKS = {
 
 
 class BadInput:
-    """Something bad that may lie on a host: how to make it, and which words tell the operator where to look."""
+    """Something bad that may lie on a host: how to make it, and which words show the operator where to look."""
 
     def __init__(self, make: Callable[[Host], object], *words: str, **options: Any) -> None:
         self.make = make

@@ -315,7 +315,7 @@ class TestDetails:
             "checksum_reason": None,
         }
 
-    def test_entry_of_a_file_that_is_too_young_says_when_it_is_removable(self) -> None:
+    def test_entry_of_a_file_that_is_too_young_has_the_time_until_it_is_removable(self) -> None:
         assert file_in(report(details="files"), UNKNOWN_BASE) == {
             "name": UNKNOWN_BASE,
             "kind": "original",
@@ -355,7 +355,7 @@ class TestDetails:
             pytest.param("README", [IMAGE], None, id="not ours"),
         ],
     )
-    def test_entry_says_whether_glance_still_has_the_image(
+    def test_entry_shows_whether_glance_still_has_the_image(
         self, name: str, glance_images: list[str] | None, in_glance: bool | None
     ) -> None:
         assert file_in(report(details="files", glance_images=glance_images), name)["in_glance"] is in_glance
@@ -580,9 +580,7 @@ class TestWarnings:
             ("/srv/images/golden", "It is not a base file of the cache.", "mount what /srv/images is to lead to"),
         ],
     )
-    def test_missing_file_that_no_guest_has_says_from_where_to_restore_it(
-        self, path: str, why: str, remedy: str
-    ) -> None:
+    def test_missing_file_that_no_guest_has_open_has_a_remedy(self, path: str, why: str, remedy: str) -> None:
         (sentence,) = self.warn(HOST._replace(missing={path: ["uuid-1"]}))
         what, _cannot, rest = sentence.partition(" does not exist: instance-1 cannot start without it. ")
         assert path in what

@@ -653,13 +653,13 @@ class TestNoRoom:
             assert saved(result) == []
             return checksum(result), full.cached(), full.locks(), warnings(result)
 
-        state, cached, locks, told = with_own_mounts(verify)
+        state, cached, locks, sentences = with_own_mounts(verify)
         assert state == "unverified"
         assert cached == [BASE]
         assert locks == []
         assert (
             f"could not be saved, and they are read again next time; of {BASE}: its lock nova-hash-{BASE} cannot be "
-            "made" in told[0]
+            "made" in sentences[0]
         )
 
     def test_read_only_disk_is_reported_and_the_file_compared(self, host_with_one_guest: Host) -> None:
@@ -671,9 +671,9 @@ class TestNoRoom:
             result = prune(host_with_one_guest)
             return checksum(result), warnings(result)
 
-        state, told = with_own_mounts(verify)
+        state, sentences = with_own_mounts(verify)
         assert state == "ok"
-        assert any(f"nova-hash-{BASE} cannot be made" in warning for warning in told)
+        assert any(f"nova-hash-{BASE} cannot be made" in warning for warning in sentences)
         assert info(host_with_one_guest) == {"sha1": digest(host_with_one_guest)}
 
 
@@ -782,7 +782,9 @@ class TestFirstChecksum:
 
     @needs_root
     @pytest.mark.parametrize("directory", ["cache_path", "locks_path"])
-    def test_dry_run_says_to_run_as_root_where_rights_are_the_reason(self, public_host: Host, directory: str) -> None:
+    def test_dry_run_advises_to_run_as_root_where_rights_are_the_reason(
+        self, public_host: Host, directory: str
+    ) -> None:
         TestBudget().names(public_host, 1, size=1000)
         for path in {"cache_path", "locks_path"} - {directory}:
             os.chown(getattr(public_host, path), NOBODY, NOBODY)
@@ -792,7 +794,7 @@ class TestFirstChecksum:
 
     @needs_root
     @pytest.mark.parametrize(("user", "more"), [(0, ""), (NOBODY, ", or run as root (become: true)")])
-    def test_dry_run_says_what_to_do_with_a_lock_that_cannot_be_used(
+    def test_dry_run_shows_what_to_do_with_a_lock_that_cannot_be_used(
         self, public_host: Host, user: int, more: str
     ) -> None:
         [name] = TestBudget().names(public_host, 1, size=1000)

@@ -194,7 +194,7 @@ class TestProblems:
         assert decision.problems == ("Unknown.",)
         assert decide(fleet(answer("a", options=AUDIT)), unreadable_limits=["Unknown."]).problems == ()
 
-    def test_limit_that_cannot_be_read_hides_what_the_known_ones_say(self) -> None:
+    def test_limit_that_cannot_be_read_hides_the_known_ones(self) -> None:
         host = answer("a", cached=GIB, removable=GIB, options={"fleet_max_removal_percent": 0.0})
         assert decide(fleet(host), unreadable_limits=["Unknown."]).problems == ("Unknown.",)
 

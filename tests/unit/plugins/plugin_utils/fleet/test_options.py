@@ -125,7 +125,7 @@ class TestModule:
 
 
 class TestFleet:
-    def test_lists_of_images_are_told_apart_by_their_ids(self) -> None:
+    def test_lists_of_images_are_distinguished_by_their_ids(self) -> None:
         def digest(*listed: Any) -> str:
             return read(glance_images=listed).fleet.images_digest
 

@@ -246,7 +246,7 @@ class TestAnswers:
         )
         assert hosts(a={"image_cache_storage_members": 3})[0].options.storage_members == 3
 
-    def test_variable_of_a_host_without_answer_that_cannot_be_read_says_nothing(self) -> None:
+    def test_variable_of_a_host_without_answer_that_cannot_be_read_is_ignored(self) -> None:
         [host] = hosts(a={"image_cache_exempt_storage_users": 5, "image_cache_storage_members": 1.5})
         assert host.options == FleetOptions()
 
@@ -327,8 +327,8 @@ class TestOutcomes:
 
     def test_prune_that_is_refused_as_its_look_was_has_what_that_found_and_its_own_words(self) -> None:
         refused = found(unknown_use=["u"], kept=[{"name": "x", "reason": "unknown_use"}], check_mode=True)
-        told = {"failed": True, "msg": "No.", "state": "refused", "reclaimed_bytes": 0, "prune_seconds": 1.0}
-        acted, _was_pruned = self.outcome({"walk": "walk", **told}, {**looked(prune=True), "image_cache": refused})
+        refusal = {"failed": True, "msg": "No.", "state": "refused", "reclaimed_bytes": 0, "prune_seconds": 1.0}
+        acted, _was_pruned = self.outcome({"walk": "walk", **refusal}, {**looked(prune=True), "image_cache": refused})
         assert (acted.state, acted.error) == (AnswerState.FAILED, "No.")
         assert acted.image_cache == {**refused, "check_mode": False}
 

@@ -514,7 +514,7 @@ class TestApis:
         hosts = [answer("a", options={"asks_api": True}), answer("b")]
         assert all_reasons(*hosts, clouds={("", ""): cloud("It is down.", a=["1"])}) == {"a": ["It is down."], "b": []}
 
-    def test_problem_of_an_api_hides_what_else_it_says(self) -> None:
+    def test_problem_of_an_api_hides_the_rest_of_its_answer(self) -> None:
         assert reasons(self.in_use(), clouds={self.KEY: cloud("It is down.")}) == ["It is down."]
 
     def test_image_that_a_member_keeps_by_a_name_that_its_api_lacks_is_named(self) -> None:
@@ -560,7 +560,7 @@ class TestApis:
 
 
 class TestTimesInTheFuture:
-    def test_host_with_a_time_in_the_future_is_a_user_and_said_to_be_from_the_future(self) -> None:
+    def test_host_with_a_time_in_the_future_is_a_user_and_reported_as_from_the_future(self) -> None:
         (reason,) = reasons(registering("a", "a", "z", future_users=["z"]))
         assert reason.startswith(
             "nova's record (compute_nodes) has host z with a time in the future, because a clock is or was wrong. So "
@@ -620,11 +620,11 @@ class TestNeighbours:
 
     def test_neighbour_that_was_looked_at_without_its_group_is_named_on_both(self) -> None:
         hosts = [self.beside(options={"storage_group": "disk"}), answer("d", "ext4:1")]
-        told = [
+        expected = [
             "d was looked at without knowing that it shares its storage, because its image_cache_storage_group is not "
             "set. Set image_cache_storage_group in the variables of the group."
         ]
-        assert all_reasons(*hosts, groups={"disk": ["b", "d"]}) == {"b": told, "d": told}
+        assert all_reasons(*hosts, groups={"disk": ["b", "d"]}) == {"b": expected, "d": expected}
 
     def test_api_of_a_neighbour_that_does_not_answer_refuses(self) -> None:
         neighbour = self.beside(options={"asks_api": True})

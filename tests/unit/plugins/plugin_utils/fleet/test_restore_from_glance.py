@@ -65,7 +65,7 @@ class TestFindInGlance:
         find_in_glance({"a": (ONE,), "b": (ONE,), "c": (TWO,), "d": ()}, options, ask)
         assert sorted(asked) == ["far", "lab"]
 
-    def test_file_without_an_image_has_a_remark_that_says_so(self) -> None:
+    def test_file_without_an_image_has_a_remark(self) -> None:
         found = find_in_glance({"a": (ONE,)}, {"a": LAB}, lambda _asked: GlanceList((image("ONE"),), "http://glance"))
         assert found["a"]["images"] == {}
         assert found["a"]["remarks"][ONE].startswith("Glance lists no image of this base file either.")

@@ -80,7 +80,7 @@ def test_item_names_its_host_its_file_and_the_instances(key: str, found: object,
         (BASE, False, AlarmKind.MISSING),
     ],
 )
-def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bool, kind: AlarmKind) -> None:
+def test_missing_file_has_the_alarm_with_the_remedy(name: str, replaced: bool, kind: AlarmKind) -> None:
     lost = {"backing_file": f"/cache/{name}", "instances": ["guest"], "replaced": replaced}
     assert storage_alarms([storage(answer(missing=[lost]), "h")]) == [
         Alarm(kind, [Item(("h",), f"/cache/{name}", ("guest",))], 1)
@@ -95,7 +95,7 @@ def test_missing_file_has_the_alarm_that_says_what_to_do(name: str, replaced: bo
         (["one"], "h", True, f"run {COMMAND} --limit h -e image_cache_restore_states=replaced"),
     ],
 )
-def test_file_that_guests_still_have_open_says_until_when_and_what_to_type(
+def test_file_that_guests_still_have_open_shows_until_when_and_what_to_type(
     guests: list[str], host: str, replaced: bool, text: str
 ) -> None:
     lost = missing_file(BASE, guests, replaced=replaced)
@@ -104,7 +104,7 @@ def test_file_that_guests_still_have_open_says_until_when_and_what_to_type(
     assert alarm.items[0].more.endswith(f"{text}; also needed by a guest")
 
 
-def test_screen_table_and_page_say_what_to_type() -> None:
+def test_screen_table_and_page_show_what_to_type() -> None:
     found = answer(missing=[missing_file(BASE, ["one"])])
     made = fleet(storage(found, "h"), storage(answer(), "i"))
     for shown in (fleet_screen(made), storage_page(found), render_html(made)):
@@ -118,7 +118,7 @@ def in_glance(name: str, host: str = "h") -> dict[str, Any]:
     return {**missing_file(name), **source}
 
 
-def test_file_that_glance_has_says_what_to_type_on_screen_in_table_and_on_the_page() -> None:
+def test_file_that_glance_has_shows_what_to_type_on_screen_in_table_and_on_the_page() -> None:
     found = answer(missing=[in_glance("1")])
     made = fleet(storage(found, "h"), storage(answer(), "i"))
     for shown in (fleet_screen(made), storage_page(found, storage(found, "h")), render_html(made)):
@@ -196,7 +196,7 @@ def test_missing_base_file_names_the_playbook_and_the_way_to_glance() -> None:
     assert "another host" not in advice[AlarmKind.REPLACED]
 
 
-def test_replaced_file_says_what_the_next_hard_reboot_does_and_what_to_do_before() -> None:
+def test_replaced_file_shows_what_the_next_hard_reboot_does_and_what_to_do_before() -> None:
     advice = Alarm(AlarmKind.REPLACED, [], 1).advice
     assert "the next hard reboot destroys a guest's file system" in advice
     assert "do not stop, reboot or migrate it" in advice

@@ -187,7 +187,7 @@ class TestContents:
         ]
         assert places == sorted(places)
 
-    def test_fleet_without_alarms_says_that_nothing_needs_a_person(self) -> None:
+    def test_fleet_without_alarms_shows_that_nothing_needs_a_person(self) -> None:
         words = Page(render_html(fleet(storage(answer(), "a")))).words
         assert "Nothing does. No file is missing" in words
 

@@ -58,7 +58,7 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
     )
 
 
-def test_dry_run_says_what_a_run_would_fetch_and_that_it_did_not() -> None:
+def test_dry_run_shows_what_a_run_would_fetch_and_that_it_did_not() -> None:
     shown = precache_screen(
         summary(
             check_mode=True,
@@ -80,7 +80,7 @@ def test_dry_run_says_what_a_run_would_fetch_and_that_it_did_not() -> None:
     ]
 
 
-def test_run_says_what_it_fetched_and_how_long_nova_keeps_it() -> None:
+def test_run_shows_what_it_fetched_and_how_long_nova_keeps_it() -> None:
     shown = precache_screen(
         summary(images=[image(fetched=1)], fetched=[{"host": "a", **fetched(source="file", allocated_bytes=GIB)}])
     )

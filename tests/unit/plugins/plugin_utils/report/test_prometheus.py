@@ -272,7 +272,7 @@ class TestWhatARunDidNotLookAt:
 
 
 class TestRefusals:
-    def test_audit_says_that_it_is_not_certain_which_images_were_deleted(self) -> None:
+    def test_audit_reports_that_it_is_not_certain_which_images_were_deleted(self) -> None:
         folder = written(fleet(storage(answer("a"), "a", reasons=["unknown_deletions"])))
         assert folder.value("removal_refused", "a", operation="audit", reason="unknown_deletions") == 1
 

@@ -143,7 +143,7 @@ def test_readme_shows_the_screen_of_a_fleet() -> None:
         ),
     ],
 )
-def test_prune_and_dry_run_say_what_was_or_would_be_removed(
+def test_prune_and_dry_run_show_what_was_or_would_be_removed(
     check_mode: bool, numbers: str, column: str, advice: str
 ) -> None:
     lines = fleet_screen(fleet(host("a", **done("x", "y", "z")), host("b"), check_mode=check_mode)).split("\n")

@@ -261,7 +261,7 @@ FREED: 0 B of 0 B."""
     assert storage_page({**audit(), **pruned([], 0)}) == table
 
 
-def test_file_system_without_a_size_is_said_to_report_none() -> None:
+def test_file_system_without_a_size_is_shown_as_one_that_reports_none() -> None:
     storage = {**audit()["storage"], "filesystem": "tmpfs", "free_bytes": None, "total_bytes": None}
     assert "  the file system there reports no size (tmpfs)\n" in storage_page(audit(storage=storage))
 

@@ -269,7 +269,7 @@ class TestTimeOfMaking:
         path.touch()
         asked = subprocess.run(["stat", "--format=%W", str(path)], check=True, capture_output=True, text=True)
         if asked.stdout.strip() in ("-", "0"):
-            pytest.skip("takes a file system that tells when a file was made")
+            pytest.skip("takes a file system that keeps the time when a file was made")
         first = path.stat().st_mtime_ns
         time.sleep(0.05)  # the clock of a file system has ticks
         path.write_bytes(b"more")
