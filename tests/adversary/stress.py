@@ -32,7 +32,7 @@ IN_MOVED_TO_OR_CREATE = 0x180
 IN_Q_OVERFLOW = 0x4000
 INOTIFY_EVENT = struct.Struct("iIII")
 INSPECTION_SECONDS = 0.04
-# So that what a prune lacks matters soon: it dawdles there, and nova is slower between looking for a file and using it.
+# So that a missing guard matters soon: the prune is slow there, and nova is slow between look and use of a file.
 DAWDLE_SECONDS = 0.2
 LONG_INSPECTION_SECONDS = 0.4
 

@@ -87,7 +87,7 @@ def inject(root: Path, call: Call, fault: str) -> Row:
     with _Pass(root / "fault") as one:
         how = "signal=KILL" if fault == KILL else f"error={fault}"
         answer = one.run([f"--trace={call.name}", f"--inject={call.name}:{how}:when={call.number}"])
-        # Another one than was meant if what a pass reads has changed: it reads the mounts of this machine.
+        # Another call than was meant if what a pass reads has changed: a pass reads the mounts of this machine.
         hit = next((one_call for one_call in one.calls() if one_call.number == call.number), None)
         gone = one.gone()
         # An info file is removed after its base file, so it is left if its removal fails or the pass dies in between.

@@ -80,7 +80,7 @@ class NovaOfTheScene(Nova):
 
 
 class Scene:
-    """A host with two lost base files that two guests have open, and whatever a restore may leave there."""
+    """A host with two missing base files that two guests have open, and whatever a restore may leave there."""
 
     def __init__(self, path: Path, is_replaced: bool, closing: ExitStack) -> None:
         self.host = Host(path)

@@ -147,7 +147,7 @@ def test_member_without_the_guest_does_not_fail_and_is_shown_the_host_that_has_i
     assert "- b: " + BASE in text_of(run)
 
 
-def test_file_that_no_host_has_is_lost_with_its_reason_and_the_others_come_back(
+def test_file_that_no_host_has_stays_missing_with_its_reason_and_the_others_are_restored(
     fleet: ComputeFleet, guests: ExitStack
 ) -> None:
     trees = {number: fleet.add(f"compute-{number}") for number in (1, 2, 3)}

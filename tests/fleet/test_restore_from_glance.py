@@ -78,7 +78,7 @@ def text_of(run: Run) -> str:
     return " ".join(" ".join(lines).split())
 
 
-def test_lost_base_file_is_fetched_as_the_dry_run_lists_without_a_connection(
+def test_missing_base_file_is_fetched_as_the_dry_run_lists_without_a_connection(
     compute: ComputeFleet, apis: Cloud
 ) -> None:
     tree, _other = compute.add("a"), compute.add("b")
@@ -103,7 +103,7 @@ def test_lost_base_file_is_fetched_as_the_dry_run_lists_without_a_connection(
     assert (again.status, again.changed, apis.count("/file")) == (0, set(), 1), again.output
 
 
-def test_qcow2_image_becomes_the_raw_file_that_was_lost(compute: ComputeFleet, apis: Cloud) -> None:
+def test_qcow2_image_becomes_the_raw_file_that_is_missing(compute: ComputeFleet, apis: Cloud) -> None:
     tree = compute.add("a")
     lose(tree, ONE, "uuid-lost")
     qcow2 = qcow2_of(compute.root, CONTENT[ONE])
@@ -114,7 +114,7 @@ def test_qcow2_image_becomes_the_raw_file_that_was_lost(compute: ComputeFleet, a
     assert content(tree, ONE) == CONTENT[ONE]
 
 
-def test_glance_is_not_asked_where_nothing_is_lost_and_where_nobody_wants_it(
+def test_glance_is_not_asked_where_no_file_is_missing_or_the_option_is_not_set(
     compute: ComputeFleet, apis: Cloud
 ) -> None:
     tree = compute.add("a")

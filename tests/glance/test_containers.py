@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Four containers with networks and disks of their own are pre-cached and get back what they lost, whatever dies."""
+"""Four containers with networks and disks of their own are pre-cached and get missing files back, whatever dies."""
 
 from __future__ import annotations
 

@@ -210,7 +210,7 @@ def cache_image(nova: Nova) -> None:
 
 
 def novas_own_pass(nova: Nova) -> None:
-    """It touches what it knows to be used, and removes what is old: here one file, and its lock file."""
+    """nova's pass touches the files in use, and removes old ones: here one file, and its lock file."""
     for name in (USED, USED_TOO, RESCUE):
         os.utime(nova.host.cache_path / name)
     with nova.lock(CACHED):

@@ -23,7 +23,7 @@ needs_qemu = pytest.mark.skipif(
     shutil.which("qemu-system-x86_64") is None, reason="takes qemu-system-x86_64 (Debian: qemu-system-x86)"
 )
 
-# It greets on its monitor when all files are open.
+# QEMU greets on its monitor when all files are open.
 QEMU = ["qemu-system-x86_64", "-machine", "none", "-nodefaults", "-display", "none", "-S", "-qmp", "stdio"]
 
 

@@ -26,7 +26,7 @@ def runs(script: str) -> list[str]:
     return ["sh", "-c", script, "peer"]
 
 
-# It does what the other host is asked for.
+# This script does what the other host is asked for.
 HONEST = runs('eval "$3"')
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a user is promised on real caches: eight scenes of one compute host, each seen from three sides.
+"""The promises to a user on real caches: eight scenes of one compute host, each seen from three sides.
 
 The tables say for every base file what must come out when the audit knows
 

@@ -153,7 +153,7 @@ class TestSecondLook:
         assert GlanceOptions.from_plain(looked["glance"]) == options
         assert "glance" not in Host().look(image_cache_restore_from_glance=False)
 
-    def test_lost_file_is_looked_for_in_check_mode_with_its_record_and_without_a_token(self) -> None:
+    def test_missing_file_is_looked_for_in_check_mode_with_its_record_and_without_a_token(self) -> None:
         host = Host(result(restored=[restorable("one", source="glance", contacted=False)]))
         looked = self.look_again(host, IN_GLANCE)
         [(_module, options, check_mode)] = host.calls
@@ -169,7 +169,7 @@ class TestSecondLook:
         remarked = refused("two", f"{NOT_OPEN} It is not listed.")
         assert looked[RESTORE]["refused"] == [remarked, refused("three")]
 
-    def test_host_that_has_lost_nothing_is_not_looked_at_again(self) -> None:
+    def test_host_without_a_missing_file_is_not_looked_at_again(self) -> None:
         host = Host()
         assert self.look_again(host, {})[RESTORE] == self.LOOKED[RESTORE]
         assert host.calls == []

@@ -1006,11 +1006,11 @@ class TestFromGlance:
 
 
 class TestConvertedFromGlance:
-    """nova has converted the qcow2 image to raw, so that the base file which is lost had other bytes than it."""
+    """nova has converted the qcow2 image to raw, so that the missing base file had other bytes than the image."""
 
     @pytest.fixture
     def disk(self, host: Host) -> Path:
-        """The disk of a stopped guest that has written to it. Its base file, as nova makes it, is lost."""
+        """The disk of a stopped guest that has written to it. Its base file, as nova makes it, is missing."""
         disk, base = guest_on(host, content=IMAGE_CONTENT)
         subprocess.run(["qemu-io", "-f", "qcow2", "-c", "write -P 7 64k 64k", str(disk)], check=True)
         subprocess.run(["qemu-img", "convert", "-O", "raw", str(disk), str(host.root / "before")], check=True)

@@ -303,7 +303,7 @@ class TestLocks:
     def test_file_that_another_host_verified_just_before_the_lock_was_taken_is_not_read_again(
         self, host_with_one_guest: Host
     ) -> None:
-        write_info(host_with_one_guest, sha1="0" * 40)  # it would be corrupt, if it were read
+        write_info(host_with_one_guest, sha1="0" * 40)  # the file would be corrupt if it were read
 
         def verify_meanwhile() -> PruneResult:
             stamped = {"sha1": "0" * 40, "sha1_timestamp": host_with_one_guest.now}
@@ -373,7 +373,7 @@ class TestFileThatChangesMeanwhile:
     def test_file_that_changes_is_never_called_corrupt(
         self, host_with_one_guest: Host, what: str, reason: str, is_saved: bool
     ) -> None:
-        # It would be corrupt, if it held still.
+        # The file would be corrupt if it did not change.
         fields = {"sha1": "0" * 40} if is_saved else {}
         write_info(host_with_one_guest, **fields)
         command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(host_with_one_guest.cache_path / BASE), what]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Each base file of a storage comes back once, from the host that proves it best, and no reason for a loss is lost."""
+"""Each base file of a storage is restored once, by the host with the best proof. A missing one has its reason."""
 
 from __future__ import annotations
 
@@ -312,7 +312,7 @@ class TestOutcome:
                 assert sorted([*ended, *outcome["elsewhere"]]) == sorted(looked)
 
     @given(answers())
-    def test_host_fails_in_a_dry_run_where_a_file_of_its_storage_stays_lost(self, made: list[FileAnswer]) -> None:
+    def test_host_fails_in_a_dry_run_where_a_file_of_its_storage_stays_missing(self, made: list[FileAnswer]) -> None:
         shown = outcomes(made)
         restored = {(one.storage, name) for one in made if one.found for name in names(shown[one.name]["restored"])}
         for one in made:

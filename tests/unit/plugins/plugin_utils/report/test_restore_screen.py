@@ -153,7 +153,7 @@ def test_items_beyond_the_screen_are_counted() -> None:
 
 @pytest.mark.parametrize("section", ["restored", "lost", "set_aside", "unanswered"])
 def test_items_beyond_the_screen_are_not_broken_into_lines(section: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host may have lost 100,000 files: the screen takes no longer than for a hundred."""
+    """A host may lack 100,000 files: the screen takes no longer than for a hundred."""
     broken: list[str] = []
 
     def wrap_and_note(text: str, *arguments: Any) -> list[str]:
