@@ -148,7 +148,7 @@ class TestKeptOverlay:
         assert pruned(host).done["removed"] == []
 
 
-class TestHowTheHeaderNamesIt:
+class TestNameInTheHeader:
     @pytest.mark.parametrize(
         "name",
         [

@@ -81,7 +81,7 @@ def make_replacement(host: Host, kind: str) -> Path:
     return host.root / "other"
 
 
-class TestWhatChangesBetweenPlanAndExecution:
+class TestChangesAfterThePlan:
     """The file is kept, its reason is reported, and the files before and after it are removed."""
 
     def expect_kept(self, host: Host, outcome: Outcome, reason: str) -> None:
@@ -236,7 +236,7 @@ def assert_nobody_removes_nothing(host: Host, why: str) -> None:
     assert host.cached() == [BASE]
 
 
-class TestAFailure:
+class TestFailure:
     """One file's failure is reported, and the others are removed."""
 
     def test_file_whose_lock_cannot_be_taken_is_kept_and_the_others_are_removed(self, three_unused_files: Host) -> None:

@@ -42,7 +42,7 @@ from ansible_collections.stackops.nova.tests.support.processes import guest, nov
 from ansible_collections.stackops.nova.tools.cache_tree import fingerprint
 
 
-class TestWhoUsesAFile:
+class TestUse:
     def test_guest_that_no_source_lists_uses_its_whole_chain(self, host: Host) -> None:
         lowest = host.base(OTHER_BASE, age=OLD)
         middle = create_image(host.cache_path / BASE, over=lowest, over_format="raw")
@@ -92,7 +92,7 @@ class TestWhoUsesAFile:
         assert users(result) == {BASE: ["instance-0000000a"]}
 
 
-class TestAMissingBackingFile:
+class TestMissingBackingFile:
     def test_missing_file_is_reported_with_the_instances_that_need_it(self, host: Host) -> None:
         host.instance(UUID, {"disk": BASE})
         host.instance(OTHER_UUID, {"disk": BASE})
@@ -124,7 +124,7 @@ class TestAMissingBackingFile:
         assert str(host.cache_path / BASE) in warnings(result)[0]
 
 
-class TestWhatAPruneWouldFree:
+class TestReclaimableBytes:
     def test_reclaimable_bytes_are_those_of_the_removable_files(self, host: Host) -> None:
         content = b"\1" * (1 << 16)
         host.base(BASE, age=OLD, content=content)
@@ -143,7 +143,7 @@ class TestWhatAPruneWouldFree:
         assert result.facts["summary"]["reclaimable_bytes"] == 0
 
 
-class TestAHostWithoutACache:
+class TestHostWithoutCache:
     def test_host_without_a_cache_has_an_empty_result_and_no_warning(self, host: Host) -> None:
         host.cache_path.rmdir()
         result = host.audit()

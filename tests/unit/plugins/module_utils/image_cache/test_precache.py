@@ -95,7 +95,7 @@ def nova_conf(host: Host, text: str) -> list[str]:
     return [str(path)]
 
 
-class TestWhatIsFetched:
+class TestFetchedImage:
     def test_raw_image_is_in_the_cache_as_nova_would_have_it(self, host: Host) -> None:
         os.chown(host.cache_path, NOBODY, NOBODY) if os.geteuid() == 0 else None
         result = host.precache(**brought(host))
@@ -214,7 +214,7 @@ class TestDryRun:
         assert dry == reason(host.precache(**options))
 
 
-class TestWhatIsPresent:
+class TestPresentImage:
     def test_image_in_the_cache_is_marked_as_used_now(self, host: Host) -> None:
         host.base(BASE, content=RAW, size=SIZE, age=OLD)
         before = base(host).stat()
@@ -296,7 +296,7 @@ class TestWhatIsPresent:
         assert base(host).read_bytes() == b"other"
 
 
-class TestWhatIsRefused:
+class TestRefusedImage:
     @pytest.mark.parametrize(
         ("given", "words"),
         [

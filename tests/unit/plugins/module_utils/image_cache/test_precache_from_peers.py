@@ -59,7 +59,7 @@ def reason(result: FetchResult, part: str = "refused", key: str = "reason") -> s
     return str(of_image[key])
 
 
-class TestWhatIsFetched:
+class TestFetchedImage:
     def test_image_that_was_converted_elsewhere_is_taken_unchanged(self, host: Host) -> None:
         _made, its_record = qcow2(host)
         result = host.precache(images=[its_record], qemu_img="false", **options(host))
@@ -197,7 +197,7 @@ class TestOrderOfSources:
         on_file_system("tmpfs", tmp_path, run, size=32 * MIB)
 
 
-class TestWhatIsRefused:
+class TestRefusedImage:
     @pytest.mark.parametrize("with_glance", [True, False])
     def test_header_in_what_was_converted_elsewhere_is_refused(self, host: Host, with_glance: bool) -> None:
         """A guest's content can be a header that has QEMU open other files: also where two hosts have converted it."""

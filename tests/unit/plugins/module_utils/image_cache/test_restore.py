@@ -466,7 +466,7 @@ class TestFileThatNfsRenamed:
         assert whole(base)
         assert again == []
 
-    class TestThatOtherDisksNeed:
+    class TestFileThatOtherDisksNeed:
         """A guest that has taken over its QEMU may name any base file in its disk's header, also one of others."""
 
         @pytest.mark.parametrize("check_mode", [True, False])

@@ -73,7 +73,7 @@ def reason(result: FetchResult, part: str = "refused", key: str = "reason") -> s
     return str(file[key])
 
 
-class TestWhatIsRestored:
+class TestRestoredFile:
     @pytest.mark.parametrize("name", KINDS.values(), ids=KINDS)
     def test_file_has_the_bytes_of_the_other_host(self, host: Host, name: str) -> None:
         base = lost(host, name)
@@ -232,7 +232,7 @@ class TestOrderOfSources:
         assert f"The base file {BASE} came from no other host. From cmp-1 came 0 of {SIZE} bytes" in text
 
 
-class TestWhatIsRefused:
+class TestRefusedFile:
     @pytest.mark.parametrize("name", ["swap_512", "ephemeral_1_0706d66"])
     def test_template_never_comes_from_another_host(self, host: Host, name: str) -> None:
         lost(host, name)

@@ -214,7 +214,7 @@ LOCAL = (
 )
 
 
-class TestWhatMayHang:
+class TestMayHang:
     """Only what another machine has to answer for can hang."""
 
     def mounts(self, tmp_path: Path, *lines: str) -> str:

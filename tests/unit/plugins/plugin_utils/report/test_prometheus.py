@@ -193,7 +193,7 @@ def test_unused_files_that_are_kept_as_pre_cached_are_counted_once_on_shared_sto
     assert (folder.value("unused_precached_files", "c"), folder.value("unused_precached_bytes", "c")) == (0, 0)
 
 
-class TestWhatARunDidNotLookAt:
+class TestValuesOfFormerRuns:
     def test_audit_without_verification_resolves_no_corrupt_file(self) -> None:
         folder = Folder("a").write(fleet(storage(answer("a", checksums=verified(), corrupt=CORRUPT), "a")))
         folder.write(fleet(storage(answer("a"), "a")), NOW + HOUR)

@@ -121,7 +121,7 @@ def converted(converter: Converter, path: Path) -> Path:
     return target
 
 
-class TestWhatIsAccepted:
+class TestAcceptedImage:
     @pytest.mark.parametrize("disk_format", ["raw", "iso", "ami", "aki", "ari"])
     def test_bytes_of_no_other_format_are_cached_as_raw(self, tmp_path: Path, disk_format: str) -> None:
         path = tmp_path / "image"
@@ -226,7 +226,7 @@ class TestConversion:
         assert path.with_name("converted").stat().st_size == 4096
 
 
-class TestHowQemuImgIsRun:
+class TestQemuImgProcess:
     def measured(self, script: str) -> int:
         """What a script of the shell answers in its place."""
         command = ("/bin/sh", "-c", f'echo "{{\\"required\\": $({script})}}"')

@@ -297,7 +297,7 @@ class TestWholeFile:
         assert (tmp_path / "file").read_bytes() == CONTENT
 
 
-class TestHowTheCommandIsRun:
+class TestCommandProcess:
     def test_command_gets_the_host_and_the_remote_command_after_the_end_of_its_options(
         self, tmp_path: Path, served: Path
     ) -> None:
