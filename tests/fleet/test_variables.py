@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Variables come from anywhere; large ones stay readable, and text from outside is neither templated nor shown raw."""
+"""Variables come from anywhere; large ones are readable, and text from outside is neither templated nor shown raw."""
 
 from __future__ import annotations
 

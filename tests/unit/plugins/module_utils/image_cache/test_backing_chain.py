@@ -262,7 +262,7 @@ class TestOpening:
         overlay(disk, "/base")
         before = os.listdir("/proc/self/fd")
         read(disk)
-        disk.write_bytes(LIES["version 4"][0])
+        disk.write_bytes(INVALID_HEADERS["version 4"][0])
         with pytest.raises(ImageCacheError):
             read(disk)
         assert os.listdir("/proc/self/fd") == before
@@ -296,7 +296,7 @@ def field(offset: int, kind: str, value: int) -> bytes:
 
 
 WHOLE = qcow2(b"/base", extensions=[(BACKING_FORMAT, b"raw")])
-LIES = {
+INVALID_HEADERS = {
     "empty": (b"", "too short to be a disk image (0 bytes)"),
     "three bytes": (b"QFI", "too short to be a disk image (3 bytes)"),
     "only the magic": (WHOLE[:4], "its header ends after 4 bytes"),
@@ -335,7 +335,7 @@ MENDED = {
 
 
 class TestInvalidHeader:
-    @pytest.mark.parametrize(("content", "complaint"), LIES.values(), ids=LIES)
+    @pytest.mark.parametrize(("content", "complaint"), INVALID_HEADERS.values(), ids=INVALID_HEADERS)
     def test_invalid_header_is_unknown_use(self, disk: Path, content: bytes, complaint: str) -> None:
         disk.write_bytes(content)
         with pytest.raises(ImageCacheError) as error:
@@ -343,9 +343,9 @@ class TestInvalidHeader:
         assert str(disk) in str(error.value)
         assert complaint in str(error.value)
 
-    @pytest.mark.parametrize("lie", sorted(LIES.keys() - MENDED))
-    def test_qemu_refuses_an_invalid_header_as_well(self, disk: Path, lie: str) -> None:
-        disk.write_bytes(LIES[lie][0])
+    @pytest.mark.parametrize("name", sorted(INVALID_HEADERS.keys() - MENDED))
+    def test_qemu_refuses_an_invalid_header_as_well(self, disk: Path, name: str) -> None:
+        disk.write_bytes(INVALID_HEADERS[name][0])
         assert qemu_img_info(disk) is None
 
     @pytest.mark.parametrize(
@@ -424,13 +424,13 @@ class TestBackingName:
         qemu_img_create(disk, "-u", "-f", "qcow", "-b", "/base", "-F", "raw")
         assert read_backing_name(str(disk)) == "/base"
 
-    @pytest.mark.parametrize("lie", sorted(LIES))
-    def test_header_that_lies_is_refused_only_where_no_guest_can_have_written_it(self, disk: Path, lie: str) -> None:
-        disk.write_bytes(LIES[lie][0])
-        if lie in ("empty", "three bytes"):
+    @pytest.mark.parametrize("name", sorted(INVALID_HEADERS))
+    def test_header_that_lies_is_refused_only_where_no_guest_can_have_written_it(self, disk: Path, name: str) -> None:
+        disk.write_bytes(INVALID_HEADERS[name][0])
+        if name in ("empty", "three bytes"):
             with pytest.raises(NoImageError, match="too short to be a disk image"):
                 read_backing_name(str(disk))
-        elif lie in ("only the magic", "cut off in the header", "cut off in version 3's part"):
+        elif name in ("only the magic", "cut off in the header", "cut off in version 3's part"):
             with pytest.raises(ImageCacheError, match="its header ends after"):
                 read_backing_name(str(disk))
         else:
@@ -569,7 +569,7 @@ class TestChain:
         assert set(chain.files) == {f"{tmp_path}/{number}" for number in range(length)}
 
     def test_invalid_header_further_down_is_unknown_use(self, tmp_path: Path) -> None:
-        (tmp_path / "middle").write_bytes(LIES["version 4"][0])
+        (tmp_path / "middle").write_bytes(INVALID_HEADERS["version 4"][0])
         overlay(tmp_path / "disk", "middle", "qcow2")
         with pytest.raises(ImageCacheError, match=f"{tmp_path}/middle is not a valid qcow2 image"):
             follow_chain(str(tmp_path / "disk"), None, here, no_command)

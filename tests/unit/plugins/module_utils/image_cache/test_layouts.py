@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.support.run_module import collectio
 
 DEFAULT = make_settings({}, {}, "host").instances_path
 WITH_PATHS_OF_THEIR_OWN = [layout for layout in LAYOUTS if layout.instances_path != DEFAULT]
-# A host of Kolla's in a namespace: the paths of this machine stay as they are.
+# A host of Kolla's in a namespace: the paths of this machine are unchanged.
 ON_KOLLA_HOST = """\
 mount -t tmpfs tmpfs /var/lib
 mkdir -p /var/lib/docker/volumes/nova_compute/_data/instances /var/lib/docker/volumes/nova_libvirt_qemu/_data

@@ -248,7 +248,7 @@ def test_summary_has_what_came_of_each_image_on_each_host() -> None:
     assert third == {}
 
 
-def test_hosts_of_an_earlier_batch_stay_in_the_summary_as_they_were() -> None:
+def test_hosts_of_an_earlier_batch_are_kept_in_the_summary_unchanged() -> None:
     first = summarise_precache(outcomes("a", "b", fetched=[fetched()]), {}, check_mode=False)
     lost = FileOutcome(FileAnswer("a", AnswerState.NOT_LOOKED_AT, error="It was not looked at."), None)
     both = summarise_precache(

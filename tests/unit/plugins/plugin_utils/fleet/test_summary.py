@@ -306,7 +306,7 @@ class TestCheckMode:
 
 
 class TestEarlierRuns:
-    def test_storage_of_an_earlier_run_stays_in_the_report(self) -> None:
+    def test_storage_of_an_earlier_run_is_kept_in_the_report(self) -> None:
         earlier = report(pruned("a", cached=2), problems=["First.", "Both."])
         fleet = report(audited("b", cached=3), previous=earlier, problems=["Both.", "Second."])
         assert states(fleet) == {"a": "pruned", "b": "audited"}

@@ -286,7 +286,7 @@ def test_no_descriptor_is_left_open(tmp_path: Path, cache: int) -> None:
     assert set(os.listdir("/proc/self/fd")) <= set(before)
 
 
-def test_name_that_is_taken_stays_with_the_file_that_has_it(tmp_path: Path, cache: int) -> None:
+def test_taken_name_is_kept_by_the_file_that_has_it(tmp_path: Path, cache: int) -> None:
     path = tmp_path / "_base" / BASE
     path.write_bytes(b"nova's")
     with new_draft(cache, BASE) as draft, pytest.raises(FileExistsError):
@@ -349,7 +349,7 @@ class TestExchange:
         assert path.with_name(aside).read_bytes() == b"former"
         assert path.read_bytes() == b""
 
-    def test_file_that_a_killed_run_set_aside_stays_where_another_file_has_the_name(
+    def test_file_that_a_killed_run_set_aside_is_kept_where_another_file_has_the_name(
         self, cache: int, path: Path
     ) -> None:
         aside = set_aside_name(BASE, 1)
@@ -384,7 +384,7 @@ class TestLeftDrafts:
         assert set(os.listdir(directory)) == others
 
     @pytest.mark.usefixtures("nameless_files_are_unknown")
-    def test_draft_of_a_run_that_is_at_work_stays(self, tmp_path: Path, cache: int) -> None:
+    def test_draft_of_a_run_that_is_at_work_is_kept(self, tmp_path: Path, cache: int) -> None:
         stop = tmp_path / "stop"
 
         def work() -> None:
