@@ -425,7 +425,7 @@ class TestBackingName:
         assert read_backing_name(str(disk)) == "/base"
 
     @pytest.mark.parametrize("name", sorted(INVALID_HEADERS))
-    def test_header_that_lies_is_refused_only_where_no_guest_can_have_written_it(self, disk: Path, name: str) -> None:
+    def test_invalid_header_is_refused_only_where_no_guest_can_have_written_it(self, disk: Path, name: str) -> None:
         disk.write_bytes(INVALID_HEADERS[name][0])
         if name in ("empty", "three bytes"):
             with pytest.raises(NoImageError, match="too short to be a disk image"):
