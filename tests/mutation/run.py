@@ -28,7 +28,9 @@ FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
     **dict.fromkeys(("plan", "backing_chain", "apply", "space"), CORE),
     **dict.fromkeys(("proof", "records", "sources", "disks", "candidates"), CORE / "fetch"),
-    **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore"), FLEET),
+    **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore", "summary"), FLEET),
+    **dict.fromkeys(("answers", "choice", "cloud", "glance", "options", "play", "precache"), FLEET),
+    "restore_from_glance": FLEET,
 }
 # What public reports showed of hosts is tested on whole trees, and not file by file.
 STATES_OF_HOSTS = ("test_kept_overlays.py", "test_obstacles.py", "test_public_reports.py")

@@ -13,7 +13,12 @@ from pathlib import Path
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import list_images, log_in, redact
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import (
+    list_images,
+    log_in,
+    once_per_api,
+    redact,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import PrecacheOptions
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, captured, cloud, write_clouds
 from ansible_collections.stackops.nova.tests.support.remedies import has_remedy
@@ -46,6 +51,19 @@ def test_whole_list_comes_with_the_endpoint_and_without_a_token(apis: Cloud) -> 
     assert (listed.endpoint, listed.problem) == (f"{apis.url}/lab/image", "")
     assert apis.token not in repr(listed)
     assert apis.count("/auth/tokens") == 1
+
+
+def test_api_is_asked_once_for_all_hosts_that_ask_it() -> None:
+    asked = []
+
+    def ask(options: PrecacheOptions) -> str:
+        asked.append(options.cloud)
+        return f"images of {options.cloud}"
+
+    ask_once = once_per_api(ask)
+    far = PrecacheOptions(cloud="far")
+    assert [ask_once(options) for options in (LAB, far, LAB)] == ["images of lab", "images of far", "images of lab"]
+    assert asked == ["lab", "far"]
 
 
 def test_each_login_gets_a_token_of_its_own(apis: Cloud) -> None:

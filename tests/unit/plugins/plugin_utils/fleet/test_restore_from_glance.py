@@ -47,7 +47,7 @@ class TestLostFiles:
 class TestFindInGlance:
     def test_host_gets_the_records_of_its_lost_files_and_no_others(self) -> None:
         listed = GlanceList((image("one", secret="x"), image("two"), "no image"), "http://glance")
-        found = find_in_glance({"a": (ONE,), "b": (), "c": (TWO,)}, {"a": LAB, "b": LAB}, lambda _asked: listed)
+        found = find_in_glance({"a": (ONE,), "b": (), "c": (TWO,)}, {"b": LAB, "a": LAB}, lambda _asked: listed)
         assert found.keys() == {"a"}
         assert found["a"]["images"].keys() == {ONE}
         assert found["a"]["images"][ONE]["id"] == "one"
