@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import 
     log_in,
     once_per_api,
     redact,
+    run_with_token,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import PrecacheOptions
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, captured, cloud, write_clouds
@@ -130,3 +132,43 @@ def test_token_is_redacted_wherever_it_stands() -> None:
         "list": ["(the token)", {"(the token)": ["x", 5, None, True]}],
     }
     assert redact(value, None) is value
+
+
+class TestRunWithToken:
+    def test_module_gets_the_token_and_its_result_has_none(self, apis: Cloud) -> None:
+        given: list[Mapping[str, Any]] = []
+
+        def run(options: Mapping[str, Any]) -> dict[str, Any]:
+            given.append(options)
+            return {"changed": True, "invocation": dict(options)}
+
+        result = run_with_token(PrecacheOptions(cloud="lab", glance={"max_rate": 5}), run)
+        access = {"endpoint": f"{apis.url}/lab/image", "max_rate": 5}
+        assert given == [{"glance": {**access, "token": apis.tokens[0]}}]
+        assert result == {"changed": True, "invocation": {"glance": {**access, "token": "(the token)"}}}
+
+    def test_module_of_a_cloud_without_authentication_gets_no_token(self, apis: Cloud, tmp_path: Path) -> None:
+        lab = {"auth_type": "none", "image_endpoint_override": f"{apis.url}/lab/image/v2"}
+        (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"lab": lab}}))
+        assert run_with_token(LAB, dict) == {"glance": {"endpoint": f"{apis.url}/lab/image"}}
+
+    def test_module_is_not_run_without_a_token_that_a_host_may_have(self, apis: Cloud) -> None:
+        apis.roles = ["admin"]
+        result = run_with_token(LAB, lambda _options: pytest.fail("It was run."))
+        assert result["failed"]
+        assert "its token has the role admin" in result["msg"]
+
+    def test_unforeseen_fault_of_a_module_fails_without_the_token(self, apis: Cloud) -> None:
+        def run(options: Mapping[str, Any]) -> dict[str, Any]:
+            raise ValueError(f"cannot send {options}")
+
+        result = run_with_token(LAB, run)
+        assert result["failed"]
+        assert result["msg"].startswith("The module could not be run. Run the play again with -vvv, and see why: ")
+        assert "cannot send" in result["msg"]
+        assert apis.tokens[0] not in result["msg"]
+
+    def test_api_that_hangs_is_given_up(self, apis: Cloud) -> None:
+        apis.trouble, apis.troubled = "hang", "/auth/tokens"
+        result = run_with_token(LAB, lambda _options: pytest.fail("It was run."), request_seconds=0.5)
+        assert result["failed"]
