@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,15 @@ def entries() -> dict[str, tuple[int, int, int]]:
     """Return inode, size and time of change of each entry of the cache, and of the cache itself, if there is one."""
     found = {path.name: path.lstat() for path in [CACHE, *CACHE.iterdir()]} if CACHE.exists() else {}
     return {name: (status.st_ino, status.st_size, status.st_ctime_ns) for name, status in found.items()}
+
+
+def wait_for_nova(seconds: float = 60) -> None:
+    """Wait until nova-compute has made its first file: an empty directory may be a storage that is not mounted."""
+    end = time.monotonic() + seconds
+    while not (INSTANCES / "compute_nodes").exists():
+        if time.monotonic() > end:
+            raise SystemExit(f"nova-compute made no file in {INSTANCES} within {seconds} seconds.")
+        time.sleep(1)
 
 
 @contextmanager

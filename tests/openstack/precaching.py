@@ -30,7 +30,7 @@ def refused(scene: Scene) -> None:
 
 def booted(scene: Scene) -> None:
     """A server boots from a pre-cached image, and nova downloads nothing."""
-    next_nova_pass()  # the first one makes compute_nodes: an empty directory may be a storage that is not mounted
+    host.wait_for_nova()
     for disk_format in ("raw", "qcow2"):
         name = f"booted-{disk_format}"
         image = scene.make_image(name, disk_format, visibility="public")
