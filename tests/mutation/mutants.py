@@ -17,10 +17,13 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.operators.operator import Example, Operator
 from cosmic_ray.plugins import get_operator, operator_names
 
-# Enumerations and None are equal to nothing but themselves, and flags have no bit in common.
+# Enumerations and None are equal to nothing but themselves, and flags have no bit in common. Whether equal texts and
+# numbers are one object is up to Python.
 _THE_SAME = {
     "core/ReplaceComparisonOperator_Is_Eq",
     "core/ReplaceComparisonOperator_IsNot_NotEq",
+    "core/ReplaceComparisonOperator_Eq_Is",
+    "core/ReplaceComparisonOperator_NotEq_IsNot",
     "core/ReplaceBinaryOperator_BitOr_Add",
     "core/ReplaceBinaryOperator_BitOr_BitXor",
 }

@@ -178,7 +178,7 @@ def _access(connection: Any, asked: GlanceOptions) -> GlanceAccess:
 
 def _sentence(exc: ImageCacheError, asked: GlanceOptions) -> str:
     cloud = printable(asked.cloud) if asked.cloud else "the default cloud"
-    region = f", region {printable(asked.region)}," if asked.region else ""
+    region = f", region {printable(asked.region)}" if asked.region else ""
     return (
         f"Nothing was fetched from Glance of {cloud}{region}: {exc}. See that "
         f"`openstack{cloud_arguments(asked.cloud, asked.region)} image list` works on the controller."

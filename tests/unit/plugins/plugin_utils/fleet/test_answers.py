@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
     AnswerState,
+    FileAnswer,
     HostAnswer,
     parse_answer,
     parse_image_cache,
+    reasons_to_fail,
     warnings_beside_report,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import NOTHING_SET, FleetOptions
@@ -149,6 +151,42 @@ class TestNames:
     def test_shared_use_of_a_host_that_shares_nothing_is_empty(self) -> None:
         assert answer("a").for_members == silent("a").for_members == {}
         assert answer("a", NFS).for_members["sample_ids"] == [1, 2, 3]
+
+
+class TestPlaces:
+    def test_host_that_answered_has_its_instances_and_its_cache(self) -> None:
+        parsed = parse({"image_cache": found(cache_path="/nova/_base_10.0.0.1")})
+        assert (parsed.instances_path, parsed.cache_name) == ("/nova", "_base_10.0.0.1")
+
+    def test_host_that_did_not_answer_has_neither(self) -> None:
+        parsed = parse({"unreachable": True})
+        assert (parsed.instances_path, parsed.cache_name) == ("", "")
+
+    @pytest.mark.parametrize("group", ["", "racks"])
+    @pytest.mark.parametrize("found", [None, {"storage_id": None, "cache_path": "/nova/_base"}])
+    def test_host_without_a_cache_has_a_storage_of_its_own(self, found: dict[str, Any] | None, group: str) -> None:
+        assert FileAnswer("a", AnswerState.ANSWERED, found, group=group).storage == ("host", "a")
+
+    @pytest.mark.parametrize(
+        ("group", "is_shared", "storage"),
+        [
+            ("", True, ("id", "nfs", "")),
+            ("", False, ("id", "nfs", "nova-a")),
+            ("racks", True, ("group", "racks", "_base_1")),
+            ("racks", False, ("group", "racks", "_base_1")),
+        ],
+    )
+    def test_storage_of_files_is_that_of_the_group_else_that_of_its_id(
+        self, group: str, is_shared: bool, storage: tuple[str, ...]
+    ) -> None:
+        found = {"storage_id": "nfs", "shared_storage": is_shared, "host": "nova-a", "cache_path": "/nova/_base_1"}
+        assert FileAnswer("a", AnswerState.ANSWERED, found, group=group).storage == storage
+
+
+def test_each_file_that_is_not_there_at_the_end_is_a_reason_to_fail() -> None:
+    outcome = {"refused": [{"reason": "It is young."}], "failed": [{"error": "No space."}, {"error": "No route."}]}
+    assert reasons_to_fail(outcome) == ["It is young.", "No space.", "No route."]
+    assert reasons_to_fail({"refused": [], "failed": []}) == []
 
 
 class TestModules:

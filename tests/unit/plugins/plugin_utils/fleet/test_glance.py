@@ -32,8 +32,8 @@ TRUSTED = PrecacheOptions(cloud="lab", allow_admin_token=True)
 @pytest.fixture
 def apis(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str) -> Iterator[Cloud]:
     with cloud() as running:
-        running.roles, running.token = ["member", "reader"], token
-        use(monkeypatch, write_clouds(tmp_path, {"lab": running.url}))
+        running.roles, running.token = ["accounting", "reader"], token
+        use(monkeypatch, write_clouds(tmp_path, {"lab": running.url, "far": "http://127.0.0.1:9"}))
         yield running
 
 
@@ -109,6 +109,25 @@ def test_interface_that_the_catalogue_lacks_is_named(apis: Cloud) -> None:
     assert "internal endpoint for image service in lab region not found" in problem
     assert has_remedy(problem)
     assert apis.tokens
+
+
+@pytest.mark.usefixtures("apis")
+def test_region_that_the_cloud_does_not_have_is_a_problem() -> None:
+    listed = list_images(PrecacheOptions(cloud="lab", region="nowhere"))
+    assert listed.images == ()
+    assert listed.problem.startswith("Nothing was fetched from Glance of lab, region nowhere: ")
+
+
+@pytest.mark.parametrize("url", [5, "", None])
+def test_endpoint_that_is_no_address_is_a_problem(apis: Cloud, monkeypatch: pytest.MonkeyPatch, url: object) -> None:
+    catalogue = apis.catalogue()
+    for service in catalogue:
+        if service["type"] == "image":
+            service["endpoints"][0]["url"] = url
+    monkeypatch.setattr(apis, "catalogue", lambda: catalogue)
+    listed = list_images(LAB)
+    assert listed.images == ()
+    assert has_remedy(listed.problem)
 
 
 @pytest.mark.parametrize(

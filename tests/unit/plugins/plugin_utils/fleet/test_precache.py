@@ -107,6 +107,11 @@ class TestDecision:
                 assert set(decision.image_ids) <= set(ids(each.found["fetched"]))
                 assert all(image in decisions[host].image_ids for image, host in decision.elsewhere.items())
 
+    def test_decision_is_plain_data_in_a_result(self) -> None:
+        decision = PrecacheDecision(("one",), {"two": "b"})
+        assert decision.to_plain() == {"image_ids": ("one",), "elsewhere": {"two": "b"}}
+        assert PrecacheDecision.from_plain({"image_ids": ["one"], "elsewhere": {"two": "b"}}) == decision
+
     @given(answers())
     def test_decision_survives_the_way_through_a_result(self, made: list[FileAnswer]) -> None:
         for decision in decide_precache(made).values():
@@ -143,6 +148,12 @@ class TestOutcome:
         look = found(fetched=[fetched("one"), fetched("two")])
         outcome = merge_precache_outcome(look, PrecacheDecision(("one",), {"two": "b"}), None, "Killed.")
         assert (outcome["failed"], outcome["elsewhere"]) == ([failed("one", "Killed.")], {"two": "b"})
+
+    def test_image_that_the_module_fetched_unasked_is_not_taken_for_lost(self) -> None:
+        look = found(fetched=[fetched("one"), fetched("two")])
+        acted = found(fetched=[fetched("one"), fetched("two")])
+        outcome = merge_precache_outcome(look, PrecacheDecision(("one",), {"two": "b"}), acted)
+        assert (ids(outcome["fetched"]), outcome["failed"]) == (["one", "two"], [])
 
     def test_image_that_the_module_does_not_mention_is_not_taken_for_there(self) -> None:
         outcome = merge_precache_outcome(found(fetched=[fetched()]), PrecacheDecision(("one",)), found())

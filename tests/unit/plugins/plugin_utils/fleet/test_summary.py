@@ -337,6 +337,23 @@ class TestEarlierRuns:
         fleet = report(silent("a", AnswerState.NOT_LOOKED_AT), audited("b"), previous=earlier)
         assert states(fleet) == {"a": "audited", "b": "audited"}
 
+    def test_caches_of_several_hosts_stay_with_their_hosts(self) -> None:
+        earlier = json.loads(json.dumps(report(audited("host-a"), audited("host-b"), silent("host-c"))))
+        later = [audited(name, cache_path="/other/_base") for name in ("host-a", "host-b")]
+        fleet = report(*later, silent("host-c"), previous=earlier)
+        assert [(host["name"], host["cache_path"]) for host in fleet["hosts"]] == [
+            ("host-a", "/nova/_base"),
+            ("host-a", "/other/_base"),
+            ("host-b", "/nova/_base"),
+            ("host-b", "/other/_base"),
+            ("host-c", None),
+        ]
+
+    def test_host_that_answered_and_is_then_lost_is_shown_as_both(self) -> None:
+        fleet = report(silent("a"), previous=report(audited("a")))
+        assert [host["state"] for host in fleet["hosts"]] == ["audited", "unreachable"]
+        assert fleet["summary"]["hosts_without_answer"] == 1
+
     def test_host_that_is_lost_in_a_later_run_is_without_answer(self) -> None:
         assert states(report(silent("a"), previous=report(silent("a"))))["a"] == "unreachable"
 
@@ -389,8 +406,10 @@ class TestMissingFiles:
 
     def test_file_that_members_have_under_other_paths_is_shown_once(self) -> None:
         elsewhere = {**LOST, "backing_file": "/other/_base/x"}
-        fleet = report(audited("a", NFS, missing=[LOST]), audited("b", NFS, missing=[elsewhere]))
-        assert [each["backing_file"] for each in fleet["storages"][0]["missing"]] == ["/_base/x"]
+        hosts = [audited("a", NFS, missing=[LOST]), audited("b", NFS, missing=[elsewhere])]
+        for pruner, shown in (("a", "/_base/x"), ("b", "/other/_base/x")):
+            fleet = report(*hosts, storages=[StorageDecision("x", ("a", "b"), pruner, ())])
+            assert [each["backing_file"] for each in fleet["storages"][0]["missing"]] == [shown]
 
     def test_file_that_was_replaced_under_guests_of_any_member_is_shown_with_all_of_them(self) -> None:
         one, other = ({**HELD, "replaced": True, "instances": [name]} for name in ("i", "j"))
