@@ -139,6 +139,11 @@ class TestOutcome:
             "failed": ["two"],
         }
 
+    def test_image_that_another_host_fetches_is_not_refused_here(self) -> None:
+        look = found(fetched=[fetched("one")], refused=[refused("two"), refused("three")])
+        outcome = merge_precache_outcome(look, PrecacheDecision(("one",), {"two": "b"}), None)
+        assert (ids(outcome["fetched"]), ids(outcome["refused"])) == (["one"], ["three"])
+
     def test_image_that_came_meanwhile_is_present(self) -> None:
         look, acted = found(fetched=[fetched()]), found(present=[present()])
         outcome = merge_precache_outcome(look, PrecacheDecision(("one",)), acted)
