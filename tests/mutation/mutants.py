@@ -66,7 +66,7 @@ class RemoveStatement(Operator):
 
 
 def mutants(source: str) -> Iterator[Mutant]:
-    """Make all mutants of a file, but for annotations, which nobody evaluates."""
+    """Make all mutants of a file, but for annotations, which nobody evaluates, and for values that become writable."""
     tree, lines = ast.parse(source), ["", *source.splitlines()]
     unevaluated = list(_annotations(tree))
     for operator in _operators():
@@ -74,6 +74,8 @@ def mutants(source: str) -> Iterator[Mutant]:
         for number, (start, end) in enumerate(positions):
             if not any(first <= start and end <= last for first, last in unevaluated):
                 code = mutate_code(source, operator, number)
+                if "@dataclass(frozen=False)" in code:
+                    continue
                 yield Mutant(_function(tree, start[0]), lines[start[0] - 1].strip(), *_difference(source, code), code)
 
 
