@@ -93,6 +93,11 @@ class TestStates:
                 "MODULE FAILURE (MemoryError: none)",
             ),
             (
+                {"failed": True, "msg": "Traceback follows", "module_stderr": "Traceback\nMemoryError: none"},
+                AnswerState.FAILED,
+                "Traceback follows (MemoryError: none)",
+            ),
+            (
                 {"failed": True, "msg": "It ended: MemoryError", "module_stderr": "MemoryError"},
                 AnswerState.FAILED,
                 "It ended: MemoryError",
@@ -222,6 +227,7 @@ class TestShape:
             ("storage free_bytes", None),
             ("storage total_bytes", (1 << 63) - 1),
             ("summary active", 0),
+            ("summary reclaimable_by_age", {str((1 << 63) - 1): 0}),
             ("checksums", None),
             ("checksums oldest_verification_seconds", None),
             ("checksums oldest_verification_seconds", 5),

@@ -262,6 +262,8 @@ def test_summary_has_what_came_of_each_image_on_each_host() -> None:
     assert first == {"one": ("fetched", "ape"), "two": ("present", ""), "three": ("refused", "")}
     assert second == {"one": ("elsewhere", "ape"), "two": ("present", ""), "three": ("refused", "")}
     assert third == {}
+    [image] = made["fetched"]
+    assert image == {"host": "b", **fetched("one"), "image_name": "ape", "outcome": "fetched"}
 
 
 def test_hosts_of_an_earlier_batch_are_kept_in_the_summary_unchanged() -> None:
@@ -273,6 +275,13 @@ def test_hosts_of_an_earlier_batch_are_kept_in_the_summary_unchanged() -> None:
     assert (both["hosts"], both["unanswered"]) == (3, [])
     assert [row["name"] for row in both["outcomes"]] == ["a", "b", "c"]
     assert [(each["fetched"], each["present"]) for each in both["images"]] == [(2, 1)]
+
+
+def test_host_that_is_lost_in_a_later_run_is_shown_without_an_answer() -> None:
+    first = summarise_precache(outcomes("a", fetched=[fetched()]), {}, check_mode=False)
+    lost = FileOutcome(FileAnswer("a", AnswerState.UNREACHABLE, error="No route."), None)
+    second = summarise_precache([lost], {}, check_mode=False, previous=first["outcomes"])
+    assert (second["fetched"], second["unanswered"]) == ([], [{"host": "a", "error": "No route."}])
 
 
 def test_host_that_is_looked_at_again_replaces_what_came_of_it_before() -> None:
