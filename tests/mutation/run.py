@@ -36,6 +36,8 @@ FOLDERS = {
 STATES_OF_HOSTS = ("test_kept_overlays.py", "test_obstacles.py", "test_public_reports.py")
 ALSO_TESTED_BY = dict.fromkeys(("plan", "apply"), STATES_OF_HOSTS)
 OPTIONS = "-qx -p no:cacheprovider -p _hypothesis_pytestplugin -m 'not hypothesis'"
+# It makes Ansible find its own plugins, of which tests of plays make tasks.
+ALSO_LOADED = {"play": "-p pytest_ansible.plugin"}
 LONGEST_SECONDS = 60
 TIMEOUT = "timeout"  # cosmic-ray's output of tests that took longer, which it calls killed as well
 
@@ -58,7 +60,7 @@ def examine(name: str, equivalent: list[Known]) -> int:
     folder = FOLDERS[name]
     path = folder / f"{name}.py"
     tests = [f"tests/unit/{folder}/test_{name}.py", *(f"tests/unit/{file}" for file in ALSO_TESTED_BY.get(name, ()))]
-    command = f"{sys.executable} -m pytest {OPTIONS} {' '.join(tests)}"
+    command = f"{sys.executable} -m pytest {OPTIONS} {ALSO_LOADED.get(name, '')} {' '.join(tests)}"
     for cached in path.parent.glob(f"__pycache__/{name}.*.pyc"):
         cached.unlink()  # a mutant may have the size of the file, and be made in the same second
     outcome, output = run_tests(command, LONGEST_SECONDS)

@@ -206,7 +206,7 @@ def test_summary_counts_hosts_for_each_image() -> None:
     done.append(FileOutcome(FileAnswer("d", AnswerState.UNREACHABLE, error="No route."), None))
     done.append(FileOutcome(answer("e"), None))
     made = summarise_precache(done, {"one": "zebra", "two": "ape"}, check_mode=True)
-    assert (made["hosts"], made["check_mode"]) == (5, True)
+    assert (made["hosts"], made["check_mode"], made["generated"]) == (5, True, 0)
     assert [(each["image_name"], each["image_id"]) for each in made["images"]] == [
         ("", "three"),
         ("ape", "two"),
