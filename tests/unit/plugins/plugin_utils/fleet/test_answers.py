@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import (
     AnswerState,
     FileAnswer,
+    FileOutcome,
     HostAnswer,
     parse_answer,
     parse_image_cache,
@@ -186,6 +187,12 @@ class TestPlaces:
     ) -> None:
         found = {"storage_id": "nfs", "shared_storage": is_shared, "host": "nova-a", "cache_path": "/nova/_base_1"}
         assert FileAnswer("a", AnswerState.ANSWERED, found, group=group).storage == storage
+
+
+def test_host_that_did_nothing_has_another_outcome_than_one_that_did_not_answer() -> None:
+    answered = FileAnswer("a", AnswerState.ANSWERED)
+    assert FileOutcome(answered, result={}) != FileOutcome(answered, result=None)
+    assert FileOutcome(answered, result={}).answer is answered
 
 
 def test_each_file_that_is_not_there_at_the_end_is_a_reason_to_fail() -> None:
