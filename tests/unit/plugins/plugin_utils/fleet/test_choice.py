@@ -14,7 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.choice import choose_for_hosts, choose_images
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.choice import (
+    choose_for_hosts,
+    choose_images,
+    has_id,
+)
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import GlanceList
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import OptionsError, PrecacheOptions
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, json_values
@@ -113,6 +117,9 @@ class TestTrust:
     def test_image_whose_bytes_could_not_be_proven_is_refused(self, more: dict[str, Any], reason: str) -> None:
         assert reason in why_not([image(**more)], "one")
 
+    def test_smallest_image_is_one_byte(self) -> None:
+        assert chosen([image(size=1)], "one") == ["one"]
+
     def test_records_of_the_operator_are_of_any_project(self) -> None:
         record = {key: image()[key] for key in ("id", "status", "disk_format", "size", "os_hash_algo", "os_hash_value")}
         assert chosen([record], "one", records=(record,)) == ["one"]
@@ -135,7 +142,8 @@ class TestKernels:
 class TestBounds:
     def test_bytes_are_bounded_with_the_numbers_in_the_refusal(self) -> None:
         images = [image("one"), image("two", size=GIB + 1)]
-        assert chosen(images, "one", "two", max_bytes=2 * GIB + 1) == ["one", "two"]
+        for bound in (2 * GIB + 1, 2 * GIB + 2, None):
+            assert chosen(images, "one", "two", max_bytes=bound) == ["one", "two"]
         refusal = why_not(images, "one", "two", max_bytes=2 * GIB)
         assert f"the 2 images that were chosen have {2 * GIB + 1} bytes" in refusal
         assert f"image_cache_precache_max_bytes is {2 * GIB}. The largest is two with {GIB + 1} bytes" in refusal
@@ -146,6 +154,14 @@ class TestBounds:
 
 
 class TestHostileRecords:
+    @pytest.mark.parametrize(
+        ("image_id", "is_one"),
+        [("x", True), ("x" * 255, True), ("", False), ("x" * 256, False), ("x\n", False), (5, False), (None, False)],
+    )
+    def test_id_of_an_image_is_a_short_text(self, image_id: Any, is_one: bool) -> None:
+        assert has_id({"id": image_id}) is is_one
+        assert not has_id([image_id])
+
     def test_host_gets_of_a_record_what_it_has_to_know(self) -> None:
         (record,) = choose_images([image(secret="x", locations=["x"])], PrecacheOptions(images=("one",)))
         assert "secret" not in record

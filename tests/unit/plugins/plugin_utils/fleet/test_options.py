@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
     argument_spec,
+    precache_argument_spec,
     restore_argument_spec,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import (
@@ -28,11 +29,14 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
     GlanceOptions,
     HostOptions,
     OptionsError,
+    PrecacheOptions,
     as_list,
     plain,
     read_bool,
+    read_concurrency,
     read_options,
     read_percent,
+    read_precache_options,
     read_restore_options,
 )
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, fleet_options, json_values
@@ -392,6 +396,26 @@ class TestAnyValue:
         assert NOTHING_SET.to_plain() == {}
         assert FleetOptions(libvirt=False).to_plain() == {"libvirt": False}
 
+    def test_list_of_a_result_is_a_tuple_again(self) -> None:
+        options = FleetOptions(keep_files=("x",), limits={"max_removals": 1}, host="nova-a")
+        plain_options = {"keep_files": ["x"], "limits": {"max_removals": 1}, "host": "nova-a"}
+        assert FleetOptions.from_plain(plain_options) == options
+        assert json.loads(json.dumps(options.to_plain())) == plain_options
+
+    @pytest.mark.parametrize(
+        ("options", "shows_files"),
+        [
+            ({}, False),
+            ({"report_view": "fleet"}, False),
+            ({"report_view": "hosts"}, False),
+            ({"report_view": "storages"}, True),
+            ({"report_view": "files"}, True),
+            ({"report_path": "there", "report_view": "fleet"}, True),
+        ],
+    )
+    def test_files_are_shown_by_a_written_report_and_by_pages(self, options: dict[str, str], shows_files: bool) -> None:
+        assert FleetOptions(**options).shows_files is shows_files  # type: ignore[arg-type]
+
     @pytest.mark.parametrize("text", HOSTILE)
     def test_text_is_neither_templated_nor_changed(self, text: str) -> None:
         image = {"id": "1", "name": text or "a name"}
@@ -468,3 +492,96 @@ class TestRestore:
     def test_audit_refuses_what_no_entry_point_knows(self) -> None:
         with pytest.raises(OptionsError, match="has no variable image_cache_restore_images"):
             read(restore_images=[])
+
+
+class TestPrecache:
+    def read(self, **given: Any) -> tuple[dict[str, Any], PrecacheOptions]:
+        variables = {f"image_cache_{name}": value for name, value in given.items()}
+        module, options = read_precache_options(variables, GROUPS, "a")
+        return dict(module), options
+
+    def test_variables_that_are_not_set_choose_nothing_and_ask_glance(self) -> None:
+        assert self.read() == ({"instances_complete_for": []}, PrecacheOptions())
+
+    def test_each_variable_reaches_the_choice(self) -> None:
+        _module, options = self.read(
+            precache_images="one,two",
+            precache_properties={"os_distro": "debian"},
+            precache_owners=["tenant", 5],
+            precache_max_bytes="2G",
+            openstack_cloud="lab",
+            openstack_region_name="x",
+            glance_interface="internal",
+            glance_validate_certs=False,
+            allow_admin_token="yes",
+            storage_group="single",
+            report_path="there",
+            report_slice=3,
+        )
+        assert options == PrecacheOptions(
+            cloud="lab",
+            region="x",
+            interface="internal",
+            allow_admin_token=True,
+            glance={"validate_certs": False},
+            images=("one", "two"),
+            properties={"os_distro": "debian"},
+            owners=("tenant", "5"),
+            max_bytes=2 << 30,
+            storage_group="single",
+            report_path="there",
+            report_slice="3",
+        )
+        assert PrecacheOptions.from_plain(json.loads(json.dumps(options.to_plain()))) == options
+
+    def test_each_option_of_its_own_has_a_variable(self) -> None:
+        given = {
+            "files": {"x": "/x"},
+            "max_rate": "5M",
+            "qemu_img": "/opt/qemu-img",
+            "allow_unverified_signatures": True,
+        }
+        module, _options = self.read(**{f"precache_{name}": value for name, value in given.items()}, keep_files=["x"])
+        assert module == {**given, "keep_files": ["x"], "instances_complete_for": []}
+        assert given.keys() == precache_argument_spec().keys() - argument_spec().keys() - OF_THE_MODULE
+
+    def test_records_of_the_variables_are_used_where_no_api_is_asked(self) -> None:
+        record = {"id": "x", "size": 1}
+        assert self.read(precache_source="files", glance_images=["y", record])[1].records == (record,)
+        assert self.read(precache_source="glance", glance_images=["y", record])[1].records is None
+
+    @pytest.mark.parametrize(
+        ("given", "message"),
+        [
+            ({"precache_source": "peers"}, "image_cache_precache_source is 'peers', which the role does not know"),
+            ({"precache_source": "files"}, "no records of images are given"),
+            ({"precache_source": "files", "glance_images": ["x"]}, "no records of images are given"),
+            ({"precache_properties": ["x"]}, r"image_cache_precache_properties is \['x'\] and must be a dictionary"),
+            ({"precache_properties": {"x": True}}, "has 'x': True, and a property of an image is text"),
+            ({"precache_properties": {5: "x"}}, "has 5: 'x', and a property of an image is text"),
+            *(
+                ({"precache_max_bytes": size}, "image_cache_precache_max_bytes is .*, which is no size")
+                for size in ("x", "", "0", 0, -1, "0.5", "1 parrot", "inf", [1])
+            ),
+            ({"precache_images": 5}, "image_cache_precache_images is 5 and must be a list"),
+            ({"glance_concurrency": 0}, "image_cache_glance_concurrency is 0, which is no number of hosts"),
+            ({"allow_admin_token": "perhaps"}, "image_cache_allow_admin_token is 'perhaps', which is neither true"),
+            ({"precache_image": "x"}, "has no variable image_cache_precache_image"),
+            ({"precache_images": None}, "image_cache_precache_images is null"),
+        ],
+    )
+    def test_value_that_is_of_no_use_is_refused(self, given: dict[str, Any], message: str) -> None:
+        with pytest.raises(OptionsError, match=message):
+            self.read(**given)
+
+    def test_limit_of_one_byte_is_one(self) -> None:
+        assert self.read(precache_max_bytes=1)[1].max_bytes == 1
+
+    @pytest.mark.parametrize(("value", "number"), [(1, 1), (" 8 ", 8), ("9" * 18, 10**18 - 1)])
+    def test_concurrency_is_a_number_above_zero(self, value: Any, number: int) -> None:
+        assert read_concurrency(value) == number
+
+    @pytest.mark.parametrize("value", [0, -1, 1.5, "x", "", True, [2], "9" * 19])
+    def test_concurrency_that_is_no_number_above_zero_is_refused(self, value: Any) -> None:
+        with pytest.raises(OptionsError, match=r"image_cache_glance_concurrency is .*, which is no number of hosts"):
+            read_concurrency(value)
