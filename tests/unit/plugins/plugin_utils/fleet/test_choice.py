@@ -65,6 +65,13 @@ class TestIdsAndNames:
         assert "(one; of the first: it is neither public" in why_not(images, "x")
         assert "it is hidden" in why_not([image("one", name="x", os_hidden=True)], "x")
 
+    @pytest.mark.parametrize("first_is_hidden", [True, False])
+    def test_refusal_of_a_name_has_the_reason_of_the_first_image(self, first_is_hidden: bool) -> None:
+        hidden, private = image("x", name="same", os_hidden=True), image("y", name="same", **PRIVATE)
+        refusal = why_not([hidden, private] if first_is_hidden else [private, hidden], "same")
+        assert ("of the first: it is hidden" in refusal) is first_is_hidden
+        assert ("of the first: it is neither public" in refusal) is not first_is_hidden
+
     def test_hidden_image_is_chosen_by_its_id_only(self) -> None:
         hidden = image(os_hidden=True, use="yes")
         assert chosen([hidden], "one") == ["one"]
@@ -129,6 +136,7 @@ class TestKernels:
     def test_kernel_and_ramdisk_follow_their_image(self) -> None:
         images = [image("one", kernel_id="k", ramdisk_id="r"), image("k"), image("r"), image("two", kernel_id="k")]
         assert chosen(images, "one", "two") == ["one", "k", "r", "two"]
+        assert chosen([image("one", ramdisk_id="r"), image("r")], "one") == ["one", "r"]
 
     @pytest.mark.parametrize("kernel", [None, "", "nokernel", 5])
     def test_image_that_names_no_kernel_has_none(self, kernel: Any) -> None:
