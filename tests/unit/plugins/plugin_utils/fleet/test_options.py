@@ -459,6 +459,12 @@ class TestRestore:
         assert self.glance(**given, restore_from_glance=True) == expected
         assert GlanceOptions.from_plain(expected.to_plain()) == expected
 
+    def test_hosts_ask_one_api_whatever_they_do_with_its_answer(self) -> None:
+        asked = GlanceOptions("lab", "x", "internal", True, {"ca_cert": "/ca"})
+        assert asked.api == replace(asked, glance={}).api == PrecacheOptions("lab", "x", "internal", True).api
+        others = [{"cloud": "far"}, {"region": "y"}, {"interface": ""}, {"allow_admin_token": False}]
+        assert len({asked.api, *(replace(asked, **other).api for other in others)}) == 5
+
     def test_value_that_is_no_truth_value_is_refused(self) -> None:
         with pytest.raises(OptionsError, match="image_cache_restore_from_glance is 'perhaps', which is neither true"):
             self.glance(restore_from_glance="perhaps")
