@@ -104,6 +104,10 @@ class TestModule:
         options = read(keep_images=["warm"], instance_source="openstack")
         assert (options.module["keep_images"], options.fleet.keep_image_names) == ([], ("warm",))
 
+    def test_name_of_an_image_is_refused_where_instances_are_given_and_no_list(self) -> None:
+        with pytest.raises(OptionsError, match="image_cache_keep_images or image_cache_glance_images"):
+            read(instance_source="provided", instances=[], keep_images=["debian"])
+
     def test_name_of_an_image_that_nothing_can_know_is_refused(self) -> None:
         with pytest.raises(OptionsError, match="keep_images has 'warm', which is no image's id"):
             read(keep_images=["warm"])
@@ -249,6 +253,7 @@ class TestFleet:
         assert str(refused.value).startswith(message)
 
     def test_number_of_members_with_too_many_digits_is_a_name(self) -> None:
+        assert read(storage_members="9" * 18).fleet.storage_members == 10**18 - 1
         assert read(storage_members="9" * 5000).fleet.storage_members == ("9" * 5000,)
 
     @pytest.mark.parametrize("value", [None, 0, "0", 12.5, 100, "100"])
