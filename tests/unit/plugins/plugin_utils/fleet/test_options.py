@@ -109,8 +109,10 @@ class TestModule:
             read(instance_source="provided", instances=[], keep_images=["debian"])
 
     def test_name_of_an_image_that_nothing_can_know_is_refused(self) -> None:
-        with pytest.raises(OptionsError, match="keep_images has 'warm', which is no image's id"):
+        with pytest.raises(OptionsError, match="keep_images has 'warm', which is no image's id, and without glance_"):
             read(keep_images=["warm"])
+        with pytest.raises(OptionsError, match="and no image of glance_images has that name"):
+            read(keep_images=["warm"], glance_images=[{"id": "1", "name": "cold"}])
 
     def test_exempt_hosts_need_no_instances(self) -> None:
         options = read(instances_complete_for="one, two", exempt_storage_users=["two", "three"])
