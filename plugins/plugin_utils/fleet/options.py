@@ -645,5 +645,5 @@ def _instances(values: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...] | Non
 def _digest(records: Sequence[Mapping[str, Any]] | None) -> str:
     if not records:
         return ""
-    texts = sorted(json.dumps(record, sort_keys=True) for record in records)
+    texts = sorted(json.dumps(record) for record in records)
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()

@@ -81,6 +81,8 @@ class TestModule:
 
     def test_variable_that_is_not_set_is_left_to_the_modules(self) -> None:
         assert read() == HostOptions({"instances_complete_for": []}, NOTHING_SET)
+        assert not NOTHING_SET.prune
+        assert not NOTHING_SET.opted_out
 
     def test_result_of_the_role_is_no_unknown_variable(self) -> None:
         assert read(result={"state": "audited"}) == read()
@@ -302,6 +304,8 @@ class TestInstances:
         one, two = {"uuid": "1"}, {"uuid": "2"}
         digest = read(instances=[one, two]).fleet.records_digest
         assert digest == read(instances=[two, one]).fleet.records_digest
+        named = [{"uuid": "1", "name": "x"}, {"name": "x", "uuid": "1"}]
+        assert len({read(instances=[record]).fleet.records_digest for record in named}) == 1
         others = {read(instances=[record]).fleet.records_digest for record in (one, two)}
         assert len({digest, *others}) == 3
 
