@@ -63,7 +63,6 @@ _GLANCE_ROLE_OPTIONS = (
     "image_cache_allow_admin_token",
 )
 PRECACHE_SOURCES = ("glance", "files")
-DEFAULT_CONCURRENCY = 8
 _PRECACHE_ROLE_OPTIONS = (
     "image_cache_precache_images",
     "image_cache_precache_properties",
@@ -309,7 +308,8 @@ class GlanceOptions:
 
 def _glance_options(values: Mapping[str, Any], fleet: FleetOptions) -> dict[str, Any]:
     """Return the values of :class:`GlanceOptions`, and refuse what is invalid."""
-    read_concurrency(values.get("image_cache_glance_concurrency", DEFAULT_CONCURRENCY))
+    if "image_cache_glance_concurrency" in values:
+        read_concurrency(values["image_cache_glance_concurrency"])
     return {
         "cloud": fleet.cloud,
         "region": fleet.region,
