@@ -112,7 +112,7 @@ class TestModule:
 
     def test_name_of_an_image_that_nothing_can_know_is_refused(self) -> None:
         with pytest.raises(OptionsError, match="keep_images has 'warm', which is no image's id, and without glance_"):
-            read(keep_images=["warm"])
+            read(keep_images=["warm", "cold"])
         with pytest.raises(OptionsError, match="and no image of glance_images has that name"):
             read(keep_images=["warm"], glance_images=[{"id": "1", "name": "cold"}])
 
