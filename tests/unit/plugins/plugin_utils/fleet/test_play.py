@@ -27,10 +27,20 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
     OptionsError,
     PrecacheOptions,
 )
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import LOOK, RESULT, Walk
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import parse_precache_answer
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.play import (
+    LOOK,
+    RESULT,
+    SECOND_LOOK,
+    Walk,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import (
+    PRECACHE,
+    parse_precache_answer,
+)
 from ansible_collections.stackops.nova.tests.support.actions import task, task_vars
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, answer, found
+from ansible_collections.stackops.nova.tests.support.precaches import fetched
+from ansible_collections.stackops.nova.tests.support.precaches import result as precache_result
 
 WALK = Walk("play", "walk")
 
@@ -77,6 +87,14 @@ class TestScreen:
         tagged = SimpleNamespace(tags=["nightly", "image_cache", own])
         assert play.is_screen_due(tagged, ["a", "b"]) is is_due
         assert not play.is_screen_due(tagged, ["a"])
+
+    def test_text_is_shown_to_a_person_and_not_to_a_program(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for callback, shown in (("ansible.builtin.default", "CACHED: 5\n"), ("ansible.posix.json", "")):
+            monkeypatch.setenv("ANSIBLE_STDOUT_CALLBACK", callback)
+            play.show("CACHED: 5")
+            assert capsys.readouterr().out == shown
 
     def test_callback_for_programs_has_no_screen(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(context, "CLIARGS", CLIArgs({}))
@@ -373,6 +391,57 @@ class TestOutcomes:
         variables = {LOOK: {**looked(prune=True), "look_seconds": 1.5}, **({} if result is None else {RESULT: result})}
         [outcome] = play.read_outcomes(task_vars({"a": variables}), WALK)
         assert (outcome.look_seconds, outcome.prune_seconds) == (1.5, seconds)
+
+    def test_what_a_dry_run_listed_is_not_removed_where_its_prune_failed(self) -> None:
+        look = {**looked(prune=True), "image_cache": found(removed=["x"], reclaimed_bytes=5, check_mode=True)}
+        acted, _was_pruned = self.outcome({"walk": "walk", "failed": True, "msg": "No space."}, look)
+        assert acted.image_cache == found()
+
+    def test_hosts_of_later_batches_have_no_outcome_yet(self) -> None:
+        variables = {name: {LOOK: looked(name)} for name in "abcd"}
+        seen = play.read_outcomes(task_vars(variables, batch=["b"], alive=["a", "b", "c"]), WALK)
+        assert [outcome.answer.name for outcome in seen] == ["a", "b", "d"]
+
+
+class TestFiles:
+    LOOKS: Mapping[str, Any] = {
+        name: {LOOK: {"walk": "walk", **precache_result(fetched=[fetched(name)])}} for name in "abc"
+    }
+
+    def test_answer_of_a_host_has_its_group_where_any_member_names_it(self) -> None:
+        variables = {name: dict(look) for name, look in self.LOOKS.items()}
+        variables["a"][LOOK] = {**variables["a"][LOOK], "storage_group": "nfs"}
+        given = task_vars(variables)
+        given["groups"]["nfs"] = ["b"]
+        answers = play.read_file_answers(given, WALK, parse_precache_answer)
+        assert [(each.name, each.state, each.group) for each in answers] == [
+            ("a", AnswerState.ANSWERED, "nfs"),
+            ("b", AnswerState.ANSWERED, "nfs"),
+            ("c", AnswerState.ANSWERED, ""),
+        ]
+        assert answers[0].found == variables["a"][LOOK][PRECACHE]
+
+    def test_outcome_of_a_host_is_what_it_returned_in_this_walk(self) -> None:
+        done = precache_result(fetched=[fetched("a")])
+        results: dict[str, Any] = {
+            "a": {"walk": "walk", **done},
+            "b": {"walk": "walk", "failed": True, "msg": "No space."},
+            "c": {"walk": "old", **done},
+        }
+        variables = {name: {**look, RESULT: results[name]} for name, look in self.LOOKS.items()}
+        variables["d"] = {LOOK: {"walk": "walk", "unreachable": True, "msg": "No route."}, RESULT: results["a"]}
+        outcomes = play.read_file_outcomes(task_vars(variables), WALK, parse_precache_answer, PRECACHE)
+        assert [(each.answer.name, each.answer.error, each.result) for each in outcomes] == [
+            ("a", "", done[PRECACHE]),
+            ("b", "No space.", None),
+            ("c", "", None),
+            ("d", "No route.", None),
+        ]
+
+    def test_second_look_of_this_walk_counts_before_the_first(self) -> None:
+        first, second = ({"walk": "walk", "number": number} for number in (1, 2))
+        variables = task_vars({"a": {LOOK: first, SECOND_LOOK: second}, "b": {LOOK: first, SECOND_LOOK: {"walk": "x"}}})
+        assert [play.last_look(variables, name, WALK) for name in "ab"] == [second, first]
 
 
 class TestReport:
