@@ -163,7 +163,7 @@ def _access(connection: Any, asked: GlanceOptions) -> GlanceAccess:
         endpoint = connection.image.get_endpoint(**({"interface": asked.interface} if asked.interface else {}))
     except Exception as exc:
         raise ImageCacheError(f"it cannot be used: {redact(reason_of(exc), token)}") from None
-    if not isinstance(endpoint, str) or not endpoint:
+    if not endpoint:
         raise ImageCacheError("the catalogue has no endpoint of it")
     if token in (None, _NO_TOKEN):
         return GlanceAccess(_VERSION.sub("", endpoint.rstrip("/")), None)

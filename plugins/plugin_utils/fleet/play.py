@@ -98,9 +98,9 @@ def strategy_of(task: Any) -> str:
 def runs_once(task: Any) -> bool:
     """Return whether a task, or anything that it is in, runs on one host for all."""
     while task is not None:
-        if getattr(task, "run_once", False):
+        if task.run_once:
             return True
-        task = getattr(task, "_parent", None)
+        task = task._parent
     return False
 
 
@@ -270,9 +270,8 @@ def _outcome(looked: HostAnswer, result: Mapping[str, Any], walk: Walk) -> HostO
         # The look was the dry run that the play asked for.
         known = {**result, "image_cache": looked.image_cache}
         return HostOutcome(parse_answer(looked.name, known, looked.options, looked.in_batch), was_pruned)
-    is_refused = is_of_walk and result.get("state") == "refused" and "image_cache" not in result
-    if is_refused and "reclaimed_bytes" in result and prune_seconds is not None:
-        # The module refused a prune as it did in the dry run.
+    if prune_seconds is not None and "reclaimed_bytes" in result and "image_cache" not in result:
+        # The module refused the prune as it did in the dry run.
         known = {**result, "image_cache": {**looked.image_cache, "check_mode": False}}
         return HostOutcome(parse_answer(looked.name, known, looked.options, looked.in_batch), was_pruned, prune_seconds)
     # The look of a prune is a dry run. What it lists is not removed where nothing, or something else, came of it.

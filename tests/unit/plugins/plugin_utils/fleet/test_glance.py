@@ -118,6 +118,14 @@ def test_region_that_the_cloud_does_not_have_is_a_problem() -> None:
     assert listed.problem.startswith("Nothing was fetched from Glance of lab, region nowhere: ")
 
 
+def test_catalogue_without_glance_is_a_problem(apis: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    catalogue = [service for service in apis.catalogue() if service["type"] != "image"]
+    monkeypatch.setattr(apis, "catalogue", lambda: catalogue)
+    listed = list_images(LAB)
+    assert listed.images == ()
+    assert has_remedy(listed.problem)
+
+
 @pytest.mark.parametrize("url", [5, "", None])
 def test_endpoint_that_is_no_address_is_a_problem(apis: Cloud, monkeypatch: pytest.MonkeyPatch, url: object) -> None:
     catalogue = apis.catalogue()

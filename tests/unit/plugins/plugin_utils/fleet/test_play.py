@@ -142,8 +142,9 @@ class TestWalk:
 
 class TestVariables:
     def test_variables_of_the_role_are_templated(self) -> None:
-        variables = {"image_cache_host": "{{ name }}", "name": "nova-a", "image_cache_result": {"a": 1}, "image": 1}
-        assert templated(variables) == {"image_cache_host": "nova-a"}
+        own = {"image_cache_host": "{{ name }}", "image_cache_storage_group": "racks"}
+        variables = {**own, "name": "nova-a", "image_cache_result": {"a": 1}, "image": 1}
+        assert templated(variables) == {"image_cache_host": "nova-a", "image_cache_storage_group": "racks"}
 
     def test_omitted_variable_is_not_set(self) -> None:
         variables = {"image_cache_host": "{{ missing | default(omit) }}", "image_cache_prune": True, "omit": "__omit__"}
@@ -324,7 +325,8 @@ class TestOutcomes:
 
     def test_host_that_pruned_has_the_answer_of_its_prune(self) -> None:
         image_cache = found(removed=["x"])
-        acted, was_pruned = self.outcome({"walk": "walk", "image_cache": image_cache})
+        done = {"state": "pruned", "reclaimed_bytes": 5, "prune_seconds": 1.0}
+        acted, was_pruned = self.outcome({"walk": "walk", **done, "image_cache": image_cache})
         assert (acted.image_cache, acted.state, was_pruned) == (image_cache, AnswerState.ANSWERED, True)
 
     @pytest.mark.parametrize(
@@ -335,6 +337,7 @@ class TestOutcomes:
             {"walk": "walk", "state": "audited"},
             {"walk": "walk", "state": "audited", "failed": True, "msg": "One is corrupt."},
             {"walk": "walk", "state": "refused", "failed": True, "msg": "Refused."},
+            {"walk": "walk", "state": "refused", "failed": True, "msg": "Refused.", "prune_seconds": 0.0},
             {"walk": "walk", "state": "refused", "failed": True, "msg": "A dry run.", "reclaimed_bytes": 0},
             {"walk": "walk", "state": "pruned", "changed": True},
         ],
