@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import some_names
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.answers import AnswerState
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.glance import list_images
@@ -24,6 +25,10 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore import
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore_from_glance import (
     find_in_glance,
     lost_files,
+)
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.restore_from_peers import (
+    agree_on_lost_files,
+    files_lost_to_peers,
 )
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.restore_screen import restore_screen
 
@@ -40,16 +45,24 @@ class ActionModule(ActionBase):
         walk = play.Walk.of(self._task)
         operation = self._task.args.get("operation")
         if operation == "find":
-            lost = lost_files(play.read_file_answers(variables, walk, parse_restore_answer))
-            return {
-                "changed": False,
-                "walk": walk.id,
-                "hosts": find_in_glance(lost, _asked(variables, walk), list_images),
-            }
+            answers = play.read_file_answers(variables, walk, parse_restore_answer)
+            looks = _looks(variables, walk)
+            found = find_in_glance(lost_files(answers), _asked(looks), list_images)
+            problem = _peer_problem(looks)
+            asks = not problem and any("peer" in look for look in looks.values())
+            lost = files_lost_to_peers(answers, found) if asks else {}
+            plain = {"hosts": found, "lost": lost, "asks_peers": bool(lost), "problem": problem}
+            return {"changed": False, "walk": walk.id, **plain}
+        if operation == "agree":
+            choice = play.find_registered(variables, play.CHOICE, lambda result: play.is_of(result, walk))
+            agreed = agree_on_lost_files(choice.get("lost", {}), play.read_owners(variables, walk))
+            return {"changed": False, "walk": walk.id, "hosts": agreed}
         if operation == "decide":
             decisions = decide_restore(play.read_file_answers(variables, walk, parse_restore_answer))
-            plain = {name: decision.to_plain() for name, decision in decisions.items()}
-            return {"changed": False, "walk": walk.id, "hosts": plain}
+            choice = play.find_registered(variables, play.CHOICE, lambda result: play.is_of(result, walk))
+            hosts = {name: decision.to_plain() for name, decision in decisions.items()}
+            refused = {"problem": choice["problem"]} if choice.get("problem") else {}
+            return {"changed": False, "walk": walk.id, "hosts": hosts, **refused}
         outcomes = play.read_file_outcomes(variables, walk, parse_restore_answer, RESTORE)
         if all(outcome.answer.state is AnswerState.NOT_LOOKED_AT for outcome in outcomes):
             return {"failed": True, "msg": _NOTHING_TO_REPORT}
@@ -59,14 +72,28 @@ class ActionModule(ActionBase):
         return {"changed": False, "restore": summary, "text": text.splitlines()}
 
 
-def _asked(variables: Mapping[str, Any], walk: play.Walk) -> dict[str, GlanceOptions]:
-    """Return where Glance is for the hosts of this batch that ask for it."""
+def _looks(variables: Mapping[str, Any], walk: play.Walk) -> dict[str, Mapping[str, Any]]:
+    """Return the looks at the hosts of this batch."""
     looks = {name: play.registered(variables, name, play.LOOK) for name in variables["ansible_play_batch"]}
-    return {
-        name: GlanceOptions.from_plain(look["glance"])
-        for name, look in looks.items()
-        if play.is_of(look, walk) and look.get("glance")
-    }
+    return {name: look for name, look in looks.items() if play.is_of(look, walk)}
+
+
+def _peer_problem(looks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Say why hosts cannot serve each other; empty if they can, or are not asked to."""
+    read = {name: look for name, look in looks.items() if "storage_group" in look}  # others have no options
+    serving = [name for name, look in read.items() if "peer" in look]
+    others = [name for name, look in read.items() if "peer" not in look]
+    if not serving or not others:
+        return ""
+    return (
+        f"Nothing was restored: image_cache_use_peers is true for {some_names(serving)}, and not for "
+        f"{some_names(others)}. Set image_cache_use_peers for all hosts of the play, or run it for each part (--limit)."
+    )
+
+
+def _asked(looks: Mapping[str, Mapping[str, Any]]) -> dict[str, GlanceOptions]:
+    """Return where Glance is for the hosts that ask for it."""
+    return {name: GlanceOptions.from_plain(look["glance"]) for name, look in looks.items() if look.get("glance")}
 
 
 _NOTHING_TO_REPORT = (

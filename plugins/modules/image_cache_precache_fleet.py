@@ -20,9 +20,10 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(choose) images, V(decide) which host fetches which, or V(report) what came of it.
+    description: V(choose) images, V(decide) which host fetches which, V(plan) the next wave, where hosts serve each
+      other, or V(report) what came of it.
     type: str
-    choices: [choose, decide, report]
+    choices: [choose, decide, plan, report]
     required: true
 attributes:
   check_mode:

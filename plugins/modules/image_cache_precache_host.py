@@ -18,9 +18,10 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(read) which images are asked for, V(look) which are present, or V(act) by what was decided.
+    description: V(read) which images are asked for, V(look) which are present, or V(act) by what was decided. V(wave)
+      is a part of that, where hosts serve each other.
     type: str
-    choices: [read, look, act]
+    choices: [read, look, act, wave]
     required: true
 attributes:
   check_mode:

@@ -18,10 +18,10 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(find) lost base files in Glance, V(decide) which host restores which file, or V(report) what came of
-      it.
+    description: V(find) lost base files in Glance, V(agree) on what other hosts have, V(decide) which host restores
+      which file, or V(report) what came of it.
     type: str
-    choices: [find, decide, report]
+    choices: [find, agree, decide, report]
     required: true
 attributes:
   check_mode:

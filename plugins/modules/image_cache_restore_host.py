@@ -18,10 +18,11 @@ author:
   - stackops.nova contributors (@stackops)
 options:
   operation:
-    description: V(look) for base files to restore, V(look_again) for what can be restored from Glance, or V(act) by
+    description: V(look) for base files to restore, V(look_again) for what can be restored from Glance or
+      other hosts, read the V(checksums) of what those have lost, or V(act) by
       what was decided.
     type: str
-    choices: [look, look_again, act]
+    choices: [look, look_again, checksums, act]
     required: true
 attributes:
   check_mode:

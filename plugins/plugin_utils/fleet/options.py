@@ -23,6 +23,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
     restore_argument_spec,
 )
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.peers import is_ssh_host
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.images import (
     find_images,
     read_glance_images,
@@ -49,8 +50,8 @@ def variable_of(option: str) -> str:
 
 
 _MODULE_OPTIONS = {variable_of(option): option for option in _SPEC}
-# Glance's records and where Glance is: they are found out, and no variables of the role.
-_FOUND_OUT = ("images", "glance")
+# Glance's records, where Glance is, and what other hosts have: they are found out, and no variables of the role.
+_FOUND_OUT = ("images", "glance", "peers", "peer_command", "checksums_of")
 _RESTORE_SPEC = {name: spec for name, spec in restore_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
 _RESTORE_OPTIONS = {f"{PREFIX}restore_{option}": option for option in _RESTORE_SPEC}
 _PRECACHE_SPEC = {name: spec for name, spec in precache_argument_spec().items() if name not in (*_SPEC, *_FOUND_OUT)}
@@ -61,6 +62,14 @@ _GLANCE_ROLE_OPTIONS = (
     "image_cache_glance_interface",
     "image_cache_glance_concurrency",
     "image_cache_allow_admin_token",
+)
+_PEER_COMMAND = "image_cache_peer_command"
+_PEER_ROLE_OPTIONS = (
+    "image_cache_use_peers",
+    "image_cache_site",
+    "image_cache_peer_fanout",
+    "image_cache_peer_address",
+    _PEER_COMMAND,
 )
 PRECACHE_SOURCES = ("glance", "files")
 _PRECACHE_ROLE_OPTIONS = (
@@ -89,6 +98,7 @@ _ROLE_OPTIONS = frozenset(
         *_PRECACHE_OPTIONS,
         *_PRECACHE_ROLE_OPTIONS,
         *_GLANCE_ROLE_OPTIONS,
+        *_PEER_ROLE_OPTIONS,
     ]
 )
 
@@ -341,6 +351,7 @@ def read_restore_options(
     }
     images = options.module.get("glance_images") or ()
     own["images"] = [image for image in images if isinstance(image, Mapping)]
+    own.update(_peer_command(variables))
     name = "image_cache_restore_from_glance"
     asks_glance = read_bool(name, variables.get(name, False))
     glance = _glance_options({name: plain(value) for name, value in variables.items()}, options.fleet)
@@ -401,7 +412,7 @@ def read_precache_options(
             "image_cache_precache_source is files, and no records of images are given, which say what the bytes of a "
             "file must be. Set image_cache_glance_images to Glance's records of these images."
         )
-    return {**options.module, **own}, PrecacheOptions(
+    return {**options.module, **own, **_peer_command(values)}, PrecacheOptions(
         **_glance_options(values, options.fleet),
         images=_names(values, "image_cache_precache_images"),
         properties=_properties(values),
@@ -414,18 +425,82 @@ def read_precache_options(
     )
 
 
+@dataclass(frozen=True)
+class PeerOptions:
+    """What one host's variables say of hosts that serve each other. Plain values: the result of a task carries them.
+
+    :param site: where it is; only hosts of one site serve each other.
+    :param address: by which other hosts reach it.
+    :param fanout: how many others it serves at a time.
+    :param known_by: all names and addresses by which it is known.
+    """
+
+    site: str
+    address: str
+    fanout: int
+    known_by: tuple[str, ...] = ()
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return it as plain data, for the task's result."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what :meth:`to_plain` made."""
+        return cls(**{**plain, "known_by": tuple(plain["known_by"])})
+
+
+def uses_peers(variables: Mapping[str, Any]) -> bool:
+    """Tell whether a host serves others and is served by them.
+
+    :param variables: as in :func:`read_options`.
+    :raises OptionsError: that is neither true nor false.
+    """
+    name = "image_cache_use_peers"
+    return read_bool(name, plain(variables.get(name, False)))
+
+
+def read_peer_options(variables: Mapping[str, Any], address: str) -> PeerOptions:
+    """Read how a host serves others and is served by them.
+
+    :param variables: as in :func:`read_options`.
+    :param address: by which Ansible reaches the host, for want of another one.
+    :raises OptionsError: a variable is of no use.
+    """
+    values = {name: plain(variables[name]) for name in _PEER_ROLE_OPTIONS if name in variables}
+    options = PeerOptions(
+        site=_text(values, "image_cache_site"),
+        address=_text(values, "image_cache_peer_address") or address,
+        fanout=_number_of_hosts("image_cache_peer_fanout", values.get("image_cache_peer_fanout", 1)),
+    )
+    if not is_ssh_host(options.address):
+        raise OptionsError(
+            f"Other hosts would reach this one by {options.address!r}, which is no name or address of a host. Set "
+            f"image_cache_peer_address to one that ssh takes."
+        )
+    return options
+
+
+def _peer_command(variables: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the modules' option ``peer_command`` where it is set."""
+    if _PEER_COMMAND not in variables:
+        return {}
+    return {"peer_command": list(_names({_PEER_COMMAND: plain(variables[_PEER_COMMAND])}, _PEER_COMMAND))}
+
+
 def read_concurrency(value: Any) -> int:
     """Read on how many hosts at a time images are fetched.
 
     :raises OptionsError: it is no number above zero.
     """
+    return _number_of_hosts("image_cache_glance_concurrency", value)
+
+
+def _number_of_hosts(name: str, value: Any) -> int:
     text = str(value).strip()
     number = int(text) if text.isdecimal() and len(text) <= _LONGEST_NUMBER else 0
     if number < 1:
-        raise OptionsError(
-            f"image_cache_glance_concurrency is {value!r}, which is no number of hosts. Set "
-            f"image_cache_glance_concurrency to a number above zero."
-        )
+        raise OptionsError(f"{name} is {value!r}, which is no number of hosts. Set {name} to a number above zero.")
     return number
 
 

@@ -6,13 +6,16 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import PurePath
 from typing import Any, NamedTuple
 
 from ansible import constants, context
+from ansible.playbook.task_include import TaskInclude
 from ansible.utils.display import Display
 
 from .answers import (
@@ -31,12 +34,19 @@ from .options import (
     RESULT,
     FleetOptions,
     OptionsError,
+    PeerOptions,
     PrecacheOptions,
     as_list,
     read_bool,
+    read_peer_options,
     read_percent,
     read_slice,
+    uses_peers,
 )
+from .precache import PRECACHE, PrecacheDecision, parse_precache_answer
+from .precache_waves import Attempt, Member
+from .restore import parse_restore_answer
+from .restore_from_peers import Owner, parse_checksums
 from .storages import Fleet
 from .summary import DONE, HostOutcome
 
@@ -47,6 +57,9 @@ ASKED = "__image_cache_asked"
 CHOICE = "__image_cache_choice"
 REPORT = "__image_cache_report"
 PRECACHE_REPORT = "__image_cache_precache_report"
+WAVE = "__image_cache_wave"
+CHECKSUMS = "__image_cache_checksums"
+AGREED = "__image_cache_agreed"
 LOOK_SECONDS = "look_seconds"
 PRUNE_SECONDS = "prune_seconds"
 ENTRY_POINT = "__image_cache_entry_point"
@@ -54,7 +67,8 @@ TASKS = ("Look at the image cache", "Decide for the fleet", "Prune the image cac
 RESTORE_TASKS = (
     "Look for base files to restore",
     "Find lost base files in Glance",
-    "Look what can be restored from Glance",
+    "Ask other hosts",
+    "Look what can be restored from elsewhere",
     "Decide which host restores which file",
     "Restore base files",
     "Report on the restore",
@@ -64,9 +78,11 @@ PRECACHE_TASKS = (
     "Choose images",
     "Look which images are present",
     "Decide which host fetches which image",
+    "Plan the next wave",
     "Pre-cache images",
     "Report on the pre-caching",
 )
+_TASKS_OF_WALKS = ("wave_precache.yml", "peers_restore.yml")  # included in those of a walk
 _CALLBACKS_FOR_PROGRAMS = ("json", "jsonl")
 
 Template = Callable[[Any], Any]
@@ -85,8 +101,13 @@ class Walk(NamedTuple):
 
     @classmethod
     def of(cls, task: Any) -> Walk:
-        """Return the walk that a task belongs to. Each inclusion of the tasks makes new blocks with new ids."""
+        """Return the walk that a task belongs to. Each inclusion of the tasks makes new blocks with new ids.
+
+        What a walk includes itself, such as a wave in which the next wave is included, belongs to it.
+        """
         block = task._parent
+        while isinstance(block._parent, TaskInclude) and block._parent.args.get("_raw_params") in _TASKS_OF_WALKS:
+            block = block._parent._parent
         return cls(str(block._play._uuid), str(block._uuid))
 
 
@@ -328,6 +349,75 @@ def read_file_outcomes(task_vars: Mapping[str, Any], walk: Walk, parse: ParseFil
             error = str(result.get("msg", "")) if key not in result else ""
             outcomes.append(FileOutcome(replace(answer, error=error), result.get(key)))
     return outcomes
+
+
+def read_members(task_vars: Mapping[str, Any], walk: Walk, having: str = "more") -> list[Member]:
+    """Read what waves have to know of the hosts that take part in them.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role.
+    :param having: what the result of a host has that takes part: ``more`` where waves follow for it, or ``attempts`` if
+        it was in one, and nothing was made of these.
+    """
+    decided = find_registered(task_vars, DECISION, lambda result: is_of(result, walk)).get("hosts", {})
+    choice = find_registered(task_vars, CHOICE, lambda result: is_of(result, walk))
+    members = []
+    for answer in read_file_answers(task_vars, walk, parse_precache_answer):
+        asked, result = registered_by(task_vars, answer.name, ASKED, RESULT)
+        takes_part = is_of(result, walk) and result.get(having) and PRECACHE not in result
+        if takes_part and answer.found is not None and answer.name in decided and is_of(asked, walk):
+            members.append(
+                Member(
+                    answer,
+                    PrecacheDecision.from_plain(decided[answer.name]),
+                    PeerOptions.from_plain(asked["peer"]),
+                    choice["choices"][choice["hosts"][answer.name]]["images"],
+                    tuple(Attempt.from_plain(attempt) for attempt in result.get("attempts", ())),
+                )
+            )
+    return members
+
+
+def read_owners(task_vars: Mapping[str, Any], walk: Walk) -> list[Owner]:
+    """Read what the hosts of this batch say of lost base files, also those that say nothing.
+
+    :param task_vars: what an action plugin gets.
+    :param walk: this run of the role.
+    """
+    owners = []
+    for answer in read_file_answers(task_vars, walk, parse_restore_answer):
+        look, result = registered_by(task_vars, answer.name, LOOK, CHECKSUMS)
+        if "peer" in look:
+            checksums, error = parse_checksums(answer.name, result if is_of(result, walk) else {})
+            known = checksums if answer.found is not None else []
+            owners.append(Owner(answer, PeerOptions.from_plain(look["peer"]), known, answer.error or error))
+    return owners
+
+
+def peer_options(task_vars: Mapping[str, Any], variables: Mapping[str, Any], template: Template) -> PeerOptions | None:
+    """Return how a host serves others and is served by them; None where it is not to.
+
+    :param task_vars: what an action plugin gets.
+    :param variables: those of the role, templated.
+    :param template: templates a value with the former.
+    :raises OptionsError: a variable is of no use.
+    """
+    if not uses_peers(variables):
+        return None
+    name = "ansible_host"
+    reached = _templated({name: task_vars[name]}, template)[name] if name in task_vars else ""
+    address = str(reached or task_vars["inventory_hostname"])
+    options = read_peer_options(variables, address)
+    names = {address, options.address.rpartition("@")[2]}
+    known_by = {task_vars["inventory_hostname"], *names, *(found for each in names for found in _resolved(each))}
+    return replace(options, known_by=tuple(sorted(known_by)))
+
+
+def _resolved(name: str) -> list[str]:
+    """Return the addresses of a name, as the controller knows them."""
+    with suppress(OSError, UnicodeError):
+        return [str(found[4][0]) for found in socket.getaddrinfo(name, None)]
+    return []
 
 
 def show(text: str) -> None:

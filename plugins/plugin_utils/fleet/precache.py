@@ -6,19 +6,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.peers import is_path
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.precaching import NO_QEMU_IMG, NO_SOURCE
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import printable
 
 from .answers import AnswerState, FileAnswer, FileOutcome, Found, find_mismatch, read_result
 
 __all__ = [
     "OUTCOMES",
+    "PARTS",
     "PRECACHE",
+    "SOURCES",
+    "VANISHED",
     "PrecacheDecision",
+    "awaits_peer",
+    "common_storage",
     "decide_precache",
     "merge_precache_outcome",
     "parse_precache_answer",
+    "read_by_source",
     "summarise_precache",
 ]
 
@@ -36,17 +46,22 @@ _FOUND = {
             **_IMAGE,
             **dict.fromkeys(("source", "proof"), str),
             **dict.fromkeys(("read_bytes", "size_bytes", "allocated_bytes"), int),
+            **dict.fromkeys(("algorithm", "checksum"), (str, None)),
+            "seconds": (float, int),
         }
     ],
     "present": [_IMAGE],
     "refused": [{**_IMAGE, "reason": str}],
     "failed": [{**_IMAGE, "error": str}],
 }
-_PARTS = ("fetched", "present", "refused", "failed")
+PARTS = ("fetched", "present", "refused", "failed")
+_SEPARATE_PARTS = ("fetched", "present", "refused")  # one that is fetched or present may have failed to be marked
 _REASONS = {"refused": "reason", "failed": "error"}
-OUTCOMES = (*_PARTS, "elsewhere")
+SOURCES = ("glance", "peer", "file")
+"""Where images come from."""
+OUTCOMES = (*PARTS, "elsewhere")
 """What may come of an image on a host."""
-_VANISHED = "The module's result does not mention it. Run the play again for the host (--limit) with -vvv, and see why."
+VANISHED = "The module's result does not mention it. Run the play again for the host (--limit) with -vvv, and see why."
 
 Image = Mapping[str, Any]
 
@@ -80,33 +95,71 @@ def parse_precache_answer(name: str, result: Mapping[str, Any], group: str = "")
     :param group: the storage group that the host is in; empty for none.
     :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
     """
-    state, error, found = read_result(
-        name, result, PRECACHE, lambda value: find_mismatch(value, _FOUND, PRECACHE) or ""
-    )
+    state, error, found = read_result(name, result, PRECACHE, _find_problem)
     return FileAnswer(name, state, found, error, group)
 
 
-def decide_precache(answers: Sequence[FileAnswer]) -> dict[str, PrecacheDecision]:
+def _find_problem(found: Any) -> str:
+    """Return where a structure is not what the module returns; empty if it is."""
+    problem = find_mismatch(found, _FOUND, PRECACHE)
+    if problem:
+        return problem
+    if not is_path(found["cache_path"]):
+        return f"{PRECACHE}.cache_path is not an absolute path"
+    seen: set[str] = set()
+    for part in _SEPARATE_PARTS:
+        for image in found[part]:
+            if image["image_id"] in seen:
+                return f"{PRECACHE} has the image {printable(image['image_id'])} twice"
+            seen.add(image["image_id"])
+    return ""
+
+
+def decide_precache(answers: Sequence[FileAnswer], uses_peers: bool = False) -> dict[str, PrecacheDecision]:
     """Decide which host fetches which image.
 
     Of the hosts of a storage that can fetch an image, the first by name does. Each image comes to a storage once. That
     one host fetches what it can, so that what the others would fetch does not take the space that it has counted.
 
     :param answers: what the hosts found in check mode.
+    :param uses_peers: whether hosts serve each other. Then a host also counts that cannot fetch the image itself, and
+        one that shares its storage with nobody is given each image, whatever another one says of its own storage.
     :return: what each host does that answered.
     """
+    by_name = sorted(answers, key=lambda each: each.name)
+    able = [(answer, image) for answer in by_name for image in _listed(answer, "fetched")]
+    if uses_peers:
+        able += [(answer, image) for answer in by_name for image in _listed(answer, "refused") if awaits_peer(image)]
+    storages = {answer.name: common_storage(answer) if uses_peers else answer.storage for answer in answers}
     fetchers: dict[tuple[tuple[str, ...], str], str] = {}
-    for answer in sorted(answers, key=lambda each: each.name):
-        for image in _listed(answer, "fetched"):
-            fetchers.setdefault((answer.storage, image["image_id"]), answer.name)
-    return {answer.name: _decide_for_host(answer, fetchers) for answer in answers if answer.found is not None}
-
-
-def _decide_for_host(answer: FileAnswer, fetchers: Mapping[tuple[tuple[str, ...], str], str]) -> PrecacheDecision:
-    absent = [image["image_id"] for part in ("fetched", "refused", "failed") for image in _listed(answer, part)]
-    fetched_by = {
-        image_id: fetchers[answer.storage, image_id] for image_id in absent if (answer.storage, image_id) in fetchers
+    for answer, image in able:
+        fetchers.setdefault((storages[answer.name], image["image_id"]), answer.name)
+    return {
+        answer.name: _decide_for_host(answer, storages[answer.name], fetchers)
+        for answer in answers
+        if answer.found is not None
     }
+
+
+def common_storage(answer: FileAnswer) -> tuple[str, ...]:
+    """Return what tells a storage from others that several hosts may have; the host itself where it says that none has.
+
+    A host that lies about its storage gets nothing in the place of one whose storage is its own.
+    """
+    is_own = not answer.group and (answer.found or {}).get("shared_storage") is False
+    return ("host", answer.name) if is_own else answer.storage
+
+
+def awaits_peer(refused: Image) -> bool:
+    """Tell whether a host refuses an image only because it has no source of its own, or cannot convert it."""
+    return str(refused["reason"]).endswith((NO_QEMU_IMG, NO_SOURCE))
+
+
+def _decide_for_host(
+    answer: FileAnswer, storage: tuple[str, ...], fetchers: Mapping[tuple[tuple[str, ...], str], str]
+) -> PrecacheDecision:
+    absent = [image["image_id"] for part in ("fetched", "refused", "failed") for image in _listed(answer, part)]
+    fetched_by = {image_id: fetchers[storage, image_id] for image_id in absent if (storage, image_id) in fetchers}
     return PrecacheDecision(
         image_ids=tuple(image_id for image_id, host in fetched_by.items() if host == answer.name),
         elsewhere={image_id: host for image_id, host in fetched_by.items() if host != answer.name},
@@ -132,17 +185,17 @@ def merge_precache_outcome(
     """
     ids = frozenset(decision.image_ids)
     if acted is None and not error:
-        done = {part: [image for image in look[part] if image["image_id"] in ids] for part in _PARTS}
+        done = {part: [image for image in look[part] if image["image_id"] in ids] for part in PARTS}
     else:
-        done = {part: list(acted[part]) if acted else [] for part in _PARTS}
+        done = {part: list(acted[part]) if acted else [] for part in PARTS}
         mentioned = {image["image_id"] for images in done.values() for image in images}
         done["failed"] += [
-            {**{key: image[key] for key in _IMAGE}, "error": _VANISHED if acted else error}
+            {**{key: image[key] for key in _IMAGE}, "error": VANISHED if acted else error}
             for image in look["fetched"]
             if image["image_id"] in ids - mentioned
         ]
     settled = ids | decision.elsewhere.keys()
-    others = {part: [image for image in look[part] if image["image_id"] not in settled] for part in _PARTS}
+    others = {part: [image for image in look[part] if image["image_id"] not in settled] for part in PARTS}
     return {
         "fetched": done["fetched"],
         **{part: [*done[part], *others[part]] for part in ("present", "refused", "failed")},
@@ -156,6 +209,8 @@ def summarise_precache(
     check_mode: bool,
     now: float = 0.0,
     previous: Sequence[Mapping[str, Any]] = (),
+    waves: Mapping[str, Any] | None = None,
+    previous_waves: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Make the structure that the report shows.
 
@@ -164,9 +219,14 @@ def summarise_precache(
     :param check_mode: whether nothing was fetched.
     :param now: the time, in unix seconds.
     :param previous: the ``outcomes`` of an earlier batch of the play.
+    :param waves: the ``number`` of waves, the ``seconds`` that each took, and the hosts that were ``left_out``; None
+        where hosts serve nobody.
+    :param previous_waves: the ``waves`` of an earlier batch of the play.
     :return: plain data: ``hosts`` is their number. Each of ``images`` has how many hosts have it, got it, share it with
         the host that did, and were refused it or failed. Each item of ``fetched``, ``lacking`` and ``unanswered`` has
-        the host's name as ``host``. ``outcomes`` has what came of each image on each host.
+        the host's name as ``host``. ``outcomes`` has what came of each image on each host, and ``read_bytes`` how
+        much came from each source. ``waves`` is None, or has their ``number``, the ``seconds`` of each, and as
+        ``left_out`` the hosts that served others no more, and why.
     """
     rows = _merged_rows(previous, _rows(outcomes, names))
     on_hosts = [(row["name"], image) for row in rows for image in row["images"]]
@@ -177,16 +237,35 @@ def summarise_precache(
             {**{key: image[key] for key in ("image_id", "image_name")}, **dict.fromkeys(OUTCOMES, 0)},
         )
         counted[image["outcome"]] += 1
+    fetched = [{"host": host, **image} for host, image in on_hosts if image["outcome"] == "fetched"]
     return {
         "generated": now,
         "check_mode": check_mode,
         "hosts": len(rows),
         "images": sorted(images.values(), key=lambda image: (image["image_name"], image["image_id"])),
-        "fetched": [{"host": host, **image} for host, image in on_hosts if image["outcome"] == "fetched"],
+        "fetched": fetched,
+        "read_bytes": read_by_source(fetched),
+        "waves": _with_earlier(waves, previous_waves),
         "lacking": [{"host": host, **image} for host, image in on_hosts if "reason" in image],
         "unanswered": [{"host": row["name"], "error": row["error"]} for row in rows if row["error"]],
         "outcomes": rows,
     }
+
+
+def _with_earlier(waves: Mapping[str, Any] | None, previous: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """Return the waves of this batch behind those of earlier ones."""
+    if waves is None or previous is None:
+        return None if waves is None and previous is None else dict(waves or previous or {})
+    return {key: previous[key] + waves[key] for key in ("number", "seconds", "left_out")}
+
+
+def read_by_source(fetched: Iterable[Mapping[str, Any]]) -> dict[str, int]:
+    """Return how much was read of each source."""
+    read = dict.fromkeys(SOURCES, 0)
+    for image in fetched:
+        if image["source"] in read:  # a host can say anything
+            read[image["source"]] += image["read_bytes"]
+    return read
 
 
 def _rows(outcomes: Sequence[FileOutcome], names: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -214,7 +293,7 @@ def _rows(outcomes: Sequence[FileOutcome], names: Mapping[str, str]) -> list[dic
 
 def _images(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield each image that a host was asked for, with what came of it and, where it is not there, why."""
-    for part in result and _PARTS:
+    for part in result and PARTS:
         for image in result[part]:
             reason = {"reason": image[_REASONS[part]]} if part in _REASONS else {}
             yield {**{key: value for key, value in image.items() if key != "error"}, **reason, "outcome": part}

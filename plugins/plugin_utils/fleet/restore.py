@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.fetch.peers import is_path
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.text import some_names
 
 from .answers import FileAnswer, FileOutcome, Found, find_mismatch, read_result
 
 __all__ = [
+    "RESTORE",
     "RestoreDecision",
     "decide_restore",
     "merge_looks",
@@ -30,7 +32,7 @@ RESTORE = "image_cache_restore"
 """The name of the module's structure."""
 
 # A checksum proves the bytes that all guests need, a process those that its own guest needs. The strongest first.
-_PROOFS_FOR_ALL = ("process_and_checksum", "checksum")
+_PROOFS_FOR_ALL = ("process_and_checksum", "checksum", "agreed")
 _PROOFS = (*_PROOFS_FOR_ALL, "process", "unproven")
 _FILE = {"name": str, "state": str, "image_id": (str, None), "instances": [str]}
 _FOUND = {
@@ -95,8 +97,16 @@ def parse_restore_answer(name: str, result: Mapping[str, Any], group: str = "") 
     :param group: the storage group that the host is in; empty for none.
     :return: the answer. One that cannot be understood is a failed one that says where it is wrong.
     """
-    state, error, found = read_result(name, result, RESTORE, lambda value: find_mismatch(value, _FOUND, RESTORE) or "")
+    state, error, found = read_result(name, result, RESTORE, _find_problem)
     return FileAnswer(name, state, found, error, group)
+
+
+def _find_problem(found: Any) -> str:
+    """Return where a structure is not what the module returns; empty if it is."""
+    problem = find_mismatch(found, _FOUND, RESTORE)
+    if problem is None and not is_path(found["cache_path"]):
+        problem = f"{RESTORE}.cache_path is not an absolute path"
+    return problem or ""
 
 
 def decide_restore(answers: Sequence[FileAnswer]) -> dict[str, RestoreDecision]:

@@ -18,7 +18,7 @@ from .alarms import Item, grouped
 from .bars import Part
 from .page import read_asset, read_template, sha256_source
 from .text import some_names
-from .units import count_text, size_text
+from .units import count_text, duration_text, size_text
 
 __all__ = ["render_precache_html"]
 
@@ -30,6 +30,7 @@ _IMAGE_ROWS = 100
 _CELLS = 25
 # In the order of the columns and of the bars, and what each is called once it is done.
 _DONE = {"present": "Present", "fetched": "Fetched", "elsewhere": "Shared", "failed": "Failed", "refused": "Refused"}
+_SOURCES = {"glance": "Glance", "peer": "another host"}
 _PLANNED = {
     "present": "Present",
     "fetched": "Would be fetched",
@@ -68,7 +69,7 @@ def render_precache_html(precache: Mapping[str, Any]) -> str:
             )
         ],
         written=sum(image["allocated_bytes"] for image in fetched),
-        read=sum(image["read_bytes"] for image in fetched if image["source"] == "glance"),
+        waves=precache["waves"] and _Waves.of(precache["waves"]),
         present=sum(image["present"] for image in precache["images"]),
         incomplete=len({image["host"] for image in precache["lacking"]}),
         images=[_ImageRow.of(image, hosts[image["image_id"]], words) for image in precache["images"][:_IMAGE_ROWS]],
@@ -95,6 +96,28 @@ def _order(row: Mapping[str, Any]) -> tuple[bool, bool, str]:
 
 def _is_lacking(row: Mapping[str, Any]) -> bool:
     return any("reason" in image for image in row["images"])
+
+
+@dataclass(frozen=True)
+class _Waves:
+    """How hosts served each other.
+
+    :param number: how many waves there were, or would be.
+    :param times: how long each took, in words.
+    :param left_out: the hosts that served others no more, and why.
+    """
+
+    number: int
+    times: Sequence[str]
+    left_out: Sequence[Item]
+
+    @classmethod
+    def of(cls, waves: Mapping[str, Any]) -> _Waves:
+        return cls(
+            waves["number"],
+            [duration_text(seconds) for seconds in waves["seconds"]],
+            [Item((host["host"],), host["image_id"], error=host["reason"]) for host in waves["left_out"]],
+        )
 
 
 @dataclass(frozen=True)
@@ -191,7 +214,7 @@ def _came_of(image: Mapping[str, Any], words: Mapping[str, str]) -> str:
     """Say what came of an image on a host."""
     outcome = words[image["outcome"]].lower()
     if image["outcome"] == "fetched":
-        source = "Glance" if image["source"] == "glance" else "a file on the host"
+        source = _SOURCES.get(image["source"], "a file on the host")
         return f"{outcome} from {source}, {size_text(image['allocated_bytes'])}"
     if image["outcome"] == "elsewhere":
         return f"{outcome} with {image['fetched_by']}"

@@ -12,7 +12,7 @@ from typing import Any
 from .alarms import Item
 from .sections import WIDTH, Section, item_lines, merged_section, page
 from .text import wrap
-from .units import count_text, size_text
+from .units import count_text, duration_text, size_text
 
 __all__ = ["precache_screen"]
 
@@ -36,6 +36,11 @@ def precache_screen(precache: Mapping[str, Any]) -> str:
             precache["unanswered"],
             lambda host: Item((host["host"],), "", error=host["error"]),
         ),
+        merged_section(
+            "! LEFT OUT: these hosts served others no more. See what is wrong with them.",
+            (precache["waves"] or {}).get("left_out", ()),
+            lambda host: Item((host["host"],), host["image_id"], error=host["reason"]),
+        ),
         Section("IMAGES", images, [1] * len(images)),
     ]
     return page(_head(precache), sections, _advice(precache))
@@ -53,13 +58,15 @@ def _head(precache: Mapping[str, Any]) -> list[str]:
         return [*lines, *wrap(f"{there} fetched.", WIDTH, "  ")]
     count = count_text(len(precache["fetched"]), "file")
     written = size_text(sum(image["allocated_bytes"] for image in precache["fetched"]))
-    read = size_text(sum(image["read_bytes"] for image in precache["fetched"] if image["source"] == "glance"))
-    text = (
-        f"WOULD BE FETCHED: {count}, {written} on disk, {read} from Glance. Nothing was fetched: this was a dry run."
-        if precache["check_mode"]
-        else f"FETCHED: {count}, {written} on disk, {read} from Glance."
-    )
-    return [*lines, *wrap(text, WIDTH, "  ")]
+    read, waves = precache["read_bytes"], precache["waves"]
+    text = f"{count}, {written} on disk, {size_text(read['glance'])} from Glance"
+    if waves:
+        text += f", {size_text(read['peer'])} from other hosts, in {count_text(waves['number'], 'wave')}"
+        times = [duration_text(seconds) for seconds in waves["seconds"]]
+        text += f" ({', '.join(times)})" if times else ""
+    if precache["check_mode"]:
+        return [*lines, *wrap(f"WOULD BE FETCHED: {text}. Nothing was fetched: this was a dry run.", WIDTH, "  ")]
+    return [*lines, *wrap(f"FETCHED: {text}.", WIDTH, "  ")]
 
 
 def _name(image: Mapping[str, Any]) -> str:

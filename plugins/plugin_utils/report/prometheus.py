@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Set
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import SOURCES, read_by_source
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.refusals import RefusalReason
 
 from .alarms import AlarmKind, meaning_of, storage_alarms
@@ -144,6 +145,9 @@ _METRICS = {
     "precache_images": _Metric(
         _Part.PRECACHE, (*_STORAGE, "outcome"), "Images that the last pre-cache was asked for, by what came of them."
     ),
+    "precache_read_bytes": _Metric(
+        _Part.PRECACHE, (*_STORAGE, "source"), "What the last pre-cache read, by where it came from."
+    ),
     "removal_refused": _Metric(
         _Part.AUDIT,
         (*_STORAGE, "operation", "reason"),
@@ -257,9 +261,13 @@ def metrics_with_precache(precache: Mapping[str, Any], former: Metrics, inventor
     """
     shown_under = _names_of_storages(former)
     came_of: dict[tuple[str, str], dict[str, str]] = {}
+    read: Counter[tuple[str, str, str]] = Counter()
     for host in precache["outcomes"]:
         if not host["error"]:
-            images = came_of.setdefault((shown_under(host), host["cache_path"]), {})
+            own = (shown_under(host), host["cache_path"])
+            images = came_of.setdefault(own, {})
+            fetched = (image for image in host["images"] if image["outcome"] == "fetched")
+            read.update({(*own, source): size for source, size in read_by_source(fetched).items()})
             for image in host["images"]:
                 known = images.setdefault(image["image_id"], image["outcome"])
                 images[image["image_id"]] = min(known, image["outcome"], key=_ANY_HOST.index)
@@ -269,6 +277,9 @@ def metrics_with_precache(precache: Mapping[str, Any], former: Metrics, inventor
         counts = Counter("failed" if outcome == "elsewhere" else outcome for outcome in images.values())
         metrics[Series("precache_timestamp_seconds", storage)] = precache["generated"]
         metrics.update({Series("precache_images", (*storage, outcome)): counts[outcome] for outcome in _OUTCOMES})
+        metrics.update(
+            {Series("precache_read_bytes", (*storage, source)): read[*storage, source] for source in SOURCES}
+        )
     # What belongs to no host is the time of the last report of an audit or a prune.
     return carry_forward(former, metrics, inventory | {""}, frozenset())
 

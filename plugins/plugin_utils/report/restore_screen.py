@@ -22,6 +22,7 @@ _PROOFS = {
     "process": "a guest has it open",
     "process_and_checksum": "a guest has it open, and its checksum is right",
     "checksum": "its checksum is right",
+    "agreed": "its checksum is the one that other hosts agree on",
     "unproven": "the operator's word, and no other",
 }
 
@@ -81,7 +82,8 @@ def _restored(file: File) -> str:
     if file["contacted"]:
         text += f"Proof: {_PROOFS.get(file['proof'], file['proof'])}."
     else:
-        text += "It was not contacted: what it sends is compared with the image's checksum."
+        what = "the checksum that other hosts agree on" if file["source"] == "peer" else "the image's checksum"
+        text += f"It was not contacted: what it sends is compared with {what}."
     if file["state"] != "missing":
         text += f" It was {file['state']}."
     if file["needs_restart"]:

@@ -17,7 +17,7 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec 
 )
 
 ROLE = Path(__file__).parents[3] / "roles/image_cache"
-# The role finds the first two out, and has no variables for other hosts.
+# The role finds these out, or has one variable for both modules.
 OF_THE_MODULE = ("images", "glance", "peers", "peer_command", "checksums_of")
 
 
@@ -55,14 +55,15 @@ def test_restore_takes_the_variables_of_an_audit_and_those_of_its_module() -> No
         for name, spec in variables("restore").items()
         if name not in variables()
     }
-    of_glance = {name for name in documented if name in variables("precache")}
-    of_role = {"image_cache_restore_from_glance": {"type": "bool"}, **{name: documented[name] for name in of_glance}}
+    shared = {name for name in documented if name in variables("precache")}
+    of_role = {"image_cache_restore_from_glance": {"type": "bool"}, **{name: documented[name] for name in shared}}
     assert documented == {**own, **of_role}
     assert variables().items() <= variables("restore").items()
 
 
-def test_restore_from_glance_and_precaching_have_the_same_variables_of_glance() -> None:
-    shared = {name for name in variables("precache") if "glance" in name or name.endswith("admin_token")}
+def test_restore_and_precaching_have_the_same_variables_of_glance_and_of_other_hosts() -> None:
+    parts = ("glance", "admin_token", "peers", "peer_address", "peer_command", "site")
+    shared = {name for name in variables("precache") if any(part in name for part in parts)}
     assert {name: variables("restore")[name] for name in shared} == {
         name: variables("precache")[name] for name in shared
     }

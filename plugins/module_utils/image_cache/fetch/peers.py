@@ -32,7 +32,17 @@ from ..text import printable, shortened
 from .owner import become_owner, environment_of
 from .streaming import LEAST_BYTES_PER_SECOND, LowestRate, write_stream
 
-__all__ = ["Peer", "PeerFile", "PeerTransfer", "Peers", "fetch_from_peers", "read_peers"]
+__all__ = [
+    "Peer",
+    "PeerFile",
+    "PeerTransfer",
+    "Peers",
+    "fetch_from_peers",
+    "is_checksum",
+    "is_path",
+    "is_ssh_host",
+    "read_peers",
+]
 
 _KINDS = (Kind.ORIGINAL, Kind.RESIZED, Kind.SMALL)
 _DIGITS = {"sha256": 64, "sha512": 128}
@@ -118,6 +128,24 @@ def read_peers(option: Mapping[Any, Any], command: Sequence[str]) -> Peers:
     return Peers({_name(name): _file(str(name), value) for name, value in option.items()}, _command(command))
 
 
+def is_ssh_host(host: object) -> bool:
+    """Tell whether a value is the name or the address of a host, with a user or without, and no option of ssh."""
+    return isinstance(host, str) and _HOST.fullmatch(host) is not None
+
+
+def is_path(path: object) -> bool:
+    """Tell whether a value is an absolute path that can be shown."""
+    return isinstance(path, str) and path.startswith("/") and path.isprintable()
+
+
+def is_checksum(algorithm: object, checksum: object) -> bool:
+    """Tell whether a value is a checksum in hex digits, by an algorithm that is strong enough."""
+    digits = _DIGITS.get(algorithm) if isinstance(algorithm, str) else None
+    if digits is None or not isinstance(checksum, str):
+        return False
+    return re.fullmatch(f"[0-9a-f]{{{digits}}}", checksum) is not None
+
+
 def _name(name: object) -> str:
     if not isinstance(name, str) or parse_name(name).kind not in _KINDS:
         raise ImageCacheError(
@@ -137,7 +165,7 @@ def _file(name: str, value: object) -> PeerFile:
         raise _wrong(name, "its allocated_bytes is not a number of bytes")
     if not isinstance(algorithm, str) or algorithm not in _DIGITS:
         raise _wrong(name, "its algorithm is neither sha256 nor sha512")
-    if not isinstance(checksum, str) or not re.fullmatch(f"[0-9a-f]{{{_DIGITS[algorithm]}}}", checksum):
+    if not is_checksum(algorithm, checksum):
         raise _wrong(name, f"its checksum is not one of {algorithm} in hex digits")
     hosts = fields["hosts"]
     if not isinstance(hosts, list) or not hosts:
@@ -148,10 +176,10 @@ def _file(name: str, value: object) -> PeerFile:
 def _peer(name: str, value: object) -> Peer:
     fields = _mapping(name, value, ("host", "path"))
     host, path = fields["host"], fields["path"]
-    if not isinstance(host, str) or not _HOST.fullmatch(host):
+    if not is_ssh_host(host):
         shown = shortened(printable(str(host)), 100)
         raise _wrong(name, f"its host {shown!r} is not the name or the address of a host")
-    if not isinstance(path, str) or not path.startswith("/") or not path.isprintable():
+    if not is_path(path):
         raise _wrong(name, f"its path {shortened(printable(str(path)), 100)!r} is not an absolute one")
     return Peer(host, path)
 

@@ -43,7 +43,7 @@ from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOS
 
 ROLE = Path(__file__).parents[5] / "roles/image_cache"
 VARIABLES = yaml.safe_load((ROLE / "meta/argument_specs.yml").read_text())["argument_specs"]["main"]["options"]
-# The role has variables for the others.
+# The role finds these out, or has one variable for both modules.
 OF_THE_MODULE = {"images", "glance", "peers", "peer_command", "checksums_of"}
 GROUPS = {"all": ["a", "b", "c"], "sharing": ["a", "b"], "single": ["c"]}
 LISTS = [name for name, spec in argument_spec().items() if spec["type"] == "list" and name != "instances"]

@@ -13,6 +13,9 @@ from typing import Any
 import pytest
 from ansible import context, template
 from ansible.parsing.dataloader import DataLoader
+from ansible.playbook.block import Block
+from ansible.playbook.task import Task
+from ansible.playbook.task_include import TaskInclude
 from ansible.utils.context_objects import CLIArgs
 
 from ansible_collections.stackops.nova.plugins.plugin_utils.fleet import play
@@ -37,6 +40,8 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache impor
     PRECACHE,
     parse_precache_answer,
 )
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache_waves import Attempt
+from ansible_collections.stackops.nova.tests.support import precaches
 from ansible_collections.stackops.nova.tests.support.actions import task, task_vars
 from ansible_collections.stackops.nova.tests.support.fleet_strategies import HOSTILE, answer, found
 from ansible_collections.stackops.nova.tests.support.precaches import fetched
@@ -108,6 +113,26 @@ class TestWalk:
         assert Walk.of(one) == Walk.of(one) == (str(one._parent._play._uuid), str(one._parent._uuid))
         assert Walk.of(one).play != Walk.of(other).play
         assert Walk.of(one).id != Walk.of(other).id
+
+    @pytest.mark.parametrize("name", ["wave_precache.yml", "peers_restore.yml"])
+    def test_task_that_the_walk_includes_itself_belongs_to_it(self, name: str) -> None:
+        first = task()
+        inner = first
+        for _wave in range(3):
+            inner = self.included(inner, name)
+        assert Walk.of(inner) == Walk.of(first)
+
+    def test_task_of_a_file_that_includes_the_role_has_a_walk_of_its_own(self) -> None:
+        first = task()
+        assert Walk.of(self.included(first, "precache.yml")).id != Walk.of(first).id
+
+    @staticmethod
+    def included(outer: Task, name: str) -> Task:
+        """Return the task of a file that is included beside another task."""
+        include = TaskInclude.load({"ansible.builtin.include_tasks": name}, block=outer._parent)
+        block = Block.load([{"ansible.builtin.debug": {}}], play=outer._parent._play, parent_block=include)
+        inner: Task = block.block[0]
+        return inner
 
     def test_strategy_is_that_of_the_play(self) -> None:
         assert play.strategy_of(task(strategy="free")) == "free"
@@ -498,3 +523,71 @@ class TestReport:
             play.report_folder("report", loader)
         assert play.report_folder("/srv/report", loader) == "/srv/report"
         assert play.report_folder("~/report", loader).endswith("/report")
+
+
+class TestMembersOfWaves:
+    ATTEMPT = Attempt(0, "one", "", {"fetched": [precaches.fetched()]}).to_plain()
+
+    def members(self, having: str = "more", **results: Mapping[str, Any]) -> list[str]:
+        """The hosts that take part, by what each has registered last."""
+        decision = {"image_ids": ["one"], "elsewhere": {}}
+        of_fleet = {"walk": "walk", "hosts": dict.fromkeys(results, decision)}
+        choice = {"walk": "walk", "choices": [{"images": []}], "hosts": dict.fromkeys(results, 0)}
+        registered = {
+            name: {
+                play.LOOK: {"walk": "walk", PRECACHE: precaches.found(fetched=[precaches.fetched()])},
+                play.ASKED: {"walk": "walk", "peer": {"site": "", "address": name, "fanout": 1, "known_by": [name]}},
+                play.DECISION: of_fleet,
+                play.CHOICE: choice,
+                RESULT: result,
+            }
+            for name, result in results.items()
+        }
+        return [member.answer.name for member in play.read_members(task_vars(registered), WALK, having)]
+
+    def test_only_hosts_for_which_waves_follow_take_part(self) -> None:
+        assert self.members(
+            a={"walk": "walk", "more": True, "attempts": [self.ATTEMPT]},
+            b={"walk": "walk", "more": True},
+            of_an_earlier_run={"walk": "another", "more": True},
+            failed={"walk": "walk", "failed": True, "msg": "x"},
+            ended={"walk": "walk", PRECACHE: {}},
+            silent={},
+        ) == ["a", "b"]
+
+    def test_hosts_that_the_play_left_between_waves_are_read_for_the_report(self) -> None:
+        assert self.members(
+            "attempts",
+            a={"walk": "walk", "more": True, "attempts": [self.ATTEMPT]},
+            failed={"walk": "walk", "failed": True, "more": False, "attempts": [self.ATTEMPT]},
+            idle={"walk": "walk", "more": True, "attempts": []},
+            ended={"walk": "walk", PRECACHE: {}, "attempts": [self.ATTEMPT]},
+        ) == ["a", "failed"]
+
+
+class TestPeerOptions:
+    def read(self, host: Mapping[str, Any], **variables: Any) -> play.PeerOptions | None:
+        values = {name: getattr(template, "trust_as_template", str)(value) for name, value in host.items()}
+        templar = template.Templar(DataLoader(), values)
+        given = {f"image_cache_{name}": value for name, value in variables.items()}
+        return play.peer_options({"inventory_hostname": "cmp", **values}, given, templar.template)
+
+    def test_without_peers_nothing_is_templated(self) -> None:
+        assert self.read({"ansible_host": "{{ no_such_variable }}"}) is None
+        assert self.read({"ansible_host": "{{ no_such_variable }}"}, use_peers="no") is None
+
+    def test_host_is_known_by_its_names_and_by_the_addresses_of_these(self) -> None:
+        options = self.read({"ansible_host": "localhost"}, use_peers=True, peer_address="nova@192.0.2.7")
+        assert options is not None
+        assert options.address == "nova@192.0.2.7"
+        assert {"cmp", "localhost", "127.0.0.1", "192.0.2.7"} <= set(options.known_by)
+
+    @pytest.mark.parametrize("address", ["-oProxyCommand=x", "a b", "$(reboot)", "a;b", "a\nb"])
+    def test_address_that_ssh_would_take_for_something_else_is_refused(self, address: str) -> None:
+        with pytest.raises(OptionsError, match="no name or address of a host"):
+            self.read({"ansible_host": address}, use_peers=True)
+
+    def test_name_that_nobody_knows_is_a_name(self) -> None:
+        options = self.read({"ansible_host": "cmp.invalid"}, use_peers=True)
+        assert options is not None
+        assert options.known_by == ("cmp", "cmp.invalid")

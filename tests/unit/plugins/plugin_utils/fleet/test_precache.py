@@ -171,7 +171,7 @@ class TestOutcome:
 
 class TestAnswers:
     def test_answer_is_understood(self) -> None:
-        made = result(fetched=[fetched()], present=[present()])
+        made = result(fetched=[fetched()], present=[present("two")])
         assert parse_precache_answer("a", made, "nfs") == FileAnswer(
             "a", AnswerState.ANSWERED, made[PRECACHE], "", "nfs"
         )

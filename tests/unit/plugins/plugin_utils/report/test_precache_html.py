@@ -57,6 +57,24 @@ def test_each_host_has_its_images_and_those_that_need_a_person_come_first() -> N
     assert third == "3x two present x (one) present Complete 2 0 0 0 0 0 B"
 
 
+def test_waves_are_shown_with_their_times_and_who_was_left_out() -> None:
+    made = precached(outcome("a", fetched=[fetched("one", source="peer")]))
+    left_out = [{"host": "b", "image_id": "one", "reason": "it reports another checksum"}]
+    waves = {"number": 2, "seconds": [75.0, 60.0], "left_out": left_out}
+    text = words(render_precache_html({**made, "waves": waves}))
+    assert "Waves 2 1m 15s, 1m" in text
+    assert "0 B from Glance, 1.0 GiB from other hosts" in text
+    assert "Hosts that served others no more" in text
+    assert "it reports another checksum" in text
+    assert "Nothing does." not in text
+    assert "fetched from another host" in text
+
+
+def test_page_of_hosts_that_serve_nobody_has_no_word_of_waves() -> None:
+    text = words(render_precache_html(precached(outcome("a", fetched=[fetched("one")]))))
+    assert not any(word in text for word in ("Waves", "other hosts", "served others"))
+
+
 def test_bar_of_a_host_has_a_part_for_each_image_in_the_order_of_the_images() -> None:
     page = render_precache_html(of_each_outcome("x"))
     [drawn] = [svg for svg in re.findall(r'<svg class="bar".*?</svg>', page) if svg.count("<rect") == 4]

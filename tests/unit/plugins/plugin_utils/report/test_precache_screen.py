@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.precache import read_by_source
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.precache_screen import precache_screen
 from ansible_collections.stackops.nova.plugins.plugin_utils.report.text import columns
 from ansible_collections.stackops.nova.tests.support.fleets import HOSTILE
@@ -21,8 +22,9 @@ NAMES = st.one_of(st.sampled_from(HOSTILE), st.text(max_size=30), st.just("x" * 
 
 def summary(*, check_mode: bool = False, hosts: int = 1, **more: Any) -> dict[str, Any]:
     """What is known of a run."""
-    empty: dict[str, Any] = {"images": [], "fetched": [], "lacking": [], "unanswered": []}
-    return {"check_mode": check_mode, "hosts": hosts, **empty, **more}
+    empty: dict[str, Any] = {"images": [], "fetched": [], "lacking": [], "unanswered": [], "waves": None}
+    read = {"read_bytes": read_by_source(more.get("fetched", ()))}
+    return {"check_mode": check_mode, "hosts": hosts, **empty, **read, **more}
 
 
 def image(image_id: str = "one", **counts: int) -> dict[str, Any]:
@@ -54,6 +56,7 @@ def summaries(draw: st.DrawFn) -> dict[str, Any]:
         images=some(images),
         fetched=some(got),
         lacking=some(lacking),
+        waves=draw(st.none() | st.just(waves(*draw(st.lists(NAMES, max_size=12)), seconds=(1.0,) * 30))),
         unanswered=some(st.builds(lambda host, error: {"host": host, "error": error * 9}, NAMES, NAMES)),
     )
 
@@ -87,6 +90,29 @@ def test_run_shows_what_it_fetched_and_how_long_nova_keeps_it() -> None:
     assert "FETCHED: 1 file, 1.0 GiB on disk, 0 B from Glance." in shown
     assert "- image one (one): fetched by 1 host" in shown
     assert "run it twice a day" in shown
+
+
+def waves(*left_out: str, seconds: tuple[float, ...] = ()) -> dict[str, Any]:
+    hosts = [{"host": host, "image_id": "one", "reason": "it reports another checksum"} for host in left_out]
+    return {"number": 3, "seconds": list(seconds), "left_out": hosts}
+
+
+def test_waves_are_shown_with_their_times_and_what_came_from_where() -> None:
+    got = [{"host": "a", **fetched()}, *({"host": host, **fetched(source="peer")} for host in "bcd")]
+    shown = precache_screen(
+        summary(images=[image(fetched=4)], fetched=got, waves=waves("d", seconds=(75.2, 60.0, 130.0)))
+    )
+    text = " ".join(shown.split())
+    assert "1.0 GiB from Glance, 3.0 GiB from other hosts, in 3 waves (1m 15s, 1m, 2m 10s)." in text
+    assert "LEFT OUT" in shown
+    assert "- d: one: it reports another checksum" in shown
+
+
+def test_dry_run_of_waves_says_how_many_there_would_be() -> None:
+    got = [{"host": "b", **fetched(source="peer")}]
+    shown = precache_screen(summary(check_mode=True, images=[image(fetched=1)], fetched=got, waves=waves()))
+    assert "0 B from Glance, 1.0 GiB from other hosts, in 3 waves. Nothing was fetched" in " ".join(shown.split())
+    assert "LEFT OUT" not in shown
 
 
 def test_fleet_that_has_all_images_is_shown_in_a_few_lines() -> None:

@@ -328,6 +328,15 @@ class TestPrecache:
         assert folder.value("precache_timestamp_seconds", "a") == NOW
         assert folder.hosts() == {"a"}
 
+    def test_bytes_are_counted_by_where_they_came_from(self) -> None:
+        got = [fetched("one", source="peer", read_bytes=5)]
+        member = outcome("b", "nfs", elsewhere="a", fetched=[fetched("one")])
+        folder = Folder("a", "b").write_precache(self.done(outcome("a", "nfs", fetched=got), member), NOW)
+        read = {
+            source: folder.value("precache_read_bytes", "a", source=source) for source in ("glance", "peer", "file")
+        }
+        assert read == {"glance": 0, "peer": 5, "file": 0}
+
     def test_audit_keeps_what_the_last_pre_cache_did(self) -> None:
         audited = fleet(storage(answer("a"), "a"), storage(answer("b"), "b"))
         folder = Folder("a", "b").write(audited)
