@@ -18,7 +18,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.instances import merge_instances
-from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import CloudAnswer, ask, interpret
+from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.cloud import (
+    CloudAnswer,
+    ask,
+    interpret,
+    reason_of,
+)
+from ansible_collections.stackops.nova.tests.support import openstack_apis
 from ansible_collections.stackops.nova.tests.support.openstack_apis import (
     Cloud,
     captured,
@@ -147,6 +153,15 @@ class TestProblems:
         problem = interpret([server("1"), server("2", flavor="small")], [], []).problem
         assert "server 2 cannot be understood: its flavor is not a dictionary." in problem
 
+    def test_id_has_at_most_255_characters(self) -> None:
+        assert uuids(interpret([server("x" * 255)], [], [])) == {"vm": ["x" * 255]}
+        assert interpret([server("x" * 256)], [], []).problem
+
+    def test_reason_of_a_problem_is_one_line_of_at_most_500_characters(self) -> None:
+        assert reason_of(ValueError("x" * 500)) == reason_of(ValueError("x" * 501)) == "x" * 500
+        assert reason_of(ValueError(" no\n route. ")) == "no route"
+        assert reason_of(ValueError()) == "ValueError"
+
     def test_server_of_a_cell_that_does_not_answer_is_named(self) -> None:
         # All that nova has of such a server, in its API guide.
         unknown = {"id": "2", "status": "UNKNOWN", "tenant_id": "x", "created": "2018-06-29T15:58:56Z", "links": []}
@@ -255,6 +270,17 @@ class TestAsking:
         assert apis.count("/auth/tokens") == 1
         # Five servers are three pages, two soft-deleted ones a page, four images two, no hidden ones a page.
         assert (apis.count("/servers/detail"), apis.count("image/v2/images")) == (4, 3)
+
+    @pytest.mark.parametrize("items", [1, 3])
+    def test_next_page_begins_behind_the_last_item_of_a_page_of_any_size(
+        self, apis: Cloud, items: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(openstack_apis, "PAGE", items)
+        answer = ask("lab", None)
+        assert len(answer.images) == len(apis.images["lab"])
+        assert len({record["uuid"] for record in answer.instances["vm"]}) == sum(
+            one["status"] != "DELETED" for one in apis.servers["lab"]
+        )
 
     def test_swap_of_a_flavor_is_known(self, apis: Cloud) -> None:
         # Nova embeds the flavor from microversion 2.47 on.
