@@ -104,6 +104,13 @@ def test_cloud_without_authentication_has_no_token(apis: Cloud, tmp_path: Path) 
     assert (access.endpoint, access.token) == (f"{apis.url}/lab/image", None)
 
 
+@pytest.mark.usefixtures("apis")
+def test_cloud_that_has_neither_authentication_nor_an_endpoint_is_a_problem(tmp_path: Path) -> None:
+    (tmp_path / "clouds.yaml").write_text(json.dumps({"clouds": {"lab": {"auth_type": "none"}}}))
+    with pytest.raises(ImageCacheError, match="Nothing was fetched from Glance of lab: it cannot be used: "):
+        log_in(LAB)
+
+
 def test_interface_that_the_catalogue_lacks_is_named(apis: Cloud) -> None:
     problem = list_images(PrecacheOptions(cloud="lab", interface="internal")).problem
     assert "internal endpoint for image service in lab region not found" in problem
