@@ -51,11 +51,13 @@ KEPT = fetched("one", size_bytes=RAW["size"], seconds=1.0)
 CONVERTED = fetched("one", checksum=None)
 
 
-def answers_of(*names: str, part: str = "fetched", file: dict[str, Any] = KEPT, disk: str = "") -> list[FileAnswer]:
-    return [answer(name, disk or f"disk-{name}", host=f"nova-{name}", **{part: [file]}) for name in names]
+def answers_of(
+    *names: str, part: str = "fetched", file: dict[str, Any] | None = None, disk: str = ""
+) -> list[FileAnswer]:
+    return [answer(name, disk or f"disk-{name}", host=f"nova-{name}", **{part: [file or KEPT]}) for name in names]
 
 
-def members(answers: Sequence[FileAnswer], record: dict[str, Any] = RAW, site: str = "") -> list[Member]:
+def members(answers: Sequence[FileAnswer], record: dict[str, Any] | None = None, site: str = "") -> list[Member]:
     """Hosts that have not done anything yet."""
     decisions = decide_precache(answers, uses_peers=True)
     return [
@@ -63,7 +65,7 @@ def members(answers: Sequence[FileAnswer], record: dict[str, Any] = RAW, site: s
             each,
             decisions[each.name],
             PeerOptions(site, f"{each.name}.example", 1, (f"{each.name}.example",)),
-            [record],
+            [record or RAW],
         )
         for each in answers
         if each.found is not None
