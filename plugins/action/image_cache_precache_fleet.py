@@ -161,8 +161,7 @@ def _with_attempts(outcomes: Sequence[FileOutcome], variables: Mapping[str, Any]
 
 def _peer_problem(read: Mapping[str, Mapping[str, Any]]) -> str:
     """Say why hosts cannot serve each other; empty if they can, or are not asked to."""
-    serving = [name for name, result in read.items() if "peer" in result]
-    others = [name for name, result in read.items() if "peer" not in result]
+    serving, others = play.hosts_by_peers(read)
     if not serving or not others:
         return ""
     return (

@@ -81,8 +81,7 @@ def _looks(variables: Mapping[str, Any], walk: play.Walk) -> dict[str, Mapping[s
 def _peer_problem(looks: Mapping[str, Mapping[str, Any]]) -> str:
     """Say why hosts cannot serve each other; empty if they can, or are not asked to."""
     read = {name: look for name, look in looks.items() if "storage_group" in look}  # others have no options
-    serving = [name for name, look in read.items() if "peer" in look]
-    others = [name for name, look in read.items() if "peer" not in look]
+    serving, others = play.hosts_by_peers(read)
     if not serving or not others:
         return ""
     return (

@@ -546,6 +546,12 @@ def precache_report_wishes(asked: Iterable[PrecacheOptions]) -> ReportWishes:
     )
 
 
+def hosts_by_peers(read: Mapping[str, Mapping[str, Any]]) -> tuple[list[str], list[str]]:
+    """Return which hosts serve others, by what was read of them, and which do not."""
+    serving = [name for name, result in read.items() if "peer" in result]
+    return serving, [name for name, result in read.items() if "peer" not in result]
+
+
 def report_folder(path: str, loader: Any) -> str:
     """Return the folder that a report is written into.
 
