@@ -355,6 +355,11 @@ while True:
 """
 
 
+def meddling(host: Host, what: str) -> list[str]:
+    """The command that does something to the base file of a host, ``path``, while this process reads it."""
+    return [sys.executable, "-c", MEDDLER, str(os.getpid()), str(host.cache_path / BASE), what]
+
+
 class TestFileThatChangesMeanwhile:
     """The file is read slowly, so that there is time to do something to it."""
 
@@ -376,7 +381,7 @@ class TestFileThatChangesMeanwhile:
         # The file would be corrupt if it did not change.
         fields = {"sha1": "0" * 40} if is_saved else {}
         write_info(host_with_one_guest, **fields)
-        command = [sys.executable, "-c", MEDDLER, str(os.getpid()), str(host_with_one_guest.cache_path / BASE), what]
+        command = meddling(host_with_one_guest, what)
         with subprocess.Popen(command) as meddler:
             result = prune(host_with_one_guest, checksum_max_rate=1_500_000)
             assert meddler.wait(10) == 0
@@ -425,14 +430,7 @@ class TestFileThatChangesMeanwhile:
 
     def test_file_that_nova_touches_meanwhile_is_ok(self, host_with_one_guest: Host) -> None:
         write_info(host_with_one_guest, sha1=digest(host_with_one_guest))
-        command = [
-            sys.executable,
-            "-c",
-            MEDDLER,
-            str(os.getpid()),
-            str(host_with_one_guest.cache_path / BASE),
-            "os.utime(path)",
-        ]
+        command = meddling(host_with_one_guest, "os.utime(path)")
         with subprocess.Popen(command) as meddler:
             result = prune(host_with_one_guest, checksum_max_rate=1_500_000)
             assert meddler.wait(10) == 0
@@ -563,14 +561,7 @@ class TestBudget:
         }
 
     def test_file_that_is_gone_gets_no_info_file(self, host_with_one_guest: Host) -> None:
-        command = [
-            sys.executable,
-            "-c",
-            MEDDLER,
-            str(os.getpid()),
-            str(host_with_one_guest.cache_path / BASE),
-            "os.unlink(path)",
-        ]
+        command = meddling(host_with_one_guest, "os.unlink(path)")
         with subprocess.Popen(command) as meddler:
             result = prune(host_with_one_guest, checksum_max_rate=1_500_000, checksum_time_budget_seconds=60)
             assert meddler.wait(10) == 0

@@ -424,8 +424,8 @@ class TestAnyValue:
             ({"report_path": "there", "report_view": "fleet"}, True),
         ],
     )
-    def test_files_are_shown_by_a_written_report_and_by_pages(self, options: dict[str, str], shows_files: bool) -> None:
-        assert FleetOptions(**options).shows_files is shows_files  # type: ignore[arg-type]
+    def test_files_are_shown_by_a_written_report_and_by_pages(self, options: dict[str, Any], shows_files: bool) -> None:
+        assert FleetOptions(**options).shows_files is shows_files
 
     @pytest.mark.parametrize("text", HOSTILE)
     def test_text_is_neither_templated_nor_changed(self, text: str) -> None:

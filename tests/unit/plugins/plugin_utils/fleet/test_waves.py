@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from random import Random
 
 import pytest
 from hypothesis import given, settings
@@ -405,7 +406,7 @@ def test_plan_that_is_foreseen_is_the_one_that_happens_if_nothing_fails(hosts: l
 
 @settings(max_examples=100, deadline=None)
 @given(fleets(), st.randoms())
-def test_plan_does_not_depend_on_the_order_of_hosts(hosts: list[Host], shuffler: object) -> None:
+def test_plan_does_not_depend_on_the_order_of_hosts(hosts: list[Host], shuffler: Random) -> None:
     other = list(hosts)
-    shuffler.shuffle(other)  # type: ignore[attr-defined]
+    shuffler.shuffle(other)
     assert foresee(hosts, AGREED) == foresee(other, AGREED)
