@@ -136,13 +136,12 @@ class ActionModule(ActionBase):
     def _leave_to_the_screen(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> None:
         """Say the same on all hosts where a screen follows: Ansible shows each warning and error once, without a host.
 
-        The warnings stay in the result, and why a host failed is its ``msg``, which Ansible shows with the host.
+        What a host warns of stays in the result, and why it failed is its ``msg``, which Ansible shows with the host.
         """
         is_due = play.is_screen_due(self._task, task_vars["ansible_play_hosts_all"])
-        if result.get("warnings"):
-            result[WARNINGS] = [_warning_text(warning) for warning in result["warnings"]]
-            if is_due:
-                result["warnings"] = [_WARNINGS_FOLLOW]
+        if result.get(WARNINGS):
+            shown = [_WARNINGS_FOLLOW] if is_due else result[WARNINGS]
+            result["warnings"] = [*result.get("warnings", ()), *shown]
         # Since ansible-core 2.19, with eight lines about the task.
         error: Any = result.get("exception")
         if is_due and hasattr(error, "event"):
@@ -155,7 +154,7 @@ class ActionModule(ActionBase):
         self._task.check_mode = check_mode
         try:
             result: dict[str, Any] = self._execute_module(
-                module_name=name, module_args=dict(options), task_vars=task_vars
+                module_name=name, module_args={**options, "warn": False}, task_vars=task_vars
             )
         except AnsibleConnectionFailure as exc:
             return {"unreachable": True, "msg": str(exc), "changed": False}
@@ -187,12 +186,6 @@ _WARNINGS_FOLLOW = (
 )
 
 _REASONS_FOLLOW = "A host failed. Its own line says why. To see that host alone, run the play with --limit for it."
-
-
-def _warning_text(warning: Any) -> str:
-    """Return what a warning says: since ansible-core 2.19 it is no text, but has one."""
-    event = getattr(warning, "event", None)
-    return str(warning if event is None else event.msg)
 
 
 def _seconds_since(began: float) -> float:

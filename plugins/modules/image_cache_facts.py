@@ -16,6 +16,13 @@ description:
   - Writes nothing, starts no program for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
   - stackops.nova contributors (@stackops)
+options:
+  warn:
+    description:
+      - Whether Ansible shows what this host warns of. Otherwise it is in RV(host_warnings).
+      - The role shows the warnings of many hosts itself, once for all of them.
+    type: bool
+    default: true
 extends_documentation_fragment:
   - stackops.nova.image_cache
   - stackops.nova.attributes
@@ -55,6 +62,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+host_warnings:
+  description: What Ansible would have shown as warnings of this host, a sentence each.
+  returned: if O(warn) is false and there are any
+  type: list
+  elements: str
 ansible_facts:
   description: What was found, under one key.
   returned: success
@@ -702,13 +714,13 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import audit_argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.audit import audit
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=audit_argument_spec(), supports_check_mode=True)
     params = dict(module.params)
     # Records of instances may hold passwords: no_log keeps them out of this host's log, and the result does not
     # repeat them. Without the second line no_log would black out each name of theirs in the result as well.
@@ -718,9 +730,12 @@ def main() -> None:
         result = audit(params, time.time(), lambda command: module.run_command(command, handle_exceptions=False))
     except ImageCacheError as exc:
         module.fail_json(msg=str(exc))
-    for warning in result.warnings:
-        module.warn(warning)
     answer = {"changed": False, "ansible_facts": {"image_cache": result.facts}}
+    if params["warn"]:
+        for warning in result.warnings:
+            module.warn(warning)
+    elif result.warnings:
+        answer["host_warnings"] = result.warnings
     if result.error is not None:
         module.fail_json(msg=result.error, **answer)
     module.exit_json(**answer)

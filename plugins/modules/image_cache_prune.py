@@ -20,6 +20,13 @@ description:
     With O(remove_unused_base_images=false) that is all it does.
 author:
   - stackops.nova contributors (@stackops)
+options:
+  warn:
+    description:
+      - Whether Ansible shows what this host warns of. Otherwise it is in RV(host_warnings).
+      - The role shows the warnings of many hosts itself, once for all of them.
+    type: bool
+    default: true
 extends_documentation_fragment:
   - stackops.nova.image_cache
   - stackops.nova.attributes
@@ -92,6 +99,11 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
+host_warnings:
+  description: What Ansible would have shown as warnings of this host, a sentence each.
+  returned: if O(warn) is false and there are any
+  type: list
+  elements: str
 image_cache:
   description:
     - The state of the cache as it was found, before anything was removed, and what was done about it.
@@ -196,13 +208,13 @@ import time
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import argument_spec
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import audit_argument_spec
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.prune import prune
 
 
 def main() -> None:
-    module = AnsibleModule(argument_spec=argument_spec(), supports_check_mode=True)
+    module = AnsibleModule(argument_spec=audit_argument_spec(), supports_check_mode=True)
     params = dict(module.params)
     # Records of instances may hold passwords: no_log keeps them out of this host's log, and the result does not
     # repeat them. Without the second line no_log would black out each name of theirs in the result as well.
@@ -218,10 +230,13 @@ def main() -> None:
         )
     except ImageCacheError as exc:
         module.fail_json(msg=str(exc))
-    for warning in result.warnings:
-        module.warn(warning)
     image_cache = {**result.facts, **result.done, "check_mode": module.check_mode}
     answer = {"changed": result.changed, "image_cache": image_cache}
+    if params["warn"]:
+        for warning in result.warnings:
+            module.warn(warning)
+    elif result.warnings:
+        answer["host_warnings"] = result.warnings
     if module._diff:
         answer["diff"] = result.diff
     if result.error is not None:

@@ -20,6 +20,7 @@ import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.argspec import (
     argument_spec,
+    audit_argument_spec,
     precache_argument_spec,
     restore_argument_spec,
 )
@@ -44,8 +45,8 @@ from ansible_collections.stackops.nova.tests.support.records import record
 from ansible_collections.stackops.nova.tests.support.run_module import collections_path
 
 MODULES = {
-    "image_cache_facts": argument_spec(),
-    "image_cache_prune": argument_spec(),
+    "image_cache_facts": audit_argument_spec(),
+    "image_cache_prune": audit_argument_spec(),
     "image_cache_restore": restore_argument_spec(),
     "image_cache_precache": precache_argument_spec(),
 }

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "argument_spec",
+    "audit_argument_spec",
     "has_instance_source",
     "instances_from_params",
     "precache_argument_spec",
@@ -98,6 +99,11 @@ def argument_spec() -> dict[str, dict[str, Any]]:
         "fail_on_corrupt": {"type": "bool", "default": False},
         "details": {"type": "str", "choices": list(DETAILS), "default": "summary"},
     }
+
+
+def audit_argument_spec() -> dict[str, dict[str, Any]]:
+    """Return the argument spec of ``image_cache_facts`` and ``image_cache_prune``: the shared options, and theirs."""
+    return {**argument_spec(), "warn": {"type": "bool", "default": True}}
 
 
 def restore_argument_spec() -> dict[str, dict[str, Any]]:

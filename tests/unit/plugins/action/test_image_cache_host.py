@@ -9,7 +9,6 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -71,6 +70,7 @@ class Host:
 
     def _execute(self, *, module_name: str, module_args: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         assert task_vars["inventory_hostname"] == "a"
+        assert module_args.pop("warn") is False
         self.calls.append((module_name, module_args, self.plugin._task.check_mode))
         if isinstance(self.result, Exception):
             raise self.result
@@ -123,16 +123,16 @@ class TestLook:
         assert (result["failed"], result["msg"]) == (True, "No space.")
         assert "failure" not in result
 
-    @pytest.mark.parametrize("as_value", [False, True])
-    def test_warnings_of_several_hosts_are_kept_and_announced_in_the_same_words(self, as_value: bool) -> None:
+    def test_warnings_of_several_hosts_are_kept_and_announced_in_the_same_words(self) -> None:
         def announced(text: str) -> list[str]:
-            # A warning as ansible-core 2.18 has it, and as later ones do.
-            warning = SimpleNamespace(event=SimpleNamespace(msg=text)) if as_value else text
-            result = Host({"image_cache": CACHE, "warnings": [warning]}).run({}, hosts=("a", "b"))
+            result = Host({"image_cache": CACHE, "host_warnings": [text], "warnings": ["Of Ansible."]}).run(
+                {}, hosts=("a", "b")
+            )
             assert result["host_warnings"] == [text]
             return list(result["warnings"])
 
         assert announced("One.") == announced("Other.")
+        assert announced("One.")[0] == "Of Ansible."
 
     def test_errors_of_several_hosts_are_announced_in_the_same_words(self) -> None:
         def announced(text: str, *hosts: str) -> str:
@@ -145,7 +145,7 @@ class TestLook:
         assert announced("One.", "a") == "One."
 
     def test_warnings_of_a_host_that_is_alone_are_shown(self) -> None:
-        result = Host({"image_cache": CACHE, "warnings": ["One."]}).run({})
+        result = Host({"image_cache": CACHE, "host_warnings": ["One."]}).run({})
         assert result["warnings"] == result["host_warnings"] == ["One."]
 
     def test_host_that_cannot_be_reached_is_unreachable(self) -> None:
@@ -271,13 +271,13 @@ class TestAct:
 
     def test_prune_that_is_refused_as_its_look_was_repeats_nothing_that_was_found(self) -> None:
         refused = {**CACHE, "unknown_use": ["u"]}
-        failed = {"failed": True, "msg": "No.", "image_cache": refused, "warnings": ["w"]}
+        failed = {"failed": True, "msg": "No.", "image_cache": refused, "host_warnings": ["w"]}
         look = {"image_cache": refused, "host_warnings": ["w"]}
         result = Host(failed).act(HostDecision(Action.PRUNE), look)
         assert (result["msg"], result["state"], result["refused"]) == ("No.", "refused", ["u"])
         assert "image_cache" not in result
         assert "host_warnings" not in result
-        other = Host({**failed, "warnings": ["v"]}).act(HostDecision(Action.PRUNE), look)
+        other = Host({**failed, "host_warnings": ["v"]}).act(HostDecision(Action.PRUNE), look)
         assert other["host_warnings"] == ["v"]
         assert Host(failed).act(HostDecision(Action.PRUNE))["image_cache"] == refused
         of_storage = HostDecision(Action.PRUNE, {"keep_files": []})

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import os
 
+import pytest
+
 from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, UUID
 from ansible_collections.stackops.nova.tests.support.host import OLD, Host, picture
 from ansible_collections.stackops.nova.tests.support.run_module import run_module
@@ -69,3 +71,12 @@ def test_invalid_option_fails_the_task(host: Host) -> None:
     assert run.failed
     assert "/no/such/path" in run.result["msg"]
     assert "Traceback" not in run.errors
+
+
+@pytest.mark.parametrize("module", ["image_cache_facts", "image_cache_prune"])
+def test_warnings_that_are_not_to_be_shown_are_in_the_result(host: Host, module: str) -> None:
+    host.instance(UUID, {"disk": BASE})
+    run = run_module(module, {**host.options(), "warn": False})
+    assert str(host.cache_path / BASE) in run.result["host_warnings"][0]
+    assert str(host.cache_path / BASE) not in "".join(run.errors.split())
+    assert "host_warnings" not in run_module(module, host.options()).result
