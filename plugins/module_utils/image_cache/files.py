@@ -36,6 +36,7 @@ IOCTL_WRITE, IOCTL_READ = (1 << 31, 1 << 30) if _IS_OTHER_LAYOUT else (1 << 30, 
 """The direction of the data in an ioctl's number (``asm/ioctl.h``): to the kernel, from the kernel."""
 
 _FLOCK = struct.Struct("hhqqi")
+_NO_LOCK = struct.pack("h", fcntl.F_UNLCK)
 
 
 def read_small_file(path: str, limit: int, flags: int = FILE_OR_LINK_FLAGS, directory: int | None = None) -> bytes:
@@ -81,5 +82,4 @@ def is_locked_by_another(descriptor: int, command: int, request: bytes) -> bool:
     :param request: what :func:`lock_request` returned.
     :raises OSError: the kernel or the file system cannot tell.
     """
-    kind: int = _FLOCK.unpack_from(fcntl.fcntl(descriptor, command, request))[0]
-    return kind != fcntl.F_UNLCK
+    return not fcntl.fcntl(descriptor, command, request).startswith(_NO_LOCK)

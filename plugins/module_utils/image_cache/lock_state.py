@@ -42,10 +42,12 @@ def is_locked(directory: int, name: str) -> bool:
     return look_at_lock(directory, name).is_held
 
 
-def look_at_lock(directory: int, name: str) -> LockState:
+def look_at_lock(directory: int, name: str, is_file: bool = False) -> LockState:
     """Look at a lock file. Nothing is created or locked.
 
-    The parameters and errors are those of :func:`is_locked`.
+    The other parameters and the errors are those of :func:`is_locked`.
+
+    :param is_file: whether a listing of the directory said that it is a regular file.
     """
     try:
         descriptor = os.open(name, FILE_FLAGS, dir_fd=directory)
@@ -54,7 +56,7 @@ def look_at_lock(directory: int, name: str) -> LockState:
     except BlockingIOError:  # its holder is making sure that nobody waits
         return LockState(True, False)
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        if not is_file and not stat.S_ISREG(os.fstat(descriptor).st_mode):
             return LockState(False, True, True)
         is_held = is_locked_by_another(descriptor, fcntl.F_GETLK, _WHOLE_FILE)
         is_flagged = bool(is_protected_by_flags(descriptor))

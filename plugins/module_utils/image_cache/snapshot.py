@@ -432,12 +432,14 @@ def _look_at_locks(settings: Settings, files: Iterable[CacheFile], device: int, 
     if directory is None:
         return found
     try:
-        found.existing.update(os.listdir(directory))
+        with os.scandir(directory) as entries:
+            is_file = {entry.name: entry.is_file(follow_symlinks=False) for entry in entries}
+        found.existing.update(is_file)
         for file in files:
             lock = lock_name(file.name)
-            if lock in found.existing:
+            if lock in is_file:
                 try:
-                    state = look_at_lock(directory, lock)
+                    state = look_at_lock(directory, lock, is_file[lock])
                 except OSError as exc:
                     problem(
                         f"nova's lock {printable(os.path.join(path, lock))} cannot be looked at: "
