@@ -23,8 +23,6 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
 
 _AUDIT = "stackops.nova.image_cache_facts"
 _PRUNE = "stackops.nova.image_cache_prune"
-# Both return what they warn of with their result then, and Ansible does not show it beside the report.
-_QUIET = {"warn": False}
 _STRATEGIES_WITHOUT_BARRIER = ("free", "host_pinned")
 
 
@@ -56,11 +54,8 @@ class ActionModule(ActionBase):
         is_asked = play.is_prune_asked(task_vars, options.fleet, variables)
         fleet_options = replace(options.fleet, prune=is_asked and not is_opted_out, opted_out=is_opted_out)
         began = time.monotonic()
-        if fleet_options.prune:
-            result = self._run_module(_PRUNE, {**options.module, **_QUIET}, task_vars, check_mode=True)
-        else:
-            result = self._run_module(_AUDIT, {**options.module, **_QUIET}, task_vars, check_mode=True)
-        self._leave_to_the_screen(result, task_vars)
+        name = _PRUNE if fleet_options.prune else _AUDIT
+        result = self._run_silent_module(name, options.module, task_vars, check_mode=True)
         result[play.LOOK_SECONDS] = _seconds_since(began)
         shares = options.module.get("shared_storage") or _is_shared(result)
         if not shares:
@@ -117,14 +112,14 @@ class ActionModule(ActionBase):
         options = read_options(
             play.set_variables(task_vars, self._templar.template), task_vars["groups"], task_vars["inventory_hostname"]
         )
-        module_options = {**options.module, **_QUIET, **hand_off}
+        module_options = {**options.module, **hand_off}
         if "instances" in hand_off:
             module_options["instances"] = [*hand_off["instances"], *options.module.get("instances", ())]
         is_prune = decision.action is Action.PRUNE
         check_mode = self._task.check_mode
         began = time.monotonic()
-        result = self._run_module(_PRUNE if is_prune else _AUDIT, module_options, task_vars, check_mode=check_mode)
-        self._leave_to_the_screen(result, task_vars)
+        name = _PRUNE if is_prune else _AUDIT
+        result = self._run_silent_module(name, module_options, task_vars, check_mode=check_mode)
         if is_prune and not check_mode and "image_cache" in result:
             result[play.PRUNE_SECONDS] = _seconds_since(began)
         done = {**result, **_done(result, "pruned" if is_prune else "audited")}
@@ -135,11 +130,15 @@ class ActionModule(ActionBase):
                 done.pop(WARNINGS, None)
         return done
 
-    def _leave_to_the_screen(self, result: dict[str, Any], task_vars: Mapping[str, Any]) -> None:
-        """Say the same on all hosts where a screen follows: Ansible shows each warning and error once, without a host.
+    def _run_silent_module(
+        self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any], check_mode: bool
+    ) -> dict[str, Any]:
+        """Run a module, and say the same on all hosts where a screen follows.
 
-        What a host warns of stays in the result, and why it failed is its ``msg``, which Ansible shows with the host.
+        Ansible shows each warning and error once, without a host. What a host warns of stays in the result, and why it
+        failed is its ``msg``, which Ansible shows with the host.
         """
+        result = self._run_module(name, {**options, "warn": False}, task_vars, check_mode)
         is_due = play.is_screen_due(self._task, task_vars["ansible_play_hosts_all"])
         if result.get(WARNINGS):
             shown = [_WARNINGS_FOLLOW] if is_due else result[WARNINGS]
@@ -148,6 +147,7 @@ class ActionModule(ActionBase):
         error: Any = result.get("exception")
         if is_due and hasattr(error, "event"):
             result["exception"] = replace(error, event=replace(error.event, msg=_REASONS_FOLLOW))
+        return result
 
     def _run_module(
         self, name: str, options: Mapping[str, Any], task_vars: dict[str, Any], check_mode: bool
