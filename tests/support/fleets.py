@@ -295,14 +295,14 @@ def troubled(name: str, *, check_mode: bool = False) -> dict[str, Any]:
 
 
 def shown_in_readme() -> dict[str, Any]:
-    """Seventeen hosts, twelve of which share a storage, with what may go wrong in a week."""
+    """Sixteen hosts, twelve of which share a storage. Two disks are nearly full, and one host lacks a base file."""
 
     def cache(name: str, free_percent: int, cached_gib: int, removable_gib: int, **more: Any) -> dict[str, Any]:
         made = answer(name, **more)
         made["storage"].update(free_bytes=free_percent * 9 * GIB, total_bytes=900 * GIB)
         made["summary"].update(
             total={"files": cached_gib // 4, "allocated_bytes": cached_gib * GIB},
-            reclaimable_bytes=0 if more.get("unknown_use") else removable_gib * GIB,
+            reclaimable_bytes=removable_gib * GIB,
             bytes={
                 "active": (cached_gib - removable_gib - 6) * GIB, "removable": removable_gib * GIB,
                 "too_young": 6 * GIB, "other": 0, "corrupt": 0,
@@ -310,24 +310,19 @@ def shown_in_readme() -> dict[str, Any]:
         )  # fmt: skip
         return made
 
-    unknown = (
-        "nfs-13 shares this storage and did not answer, so what it needs is unknown. Run the play on it as well. If it "
-        "needs nothing of this storage any more, name it in image_cache_exempt_storage_users. If it never shared it, "
-        "set image_cache_storage_group for the hosts that do."
-    )
-    file = f"/var/lib/nova/instances/_base/{BASE}"
-    missing = [{"backing_file": file, "instances": [f"instance-0000{number:04x}"]} for number in (42, 57, 183)]
-    missing[0] |= {"recoverable_from": "process", "recoverable_until": missing[0]["instances"]}
+    guest = "instance-0000002a"
+    missing = {
+        "backing_file": f"/var/lib/nova/instances/_base/{BASE}",
+        "instances": [guest],
+        "recoverable_from": "process",
+        "recoverable_until": [guest],
+    }
     return fleet(
         storage(cache("cmp-101", 11, 312, 140), "cmp-101"),
         storage(cache("cmp-102", 4, 455, 260), "cmp-102"),
-        storage(cache("cmp-103", 38, 120, 31, missing=missing[:1]), "cmp-103"),
-        storage(cache("cmp-104", 41, 98, 22, missing=missing[1:]), "cmp-104"),
-        storage(
-            cache("nfs-01", 7, 840, 512, unknown_use=[unknown]),
-            *(f"nfs-{number:02}" for number in range(1, 13)),
-        ),
-        silent=[silent("cmp-105", error="ssh: connect to host cmp-105 port 22: No route to host")],
+        storage(cache("cmp-103", 38, 120, 31, missing=[missing]), "cmp-103"),
+        storage(cache("cmp-104", 41, 98, 22), "cmp-104"),
+        storage(cache("nfs-01", 7, 840, 512), *(f"nfs-{number:02}" for number in range(1, 13))),
     )
 
 
