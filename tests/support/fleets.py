@@ -326,6 +326,45 @@ def shown_in_readme() -> dict[str, Any]:
     )
 
 
+def full_disk(*, check_mode: bool) -> dict[str, Any]:
+    """What a prune returns of the host whose disk is full in README, after it or in check mode."""
+
+    def file(name: str, gib: int, days: int, kind: str = "original") -> dict[str, Any]:
+        return {
+            "name": name,
+            "kind": kind,
+            "image_id": None,
+            "image_name": None,
+            "in_glance": None,
+            "state": "removable",
+            "reasons": ["unknown"],
+            "size_bytes": gib * GIB,
+            "allocated_bytes": gib * GIB,
+            "mtime": NOW - 86400 * days,
+            "age_seconds": 86400.0 * days,
+            "removable_in_seconds": 0,
+            "used_by": [],
+        }
+
+    former, newer, large = (hashlib.sha1(name.encode()).hexdigest() for name in ("former", "newer", "large"))
+    files = [
+        file(f"{large}_128849018880", 120, 61, "resized"),
+        file(large, 60, 61),
+        file(former, 44, 190),
+        file(newer, 20, 35),
+        file(f"{BASE}.part", 16, 12, "partial"),
+    ]
+    names = [each["name"] for each in files]
+    found = answer("cmp-102", **done(*names, reclaimed_bytes=260 * GIB), files=files, check_mode=check_mode)
+    found["storage"].update(free_bytes=36 * GIB, total_bytes=900 * GIB)
+    found["summary"].update(
+        active=24, removable=5, too_young=1, other=0,
+        total={"files": 30, "allocated_bytes": 455 * GIB},
+        bytes={"active": 189 * GIB, "removable": 260 * GIB, "too_young": 6 * GIB, "other": 0, "corrupt": 0},
+    )  # fmt: skip
+    return found
+
+
 def of_images(hosts: int, images: int) -> dict[str, Any]:
     """A fleet of so many hosts, each of which has most of so many images: some are hot, others are used nowhere."""
     chance = random.Random(hosts)
