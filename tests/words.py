@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Hold words, names of tests and subjects of commits against the rules that a program can check: `./test lint`.
+"""Hold words, names of tests, prose and subjects of commits against the rules that a program can check: `./test lint`.
 
 Usage: tests/words.py REPOSITORY
 Prints each place with what to write instead, and fails if there is one.
@@ -44,6 +44,16 @@ RULES = [
 BEGINNINGS = "nor|but|and|or|so|it|its|they|their|that|this|these|those|then|also|which|who|whose|neither"
 TEST_NAME = re.compile(rf"\bdef (test_(?:{BEGINNINGS})(?!{LETTER})\w*)")
 SUBJECT_LENGTH = 72  # characters
+PROSE_WIDTH = 100  # columns
+# All pages but the changelog, which antsibull-changelog makes.
+PAGE = re.compile(r"(?!.*\bCHANGELOG\.).*\.(md|rst)")
+# What is not prose: code, output, and the tables of Markdown, of which a row is a line.
+NOT_PROSE = re.compile(
+    r"^( *)```.*\n(?:.*\n)*?\1```$|^ *\|.*\|$|^( *)\.\. code-block::.*\n(?:\2 +.*\n|\n)*", re.MULTILINE
+)
+# The beginning of an item, a cell, a line block or a field, and what no line end divides: a literal, a link, a word.
+BEGINNING = re.compile(r" *(?:(?:[-*|]|\d+\.|:[\w-]+:) +)*")
+UNDIVIDED = re.compile(r"(?:``.+?``|`[^`]+`|\[[^]]*]\([^)]*\)|\S)+")
 
 
 def find_words(text: str) -> Iterator[tuple[int, str]]:
@@ -58,6 +68,19 @@ def find_test_names(text: str) -> Iterator[tuple[int, str]]:
     """Find tests whose name does not stand alone: the number of each line, and what is wrong there."""
     for match in TEST_NAME.finditer(text):
         yield line_of(match), f"not '{match[1]}' but: subject_condition_outcome"
+
+
+def find_long_lines(text: str) -> Iterator[tuple[int, str]]:
+    """Find lines of prose that are too wide: the number of each line, and what is wrong there.
+
+    Not those that no line end can divide, nor the term of a definition, which RST takes from one line.
+    """
+    lines = NOT_PROSE.sub(lambda match: "\n" * match[0].count("\n"), text).splitlines()
+    for number, (line, following) in enumerate(zip(lines, [*lines[1:], ""], strict=True), 1):
+        beginning = len(BEGINNING.match(line)[0])
+        is_term = len(following) - len(following.lstrip()) > beginning
+        if len(line) > PROSE_WIDTH and len(UNDIVIDED.findall(line, beginning)) > 1 and not is_term:
+            yield number, f"{len(line)} columns instead of at most {PROSE_WIDTH}"
 
 
 def find_long_subjects(subjects: Iterable[str]) -> Iterator[str]:
@@ -102,11 +125,11 @@ def git(repository: Path, *command: str) -> subprocess.CompletedProcess[str]:
 
 
 def main(repository: Path) -> int:
-    found = [
-        f"{name}:{line}: {wrong}"
-        for name, text in checked_texts(repository)
-        for line, wrong in sorted([*find_words(text), *find_test_names(text)])
-    ]
+    found = []
+    for name, text in checked_texts(repository):
+        long_lines = find_long_lines(text) if PAGE.fullmatch(name) else ()
+        wrong_lines = sorted([*find_words(text), *find_test_names(text), *long_lines])
+        found += [f"{name}:{line}: {wrong}" for line, wrong in wrong_lines]
     found += find_long_subjects(subjects_since_this_check(repository))
     for line in found:
         print(line)

@@ -295,14 +295,14 @@ def troubled(name: str, *, check_mode: bool = False) -> dict[str, Any]:
 
 
 def shown_in_readme() -> dict[str, Any]:
-    """Seventeen hosts, twelve of which share a storage, with what may go wrong in a week."""
+    """Sixteen hosts, twelve of which share a storage. Two disks are nearly full, and one host lacks a base file."""
 
     def cache(name: str, free_percent: int, cached_gib: int, removable_gib: int, **more: Any) -> dict[str, Any]:
         made = answer(name, **more)
         made["storage"].update(free_bytes=free_percent * 9 * GIB, total_bytes=900 * GIB)
         made["summary"].update(
             total={"files": cached_gib // 4, "allocated_bytes": cached_gib * GIB},
-            reclaimable_bytes=0 if more.get("unknown_use") else removable_gib * GIB,
+            reclaimable_bytes=removable_gib * GIB,
             bytes={
                 "active": (cached_gib - removable_gib - 6) * GIB, "removable": removable_gib * GIB,
                 "too_young": 6 * GIB, "other": 0, "corrupt": 0,
@@ -310,25 +310,59 @@ def shown_in_readme() -> dict[str, Any]:
         )  # fmt: skip
         return made
 
-    unknown = (
-        "nfs-13 shares this storage and did not answer, so what it needs is unknown. Run the play on it as well. If it "
-        "needs nothing of this storage any more, name it in image_cache_exempt_storage_users. If it never shared it, "
-        "set image_cache_storage_group for the hosts that do."
-    )
-    file = f"/var/lib/nova/instances/_base/{BASE}"
-    missing = [{"backing_file": file, "instances": [f"instance-0000{number:04x}"]} for number in (42, 57, 183)]
-    missing[0] |= {"recoverable_from": "process", "recoverable_until": missing[0]["instances"]}
+    guest = "instance-0000002a"
+    missing = {
+        "backing_file": f"/var/lib/nova/instances/_base/{BASE}",
+        "instances": [guest],
+        "recoverable_from": "process",
+        "recoverable_until": [guest],
+    }
     return fleet(
         storage(cache("cmp-101", 11, 312, 140), "cmp-101"),
         storage(cache("cmp-102", 4, 455, 260), "cmp-102"),
-        storage(cache("cmp-103", 38, 120, 31, missing=missing[:1]), "cmp-103"),
-        storage(cache("cmp-104", 41, 98, 22, missing=missing[1:]), "cmp-104"),
-        storage(
-            cache("nfs-01", 7, 840, 512, unknown_use=[unknown]),
-            *(f"nfs-{number:02}" for number in range(1, 13)),
-        ),
-        silent=[silent("cmp-105", error="ssh: connect to host cmp-105 port 22: No route to host")],
+        storage(cache("cmp-103", 38, 120, 31, missing=[missing]), "cmp-103"),
+        storage(cache("cmp-104", 41, 98, 22), "cmp-104"),
+        storage(cache("nfs-01", 7, 840, 512), *(f"nfs-{number:02}" for number in range(1, 13))),
     )
+
+
+def full_disk(*, check_mode: bool) -> dict[str, Any]:
+    """What a prune returns of the host whose disk is full in README, after it or in check mode."""
+
+    def file(name: str, gib: int, days: int, kind: str = "original") -> dict[str, Any]:
+        return {
+            "name": name,
+            "kind": kind,
+            "image_id": None,
+            "image_name": None,
+            "in_glance": None,
+            "state": "removable",
+            "reasons": ["unknown"],
+            "size_bytes": gib * GIB,
+            "allocated_bytes": gib * GIB,
+            "mtime": NOW - 86400 * days,
+            "age_seconds": 86400.0 * days,
+            "removable_in_seconds": 0,
+            "used_by": [],
+        }
+
+    former, newer, large = (hashlib.sha1(name.encode()).hexdigest() for name in ("former", "newer", "large"))
+    files = [
+        file(f"{large}_128849018880", 120, 61, "resized"),
+        file(large, 60, 61),
+        file(former, 44, 190),
+        file(newer, 20, 35),
+        file(f"{BASE}.part", 16, 12, "partial"),
+    ]
+    names = [each["name"] for each in files]
+    found = answer("cmp-102", **done(*names, reclaimed_bytes=260 * GIB), files=files, check_mode=check_mode)
+    found["storage"].update(free_bytes=36 * GIB, total_bytes=900 * GIB)
+    found["summary"].update(
+        active=24, removable=5, too_young=1, other=0,
+        total={"files": 30, "allocated_bytes": 455 * GIB},
+        bytes={"active": 189 * GIB, "removable": 260 * GIB, "too_young": 6 * GIB, "other": 0, "corrupt": 0},
+    )  # fmt: skip
+    return found
 
 
 def of_images(hosts: int, images: int) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""`./test lint` finds the words, names of tests and subjects of commits that are not to be written."""
+"""`./test lint` finds the words, names of tests, lines of prose and subjects of commits that are not to be written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from pathlib import Path
 
 import pytest
 
-from ansible_collections.stackops.nova.tests.words import find_long_subjects, find_test_names, find_words
+from ansible_collections.stackops.nova.tests.words import (
+    find_long_lines,
+    find_long_subjects,
+    find_test_names,
+    find_words,
+)
 
 CHECK = Path(__file__).parents[1] / "words.py"
 # Each with a bar in it, which keeps this file from being found itself.
@@ -105,6 +110,55 @@ def test_clean_text_passes() -> None:
     assert [*find_words(CLEAN), *find_test_names(CLEAN)] == []
 
 
+PROSE = "word " * 20  # with one more character it is too wide
+
+
+@pytest.mark.parametrize("beginning", ["", "   ", "* ", "1. ", "   * - ", "     - ", "| ", "   :alt: "])
+def test_line_of_prose_of_more_than_100_columns_is_found(beginning: str) -> None:
+    text = f"Short.\n{(beginning + PROSE)[:99]}X"
+    assert lines(find_long_lines(text)) == []
+    assert lines(find_long_lines(f"{text}X\n")) == [2]
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "https://example.com/" + "x" * 90,
+        "``a literal of " + "x" * 90 + "``",
+        "`code of Markdown with " + "x" * 90 + "`,",
+        "(:ref:`a role <with.a.target." + "x" * 90 + ">`).",
+        "[a link](of/Markdown/" + "x" * 90 + ")",
+    ],
+)
+@pytest.mark.parametrize("beginning", ["", "* ", "   * - ", "     - | "])
+def test_word_that_no_line_end_divides_is_found_only_beside_another_word(word: str, beginning: str) -> None:
+    assert lines(find_long_lines(f"{beginning}{word}\n{beginning}{word} and\n")) == [2]
+
+
+def test_prose_between_two_literals_is_found() -> None:
+    assert lines(find_long_lines(f"``a`` {PROSE}``b``\n`a` {PROSE}`b`\n")) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        f"```console\n{PROSE}{PROSE}\n\n{PROSE}{PROSE}\n```\n",
+        f"   ```\n   {PROSE}{PROSE}\n   ```\n",
+        f"| a table of Markdown | {PROSE} |\n",
+        f".. code-block:: text\n   :caption: {PROSE}\n\n   {PROSE}{PROSE}\n\n     {PROSE}{PROSE}\n\n",
+        f"  .. code-block:: text\n\n     {PROSE}{PROSE}\n\n",
+        f"A term of RST is one line {PROSE}\n   and what it means follows.\n",
+    ],
+)
+def test_block_that_is_not_prose_passes_and_ends(block: str) -> None:
+    assert lines(find_long_lines(f"{PROSE}X\n\n{block}{PROSE}X\n")) == [1, block.count("\n") + 3]
+
+
+@pytest.mark.parametrize("beginning", ["* ", "12. ", "   * - ", "   :alt: "])
+def test_item_of_several_lines_is_not_taken_for_a_term(beginning: str) -> None:
+    assert lines(find_long_lines(f"{beginning}{PROSE}\n{' ' * len(beginning)}goes on.\n")) == [1]
+
+
 def test_subject_of_more_than_72_characters_is_found() -> None:
     assert list(find_long_subjects(["s" * 72, ""])) == []
     (found,) = find_long_subjects(["s" * 73])
@@ -158,6 +212,17 @@ class TestRepository:
         done = check(repository.path)
         assert done.returncode == 1
         assert done.stdout == f"{file}:2: not '{WORDS[1]}' but: limit\n"
+
+    @pytest.mark.parametrize("file", ["README.md", "docs/a.rst", "roles/a/README.md"])
+    def test_wide_prose_of_a_page_fails_with_its_place(self, repository: Repository, file: str) -> None:
+        repository.write(file, f"Short.\n{PROSE}X\n")
+        done = check(repository.path)
+        assert (done.returncode, done.stdout) == (1, f"{file}:2: 101 columns instead of at most 100\n")
+
+    @pytest.mark.parametrize("file", ["CHANGELOG.md", "CHANGELOG.rst", "changelogs/fragments/1.yml", "a.py"])
+    def test_wide_line_of_another_file_passes(self, repository: Repository, file: str) -> None:
+        repository.write(file, f"{PROSE}X\n")
+        assert check(repository.path).returncode == 0
 
     def test_subject_since_the_check_came_fails(self, repository: Repository) -> None:
         repository.commit("README.md", "Another text.", "s" * 73)

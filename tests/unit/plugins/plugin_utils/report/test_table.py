@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     answer,
     done,
     fleet,
+    full_disk,
     orphan,
     silent,
     storage,
@@ -25,6 +28,7 @@ from ansible_collections.stackops.nova.tests.support.fleets import (
     troubled_answer,
 )
 
+GUIDE = Path(__file__).parents[5] / "docs/docsite/rst/guide.rst"
 UBUNTU = "e2e2a53bdd3e68dd8f2a43c6a0f4f5dd1e4c8b77"
 UBUNTU_ID = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"
 FEDORA = "c88caa2f53bba855b6b96bb9c5cf6b34ba5fa1a1"
@@ -241,6 +245,12 @@ REMOVED: 1 file, 1.0 GiB
 FREED: 1.0 GiB of 1.0 GiB."""
     image_cache = audit(file(FEDORA, "removable", "unused", image_id=FEDORA_ID))
     assert storage_page({**image_cache, **pruned([FEDORA], GIB)}) == table
+
+
+def test_guide_shows_the_pages_of_a_full_disk() -> None:
+    shown = storage_page(full_disk(check_mode=True)), storage_page(full_disk(check_mode=False)).partition("\n\n")[2]
+    for page in (shown[0], shown[1][shown[1].index("REMOVED:") :]):
+        assert textwrap.indent(page, "   ") in GUIDE.read_text()
 
 
 def test_prune_without_removable_files_removes_nothing() -> None:
