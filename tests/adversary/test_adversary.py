@@ -13,7 +13,7 @@ import pytest
 from ansible_collections.stackops.nova.tests.adversary.stress import SABOTAGES, fight
 
 
-@pytest.mark.parametrize("orphans", ["protect", "ignore"])
+@pytest.mark.parametrize("orphans", ["protect", pytest.param("ignore", marks=pytest.mark.slow)])
 def test_adversary_loses_no_file_and_every_removal_is_reported(tmp_path: Path, orphans: str) -> None:
     outcome = fight(tmp_path, seconds=30, seed=1, orphans=orphans)
     assert outcome.lost == []
@@ -22,6 +22,7 @@ def test_adversary_loses_no_file_and_every_removal_is_reported(tmp_path: Path, o
     assert outcome.passes.removed.total() > 25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("without", SABOTAGES)
 def test_prune_that_lacks_a_guard_is_found_out(tmp_path: Path, without: str) -> None:
     """A loss takes seconds; so much time is for a machine that does other work besides."""

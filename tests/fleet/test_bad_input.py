@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import subprocess
 
+import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     FAILING,
     ComputeFleet,
@@ -60,6 +62,7 @@ def test_invalid_variable_of_a_host_stops_that_host_only(fleet: ComputeFleet) ->
         assert len(fleet.cached(host)) == 2
 
 
+@pytest.mark.slow
 def test_limit_of_the_fleet_that_cannot_be_read_stops_the_fleet(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["b"]["image_cache_fleet_max_removal_percent"] = "{{ 1 // 0 }}"
     run = fleet.prune()
@@ -83,6 +86,7 @@ def test_text_of_a_vault_protects_what_it_names(fleet: ComputeFleet, shared: Cac
     assert (run.status, cached(shared)) == (0, USED | names("unused-a")), run.output
 
 
+@pytest.mark.slow
 def test_storage_group_that_is_null_stops_its_hosts(fleet: ComputeFleet, shared: CacheTree) -> None:
     for host in "ab":
         fleet.hosts[host]["image_cache_storage_group"] = None
@@ -91,6 +95,7 @@ def test_storage_group_that_is_null_stops_its_hosts(fleet: ComputeFleet, shared:
     assert cached(shared) == ALL
 
 
+@pytest.mark.slow
 def test_storage_group_that_differs_by_host_in_the_play_is_checked(fleet: ComputeFleet) -> None:
     tree = fleet.add("a")
     fleet.add("b")
@@ -112,6 +117,7 @@ def test_host_names_with_special_characters_are_pruned_or_refused_in_words(fleet
         assert len(cached(tree)) == 1 or name in run.messages
 
 
+@pytest.mark.slow
 def test_host_without_python_fails_by_itself(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["c"]["ansible_python_interpreter"] = "/no/such/python"
     run = fleet.prune()
@@ -120,6 +126,7 @@ def test_host_without_python_fails_by_itself(fleet: ComputeFleet, shared: CacheT
     assert "/no/such/python" in error
 
 
+@pytest.mark.slow
 def test_directory_that_does_not_exist_is_reported_with_its_path(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["c"].update(FAILING)
     run = fleet.prune()
@@ -127,6 +134,7 @@ def test_directory_that_does_not_exist_is_reported_with_its_path(fleet: ComputeF
     assert "/no/such/path" in run.messages["c"]
 
 
+@pytest.mark.slow
 def test_module_result_that_is_not_ours_is_no_answer(fleet: ComputeFleet, shared: CacheTree) -> None:
     liar = fleet.root / "liar"
     liar.write_text('#!/bin/sh\ncat > /dev/null\necho \'{"image_cache": {"exists": "perhaps"}, "changed": false}\'\n')

@@ -21,6 +21,7 @@ def run(fleet: ComputeFleet) -> Run:
     return fleet.play({"serial": 2, "tasks": [role("prune")]})
 
 
+@pytest.mark.slow
 def test_last_batch_reports_what_all_have_removed(run: Run) -> None:
     assert (run.status, run.changed) == (0, set(HOSTS)), run.output
     assert {host["name"]: host["state"] for host in run.reported["fleet"]["hosts"]} == dict.fromkeys(HOSTS, "pruned")

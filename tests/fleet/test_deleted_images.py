@@ -30,12 +30,14 @@ def test_dry_run_and_prune_remove_only_what_a_given_list_lacks(fleet: ComputeFle
     assert fleet.cached("c") == names("image-c")
 
 
+@pytest.mark.slow
 def test_deleted_images_have_an_age_of_their_own(fleet: ComputeFleet, shared: CacheTree) -> None:
     variables = {"image_cache_glance_images": LISTED, "image_cache_remove_deleted_images_minimum_age_seconds": 9 * DAY}
     run = fleet.prune(**variables)
     assert (run.status, cached(shared)) == (0, USED | names("unused-b")), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("listed", "why"),
     [
@@ -55,6 +57,7 @@ def test_list_that_cannot_be_relied_on_prunes_nothing_and_fails(
         assert "2 refused" in run.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["remove_only_deleted_images", "remove_deleted_images_minimum_age_seconds"])
 def test_members_that_disagree_about_deleted_images_are_refused(
     fleet: ComputeFleet, shared: CacheTree, option: str

@@ -37,6 +37,7 @@ exec(compile((open(sys.argv[0]) if sys.argv[0:] else sys.stdin).read(), "module"
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("argument", "is_dry"), [("--diff", True), ("--check", False)])
 def test_check_mode_of_the_play_counts_and_not_that_of_the_command_line(
     fleet: ComputeFleet, shared: CacheTree, argument: str, is_dry: bool
@@ -59,6 +60,7 @@ def test_dry_run_writes_nothing_on_any_host(fleet: ComputeFleet, shared: CacheTr
     assert cached(shared) == ALL
 
 
+@pytest.mark.slow
 def test_host_that_shares_no_storage_is_done_after_one_look(fleet: ComputeFleet) -> None:
     fleet.add("a")
     count = fleet.root / "count"
@@ -81,6 +83,7 @@ def test_dry_run_of_a_refused_storage_fails_as_the_prune_does(fleet: ComputeFlee
     assert dry.messages == run.messages
 
 
+@pytest.mark.slow
 def test_clock_that_is_set_back_hides_no_prune(fleet: ComputeFleet, shared: CacheTree) -> None:
     interpreter = fleet.root / "python"
     interpreter.write_text(AN_HOUR_BACK_EACH_TIME.format(count=fleet.root / "count", python=sys.executable))
@@ -100,6 +103,7 @@ def test_look_after_a_prune_reports_what_there_is_now(fleet: ComputeFleet, share
     assert (summary["storages"], summary["reclaimable_bytes"]) == (2, 0)
 
 
+@pytest.mark.slow
 def test_prune_of_one_host_and_dry_run_of_another_are_distinguished(fleet: ComputeFleet) -> None:
     fleet.add("a")
     fleet.add("b")
@@ -126,6 +130,7 @@ def test_dry_run_lists_the_checksums_that_the_prune_saves(fleet: ComputeFleet, s
     assert (again.changed, again.of(PRUNE)["a"]["saved_checksums"]) == (set(), []), again.output
 
 
+@pytest.mark.slow
 def test_first_checksum_alone_is_a_change_of_a_host(fleet: ComputeFleet) -> None:
     fleet.add("a")
     variables = {"image_cache_checksum_base_images": True, "image_cache_remove_unused_base_images": False}
@@ -135,6 +140,7 @@ def test_first_checksum_alone_is_a_change_of_a_host(fleet: ComputeFleet) -> None
     assert fleet.prune(**variables).changed == set()
 
 
+@pytest.mark.slow
 def test_prune_that_is_refused_is_not_shown_as_a_dry_run(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.prune(image_cache_fleet_max_removal_percent=0)
     assert (run.failed, cached(shared)) == ({"a", "c"}, ALL), run.output
@@ -143,6 +149,7 @@ def test_prune_that_is_refused_is_not_shown_as_a_dry_run(fleet: ComputeFleet, sh
     assert "without --check" not in run.text
 
 
+@pytest.mark.slow
 def test_dry_run_counts_no_file_of_a_storage_that_the_prune_refuses(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["b"]["image_cache_remove_unused_base_images"] = False
     dry, run = fleet.prune("--check"), fleet.prune()

@@ -62,6 +62,7 @@ def test_play_of_the_guide_prunes_on_a_full_root(full: ComputeFleet) -> None:
     assert (run.status, run.changed, full.cached("a")) == (0, {"a"}, names("image-a")), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left_out", sorted(LINES_OF_THE_GUIDE))
 def test_play_without_the_lines_of_the_guide_fails_before_any_module_starts(full: ComputeFleet, left_out: str) -> None:
     play = {keyword: value for keyword, value in play_of_the_guide().items() if keyword != left_out}

@@ -42,6 +42,7 @@ def test_host_whose_storage_hangs_fails_in_time_and_the_others_go_on(fleet: Comp
     assert cached(hanging) == names("image-a", "unused-a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("without_answer", "status"), [((), 0), ((FAILING,), 2), ((UNREACHABLE,), 4), ((FAILING, UNREACHABLE), 4)]
 )
@@ -56,6 +57,7 @@ def test_exit_code_is_that_of_the_worst_host_and_the_others_are_done(
     assert (run.status, fleet.cached("a")) == (status, names("image-a")), run.output
 
 
+@pytest.mark.slow
 def test_inventory_that_cannot_be_read_ends_the_run_with_the_setting_of_the_documented_unit(
     fleet: ComputeFleet, tmp_path: Path
 ) -> None:
@@ -110,6 +112,7 @@ def test_host_that_nova_registered_and_the_inventory_lacks_keeps_the_storage(fle
     assert (run.status, cached(tree)) == (0, names("image-c", "image-d")), run.output
 
 
+@pytest.mark.slow
 def test_group_may_exempt_its_member_that_is_gone(fleet: ComputeFleet) -> None:
     tree = fleet.add_pair("d", "gone")
     fleet.hosts["gone"].update(UNREACHABLE)
@@ -119,6 +122,7 @@ def test_group_may_exempt_its_member_that_is_gone(fleet: ComputeFleet) -> None:
     assert cached(tree) == names("image-d")
 
 
+@pytest.mark.slow
 def test_member_outside_the_limit_of_the_play_keeps_its_storage(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.prune("--limit", "a,c")
     assert run.failed == {"a"}, run.output
@@ -127,6 +131,7 @@ def test_member_outside_the_limit_of_the_play_keeps_its_storage(fleet: ComputeFl
     assert (cached(shared), fleet.cached("c")) == (ALL, names("image-c"))
 
 
+@pytest.mark.slow
 def test_limit_to_hosts_of_other_storages_prunes_these(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.prune("--limit", "c")
     assert (run.status, run.changed) == (0, {"c"}), run.output
@@ -146,6 +151,7 @@ def test_fact_cache_of_yesterday_is_no_answer(fleet: ComputeFleet, shared: Cache
     assert "b" in (report / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_host_that_failed_before_the_role_is_in_the_report_as_without_answer(
     fleet: ComputeFleet, shared: CacheTree
 ) -> None:

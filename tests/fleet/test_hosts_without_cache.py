@@ -17,6 +17,7 @@ from ansible_collections.stackops.nova.tests.support.processes import mount, wit
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("images_type", ["rbd", "lvm"])
 def test_host_whose_disks_are_not_files_has_nothing_to_prune_and_a_reason(
     fleet: ComputeFleet, images_type: str
@@ -78,6 +79,7 @@ def found(tree: CacheTree, value: int) -> str:
     return f'nova_image_cache_cache_found{{host="a",cache_path="{tree.cache_path}"}} {value}'
 
 
+@pytest.mark.slow
 def test_metrics_of_a_host_whose_cache_is_gone_are_kept(fleet: ComputeFleet, tmp_path: Path) -> None:
     tree = fleet.add("a")
     metrics = Metrics(fleet, tmp_path / "report")
@@ -90,6 +92,7 @@ def test_metrics_of_a_host_whose_cache_is_gone_are_kept(fleet: ComputeFleet, tmp
     assert found(tree, 1) in metrics.after_audit()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes the rights of root")
 def test_metrics_of_a_host_with_a_bare_cache_below_its_lost_mount_are_kept(fleet: ComputeFleet, tmp_path: Path) -> None:
     tree = fleet.add("a")

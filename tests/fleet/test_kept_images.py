@@ -18,6 +18,7 @@ ALL = USED | names("unused-a", "unused-b")
 LISTED = [{"id": "unused-a", "name": "warm", "status": "active"}, {"id": "image-b", "name": "cold"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "entry", ["warm", "unused-a", {"id": "unused-a", "name": "another"}], ids=["name", "id", "record"]
 )

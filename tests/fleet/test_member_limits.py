@@ -39,6 +39,7 @@ def test_space_target_of_a_member_that_does_not_prune_counts(fleet: ComputeFleet
     assert (run.status, run.changed, cached(shared)) == (0, {"c"}, ALL), run.output
 
 
+@pytest.mark.slow
 def test_stricter_of_two_space_targets_counts(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["a"]["image_cache_max_used_space"] = "1K"
     fleet.hosts["b"]["image_cache_max_used_space"] = "1T"
@@ -46,6 +47,7 @@ def test_stricter_of_two_space_targets_counts(fleet: ComputeFleet, shared: Cache
     assert (run.status, cached(shared)) == (0, ALL), run.output
 
 
+@pytest.mark.slow
 def test_space_targets_of_different_kinds_are_refused(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["a"]["image_cache_max_used_space"] = "1K"
     fleet.hosts["b"]["image_cache_min_free_space"] = "1K"
@@ -54,6 +56,7 @@ def test_space_targets_of_different_kinds_are_refused(fleet: ComputeFleet, share
     assert "space targets of different kinds" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_space_target_that_the_pruner_has_alone_removes_nothing_more(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["a"].update(image_cache_max_used_space=0, image_cache_min_free_space="0%")
     fleet.hosts["b"]["image_cache_min_free_space"] = 0
@@ -62,6 +65,7 @@ def test_space_target_that_the_pruner_has_alone_removes_nothing_more(fleet: Comp
         assert (run.status, run.changed, cached(shared)) == (0, {"c"}, ALL), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("of_a", "of_b", "is_pruned"),
     [("0%", "100%", False), ("0%", "0%", True), ("0%", "1T", False), ("100%", "1K", False), ("0%", 0, True)],
@@ -75,6 +79,7 @@ def test_percentage_of_one_member_is_compared_with_bytes_of_another(
     assert (run.status, cached(shared)) == (0, USED if is_pruned else ALL), run.output
 
 
+@pytest.mark.slow
 def test_value_that_is_no_space_target_is_refused(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["a"]["image_cache_min_free_space"] = "15 percent"
     run = fleet.prune()
@@ -93,11 +98,13 @@ def test_more_than_the_limit_of_the_fleet_is_not_removed(fleet: ComputeFleet, sh
     assert dry.failed == {"a", "c"}
 
 
+@pytest.mark.slow
 def test_limit_of_the_fleet_itself_may_be_removed(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.prune(image_cache_fleet_max_removal_percent=50)
     assert (run.status, cached(shared)) == (0, USED), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("host", ["b", "c"])
 def test_limit_of_the_fleet_counts_whichever_host_sets_it(fleet: ComputeFleet, shared: CacheTree, host: str) -> None:
     fleet.hosts[host]["image_cache_fleet_max_removal_percent"] = 49
@@ -105,6 +112,7 @@ def test_limit_of_the_fleet_counts_whichever_host_sets_it(fleet: ComputeFleet, s
     assert (run.failed, cached(shared)) == ({"a", "c"}, ALL), run.output
 
 
+@pytest.mark.slow
 def test_limit_of_the_fleet_counts_although_its_host_did_not_answer(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.hosts["c"].update(image_cache_fleet_max_removal_percent=1, **UNREACHABLE)
     run = fleet.prune()

@@ -66,6 +66,7 @@ def test_file_of_an_image_that_glance_lists_is_recoverable_from_there(compute: C
     assert counts == ["1", "1", "0"]
 
 
+@pytest.mark.slow
 def test_file_has_no_source_where_no_api_was_asked(compute: ComputeFleet, apis: Cloud, tmp_path: Path) -> None:
     run = compute.audit()
     assert run.status == 0, run.output

@@ -33,6 +33,7 @@ VARIABLES = (
 OMITTED = dict.fromkeys(VARIABLES, "{{ not_defined | default(omit) }}")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["inventory", "play", "role"])
 def test_omitted_variables_are_not_set(fleet: ComputeFleet, shared: CacheTree, where: str) -> None:
     task = role("prune")

@@ -34,6 +34,7 @@ def test_machine_is_pruned_once(machine: ComputeFleet) -> None:
     assert run.reported["fleet"]["summary"]["removed"] == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variables"),
     [
@@ -55,6 +56,7 @@ def test_instances_that_one_name_was_given_are_refused_or_protected(machine: Com
     assert names("one") <= machine.cached("a"), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "variables"),
     [
@@ -72,6 +74,7 @@ def test_disagreement_of_two_names_is_refused(machine: ComputeFleet, name: str, 
     assert f"disagree about {next(iter(variables))}" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_limit_of_one_name_counts(machine: ComputeFleet) -> None:
     machine.hosts["a3"]["image_cache_max_removals"] = 1
     run = machine.prune()

@@ -74,6 +74,7 @@ def test_each_host_keeps_what_its_servers_need_and_nothing_else(compute: CloudFl
     assert apis.count("/auth/tokens") == 1
 
 
+@pytest.mark.slow
 def test_host_that_is_unreachable_stops_no_other(compute: CloudFleet, apis: Cloud) -> None:
     compute.hosts["vm"].update(UNREACHABLE)
     run = compute.prune_by_api()
@@ -81,6 +82,7 @@ def test_host_that_is_unreachable_stops_no_other(compute: CloudFleet, apis: Clou
     assert apis.requests
 
 
+@pytest.mark.slow
 def test_host_by_another_name_than_novas_keeps_what_it_needs(compute: CloudFleet, apis: Cloud) -> None:
     compute.hosts["vm.example.org"] = {**compute.hosts.pop("vm"), "image_cache_host": "vm.example.org"}
     run = compute.prune_by_api()
@@ -89,6 +91,7 @@ def test_host_by_another_name_than_novas_keeps_what_it_needs(compute: CloudFleet
     assert apis.requests
 
 
+@pytest.mark.slow
 def test_source_of_one_host_is_asked_whatever_the_first_host_has(compute: CloudFleet, apis: Cloud) -> None:
     compute.hosts = {"other": compute.hosts["other"], "vm": {**compute.hosts["vm"], **SOURCE}}
     run = compute.prune()
@@ -121,6 +124,7 @@ def test_two_regions_of_a_play_have_servers_of_their_own(compute: CloudFleet, tm
         assert apis.count("/auth/tokens") == 2
 
 
+@pytest.mark.slow
 def test_missing_openstacksdk_names_the_way_to_install_it(compute: CloudFleet, apis: Cloud, tmp_path: Path) -> None:
     (tmp_path / "hidden" / "openstack").mkdir(parents=True)
     (tmp_path / "hidden" / "openstack" / "__init__.py").write_text("raise ImportError('hidden')")
@@ -133,6 +137,7 @@ def test_missing_openstacksdk_names_the_way_to_install_it(compute: CloudFleet, a
     assert apis.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["{{ 7919 * 7919 }}", "\x1b[31mred"])
 def test_hostile_name_of_an_image_is_never_evaluated(compute: CloudFleet, apis: Cloud, name: str) -> None:
     apis.images["lab"][0]["name"] = name

@@ -37,6 +37,7 @@ def test_host_that_is_opted_out_keeps_its_files_and_the_others_are_pruned(three:
     assert run.shown == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "play",
     [
@@ -53,6 +54,7 @@ def test_inventory_wins_over_variables_of_plays_and_roles(three: ComputeFleet, p
     assert sizes(three) == {"a": 1, "b": 2, "c": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", ["no", "{{ keep_all | default(false) }}"])
 def test_text_and_templates_of_the_inventory_opt_out_too(three: ComputeFleet, value: str) -> None:
     three.variables["image_cache_prune"] = value
@@ -66,11 +68,13 @@ def test_extra_variables_win_over_the_inventory(three: ComputeFleet) -> None:
     assert (run.status, sizes(three)) == (0, dict.fromkeys("abc", 1)), run.output
 
 
+@pytest.mark.slow
 def test_extra_variable_opts_all_hosts_out(three: ComputeFleet) -> None:
     run = three.prune(image_cache_prune=False)
     assert (run.status, run.changed, sizes(three)) == (0, set(), dict.fromkeys("abc", 2)), run.output
 
 
+@pytest.mark.slow
 def test_role_without_the_variable_looks_only(three: ComputeFleet) -> None:
     run = three.play({"tasks": [role()]})
     assert (run.status, run.changed, sizes(three)) == (0, set(), dict.fromkeys("abc", 2)), run.output
@@ -91,6 +95,7 @@ def test_member_that_is_opted_out_keeps_the_shared_storage(fleet: ComputeFleet, 
     assert f"image_cache_prune is false in the inventory for {host}" in "".join(run.messages.values())
 
 
+@pytest.mark.slow
 def test_storage_whose_members_are_all_opted_out_is_kept_without_a_failure(
     fleet: ComputeFleet, shared: CacheTree
 ) -> None:

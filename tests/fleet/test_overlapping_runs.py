@@ -36,6 +36,7 @@ def removed(run: Run) -> list[str]:
     return [name for result in run.of(PRUNE).values() for name in result["removed"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_shared", [False, True])
 def test_runs_that_overlap_remove_each_file_once_and_both_succeed(
     fleet: ComputeFleet, tmp_path: Path, is_shared: bool

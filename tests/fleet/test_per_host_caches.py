@@ -60,6 +60,7 @@ def test_each_host_prunes_its_own_cache_as_its_dry_run_lists(
     assert listed == removed == {name: [*names(f"unused-{name}")] for name in "ab"}
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("caches")
 def test_guests_of_another_host_are_no_orphans(fleet: ComputeFleet) -> None:
     for run in (fleet.audit(), fleet.prune("--check")):
@@ -78,6 +79,7 @@ def test_file_under_a_guest_that_moved_to_another_host_is_kept(
     assert (run.status, left(caches)) == (0, {"a": ALL["a"], "b": USED["b"]}), run.output
 
 
+@pytest.mark.slow
 def test_hosts_of_a_storage_group_prune_each_its_own_cache(
     fleet: ComputeFleet, caches: Mapping[str, CacheTree]
 ) -> None:
@@ -87,6 +89,7 @@ def test_hosts_of_a_storage_group_prune_each_its_own_cache(
     assert (run.status, run.changed, left(caches)) == (0, {"a", "b"}, USED), run.output
 
 
+@pytest.mark.slow
 def test_host_that_has_no_cache_yet_refuses_nothing(fleet: ComputeFleet, caches: Mapping[str, CacheTree]) -> None:
     fleet.hosts["b"]["image_cache_subdirectory_name"] = "_base_new"
     run = fleet.prune()
@@ -94,6 +97,7 @@ def test_host_that_has_no_cache_yet_refuses_nothing(fleet: ComputeFleet, caches:
     assert run.of(PRUNE)["a"]["image_cache"]["orphans"] == []
 
 
+@pytest.mark.slow
 def test_host_that_does_not_answer_keeps_all_caches(fleet: ComputeFleet, caches: Mapping[str, CacheTree]) -> None:
     fleet.hosts["b"].update(UNREACHABLE)
     run = fleet.prune()
@@ -101,6 +105,7 @@ def test_host_that_does_not_answer_keeps_all_caches(fleet: ComputeFleet, caches:
     assert "Host nova-b used this storage within the last 24 hours" in run.messages["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("users", "is_known"), [(["a", "b"], True), (["a", "b", "retired"], False)])
 def test_ignored_orphans_keep_their_files_until_the_instances_of_every_registered_host_are_known(
     fleet: ComputeFleet, caches: Mapping[str, CacheTree], users: list[str], is_known: bool

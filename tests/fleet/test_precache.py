@@ -99,6 +99,7 @@ def test_property_chooses_public_images_only(compute: ComputeFleet, apis: Cloud)
     assert not names(TWO) & cached(tree)
 
 
+@pytest.mark.slow
 def test_hosts_that_share_a_storage_fetch_an_image_once(compute: ComputeFleet, shared: CacheTree, apis: Cloud) -> None:
     run = precache(compute, image_cache_precache_images=[ONE])
     assert (run.status, run.changed) == (0, {"a", "c"}), run.output
@@ -128,6 +129,7 @@ def test_image_that_fails_leaves_nothing_and_the_others_go_on(compute: ComputeFl
     assert gained == names(TWO)
 
 
+@pytest.mark.slow
 def test_host_that_is_unreachable_stops_no_other(compute: ComputeFleet, apis: Cloud) -> None:
     tree = compute.add("a")
     compute.add("b", **UNREACHABLE)
@@ -137,6 +139,7 @@ def test_host_that_is_unreachable_stops_no_other(compute: ComputeFleet, apis: Cl
     assert apis.count("/auth/tokens") == 2  # for the list, and for the one host
 
 
+@pytest.mark.slow
 def test_image_comes_from_a_file_where_no_api_is_asked(compute: ComputeFleet, apis: Cloud, tmp_path: Path) -> None:
     tree = compute.add("a")
     (tmp_path / "brought").write_bytes(CONTENT[ONE])
@@ -152,6 +155,7 @@ def test_image_comes_from_a_file_where_no_api_is_asked(compute: ComputeFleet, ap
     assert apis.requests == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["{{ 7919 * 7919 }}", "\x1b[31mred"])
 def test_hostile_name_of_an_image_is_never_evaluated(compute: ComputeFleet, apis: Cloud, name: str) -> None:
     tree = compute.add("a")
@@ -169,6 +173,7 @@ def report_of(folder: Path) -> dict[str, dict[str, str]]:
     return {row["name"]: {image["image_id"]: image["outcome"] for image in row["images"]} for row in rows}
 
 
+@pytest.mark.slow
 def test_report_shows_what_would_be_fetched_and_then_what_was(
     compute: ComputeFleet, apis: Cloud, tmp_path: Path
 ) -> None:
@@ -205,6 +210,7 @@ def test_report_shows_what_would_be_fetched_and_then_what_was(
     assert precached.endswith(" 1")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("apis")
 def test_report_of_batches_has_all_of_their_hosts(compute: ComputeFleet, tmp_path: Path) -> None:
     for name in "abc":
@@ -216,6 +222,7 @@ def test_report_of_batches_has_all_of_their_hosts(compute: ComputeFleet, tmp_pat
     assert "without an answer" not in run.output
 
 
+@pytest.mark.slow
 def test_report_that_cannot_be_written_is_known_before_anything_is_fetched(
     compute: ComputeFleet, apis: Cloud, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def test_report_is_never_written_into_the_collection(fleet: ComputeFleet) -> Non
     assert len(cached(tree)) == 2
 
 
+@pytest.mark.slow
 def test_report_may_be_written_into_the_home_of_the_user(fleet: ComputeFleet) -> None:
     fleet.add("a")
     fleet.environment["HOME"] = str(fleet.root)
@@ -37,6 +38,7 @@ def test_report_may_be_written_into_the_home_of_the_user(fleet: ComputeFleet) ->
     assert (fleet.root / "report" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_path_that_the_first_host_does_not_have_is_used(fleet: ComputeFleet, shared: CacheTree) -> None:
     report = fleet.root / "report"
     fleet.hosts["c"]["image_cache_report_path"] = str(report)
@@ -47,6 +49,7 @@ def test_path_that_the_first_host_does_not_have_is_used(fleet: ComputeFleet, sha
     assert {host["name"] for host in written["hosts"]} == {"a", "b", "c"}
 
 
+@pytest.mark.slow
 def test_path_of_a_host_that_did_not_answer_is_used(fleet: ComputeFleet, shared: CacheTree) -> None:
     report = fleet.root / "report"
     fleet.hosts["c"].update(image_cache_report_path=str(report), **UNREACHABLE)
@@ -56,6 +59,7 @@ def test_path_of_a_host_that_did_not_answer_is_used(fleet: ComputeFleet, shared:
     assert hosts == {"a": "pruned", "b": "pruned", "c": "unreachable"}
 
 
+@pytest.mark.slow
 def test_report_of_a_relative_path_lies_beside_the_playbook(fleet: ComputeFleet) -> None:
     fleet.add("a")
     run = fleet.play({"tasks": [role("audit")]}, image_cache_report_path="there")
@@ -71,6 +75,7 @@ def test_path_that_cannot_be_written_fails_before_anything_is_removed(fleet: Com
     assert "report" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_cache_with_a_corrupt_file_is_shown_although_the_host_fails(fleet: ComputeFleet) -> None:
     tree = fleet.add("a")
     (used,) = names("image-a")
@@ -99,6 +104,7 @@ def test_report_has_the_images_of_all_hosts_and_a_play_without_one_keeps_none(fl
     assert not any("images" in result.get("image_cache", {}) for result in run.of(LOOK).values())
 
 
+@pytest.mark.slow
 def test_audit_of_other_hosts_resolves_nothing_that_a_verification_found(fleet: ComputeFleet) -> None:
     for name in "ab":
         fleet.add(name)
@@ -114,6 +120,7 @@ def test_audit_of_other_hosts_resolves_nothing_that_a_verification_found(fleet: 
     assert re.search(r'audit_timestamp_seconds\{host="a",[^\n]+\} ', text)
 
 
+@pytest.mark.slow
 def test_damaged_metrics_of_former_runs_are_warned_about_and_stop_no_run(fleet: ComputeFleet) -> None:
     fleet.add("a")
     (fleet.root / "report").mkdir()
@@ -124,6 +131,7 @@ def test_damaged_metrics_of_former_runs_are_warned_about_and_stop_no_run(fleet: 
     assert (fleet.root / "report/image_cache.prom").read_text().startswith("# HELP ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [[], ["--check"]], ids=["prune", "dry run"])
 @pytest.mark.parametrize("is_rescued", [False, True], ids=["failed", "rescued"])
 def test_report_says_what_is_removed_where_another_host_is_refused(

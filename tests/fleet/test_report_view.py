@@ -28,6 +28,7 @@ def test_host_that_is_alone_gets_its_page(fleet: ComputeFleet) -> None:
     assert run.text.startswith("IMAGE CACHE  nova-c:")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", ["fleet", "hosts", "storages", "files"])
 def test_view_shows_the_page_that_it_names(fleet: ComputeFleet, view: str) -> None:
     run = fleet.audit(image_cache_report_view=view)
@@ -38,11 +39,13 @@ def test_view_shows_the_page_that_it_names(fleet: ComputeFleet, view: str) -> No
     assert (used in run.text) is (view == "files")
 
 
+@pytest.mark.slow
 def test_pages_of_storages_begin_with_the_hosts_without_an_answer(fleet: ComputeFleet) -> None:
     fleet.add("dead", **UNREACHABLE)
     assert fleet.audit(image_cache_report_view="storages").text.startswith("!! HOSTS WITHOUT AN ANSWER\n!! - dead: ")
 
 
+@pytest.mark.slow
 def test_file_of_any_number_is_listed_where_the_view_is_of_files(fleet: ComputeFleet) -> None:
     tree = fleet.add("d")
     many = {tree.base(f"{number:040x}", age=86400.0, content=b"unused").name for number in range(30)}
@@ -50,6 +53,7 @@ def test_file_of_any_number_is_listed_where_the_view_is_of_files(fleet: ComputeF
     assert {name for name in many if name in run.text} == many
 
 
+@pytest.mark.slow
 def test_unknown_view_of_a_host_without_an_answer_changes_nothing(fleet: ComputeFleet) -> None:
     fleet.add("dead", image_cache_report_view="pages", **UNREACHABLE)
     assert fleet.audit().shown == {"a (+1)", "c"}
@@ -62,6 +66,7 @@ def test_unknown_view_is_refused_with_those_that_there_are(fleet: ComputeFleet) 
     assert "fleet, hosts, storages, files" in run.messages["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "is_warned"),
     [
@@ -86,6 +91,7 @@ def test_hosts_warn_by_themselves_of_what_no_screen_shows(
     assert ("!! MISSING" in words) is (not is_warned or "--limit" in arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shown", ["yes", "no"])
 @pytest.mark.parametrize("arguments", [(), ("-e", "image_cache_report_view=storages"), ("--limit", "d")])
 def test_warning_without_an_alarm_is_shown_with_its_host(
@@ -100,6 +106,7 @@ def test_warning_without_an_alarm_is_shown_with_its_host(
     assert f"-d:{tree.instances_path}/uuid-d/disk.infocannotbeunderstood" in characters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("result_format", ["json", "yaml"])
 def test_screen_is_shown_as_it_is_in_any_result_format(fleet: ComputeFleet, result_format: str) -> None:
     fleet.environment.update(ANSIBLE_CALLBACK_RESULT_FORMAT=result_format, ANSIBLE_DISPLAY_OK_HOSTS="no")

@@ -122,6 +122,7 @@ def test_host_whose_guest_has_the_file_restores_it_for_all_that_share_the_storag
     assert run.of(RESTORE)["b"]["image_cache_restore"]["elsewhere"] == {BASE: "a"}
 
 
+@pytest.mark.slow
 def test_storage_group_that_one_host_names_holds_for_all_of_its_hosts(
     fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
 ) -> None:
@@ -132,6 +133,7 @@ def test_storage_group_that_one_host_names_holds_for_all_of_its_hosts(
     assert offers(dry) == offers(run)
 
 
+@pytest.mark.slow
 def test_member_without_the_guest_does_not_fail_and_is_shown_the_host_that_has_it(
     fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
 ) -> None:
@@ -166,6 +168,7 @@ def test_file_that_no_host_has_stays_missing_with_its_reason_and_the_others_are_
     assert (trees[3].cache_path / BASE).read_bytes() == base
 
 
+@pytest.mark.slow
 def test_image_that_an_operator_brought_is_proven_by_glances_record(fleet: ComputeFleet) -> None:
     tree = fleet.add("a")
     make_disk(tree, "guest-a")
@@ -185,6 +188,7 @@ def test_image_that_an_operator_brought_is_proven_by_glances_record(fleet: Compu
     assert "its checksum is right" in text_of(run)
 
 
+@pytest.mark.slow
 def test_names_restore_only_these_files(fleet: ComputeFleet, guests: ExitStack) -> None:
     tree = fleet.add("a")
     start(guests, tree, "uuid-lost")
@@ -194,6 +198,7 @@ def test_names_restore_only_these_files(fleet: ComputeFleet, guests: ExitStack) 
     assert BASE not in text_of(run)
 
 
+@pytest.mark.slow
 def test_replaced_file_is_restored_only_where_that_is_asked_for(fleet: ComputeFleet, guests: ExitStack) -> None:
     tree = fleet.add("a")
     base = start(guests, tree, "uuid-lost")
@@ -207,6 +212,7 @@ def test_replaced_file_is_restored_only_where_that_is_asked_for(fleet: ComputeFl
     assert "SET ASIDE" in text_of(run)
 
 
+@pytest.mark.slow
 def test_guests_with_different_files_of_one_name_get_copies_aside_and_the_host_fails(
     fleet: ComputeFleet, guests: ExitStack
 ) -> None:
@@ -223,6 +229,7 @@ def test_guests_with_different_files_of_one_name_get_copies_aside_and_the_host_f
     assert (tree.cache_path / BASE).exists() is False
 
 
+@pytest.mark.slow
 def test_hosts_without_an_answer_are_shown_and_stop_no_other(fleet: ComputeFleet, guests: ExitStack) -> None:
     fleet.add("down", **UNREACHABLE)
     fleet.add("wrong", **FAILING)
@@ -234,6 +241,7 @@ def test_hosts_without_an_answer_are_shown_and_stop_no_other(fleet: ComputeFleet
     assert "3 hosts, 2 without an answer" in text_of(run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("variable", "value", "words"),
     [
@@ -256,6 +264,7 @@ def test_invalid_variable_restores_nothing_and_is_named(
     assert "Traceback" not in run.output
 
 
+@pytest.mark.slow
 def test_role_restores_as_the_playbook_does_with_a_condition_and_a_tag(fleet: ComputeFleet, guests: ExitStack) -> None:
     trees = {name: fleet.add(name) for name in "ab"}
     for name, tree in trees.items():
@@ -265,6 +274,7 @@ def test_role_restores_as_the_playbook_does_with_a_condition_and_a_tag(fleet: Co
     assert [BASE in cached(tree) for tree in trees.values()] == [False, True]
 
 
+@pytest.mark.slow
 def test_batches_restore_a_shared_file_in_the_first_that_can(
     fleet: ComputeFleet, shared: CacheTree, guests: ExitStack
 ) -> None:
@@ -274,6 +284,7 @@ def test_batches_restore_a_shared_file_in_the_first_that_can(
     assert (shared.cache_path / BASE).read_bytes() == base
 
 
+@pytest.mark.slow
 def test_name_of_a_guest_is_text_wherever_it_is_shown(fleet: ComputeFleet, guests: ExitStack) -> None:
     tree = fleet.add("a")
     start(guests, tree, "{{ 6 * 7 }}{% raw %}")
@@ -283,6 +294,7 @@ def test_name_of_a_guest_is_text_wherever_it_is_shown(fleet: ComputeFleet, guest
         assert "from QEMU of {{ 6 * 7 }}{% raw %}" in " ".join(text_of(run).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [("--skip-tags", "image_cache_restore"), ("--tags", "image_cache_prune")])
 def test_other_tags_restore_nothing(fleet: ComputeFleet, guests: ExitStack, arguments: tuple[str, str]) -> None:
     tree = fleet.add("a")
@@ -301,6 +313,7 @@ def test_start_behind_the_look_restores_nothing_and_is_no_green_play(fleet: Comp
         assert (run.status != 0, run.changed, cached(tree) & {BASE}) == (True, set(), set()), run.output
 
 
+@pytest.mark.slow
 def test_strategy_without_a_moment_for_all_hosts_is_refused(fleet: ComputeFleet, guests: ExitStack) -> None:
     tree = fleet.add("a")
     start(guests, tree, "uuid-lost")
@@ -308,6 +321,7 @@ def test_strategy_without_a_moment_for_all_hosts_is_refused(fleet: ComputeFleet,
     assert (run.status != 0, cached(tree) & {BASE}) == (True, set()), run.output
 
 
+@pytest.mark.slow
 def test_variables_of_a_restore_are_no_unknown_ones_of_an_audit(fleet: ComputeFleet) -> None:
     fleet.add("a", image_cache_restore_states=["missing", "replaced"], image_cache_restore_max_rate="100M")
     assert fleet.audit().status == 0

@@ -103,6 +103,7 @@ def test_missing_base_file_is_fetched_as_the_dry_run_lists_without_a_connection(
     assert (again.status, again.changed, apis.count("/file")) == (0, set(), 1), again.output
 
 
+@pytest.mark.slow
 def test_qcow2_image_becomes_the_raw_file_that_is_missing(compute: ComputeFleet, apis: Cloud) -> None:
     tree = compute.add("a")
     lose(tree, ONE, "uuid-lost")
@@ -114,6 +115,7 @@ def test_qcow2_image_becomes_the_raw_file_that_is_missing(compute: ComputeFleet,
     assert content(tree, ONE) == CONTENT[ONE]
 
 
+@pytest.mark.slow
 def test_glance_is_not_asked_where_no_file_is_missing_or_the_option_is_not_set(
     compute: ComputeFleet, apis: Cloud
 ) -> None:
@@ -125,6 +127,7 @@ def test_glance_is_not_asked_where_no_file_is_missing_or_the_option_is_not_set(
     assert apis.requests == []
 
 
+@pytest.mark.slow
 def test_hosts_that_share_a_storage_fetch_a_file_once(compute: ComputeFleet, shared: CacheTree, apis: Cloud) -> None:
     lose(shared, ONE, "uuid-lost")
     run = restore(compute)
@@ -134,6 +137,7 @@ def test_hosts_that_share_a_storage_fetch_a_file_once(compute: ComputeFleet, sha
     assert apis.count("/file") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "reason"),
     [

@@ -94,6 +94,7 @@ def test_one_host_alone_is_not_believed(compute: ComputeFleet) -> None:
     assert served(compute) == []
 
 
+@pytest.mark.slow
 def test_two_hosts_outvote_no_third_one_but_it_serves_nothing(compute: ComputeFleet) -> None:
     tree = compute.add("a")
     lose(tree)
@@ -106,6 +107,7 @@ def test_two_hosts_outvote_no_third_one_but_it_serves_nothing(compute: ComputeFl
     assert "b" not in served(compute)
 
 
+@pytest.mark.slow
 def test_two_names_of_one_machine_are_one_witness(compute: ComputeFleet) -> None:
     tree = compute.add("a")
     lose(tree)
@@ -116,6 +118,7 @@ def test_two_names_of_one_machine_are_one_witness(compute: ComputeFleet) -> None
     assert not (tree.cache_path / NAME).exists()
 
 
+@pytest.mark.slow
 def test_no_host_is_asked_again_where_nothing_is_lost(compute: ComputeFleet) -> None:
     compute.add("a")
     compute.add("b")
@@ -124,6 +127,7 @@ def test_no_host_is_asked_again_where_nothing_is_lost(compute: ComputeFleet) -> 
     assert [one["host"] for one in run.results if one["task"].endswith(CHECKSUMS)] == ["a"]  # for all
 
 
+@pytest.mark.slow
 def test_hosts_that_do_not_serve_each_other_run_no_further_task(compute: ComputeFleet) -> None:
     lose(compute.add("a"))
     for name in "bc":
@@ -134,6 +138,7 @@ def test_hosts_that_do_not_serve_each_other_run_no_further_task(compute: Compute
     assert served(compute) == []
 
 
+@pytest.mark.slow
 def test_hosts_of_which_some_do_not_serve_others_are_refused(compute: ComputeFleet) -> None:
     lose(compute.add("a"))
     compute.add("b", image_cache_use_peers=False)
@@ -144,6 +149,7 @@ def test_hosts_of_which_some_do_not_serve_others_are_refused(compute: ComputeFle
     assert served(compute) == []
 
 
+@pytest.mark.slow
 def test_hosts_that_could_not_be_asked_are_named(compute: ComputeFleet) -> None:
     lose(compute.add("a"))
     for name in "bc":
@@ -155,6 +161,7 @@ def test_hosts_that_could_not_be_asked_are_named(compute: ComputeFleet) -> None:
     assert "Nothing is known of c" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_cache_path_of_a_host_that_lies_is_given_to_no_other_one(compute: ComputeFleet) -> None:
     tree = compute.add("a")
     lose(tree)
@@ -170,6 +177,7 @@ def test_cache_path_of_a_host_that_lies_is_given_to_no_other_one(compute: Comput
     assert served(compute) == ["c"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["Ask other hosts", "Look what can be restored from elsewhere"])
 def test_start_behind_the_look_is_no_green_play(compute: ComputeFleet, task: str) -> None:
     lose(compute.add("a"))

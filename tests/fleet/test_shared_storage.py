@@ -48,6 +48,7 @@ def test_storage_is_pruned_once_with_the_instances_of_all_as_the_dry_run_lists(
     assert (again.status, again.changed, cached(shared)) == (0, set(), USED)
 
 
+@pytest.mark.slow
 def test_storage_is_shown_once_without_warnings_of_what_another_member_knows(
     fleet: ComputeFleet, shared: CacheTree
 ) -> None:
@@ -98,6 +99,7 @@ def test_members_that_contradict_each_other_are_named_and_nothing_is_removed(fle
     assert [len(fleet.cached(host)) for host in "ij"] == [2, 2]
 
 
+@pytest.mark.slow
 def test_options_of_the_modules_in_a_play_are_not_used(fleet: ComputeFleet, shared: CacheTree) -> None:
     nobody = {"instances": [], "instances_complete_for": ["nova-a", "nova-b", "nova-c"], "libvirt": False}
     modules = [f"stackops.nova.image_cache_{module}" for module in ("facts", "prune")]
@@ -106,6 +108,7 @@ def test_options_of_the_modules_in_a_play_are_not_used(fleet: ComputeFleet, shar
     assert (run.status, cached(shared), fleet.cached("c")) == (0, USED, names("image-c")), run.output
 
 
+@pytest.mark.slow
 def test_task_with_run_once_before_the_role_mixes_no_answers_up(fleet: ComputeFleet, shared: CacheTree) -> None:
     once = {"name": "Once", "ansible.builtin.set_fact": {"something": 1}, "run_once": True}
     run = fleet.play({"pre_tasks": [once], "tasks": [role("prune")]})
@@ -113,6 +116,7 @@ def test_task_with_run_once_before_the_role_mixes_no_answers_up(fleet: ComputeFl
     assert (cached(shared), fleet.cached("c")) == (USED, names("image-c"))
 
 
+@pytest.mark.slow
 def test_condition_that_leaves_out_the_first_host_of_the_play_changes_nothing_else(
     fleet: ComputeFleet, shared: CacheTree
 ) -> None:
@@ -129,6 +133,7 @@ def test_condition_that_leaves_out_a_member_refuses_its_storage(fleet: ComputeFl
     assert "b shares this storage and did not answer" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_member_that_is_only_looked_at_keeps_the_storage(fleet: ComputeFleet, shared: CacheTree) -> None:
     for host in "ac":
         fleet.hosts[host]["image_cache_prune"] = True
@@ -143,6 +148,7 @@ def test_instances_that_differ_by_member_are_all_protected(fleet: ComputeFleet, 
     assert (run.status, cached(shared)) == (0, ALL), run.output
 
 
+@pytest.mark.slow
 def test_variables_of_a_play_count_for_each_member(fleet: ComputeFleet, shared: CacheTree) -> None:
     for host in "ab":
         fleet.hosts[host]["image_cache_instances"] = [{"uuid": "old", "image_ref": "old", "host": "nova-b"}]
@@ -154,6 +160,7 @@ def test_variables_of_a_play_count_for_each_member(fleet: ComputeFleet, shared: 
     assert (run.status, cached(shared)) == (0, ALL), run.output
 
 
+@pytest.mark.slow
 def test_two_instances_paths_of_a_host_are_both_pruned_and_reported(fleet: ComputeFleet) -> None:
     first = fleet.add("a")
     second = CacheTree(fleet.root / "second")

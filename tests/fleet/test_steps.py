@@ -38,6 +38,7 @@ def run_in_steps(fleet: ComputeFleet, refused: str) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_play_does_everything_where_the_operator_agrees_to_all(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = run_in_steps(fleet, refused="")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, names("image-a", "image-b")), run.output
@@ -52,12 +53,14 @@ def test_nothing_is_pruned_without_the_look_or_the_decision(
     assert "image_cache_audit" in run.messages["c"]
 
 
+@pytest.mark.slow
 def test_refused_prune_removes_nothing_and_shows_all(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = run_in_steps(fleet, refused=PRUNE)
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert run.shown == {"a (+1)", "c"}
 
 
+@pytest.mark.slow
 def test_refused_report_prunes_all_the_same(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = run_in_steps(fleet, refused=REPORT)
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, names("image-a", "image-b")), run.output

@@ -34,6 +34,7 @@ def test_storage_without_a_record_of_its_users_is_refused(fleet: ComputeFleet, u
     assert "image_cache_storage_members" in run.messages["a"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("members", ["2", ["a", "nova-b"], "a, b"])
 def test_members_that_are_all_there_are_enough(fleet: ComputeFleet, unregistered: CacheTree, members: Any) -> None:
     for host in "ab":
@@ -42,6 +43,7 @@ def test_members_that_are_all_there_are_enough(fleet: ComputeFleet, unregistered
     assert (run.status, cached(unregistered)) == (0, USED), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("host", "members", "word"),
     [("a", 3, "that 3 hosts share this storage"), ("b", ["a", "b", "gone"], "names gone")],
@@ -66,18 +68,21 @@ def test_slice_of_a_storage_group_is_refused_by_the_number_of_members(fleet: Com
     assert "without --limit or job slicing" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_member_that_is_declared_and_does_not_answer_is_refused(fleet: ComputeFleet, unregistered: CacheTree) -> None:
     fleet.hosts["b"].update(UNREACHABLE)
     run = fleet.prune(image_cache_storage_members=["a", "b"])
     assert (run.failed, run.changed, cached(unregistered)) == ({"a"}, {"c"}, ALL), run.output
 
 
+@pytest.mark.slow
 def test_record_of_nova_is_enough(fleet: ComputeFleet, unregistered: CacheTree) -> None:
     unregistered.compute_nodes({f"nova-{name}": unregistered.now for name in "ab"})
     run = fleet.prune()
     assert (run.status, cached(unregistered)) == (0, USED), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [True, [""]])
 def test_members_that_are_no_names_or_number_are_refused(
     fleet: ComputeFleet, unregistered: CacheTree, value: Any

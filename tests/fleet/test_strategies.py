@@ -39,6 +39,7 @@ def test_serial_that_divides_a_storage_refuses_it(fleet: ComputeFleet, shared: C
     assert cached(shared) == ALL
 
 
+@pytest.mark.slow
 def test_serial_with_all_hosts_of_the_storage_in_a_batch_prunes_it(fleet: ComputeFleet, shared: CacheTree) -> None:
     run = fleet.play({"serial": 2, "tasks": [role("prune")]})
     assert (run.status, run.changed) == (0, {"a", "c"}), run.output
@@ -47,6 +48,7 @@ def test_serial_with_all_hosts_of_the_storage_in_a_batch_prunes_it(fleet: Comput
     assert run.reported["fleet"]["summary"]["removed"] == 3
 
 
+@pytest.mark.slow
 def test_undeclared_storage_that_serial_divides_is_refused(fleet: ComputeFleet) -> None:
     tree = fleet.add("a", image_cache_shared_storage=True)
     fleet.add("b", tree, image_cache_shared_storage=True)

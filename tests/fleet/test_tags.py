@@ -26,18 +26,21 @@ def prune(request: pytest.FixtureRequest, fleet: ComputeFleet) -> Prune:
     return fleet.prune if request.param == "playbook" else partial(fleet.play, {"tasks": [role("prune")]})
 
 
+@pytest.mark.slow
 def test_tag_of_the_role_does_all(shared: CacheTree, prune: Prune) -> None:
     run = prune("--tags", "image_cache")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output
     assert run.shown == {"a (+1)", "c"}
 
 
+@pytest.mark.slow
 def test_tag_of_the_audit_looks_and_shows_nothing(shared: CacheTree, prune: Prune) -> None:
     run = prune("--tags", "image_cache_audit")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert "IMAGE CACHE" not in run.output
 
 
+@pytest.mark.slow
 def test_tags_of_audit_and_report_show_and_remove_nothing(shared: CacheTree, prune: Prune) -> None:
     run = prune("--tags", "image_cache_audit,image_cache_report")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
@@ -63,18 +66,21 @@ def test_prune_without_an_audit_fails_and_names_the_tag(
     assert "image_cache_audit" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_report_without_an_audit_fails_and_names_the_tag(shared: CacheTree, prune: Prune) -> None:
     run = prune("--tags", "image_cache_report")
     assert (run.status != 0, cached(shared)) == (True, ALL), run.output
     assert "image_cache_audit" in "".join(run.messages.values())
 
 
+@pytest.mark.slow
 def test_skipped_prune_removes_nothing_and_shows_all(shared: CacheTree, prune: Prune) -> None:
     run = prune("--skip-tags", "image_cache_prune")
     assert (run.status, run.changed, cached(shared)) == (0, set(), ALL), run.output
     assert run.shown == {"a (+1)", "c"}
 
 
+@pytest.mark.slow
 def test_skipped_report_prunes_all_the_same_and_fails_who_is_refused(
     fleet: ComputeFleet, shared: CacheTree, prune: Prune
 ) -> None:
@@ -83,12 +89,14 @@ def test_skipped_report_prunes_all_the_same_and_fails_who_is_refused(
     assert (run.failed, run.changed, cached(shared)) == ({"a"}, {"c"}, ALL), run.output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["Prune the image cache", "Report on the image cache"])
 def test_start_at_a_task_behind_the_look_is_no_green_play(shared: CacheTree, prune: Prune, task: str) -> None:
     run = prune("--start-at-task", task)
     assert (run.status != 0, run.changed, cached(shared)) == (True, set(), ALL), run.output
 
 
+@pytest.mark.slow
 def test_start_at_the_look_does_all(shared: CacheTree, prune: Prune) -> None:
     run = prune("--start-at-task", "Look at the image cache")
     assert (run.status, run.changed, cached(shared)) == (0, {"a", "c"}, USED), run.output

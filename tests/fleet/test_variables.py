@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, cached, names, role
 from ansible_collections.stackops.nova.tools.cache_tree import CacheTree, fingerprint
 
@@ -58,6 +60,7 @@ def test_hostile_names_are_shown_and_never_evaluated(fleet: ComputeFleet) -> Non
     assert "{{ 7919 * 7919 }}" in run.output
 
 
+@pytest.mark.slow
 def test_other_fields_of_a_server_are_not_shown(fleet: ComputeFleet, shared: CacheTree) -> None:
     given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b", "adminPass": "SEKRIT"}]
     fleet.variables["image_cache_instances"] = given
@@ -67,6 +70,7 @@ def test_other_fields_of_a_server_are_not_shown(fleet: ComputeFleet, shared: Cac
     assert "SEKRIT" not in json.dumps(run.results)
 
 
+@pytest.mark.slow
 def test_given_instances_alone_are_enough(fleet: ComputeFleet, shared: CacheTree) -> None:
     given = [{"uuid": "given", "image_ref": "unused-a", "host": "nova-b"}]
     run = fleet.prune(image_cache_instance_source="provided", image_cache_instances=given, image_cache_libvirt=False)
@@ -80,6 +84,7 @@ def test_variables_of_an_included_role_count(fleet: ComputeFleet) -> None:
     assert (run.status, len(fleet.cached("a"))) == (0, 2), run.output
 
 
+@pytest.mark.slow
 def test_facts_and_registered_variables_count_like_others(fleet: ComputeFleet) -> None:
     fleet.add("a", image_cache_glance_images=["unused-a"])
     fact = {"name": "Fact", "ansible.builtin.set_fact": {"image_cache_keep_images": ["unused-a"]}}
@@ -87,6 +92,7 @@ def test_facts_and_registered_variables_count_like_others(fleet: ComputeFleet) -
     assert (run.status, len(fleet.cached("a"))) == (0, 2), run.output
 
 
+@pytest.mark.slow
 def test_registered_variable_with_our_prefix_is_refused_as_one_of_the_users_own(fleet: ComputeFleet) -> None:
     fleet.add("a")
     task = {"name": "Mine", "ansible.builtin.command": "true", "register": "image_cache_mine"}
@@ -95,6 +101,7 @@ def test_registered_variable_with_our_prefix_is_refused_as_one_of_the_users_own(
     assert "If the variable is your own, registered or set elsewhere" in run.messages["a"]
 
 
+@pytest.mark.slow
 def test_lines_of_the_table_fit_a_terminal(fleet: ComputeFleet, shared: CacheTree) -> None:
     fleet.environment.update(ANSIBLE_CALLBACK_RESULT_FORMAT="yaml", COLUMNS="80")
     run = fleet.prune("--check", image_cache_report_view="files")

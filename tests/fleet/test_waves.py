@@ -151,6 +151,7 @@ def test_host_that_serves_other_bytes_gets_them_into_no_cache(compute: ComputeFl
     assert apis.count("/file") == 2
 
 
+@pytest.mark.slow
 def test_host_that_reports_another_checksum_than_glances_serves_nobody(compute: ComputeFleet, apis: Cloud) -> None:
     compute.add("a", **lying_python(compute, "f" * 128))
     trees = [compute.add(name) for name in "bcd"]
@@ -162,6 +163,7 @@ def test_host_that_reports_another_checksum_than_glances_serves_nobody(compute: 
     assert apis.count("/file") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("apis")
 def test_host_that_serves_and_reports_the_same_lie_is_not_believed(compute: ComputeFleet) -> None:
     other = CONTENT[:-1] + b"!"
@@ -188,6 +190,7 @@ def test_one_of_two_that_convert_cannot_lie_alone(compute: ComputeFleet, apis: C
     assert (apis.count("/file"), len(served(compute))) == (3, 1)
 
 
+@pytest.mark.slow
 def test_two_names_of_one_machine_are_not_two_that_convert(compute: ComputeFleet, apis: Cloud, tmp_path: Path) -> None:
     offer(apis, QCOW2, qcow2(tmp_path), disk_format="qcow2")
     other = DISK[:-1] + b"!"
@@ -202,6 +205,7 @@ def test_two_names_of_one_machine_are_not_two_that_convert(compute: ComputeFleet
     assert "127.0.0.9" not in served(compute)
 
 
+@pytest.mark.slow
 def test_each_site_fetches_for_itself_and_a_storage_once(compute: ComputeFleet, shared: CacheTree, apis: Cloud) -> None:
     far = [compute.add(name, image_cache_site="far") for name in "xy"]
     run = precache(compute)
@@ -210,6 +214,7 @@ def test_each_site_fetches_for_itself_and_a_storage_once(compute: ComputeFleet, 
     assert (apis.count("/file"), served(compute)) == (2, ["a", "x"])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("apis")
 def test_host_that_is_unreachable_stops_no_wave(compute: ComputeFleet) -> None:
     compute.add("a", **UNREACHABLE)
@@ -220,6 +225,7 @@ def test_host_that_is_unreachable_stops_no_wave(compute: ComputeFleet) -> None:
     assert served(compute) == ["b"]
 
 
+@pytest.mark.slow
 def test_image_that_glance_serves_wrongly_reaches_no_host(compute: ComputeFleet, apis: Cloud) -> None:
     trees = [compute.add(name) for name in "abc"]
     apis.files = {RAW: CONTENT[:-1] + b"!"}
@@ -229,6 +235,7 @@ def test_image_that_glance_serves_wrongly_reaches_no_host(compute: ComputeFleet,
     assert served(compute) == []
 
 
+@pytest.mark.slow
 def test_hosts_that_do_not_serve_each_other_run_no_further_task(compute: ComputeFleet, apis: Cloud) -> None:
     for name in "abc":
         compute.add(name)
@@ -238,6 +245,7 @@ def test_hosts_that_do_not_serve_each_other_run_no_further_task(compute: Compute
     assert (apis.count("/file"), served(compute)) == (3, [])
 
 
+@pytest.mark.slow
 def test_hosts_of_which_some_do_not_serve_others_are_refused(compute: ComputeFleet, apis: Cloud) -> None:
     compute.add("a")
     compute.add("b", image_cache_use_peers=False)
@@ -247,6 +255,7 @@ def test_hosts_of_which_some_do_not_serve_others_are_refused(compute: ComputeFle
     assert apis.requests == []
 
 
+@pytest.mark.slow
 def test_what_was_fetched_is_one_change(compute: ComputeFleet, apis: Cloud) -> None:
     for name in "ab":
         compute.add(name)
@@ -255,6 +264,7 @@ def test_what_was_fetched_is_one_change(compute: ComputeFleet, apis: Cloud) -> N
     assert apis.count("/file") == 1
 
 
+@pytest.mark.slow
 def test_play_that_ends_between_waves_reports_what_was_fetched(compute: ComputeFleet, apis: Cloud) -> None:
     for name in "abcd":
         compute.add(name)
@@ -272,6 +282,7 @@ def test_play_that_ends_between_waves_reports_what_was_fetched(compute: ComputeF
     assert apis.count("/file") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", [PLAN, "Pre-cache images"])
 @pytest.mark.usefixtures("apis")
 def test_start_at_a_task_of_the_waves_is_no_green_play(compute: ComputeFleet, task: str) -> None:
@@ -280,6 +291,7 @@ def test_start_at_a_task_of_the_waves_is_no_green_play(compute: ComputeFleet, ta
     assert (run.status != 0, cached(tree) & names(RAW)) == (True, set()), run.output
 
 
+@pytest.mark.slow
 def test_batches_of_a_play_are_reported_together(compute: ComputeFleet, apis: Cloud) -> None:
     for name in "abcd":
         compute.add(name)
@@ -291,6 +303,7 @@ def test_batches_of_a_play_are_reported_together(compute: ComputeFleet, apis: Cl
     assert apis.count("/file") == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("apis")
 def test_role_that_runs_twice_begins_anew(compute: ComputeFleet) -> None:
     trees = [compute.add(name) for name in "abc"]

@@ -55,6 +55,7 @@ def unprivileged() -> Iterator[ComputeFleet]:
         yield fleet
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hidden", ["libvirt", "instances/_base", "instances/locks", "instances"])
 def test_host_without_become_fails_with_the_remedy_and_the_others_go_on(
     unprivileged: ComputeFleet, hidden: str
