@@ -23,6 +23,8 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.options import
 
 _AUDIT = "stackops.nova.image_cache_facts"
 _PRUNE = "stackops.nova.image_cache_prune"
+# Both return what they warn of with their result then, and Ansible does not show it beside the report.
+_QUIET = {"warn": False}
 _STRATEGIES_WITHOUT_BARRIER = ("free", "host_pinned")
 
 
@@ -55,9 +57,9 @@ class ActionModule(ActionBase):
         fleet_options = replace(options.fleet, prune=is_asked and not is_opted_out, opted_out=is_opted_out)
         began = time.monotonic()
         if fleet_options.prune:
-            result = self._run_module(_PRUNE, options.module, task_vars, check_mode=True)
+            result = self._run_module(_PRUNE, {**options.module, **_QUIET}, task_vars, check_mode=True)
         else:
-            result = self._run_module(_AUDIT, options.module, task_vars, check_mode=True)
+            result = self._run_module(_AUDIT, {**options.module, **_QUIET}, task_vars, check_mode=True)
         self._leave_to_the_screen(result, task_vars)
         result[play.LOOK_SECONDS] = _seconds_since(began)
         shares = options.module.get("shared_storage") or _is_shared(result)
@@ -115,7 +117,7 @@ class ActionModule(ActionBase):
         options = read_options(
             play.set_variables(task_vars, self._templar.template), task_vars["groups"], task_vars["inventory_hostname"]
         )
-        module_options = {**options.module, **hand_off}
+        module_options = {**options.module, **_QUIET, **hand_off}
         if "instances" in hand_off:
             module_options["instances"] = [*hand_off["instances"], *options.module.get("instances", ())]
         is_prune = decision.action is Action.PRUNE
@@ -154,7 +156,7 @@ class ActionModule(ActionBase):
         self._task.check_mode = check_mode
         try:
             result: dict[str, Any] = self._execute_module(
-                module_name=name, module_args={**options, "warn": False}, task_vars=task_vars
+                module_name=name, module_args=dict(options), task_vars=task_vars
             )
         except AnsibleConnectionFailure as exc:
             return {"unreachable": True, "msg": str(exc), "changed": False}
