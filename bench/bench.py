@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fleet
 
@@ -454,6 +454,39 @@ def glance_of(root: Path, count: int) -> Iterator[list[str]]:
         yield [image["id"] for image in running.images["lab"]]
 
 
+def measure_waves(root: Path, hosts: int = 8, image_bytes: int = 64 << 20) -> Iterator[Row]:
+    """What Glance serves to the containers of one site, and how long they take where the lines are what bounds them."""
+    # Here, because this takes what the step glance takes.
+    from ansible_collections.stackops.nova.tests.support.edge_site import edge_site
+
+    site_root, fleet_root = root / "site", root / "fleet"
+    for folder in (site_root, fleet_root):
+        folder.mkdir()
+    raw, qcow2 = root / "image.raw", root / "image.qcow2"
+    raw.write_bytes(os.urandom(image_bytes))
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", "qcow2", str(raw), str(qcow2)], check=True)
+    with edge_site(site_root, hosts) as site:
+        compute = site.fleet(fleet_root)
+
+        def precaching(image: dict[str, Any], *arguments: str, **variables: str) -> float:
+            """Seconds that it takes to pre-cache an image on hosts without any."""
+            site.begin()
+            started = time.perf_counter()
+            run = site.precache(compute, image, *arguments, **variables)
+            if run.status != 0:
+                raise SystemExit(run.output[-4000:])
+            return time.perf_counter() - started
+
+        served, converted = site.service.upload(raw), site.service.upload(qcow2, "qcow2")
+        ours = precaching(served, image_cache_precache_max_rate="1M")
+        yield copies(f"waves, {hosts} hosts, raw: copies that Glance serves", site.served_copies(served), 1)
+        precaching(converted)
+        yield copies(f"waves, {hosts} hosts, converted: copies that Glance serves", site.served_copies(converted), 2)
+        peer = precaching(served, "--limit", site.hosts[0].name, image_cache_precache_max_rate="1M")
+    megabytes = image_bytes >> 20
+    yield ratio(f"waves, raw, {megabytes} MiB at 1 MiB/s, {hosts} hosts / 1 host", ours / peer, 4.3, ms(ours), ms(peer))
+
+
 def _memory_rows(root: Path, hosts: int) -> Iterator[Row]:
     """What a host adds to the memory of the controller: that of twice as many hosts, less that of these."""
     with hosts_of(root, hosts) as few:
@@ -577,6 +610,10 @@ def at_most(figure: str, value: float, most: float | None, unit: str, digits: in
     return Row(figure, target, f"{value:,.{digits}f} {unit}".strip(), "", "", most is None or value <= most)
 
 
+def copies(figure: str, value: float, most: int) -> Row:
+    return Row(figure, f"<= {most}.0", f"{value:.2f}", "", "", value <= most)
+
+
 def note(figure: str, value: float, ours: str, peer: str) -> Row:
     return Row(figure, "", f"{value:.2f}", ours, peer, True)
 
@@ -608,14 +645,14 @@ PARTS: dict[str, Callable[..., Iterator[Row]]] = {
     "fleet": measure_fleet,
     "precache": measure_precache,
 }
-BY_HAND = {"scale": measure_scale, "metrics": measure_metrics}
+BY_HAND = {"scale": measure_scale, "metrics": measure_metrics, "waves": measure_waves}
 OF_A_FLEET = ("fleet", "precache", "scale", "metrics")
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "parts", nargs="*", choices=[*PARTS, *BY_HAND, []], help="all but scale and metrics if none is named"
+        "parts", nargs="*", choices=[*PARTS, *BY_HAND, []], help="all but scale, metrics and waves if none is named"
     )
     parser.add_argument("--hosts", type=int, help="hosts of a fleet: 100, for scale 1,000, for metrics 10,000")
     parser.add_argument("--rounds", type=int, help="rounds, of which the median counts: 3, for scale and metrics 1")

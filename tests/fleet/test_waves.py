@@ -25,6 +25,7 @@ from ansible_collections.stackops.nova.tests.support.compute_fleet import (
     role,
 )
 from ansible_collections.stackops.nova.tests.support.openstack_apis import Cloud, cloud, write_clouds
+from ansible_collections.stackops.nova.tests.support.peers import lying_python_script
 from ansible_collections.stackops.nova.tests.support.precaches import image
 from ansible_collections.stackops.nova.tests.support.processes import needs_root
 from ansible_collections.stackops.nova.tests.support.tokens import all_that_is_shown
@@ -43,10 +44,6 @@ PEER = """#!/bin/sh
 echo "$2" >>{root}/served
 [ "$2" != "{liar}" ] || exec cat {root}/other
 exec sh -c "$3"
-"""
-# What runs modules on a host that reports another checksum than that of its file.
-LYING_PYTHON = """#!/bin/sh
-{python} "$@" | sed 's/"checksum": "[0-9a-f]*"/"checksum": "{checksum}"/g'
 """
 
 
@@ -97,7 +94,7 @@ def write_peer(fleet: ComputeFleet, liar: str = "", other: bytes = b"") -> None:
 def lying_python(fleet: ComputeFleet, checksum: str) -> dict[str, str]:
     """The variables of a host that reports a checksum, whatever its file has."""
     path = fleet.root / "lying-python"
-    write_script(path, LYING_PYTHON.format(python=sys.executable, checksum=checksum))
+    write_script(path, lying_python_script(sys.executable, checksum))
     return {"ansible_python_interpreter": str(path)}
 
 

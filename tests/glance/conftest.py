@@ -69,17 +69,7 @@ def host(tmp_path: Path) -> Iterator[Host]:
 
 
 @pytest.fixture
-def fleet(tmp_path: Path, service: ImageService, reader: Auth) -> ComputeFleet:
-    """A fleet without hosts, whose operator has a credential that can read images and nothing else."""
-    from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
-
+def fleet(tmp_path: Path, service: ImageService) -> ComputeFleet:
     root = tmp_path / "fleet"
     root.mkdir()
-    made = ComputeFleet(root)
-    made.environment = {"OS_CLIENT_CONFIG_FILE": str(service.write_clouds(root, lab=reader))}
-    made.variables = {
-        "image_cache_openstack_cloud": "lab",
-        "image_cache_glance_ca_cert": str(service.ca_cert),
-        "image_cache_min_free_space": "0%",
-    }
-    return made
+    return service.fleet(root)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How gunicorn runs Keystone and Glance: with TLS, and with lists of what they were asked for and of their tokens."""
+"""How gunicorn runs Keystone and Glance: with TLS, and with lists of requests, of what was sent and of tokens."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def pre_request(_worker: Any, request: Any) -> None:
         requests.write(f"{request.method} {request.path} {part}\n")
 
 
-def post_request(_worker: Any, _request: Any, _environ: Any, response: Any) -> None:
-    """Note a token that Keystone gave to a client, so that a test can look for it."""
+def post_request(_worker: Any, request: Any, _environ: Any, response: Any) -> None:
+    """Note how many bytes were sent, and a token that Keystone gave to a client, so that a test can look for it."""
+    with open(os.environ["SERVED"], "a") as served:
+        served.write(f"{request.method} {request.path} {response.sent}\n")
     with open(os.environ["TOKENS"], "a") as tokens:
         tokens.writelines(f"{value}\n" for name, value in response.headers if name.lower() == "x-subject-token")

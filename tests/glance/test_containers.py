@@ -7,9 +7,7 @@
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator
-from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +15,14 @@ import pytest
 
 from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet, Run
 from ansible_collections.stackops.nova.tests.support.containers import (
+    CA_CERT,
     INSTANCES,
     NOVA,
     Changes,
     Container,
     Containers,
     containers,
+    whole,
 )
 from ansible_collections.stackops.nova.tests.support.image_service import ImageService, image_service
 from ansible_collections.stackops.nova.tests.support.processes import needs_root, start_child
@@ -33,24 +33,23 @@ pytestmark = needs_root
 LARGE_BYTES = 64 << 20
 # Sixteen seconds for a large image.
 SLOW = "4M"
-CA_CERT = "/etc/ssl/glance.pem"
 NOTHING = Changes(gone=[], new=[], changed=[], touched=[])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Containers]:
-    with containers(tmp_path_factory.mktemp("containers")) as running:
+    with containers(tmp_path_factory.mktemp("containers"), 4) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def service(made: Containers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImageService]:
     """Keystone and Glance in the network of the containers, where nothing of theirs is on the loopback."""
     with image_service(tmp_path_factory.mktemp("cloud"), made.address) as running:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def hosts(made: Containers, service: ImageService) -> list[Container]:
     """Four hosts without instances, which trust the certificate of Glance."""
     for container in made.hosts:
@@ -60,10 +59,8 @@ def hosts(made: Containers, service: ImageService) -> list[Container]:
 
 
 @pytest.fixture
-def fleet(fleet: ComputeFleet, made: Containers, hosts: list[Container]) -> ComputeFleet:
-    fleet.hosts = {host.name: {} for host in hosts}
-    fleet.variables |= {**made.variables, "image_cache_glance_ca_cert": CA_CERT}
-    fleet.environment |= made.environment
+def fleet(fleet: ComputeFleet, made: Containers) -> ComputeFleet:
+    made.add_to(fleet)
     return fleet
 
 
@@ -101,22 +98,6 @@ def restored(run: Run) -> set[tuple[str, str, str]]:
     return {(file["host"], file["name"], file["source"]) for file in report["restored"]}
 
 
-def whole(content: dict[str, bytes]) -> dict[str, tuple[str, int, int, int]]:
-    """What a cache with nothing but these files, by their names, has under the names that nova reads."""
-    return {name: (sha512(data).hexdigest(), NOVA, NOVA, 0o644) for name, data in content.items()}
-
-
-def cache_of(host: Container) -> dict[str, tuple[str, int, int, int]]:
-    """What a cache has, byte for byte, with its owner, group and mode. A file that is half done is another one."""
-    found = {}
-    for name in host.cached():
-        path = host.cache_path / name
-        status = path.stat()
-        digest = sha512(path.read_bytes()).hexdigest()
-        found[name] = (digest, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
-    return found
-
-
 def test_four_containers_get_what_the_dry_run_lists_byte_for_byte(
     fleet: ComputeFleet, hosts: list[Container], service: ImageService, raw: Path, qcow2: Path
 ) -> None:
@@ -136,7 +117,7 @@ def test_four_containers_get_what_the_dry_run_lists_byte_for_byte(
     files = {f"{INSTANCES}/_base/{name}{suffix}" for name in content for suffix in ("", ".info")}
     locks = {f"{INSTANCES}/locks/nova-{name}" for name in content}
     for host in hosts:
-        assert cache_of(host) == whole(content)
+        assert host.content() == whole(content)
         changes = host.changes()
         assert (changes.gone, changes.changed, files <= set(changes.new)) == ([], [], True), changes
         assert set(changes.new) <= files | locks
@@ -161,14 +142,14 @@ def test_container_that_is_killed_in_the_middle_has_nothing_half_done_and_stops_
         killed.kill()
         run = finish()
     assert (run.unreachable, run.failed) == ({killed.name}, set()), run.output
-    assert cache_of(killed) == whole(had)
-    assert [cache_of(host) for host in others] == [whole(content)] * 3
+    assert killed.content() == whole(had)
+    assert [host.content() for host in others] == [whole(content)] * 3
     assert [host.nameless_bytes() for host in hosts] == before
 
     killed.start()
     again = precache(fleet, small, large)
     assert (again.status, again.changed) == (0, {killed.name}), again.output
-    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
+    assert [host.content() for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -189,14 +170,14 @@ def test_disk_that_fills_in_the_middle_keeps_what_it_had_and_stops_no_other(
         run = finish()
     assert (run.failed, run.unreachable) == ({full.name}, set()), run.output
     assert "No space left on device. Free some space (df)" in run.messages[full.name]
-    assert cache_of(full) == whole(had)
-    assert [cache_of(host) for host in others] == [whole(content)] * 3
+    assert full.content() == whole(had)
+    assert [host.content() for host in others] == [whole(content)] * 3
     assert [host.nameless_bytes() for host in hosts] == before
 
     filling.unlink()
     again = precache(fleet, small, large)
     assert (again.status, again.changed) == (0, {full.name}), again.output
-    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
+    assert [host.content() for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -220,13 +201,13 @@ def test_glance_that_dies_in_the_middle_leaves_nothing_half_done_and_stops_no_ot
         service.start_glance()
     assert (run.failed, run.unreachable) == ({host.name for host in hosts}, set()), run.output
     assert all("The connection failed: Connection refused" in run.messages[host.name] for host in hosts), run.messages
-    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
+    assert [host.content() for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
     again = precache(fleet, *images, **given)
     content[fingerprint(large["id"])] = service.stored(large["id"]).read_bytes()
     assert (again.status, again.changed) == (0, run.failed), again.output
-    assert [cache_of(host) for host in hosts] == [whole(content)] * 4
+    assert [host.content() for host in hosts] == [whole(content)] * 4
     assert [host.nameless_bytes() for host in hosts] == before
 
 
@@ -257,7 +238,7 @@ def test_four_containers_get_back_what_the_dry_run_lists_byte_for_byte(
     run = restore(fleet)
     assert (run.status, run.changed, restored(run)) == (0, dry.changed, restored(dry)), run.output
     for host in hosts:
-        assert cache_of(host) == whole(lost[host.name])
+        assert host.content() == whole(lost[host.name])
         changes = host.changes()
         assert (changes.gone, changes.changed) == ([], [])
     again = restore(fleet)

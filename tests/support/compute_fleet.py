@@ -32,7 +32,7 @@ REPORT = "Report on the image cache"
 
 _ROLE = "stackops.nova.image_cache"
 _COLLECTIONS = Path(__file__).parents[4]
-_TIME_LIMIT = 120
+_TIME_LIMIT = 600
 # Settings of the user who runs the tests, which must not matter.
 _SETTINGS = ("ANSIBLE_", "OS_", "PYTHON")
 

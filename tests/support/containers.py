@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The containers that Molecule's scenarios run on, each with a disk of its own and in a network, for one test run."""
+"""The containers that Molecule's scenarios run on, each with a disk of its own and in a network with the others."""
 
 from __future__ import annotations
 
@@ -11,28 +11,47 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha512
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
 from ansible_collections.stackops.nova.tests.support.monitoring import wait_until
 
-__all__ = ["INSTANCES", "NOVA", "Changes", "Container", "Containers", "containers"]
+__all__ = [
+    "CA_CERT",
+    "INSTANCES",
+    "NOVA",
+    "Changes",
+    "Container",
+    "Containers",
+    "containers",
+    "exchange_ssh_keys",
+    "whole",
+]
 
 NOVA = 64060
 """The user and the group that the files of nova belong to."""
 INSTANCES = "/var/lib/nova/instances"
 """Where a container has its disk."""
+CachedFile = tuple[str, int, int, int]
+"""Of a file its sha512, owner, group and mode."""
+CA_CERT = "/etc/ssl/glance.pem"
+"""Where a container has the certificate of Glance."""
 
 # The links that pytest-ansible makes lead nowhere in a container.
 _ROOT = Path(__file__).resolve().parents[2]
 _MOLECULE = _ROOT / "extensions/molecule"
 _BEFORE = "/tmp/before"
 _LIST_FILES = "python3 -B /collection/extensions/molecule/files.py"
+_SSH_FOLDER = "/var/lib/nova/.ssh"
+_HOST_KEY = "/etc/ssh/key_for_others"
+_SSHD_PROCESS = "/run/sshd_for_others.pid"
 
 
 @dataclass(frozen=True)
@@ -54,11 +73,13 @@ class Changes:
 class Container:
     """A compute host.
 
+    :ivar address: its address in the network.
     :ivar cache_path: its cache, as this machine sees it, also while the container is down.
     """
 
-    def __init__(self, name: str, podman: str, storage: Path) -> None:
+    def __init__(self, name: str, address: str, podman: str, storage: Path) -> None:
         self.name = name
+        self.address = address
         self.cache_path = storage / "_base"
         self._podman = podman.split()
         self._storage = storage
@@ -101,6 +122,16 @@ class Container:
         """The names in its cache, but for the facts that are saved of the files."""
         return {path.name for path in self.cache_path.iterdir() if path.suffix != ".info"}
 
+    def content(self) -> dict[str, CachedFile]:
+        """What its cache has, byte for byte. A file that is half done is another one."""
+        found = {}
+        for name in self.cached():
+            path = self.cache_path / name
+            status = path.stat()
+            digest = sha512(path.read_bytes()).hexdigest()
+            found[name] = (digest, status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode))
+        return found
+
     def nameless_bytes(self) -> int:
         """How much of its disk is taken by all but the files that have a name: folders, and files that are deleted."""
         subprocess.run(["sync", "--file-system", self._storage], check=True)
@@ -108,6 +139,18 @@ class Container:
         files = [path.stat() for path in self._storage.rglob("*")]
         named = sum(file.st_blocks * 512 for file in files if stat.S_ISREG(file.st_mode))
         return (status.f_blocks - status.f_bfree) * status.f_frsize - named
+
+    def start_sshd(self, instead: str = "") -> None:
+        """Let others log in that have a key of the user nova.
+
+        :param instead: a script that is run whatever they ask for; empty to do what they ask for.
+        """
+        forced = [f"-oForceCommand={instead}"] if instead else []
+        self.run("/usr/sbin/sshd", "-f", "/dev/null", "-h", _HOST_KEY, f"-oPidFile={_SSHD_PROCESS}", *forced)
+
+    def stop_sshd(self) -> None:
+        """Let nobody log in as nova any more, and end the sessions of those that have."""
+        self.run("sh", "-c", f"kill $(cat {_SSHD_PROCESS}) && pkill -KILL -u nova")
 
     def add_disk(self, path: str, base: str) -> None:
         """Make a disk of a server, at a path below that of the instances, which is built on a raw file of the cache."""
@@ -165,21 +208,50 @@ class Containers:
     variables: dict[str, Any]
     environment: dict[str, str]
 
+    def add_to(self, fleet: ComputeFleet) -> None:
+        """Make them the hosts of a fleet, which trust the certificate that was brought to each."""
+        fleet.hosts = {host.name: {} for host in self.hosts}
+        fleet.variables |= {**self.variables, "image_cache_glance_ca_cert": CA_CERT}
+        fleet.environment |= self.environment
+
+
+def whole(content: Mapping[str, bytes]) -> dict[str, CachedFile]:
+    """What a cache with nothing but these files, by their names, has under the names that nova reads."""
+    return {name: (sha512(data).hexdigest(), NOVA, NOVA, 0o644) for name, data in content.items()}
+
+
+def exchange_ssh_keys(hosts: Sequence[Container], folder: Path) -> None:
+    """Let the user nova of each host log in to each, as operators do for resizes.
+
+    :param folder: an empty folder.
+    """
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "id_ed25519")], check=True)
+    (folder / "id_ed25519.pub").rename(folder / "authorized_keys")
+    make_key = f"usermod --password '*' nova && ssh-keygen -q -t ed25519 -N '' -f {_HOST_KEY} && cat {_HOST_KEY}.pub"
+    known = [f"{host.address} {host.run('sh', '-ec', make_key)}" for host in hosts]
+    (folder / "known_hosts").write_text("".join(known))
+    for host in hosts:
+        host.bring(folder, _SSH_FOLDER)
+        host.run("sh", "-ec", f"chown -R nova:nova {_SSH_FOLDER} && chmod -R go= {_SSH_FOLDER}")
+
 
 @contextmanager
-def containers(root: Path) -> Iterator[Containers]:
-    """Run the containers for as long as tests need them.
+def containers(root: Path, number: int) -> Iterator[Containers]:
+    """Run so many containers for as long as they are needed.
 
     :param root: an empty folder.
     """
     description = root / "description.json"
+    names = [f"compute-{index + 1}" for index in range(number)]
     try:
-        _play("tests/glance/create.yml", description=str(description))
+        _play("tests/glance/create.yml", description=str(description), names=names)
         made = json.loads(description.read_text())
         group = yaml.safe_load((_MOLECULE / "inventory/group_vars/compute.yml").read_text())
-        names = [f"compute-{number}" for number in range(1, 5)]
         yield Containers(
-            [Container(name, made["podman"], Path(made["work"]) / "instances" / name) for name in names],
+            [
+                Container(name, made["addresses"][name], made["podman"], Path(made["work"]) / "instances" / name)
+                for name in names
+            ],
             made["address"],
             {
                 **{name: value for name, value in group.items() if name.startswith("ansible_")},
@@ -195,7 +267,7 @@ def containers(root: Path) -> Iterator[Containers]:
         _play("extensions/molecule/default/destroy.yml")
 
 
-def _play(playbook: str, **variables: str) -> None:
+def _play(playbook: str, **variables: Any) -> None:
     command = ["ansible-playbook", _ROOT / playbook, "--inventory", _MOLECULE / "inventory"]
     done = subprocess.run(
         [*command, "--extra-vars", json.dumps(variables)],

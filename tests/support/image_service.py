@@ -22,6 +22,7 @@ from typing import Any
 
 import openstack
 
+from ansible_collections.stackops.nova.tests.support.compute_fleet import ComputeFleet
 from ansible_collections.stackops.nova.tests.support.image_server import certificate
 from ansible_collections.stackops.nova.tests.support.monitoring import free_port, wait_until
 
@@ -170,6 +171,17 @@ class ImageService:
         path.write_text(json.dumps({"clouds": {name: self._cloud(auth) for name, auth in clouds.items()}}))
         return path
 
+    def fleet(self, root: Path) -> ComputeFleet:
+        """Make a fleet without hosts, whose operator has a credential that can read images and nothing else."""
+        made = ComputeFleet(root)
+        made.environment = {"OS_CLIENT_CONFIG_FILE": str(self.write_clouds(root, lab=self.reader))}
+        made.variables = {
+            "image_cache_openstack_cloud": "lab",
+            "image_cache_glance_ca_cert": str(self.ca_cert),
+            "image_cache_min_free_space": "0%",
+        }
+        return made
+
     def add_user(self, name: str, role: str) -> Auth:
         """Add a user with a role in a new project of the same name; return how the user logs in."""
         identity = self.admin.identity
@@ -220,6 +232,10 @@ class ImageService:
         """Stop everybody but administrators from reading the bytes of an image."""
         self.admin.image.deactivate_image(image_id)
 
+    def delete(self, image_id: str) -> None:
+        """Delete an image."""
+        self.admin.image.delete_image(image_id)
+
     def forget_checksum(self, image_id: str) -> None:
         """Make an image one from before Rocky, when Glance had no ``os_hash_value``."""
         with closing(sqlite3.connect(self.root / "glance.db", isolation_level=None)) as database:
@@ -241,6 +257,11 @@ class ImageService:
             int(first or 0)
             for first in re.findall(f"^GET /v2/images/{image_id}/file (?:bytes=(.*)-)?$", requests, re.M)
         ]
+
+    def served_bytes(self, image_id: str) -> int:
+        """Return how many bytes of an image were sent, of all requests that have ended."""
+        served = (self.root / "served").read_text()
+        return sum(map(int, re.findall(rf"^GET /v2/images/{image_id}/file (\d+)$", served, re.M)))
 
     def wait_until_in_the_middle(self, image_id: str) -> None:
         """Wait until Glance has read more of an image from its store than all buffers on the way to a host hold."""
@@ -279,6 +300,7 @@ class ImageService:
             "OS_KEYSTONE_CONFIG_DIR": str(self.root),
             "SERVER_CERTIFICATE": str(self.ca_cert),
             "REQUESTS": str(self.root / "requests"),
+            "SERVED": str(self.root / "served"),
             "TOKENS": str(self.root / "tokens"),
         }
         return _Server(f"{name}.wsgi.api:application", self._address, port, self.root / f"{name}.log", environment)
