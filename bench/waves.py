@@ -116,7 +116,7 @@ def simulate(scenario: Scenario, number: int, dice: random.Random) -> Run:
     witnesses = 0
     while True:
         trust = Trust.OPEN if scenario.is_converted and witnesses < 2 else Trust.AGREED
-        wave = next_wave(fleet.hosts, {IMAGE: trust}, results, number=run.waves)
+        wave = next_wave(fleet.hosts, {IMAGE: trust}, results, fanout=1, number=run.waves)
         if not wave:
             break
         came: dict[Transfer, Outcome] = {}

@@ -30,7 +30,7 @@ FOLDERS = {
     **dict.fromkeys(("proof", "records", "sources", "disks", "candidates"), CORE / "fetch"),
     **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore", "summary"), FLEET),
     **dict.fromkeys(("answers", "choice", "cloud", "glance", "options", "play", "precache"), FLEET),
-    "restore_from_glance": FLEET,
+    **dict.fromkeys(("restore_from_glance", "restore_from_peers", "peers", "waves", "precache_waves"), FLEET),
 }
 # What public reports showed of hosts is tested on whole trees, and not file by file.
 STATES_OF_HOSTS = ("test_kept_overlays.py", "test_obstacles.py", "test_public_reports.py")

@@ -32,7 +32,6 @@ from .precache import (
     PARTS,
     VANISHED,
     PrecacheDecision,
-    awaits_peer,
     common_storage,
     merge_precache_outcome,
     parse_precache_answer,
@@ -157,20 +156,28 @@ class _Content:
 
     @property
     def key(self) -> str:
-        made = "converted" if self.is_converted else "as served"
-        return f"{self.record.image_id} {self.record.algorithm} {self.record.checksum} {made}"
+        """Tells it from others."""
+        return f"{self.record.image_id} {self.record.algorithm} {self.record.checksum} {self.is_converted}"
+
+    @property
+    def as_served(self) -> Checksum:
+        """The file as Glance serves it."""
+        return Checksum(str(self.record.algorithm), str(self.record.checksum), self.record.size_bytes or 0)
 
 
 @dataclass(frozen=True)
 class _Fleet:
-    """All members, and what follows from what they say."""
+    """All members, and what follows from what they say.
+
+    :param results: what came of all transfers so far, each with the attempt that it is read from.
+    """
 
     members: Mapping[str, Member]
     contents: Mapping[str, _Content]
     keys: Mapping[tuple[str, str], str]
     hosts: Sequence[Host]
     agreed: Mapping[str, Sequence[Checksum]]
-    results: Sequence[Result]
+    results: Mapping[Result, Attempt]
 
     @property
     def trust(self) -> dict[str, Trust]:
@@ -224,7 +231,7 @@ def plan_wave(members: Sequence[Member], is_dry_run: bool, number: int = 0) -> W
         waves = foresee(fleet.hosts, fleet.trust, fanout)
         expected = _expected(fleet, [transfer for wave in waves for transfer in wave])
         return WavePlan({}, len(waves), {}, (), expected)
-    wave = next_wave(fleet.hosts, fleet.trust, fleet.results, fanout, number)
+    wave = next_wave(fleet.hosts, fleet.trust, tuple(fleet.results), fanout, number)
     return WavePlan(
         orders=_orders(fleet, wave),
         number=number + bool(wave),
@@ -324,13 +331,12 @@ def _host(member: Member, kept: Set[str]) -> tuple[Host, dict[str, _Content]]:
         for image in found.get(part, ()):
             image_id = image["image_id"]
             record = records.get(image_id)
-            is_lacking = image_id in ids and (part == "fetched" or (part == "refused" and awaits_peer(image)))
             if record is None:
                 continue
             if part == "present":
                 # It does not say whether it was converted. What it serves is compared anyway.
                 groups["has"].update(_Content(record, is_converted).key for is_converted in (False, True))
-            elif is_lacking:
+            elif image_id in ids:
                 own[image_id] = _Content(record, _is_converted(part, image, record, kept))
                 key = own[image_id].key
                 groups["lacks"].add(key)
@@ -360,9 +366,8 @@ def _agreed(
     key: str, content: _Content, members: Mapping[str, Member], keys: Mapping[tuple[str, str], str]
 ) -> list[Checksum]:
     """Return the checksums that hosts agree on; of an image that is kept as it is served, Glance's own."""
-    record = content.record
     if not content.is_converted:
-        return [Checksum(str(record.algorithm), str(record.checksum), record.size_bytes or 0)]
+        return [content.as_served]
     return agreed_checksums(
         Witness(name, _identities(member, attempt), _checksum(attempt.fetched))
         for name, member in members.items()
@@ -386,14 +391,14 @@ def _checksum(image: Image) -> Checksum:
 
 def _results(
     members: Mapping[str, Member], keys: Mapping[tuple[str, str], str], agreed: Mapping[str, Sequence[Checksum]]
-) -> list[Result]:
-    """Return what came of all transfers, with what is known now of the checksums."""
-    made: list[tuple[Attempt, Transfer]] = [
+) -> dict[Result, Attempt]:
+    """Return what came of all transfers, with what is known now of the checksums, in the order of waves and hosts."""
+    made = [
         (attempt, Transfer(keys[name, attempt.image_id], name, attempt.source))
         for name, member in members.items()
         for attempt in member.attempts
-        if (name, attempt.image_id) in keys
     ]
+    made.sort(key=lambda each: (each[0].wave, each[1].host))
     compared: dict[tuple[int, str, bool], dict[Transfer, Pace]] = defaultdict(dict)
     for attempt, transfer in made:
         if attempt.fetched is not None:
@@ -401,11 +406,11 @@ def _results(
             pace = Pace(attempt.fetched["read_bytes"], attempt.fetched["seconds"])
             compared[attempt.wave, site, bool(transfer.source)][transfer] = pace
     slow = {(wave, transfer) for (wave, _site, _peer), paces in compared.items() for transfer in slow_transfers(paces)}
-    results = [
-        Result(attempt.wave, transfer, _outcome(attempt, agreed[transfer.image], (attempt.wave, transfer) in slow))
-        for attempt, transfer in made
-    ]
-    return sorted(results, key=lambda result: (result.wave, result.transfer.host))
+    results = {}
+    for attempt, transfer in made:
+        outcome = _outcome(attempt, agreed[transfer.image], (attempt.wave, transfer) in slow)
+        results[Result(attempt.wave, transfer, outcome)] = attempt
+    return results
 
 
 def _outcome(attempt: Attempt, agreed: Sequence[Checksum], is_slow: bool) -> Outcome:
@@ -447,23 +452,20 @@ def _orders(fleet: _Fleet, wave: Sequence[Transfer]) -> dict[str, Order]:
 def _allocated(fleet: _Fleet) -> dict[str, list[int]]:
     """Return what the file of each image takes on the disks of those that have fetched it, by their own words."""
     said: dict[str, list[int]] = defaultdict(list)
-    for name, member in fleet.members.items():
-        for attempt in member.attempts:
-            key = fleet.keys.get((name, attempt.image_id), "")
-            if attempt.fetched is not None and _checksum(attempt.fetched) in fleet.agreed.get(key, ()):
-                said[key].append(attempt.fetched["allocated_bytes"])
+    for result, attempt in fleet.results.items():
+        if attempt.fetched is not None and result.outcome is not Outcome.DIFFERS:
+            said[result.transfer.image].append(attempt.fetched["allocated_bytes"])
     return said
 
 
 def _differing(fleet: _Fleet) -> dict[str, dict[str, str]]:
     """Return on which hosts the file of an image is not what it must be, by their own words."""
     found: dict[str, dict[str, str]] = defaultdict(dict)
-    for result in fleet.results:
+    for result, attempt in fleet.results.items():
         if result.outcome is Outcome.DIFFERS:
             content, host = fleet.contents[result.transfer.image], result.transfer.host
             image_id = content.record.image_id
-            attempt = _attempt(fleet, result)
-            [theirs], ours = [_checksum(attempt.fetched or {})], fleet.agreed[result.transfer.image]
+            theirs, ours = _checksum(attempt.fetched or {}), fleet.agreed[result.transfer.image]
             who = "other hosts agree on" if content.is_converted else "by Glance's record it is"
             found[host][image_id] = (
                 f"The image {image_id} is not what it must be on this host. It reports {theirs.size_bytes} bytes with "
@@ -475,8 +477,8 @@ def _differing(fleet: _Fleet) -> dict[str, dict[str, str]]:
 
 def _left_out(fleet: _Fleet) -> list[dict[str, str]]:
     reasons = []
-    for host, result in sorted(why_left_out(fleet.results).items()):
-        transfer, attempt = result.transfer, _attempt(fleet, result)
+    for host, result in sorted(why_left_out(tuple(fleet.results)).items()):
+        transfer, attempt = result.transfer, fleet.results[result]
         if result.outcome is Outcome.DIFFERS:
             reason = "it reports another checksum than the image must have"
         elif result.outcome is Outcome.SLOW:
@@ -490,15 +492,6 @@ def _left_out(fleet: _Fleet) -> list[dict[str, str]]:
     return reasons
 
 
-def _attempt(fleet: _Fleet, result: Result) -> Attempt:
-    image_id = fleet.contents[result.transfer.image].record.image_id
-    return next(
-        attempt
-        for attempt in fleet.members[result.transfer.host].attempts
-        if attempt.wave == result.wave and attempt.image_id == image_id
-    )
-
-
 def _expected(fleet: _Fleet, transfers: Sequence[Transfer]) -> dict[str, list[dict[str, Any]]]:
     """Return what each host would fetch, as it said itself, or where it cannot fetch as another one said."""
     said = {
@@ -509,12 +502,13 @@ def _expected(fleet: _Fleet, transfers: Sequence[Transfer]) -> dict[str, list[di
     by_key = {fleet.keys[key]: image for key, image in said.items() if key in fleet.keys}
     expected: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for transfer in transfers:
-        record = fleet.contents[transfer.image].record
-        image = said.get((transfer.host, record.image_id)) or by_key.get(transfer.image) or _as_recorded(record)
+        content = fleet.contents[transfer.image]
+        image_id = content.record.image_id
+        image = said.get((transfer.host, image_id)) or by_key.get(transfer.image) or _as_recorded(content)
         from_peer: dict[str, Any] = {}
         if transfer.source:
             source = fleet.members[transfer.source]
-            path = posixpath.join((source.answer.found or {})["cache_path"], fingerprint(record.image_id))
+            path = posixpath.join((source.answer.found or {})["cache_path"], fingerprint(image_id))
             from_peer = {
                 "source": "peer",
                 "source_path": f"{source.options.address}:{path}",
@@ -526,15 +520,15 @@ def _expected(fleet: _Fleet, transfers: Sequence[Transfer]) -> dict[str, list[di
     return dict(expected)
 
 
-def _as_recorded(record: ImageRecord) -> dict[str, Any]:
+def _as_recorded(content: _Content) -> dict[str, Any]:
     """Return an image that no host can fetch itself, and that some have, as Glance's record has it."""
-    size = record.virtual_bytes or record.size_bytes or 0
+    image_id, served = content.record.image_id, content.as_served
     return {
-        "name": fingerprint(record.image_id),
-        "image_id": record.image_id,
-        "size_bytes": size,
-        "allocated_bytes": record.size_bytes or 0,
+        "name": fingerprint(image_id),
+        "image_id": image_id,
+        "size_bytes": served.size_bytes,
+        "allocated_bytes": served.size_bytes,
         "seconds": 0.0,
-        "algorithm": record.algorithm,
+        "algorithm": served.algorithm,
         "checksum": None,
     }

@@ -92,7 +92,7 @@ def parse_checksums(name: str, result: Mapping[str, Any]) -> tuple[list[Mapping[
     _state, error, found = read_result(name, result, RESTORE, _find_problem)
     if found is None:
         return [], error
-    return [file for file in found["checksums"] if file["size_bytes"] > 0], ""
+    return [file for file in found["checksums"] if file["size_bytes"]], ""
 
 
 def _find_problem(found: Any) -> str:
@@ -100,11 +100,11 @@ def _find_problem(found: Any) -> str:
     if problem:
         return problem
     names = [file["name"] for file in found["checksums"]]
-    if len(set(names)) < len(names):
+    if len(set(names)) != len(names):
         return f"{RESTORE}.checksums has a file twice"
-    if not all(is_checksum(file["algorithm"], file["checksum"]) for file in found["checksums"]):
-        return f"a checksum of {RESTORE} is none"
-    return ""
+    if all(is_checksum(file["algorithm"], file["checksum"]) for file in found["checksums"]):
+        return ""
+    return f"a checksum of {RESTORE} is none"
 
 
 def agree_on_lost_files(
@@ -139,15 +139,16 @@ def agree_on_lost_files(
             if not near:
                 remarks[name] = _why_not(others, len(agreed)) + silent
                 continue
+            [right] = agreed
             turn = number % len(near)  # so that not all hosts ask the same one first
             peers[name] = {
                 "hosts": [_place(owner, name) for owner, _allocated in [*near[turn:], *near[:turn]][:_MOST_SOURCES]],
-                "size_bytes": agreed[0].size_bytes,
+                "size_bytes": right.size_bytes,
                 "allocated_bytes": believed_allocation(
-                    agreed[0], [allocated for _owner, checksum, allocated in others if checksum == agreed[0]]
+                    right, [allocated for _owner, checksum, allocated in others if checksum == right]
                 ),
-                "algorithm": agreed[0].algorithm,
-                "checksum": agreed[0].digest,
+                "algorithm": right.algorithm,
+                "checksum": right.digest,
             }
         found[host] = {"peers": peers, "remarks": remarks}
     return found

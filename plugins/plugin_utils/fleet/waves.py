@@ -131,10 +131,9 @@ class _Wave:
             self.charges[source].add(host)
 
     def free_slots(self, sources: Iterable[str]) -> list[str]:
-        """Return each source once for each further host that it can serve, the least loaded one last."""
+        """Return each source once for each further host that it can serve, the least loaded one first."""
         free = {source: self.fanout - len(self.charges[source]) for source in sources}
-        rounds = range(max(free.values(), default=0))
-        return [source for number in reversed(rounds) for source in sorted(free, reverse=True) if free[source] > number]
+        return [source for more in reversed(range(self.fanout)) for source in sorted(free) if free[source] > more]
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ class _Past:
 
 
 def next_wave(
-    hosts: Sequence[Host], trust: Mapping[str, Trust], results: Sequence[Result], fanout: int = 1, number: int = 0
+    hosts: Sequence[Host], trust: Mapping[str, Trust], results: Sequence[Result], fanout: int, number: int
 ) -> tuple[Transfer, ...]:
     """Plan the next wave.
 
@@ -189,7 +188,7 @@ def recipients(hosts: Sequence[Host]) -> list[tuple[str, Host]]:
     for host in sorted(hosts, key=lambda each: each.name):
         for image in host.lacks if host.takes_part else ():
             key = (image, host.storage or ("host", host.name))
-            if key not in chosen or _rank(host, image) < _rank(chosen[key], image):
+            if key not in chosen or _means(host, image) > _means(chosen[key], image):
                 chosen[key] = host
     return [(image, host) for (image, _storage), host in chosen.items()]
 
@@ -245,8 +244,9 @@ def _accuses(result: Result) -> bool:
     return bool(result.transfer.source) and result.outcome in (Outcome.SLOW, Outcome.FAILED)
 
 
-def _rank(host: Host, image: str) -> int:
-    return 0 if image in host.from_file else 1 if image in host.from_glance else 2
+def _means(host: Host, image: str) -> tuple[bool, bool]:
+    """Return what a host has of its own to get an image: the better, the greater. A file is better than Glance."""
+    return image in host.from_file, image in host.from_glance
 
 
 def _read_past(hosts: Sequence[Host], results: Sequence[Result]) -> _Past:
@@ -326,7 +326,7 @@ def _plan_image(
     else:
         wanted = 0 if usable or brought else 1
     seeds = {host.name for host in can_fetch} - past.left_out.keys()
-    is_hopeless = wanted > 0 and (len(own) >= _OWN_ATTEMPTS or not seeds)
+    is_hopeless = bool(wanted) and (len(own) >= _OWN_ATTEMPTS or not seeds)
     if trust is Trust.DISPUTED or is_hopeless:
         for host in can_fetch:
             wave.add(image, host.name)
@@ -345,7 +345,7 @@ def _plan_image(
     order = sorted(rest, key=lambda host: (host.name in past.left_out, wave.load[host.name], host.name))
     for host in [host for host in order if host.name in seeds][:wanted]:
         wave.add(image, host.name)
-    _serve(wave, image, order if usable else [], usable, past.avoided)
+    _serve(wave, image, order, usable, past.avoided)
 
 
 def _serve(
@@ -358,9 +358,8 @@ def _serve(
     known, slots = set(usable), wave.free_slots(usable)
     for host in waiting:
         failed = avoided.get(host.name, set())
-        supplier = min((wave.suppliers[host.name] & known) - failed, default="")
-        if not supplier:
-            free = next((place for place in range(len(slots) - 1, -1, -1) if slots[place] not in failed), None)
-            supplier = "" if free is None else slots.pop(free)
-        if supplier:
-            wave.add(image, host.name, supplier)
+        source = min(wave.suppliers[host.name] & known, default="")
+        if not source and (source := next((slot for slot in slots if slot not in failed), "")):
+            slots.remove(source)
+        if source:
+            wave.add(image, host.name, source)

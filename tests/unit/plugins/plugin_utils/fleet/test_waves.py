@@ -10,6 +10,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,7 @@ from ansible_collections.stackops.nova.plugins.plugin_utils.fleet.waves import (
 ONE, TWO = "one", "two"
 AGREED = {ONE: Trust.AGREED, TWO: Trust.AGREED}
 OPEN = {ONE: Trust.OPEN, TWO: Trust.OPEN}
+DISPUTED = {ONE: Trust.DISPUTED, TWO: Trust.DISPUTED}
 HAVE = (Outcome.DONE, Outcome.SLOW, Outcome.DIFFERS)
 LIMIT = 1000
 
@@ -68,6 +70,21 @@ def run(hosts: Sequence[Host], trust: dict[str, Trust], judge: Judge, fanout: in
     return waves, results
 
 
+def wave_of(
+    hosts: Sequence[Host],
+    trust: dict[str, Trust] = AGREED,
+    results: Sequence[Result] = (),
+    fanout: int = 1,
+    number: int = 0,
+) -> tuple[Transfer, ...]:
+    return next_wave(hosts, trust, results, fanout, number)
+
+
+def came_of(outcome: Outcome, image: str, *names: str, source: str = "") -> list[Result]:
+    """What came of an image on some hosts in the first wave."""
+    return [Result(0, Transfer(image, name, source), outcome) for name in names]
+
+
 def from_glance(wave: Sequence[Transfer]) -> list[str]:
     return [transfer.host for transfer in wave if not transfer.source]
 
@@ -85,6 +102,57 @@ def test_copies_double_in_each_wave_and_glance_serves_one(number: int) -> None:
 
 def test_fanout_of_three_takes_fewer_waves() -> None:
     assert [len(wave) for wave in foresee(many(64), AGREED, fanout=3)] == [1, 3, 12, 48]
+
+
+@pytest.mark.parametrize(("fanout", "served"), [(1, "a"), (2, "ab"), (3, "abc"), (4, "abcd")])
+def test_source_serves_as_many_hosts_as_the_fanout_whatever_images_they_get(fanout: int, served: str) -> None:
+    hosts = [having("s", ONE, TWO), lacking("a"), lacking("b"), lacking("c", TWO), lacking("d", TWO)]
+    assert [transfer.host for transfer in wave_of(hosts, fanout=fanout)] == list(served)
+
+
+def test_source_of_two_images_serves_both_to_one_host_in_one_wave() -> None:
+    wave = wave_of([having("s", ONE, TWO), lacking("a", ONE, TWO)])
+    assert wave == (Transfer(ONE, "a", "s"), Transfer(TWO, "a", "s"))
+
+
+def test_two_images_of_a_host_come_from_the_sources_that_have_them() -> None:
+    wave = wave_of([having("s", ONE), having("t", TWO), lacking("a", ONE, TWO)])
+    assert wave == (Transfer(ONE, "a", "s"), Transfer(TWO, "a", "t"))
+
+
+def test_source_that_serves_nobody_yet_comes_before_one_that_does() -> None:
+    wave = wave_of([having("busy", ONE, TWO), having("idle", TWO), lacking("a"), lacking("b", TWO)], fanout=2)
+    assert wave == (Transfer(ONE, "a", "busy"), Transfer(TWO, "b", "idle"))
+
+
+NFS = ("nfs", "server:/cache")
+WITH_FILE, WITH_GLANCE = {"from_file": frozenset({ONE})}, {"from_glance": frozenset({ONE})}
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "chosen"),
+    [
+        ({}, WITH_GLANCE, "b"),
+        (WITH_GLANCE, WITH_FILE, "b"),
+        (WITH_FILE, WITH_GLANCE, "a"),
+        (WITH_GLANCE, WITH_GLANCE, "a"),
+        ({}, {}, "a"),
+        (WITH_FILE | {"takes_part": False}, {}, "b"),
+    ],
+)
+def test_host_with_the_best_means_of_its_own_gets_the_image_of_a_storage(
+    first: dict[str, Any], second: dict[str, Any], chosen: str
+) -> None:
+    sharing = [
+        Host(name, storage=NFS, lacks=frozenset({ONE}), **means) for name, means in (("a", first), ("b", second))
+    ]
+    for hosts in (sharing, sharing[::-1]):
+        assert [(image, host.name) for image, host in recipients(hosts)] == [(ONE, chosen)]
+
+
+def test_hosts_whose_storages_are_unknown_get_an_image_each() -> None:
+    hosts = [Host(name, lacks=frozenset({ONE})) for name in "ab"]
+    assert [host.name for _image, host in recipients(hosts)] == ["a", "b"]
 
 
 def test_two_hosts_fetch_an_image_that_is_converted() -> None:
@@ -111,6 +179,11 @@ def test_each_site_fetches_for_itself() -> None:
     assert all(not transfer.source or transfer.source[0] == transfer.host[0] for wave in waves for transfer in wave)
 
 
+def test_each_site_converts_for_itself() -> None:
+    waves = foresee([lacking(f"{site}{number}", site=site) for site in "ab" for number in range(4)], OPEN)
+    assert [from_glance(wave) for wave in waves] == [["a0", "a1", "b0", "b1"], []]
+
+
 def test_several_images_are_fetched_by_different_hosts_in_no_more_waves() -> None:
     hosts = [lacking(f"h{number:02}", ONE, TWO) for number in range(16)]
     waves = foresee(hosts, AGREED)
@@ -124,6 +197,33 @@ def test_file_that_was_brought_to_one_host_reaches_the_others_of_its_site() -> N
     waves = foresee([*hosts, brought], AGREED)
     assert waves[0] == (Transfer(ONE, "with-file"),)
     assert {transfer.host for wave in waves[1:] for transfer in wave} == {"h0", "h1", "h2"}
+
+
+def with_file(*names: str) -> list[Host]:
+    return [lacking(name, from_file=frozenset({ONE}), from_glance=frozenset()) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("names", "trust", "fetch"),
+    [("f", AGREED, []), ("f", OPEN, ["h000"]), ("fg", OPEN, []), ("fgi", OPEN, [])],
+)
+def test_glance_serves_only_what_files_that_were_brought_leave_open(
+    names: str, trust: dict[str, Trust], fetch: list[str]
+) -> None:
+    assert from_glance(wave_of([*many(3), *with_file(*names)], trust)) == [*names, *fetch]
+
+
+def test_file_that_was_brought_is_a_witness_beside_one_that_is_still_read() -> None:
+    done = came_of(Outcome.DONE, ONE, "f")
+    assert wave_of([*many(3), *with_file("f", "g")], OPEN, done) == (Transfer(ONE, "g"),)
+
+
+def test_host_whose_file_fails_is_served_by_others() -> None:
+    def file_fails(_wave: int, transfer: Transfer) -> Outcome:
+        return Outcome.DONE if transfer.source or transfer.host != "f" else Outcome.FAILED
+
+    waves, _results = run([lacking("a"), *with_file("f")], AGREED, file_fails)
+    assert waves == [(Transfer(ONE, "f"),), (Transfer(ONE, "a"),), (Transfer(ONE, "f", "a"),)]
 
 
 def test_host_that_cannot_convert_is_served_by_others() -> None:
@@ -174,7 +274,7 @@ def test_host_that_answers_no_more_neither_serves_nor_is_served() -> None:
     hosts = [*many(2), Host("gone", "", has=frozenset({TWO}), lacks=frozenset({ONE}), takes_part=False)]
     hosts.append(lacking("other", TWO))
     results = [Result(0, Transfer(ONE, "gone"), Outcome.DONE)]
-    assert next_wave(hosts, AGREED, results, number=1) == (Transfer(ONE, "h000"), Transfer(TWO, "other"))
+    assert wave_of(hosts, AGREED, results, number=1) == (Transfer(ONE, "h000"), Transfer(TWO, "other"))
 
 
 def test_host_whose_own_disk_fails_accuses_two_sources_at_most() -> None:
@@ -209,10 +309,42 @@ def test_each_host_tries_glance_itself_after_four_that_failed() -> None:
     assert [len(from_glance(wave)) for wave in waves] == [1, 1, 1, 1, 16]
 
 
+@pytest.mark.parametrize("failed", [4, 5])
+def test_hosts_all_try_glance_where_as_many_have_failed(failed: int) -> None:
+    hosts = many(8)
+    results = came_of(Outcome.FAILED, ONE, *(host.name for host in hosts[:failed]))
+    assert from_glance(wave_of(hosts, AGREED, results)) == [host.name for host in hosts[failed:]]
+
+
+@pytest.mark.parametrize("outcome", [Outcome.FAILED, Outcome.REFUSED, Outcome.SLOW])
+def test_two_more_hosts_convert_where_two_have_not_or_are_slow(outcome: Outcome) -> None:
+    assert from_glance(wave_of(many(5), OPEN, came_of(outcome, ONE, "h000", "h001"))) == ["h002", "h003"]
+
+
 def test_slow_transfers_leave_their_hosts_out_and_a_source_that_two_found_slow() -> None:
     slow = [Result(wave, Transfer(ONE, name, "source"), Outcome.SLOW) for wave, name in enumerate("ab")]
     assert why_left_out(slow[:1]) == {"a": slow[0]}
     assert why_left_out(slow) == {"a": slow[0], "b": slow[1], "source": slow[1]}
+
+
+def test_host_that_fails_with_two_images_of_a_source_has_one_word() -> None:
+    results = [*came_of(Outcome.FAILED, ONE, "a", source="s"), *came_of(Outcome.FAILED, TWO, "a", source="s")]
+    assert why_left_out(results) == {}
+
+
+def test_hosts_that_fail_with_glance_accuse_nobody() -> None:
+    assert why_left_out(came_of(Outcome.FAILED, ONE, *"abc")) == {}
+
+
+def test_host_that_is_left_out_is_served_after_the_others() -> None:
+    hosts = [having("good"), lacking("a", ONE, TWO), lacking("b")]
+    assert wave_of(hosts, AGREED, came_of(Outcome.DIFFERS, TWO, "a")) == (Transfer(ONE, "b", "good"),)
+
+
+def test_hosts_that_are_all_left_out_fetch_an_image_all_themselves() -> None:
+    old = Host("old", "", ("disk", "old"), has=frozenset({ONE}), lacks=frozenset({TWO}))
+    hosts = [old, lacking("a", ONE, TWO), lacking("b", ONE, TWO)]
+    assert from_glance(wave_of(hosts, AGREED, came_of(Outcome.DIFFERS, TWO, "old", "a", "b"))) == ["a", "b"]
 
 
 def paces(*seconds: float) -> dict[Transfer, Pace]:
@@ -222,12 +354,20 @@ def paces(*seconds: float) -> dict[Transfer, Pace]:
 @pytest.mark.parametrize(
     ("seconds", "slow"),
     [
+        ((20, 20, 81), ["h2"]),
         ((20, 20, 100), ["h2"]),
+        ((20, 20, 20, 100), ["h3"]),
+        ((20, 20, 80), []),
         ((20, 20, 79), []),
-        ((20, 100), []),  # nobody knows which of two is as usual
+        ((20, 200), []),  # nobody knows which of two is as usual
+        ((), []),
         ((1, 1, 9), []),  # it delayed nobody
+        ((1, 1, 10), []),
+        ((1, 1, 10.5), ["h2"]),
         ((100, 100, 100), []),
         ((0, 20, 20, 100), ["h3"]),  # a clock may not have moved
+        ((0.0, 20.0, 20.0, 100.0), ["h3"]),
+        ((-1, -1, 20, 20, 100), ["h4"]),  # a host can say anything
     ],
 )
 def test_transfer_is_slow_by_comparison_with_the_others(seconds: tuple[float, ...], slow: list[str]) -> None:
@@ -244,12 +384,17 @@ def test_host_whose_checksum_differs_serves_nobody() -> None:
 
 def test_third_host_fetches_where_two_do_not_agree() -> None:
     results = [Result(0, Transfer(ONE, name), Outcome.DONE) for name in ("h000", "h001")]
-    assert next_wave(many(9), OPEN, results) == (Transfer(ONE, "h002"),)
+    assert wave_of(many(9), OPEN, results) == (Transfer(ONE, "h002"),)
 
 
 def test_disputed_image_comes_from_glance_to_each_host() -> None:
-    wave = next_wave([having("old"), *many(5)], {ONE: Trust.DISPUTED}, [])
+    wave = wave_of([having("old"), *many(5)], DISPUTED)
     assert len(from_glance(wave)) == len(wave) == 5
+
+
+def test_disputed_image_comes_to_no_host_without_glance() -> None:
+    hosts = [*many(3), lacking("x", from_glance=frozenset())]
+    assert [from_glance(wave) for wave in foresee(hosts, DISPUTED)] == [["h000", "h001", "h002"]]
 
 
 @st.composite
@@ -385,6 +530,10 @@ def test_waves_end_where_no_host_says_what_came_of_them(hosts: list[Host], trust
     while next_wave(hosts, {ONE: trust, TWO: trust}, [], fanout, number):
         number += 1
         assert number <= 31
+
+
+def test_waves_end_where_nothing_is_heard_of_a_host() -> None:
+    assert [number for number in range(100) if wave_of(many(1), number=number)] == list(range(31))
 
 
 def test_waves_end_where_each_host_that_is_served_is_left_out() -> None:
