@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mut
 CORE = Path("plugins/module_utils/image_cache")
 FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
-    **dict.fromkeys(("plan", "backing_chain", "apply", "space", "orphans", "images_result"), CORE),
+    **dict.fromkeys(("plan", "backing_chain", "apply", "space", "orphans", "images_result", "result"), CORE),
     **dict.fromkeys(("proof", "records", "sources", "disks", "candidates"), CORE / "fetch"),
     **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore", "summary"), FLEET),
     **dict.fromkeys(("answers", "choice", "cloud", "glance", "options", "play", "precache"), FLEET),
