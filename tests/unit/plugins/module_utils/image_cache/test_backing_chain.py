@@ -621,7 +621,7 @@ class TestFileOutside:
     def test_file_of_another_format_is_unknown_use(self, tmp_path: Path, disk: Path, content: bytes) -> None:
         image = raw(tmp_path / "image", content)
         disk.write_bytes(qcow2(os.fsencode(image)))
-        with pytest.raises(OutsideError, match=f"{image} is outside of {disk.parent}"):
+        with pytest.raises(OutsideError, match=f"^The backing file {image} is outside of {disk.parent}"):
             self.follow(disk)
 
     def test_file_on_a_disk_whose_own_format_nothing_says_is_unknown_use(self, tmp_path: Path, disk: Path) -> None:
