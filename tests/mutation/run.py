@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Change what decides and removes in every small way, and see a test fail each time: `./test mutation`.
+"""Change what decides, removes and shows in every small way, and see a test fail each time: `./test mutation`.
 
 It takes more than an hour; `-- plan` takes one file. A mutant that no test kills is reported and fails the run, unless
 it is in equivalent.toml, with the reason why nothing could kill it. Properties that Hypothesis tests are left out,
@@ -26,7 +26,7 @@ from ansible_collections.stackops.nova.tests.mutation.mutants import Mutant, mut
 CORE = Path("plugins/module_utils/image_cache")
 FLEET = Path("plugins/plugin_utils/fleet")
 FOLDERS = {
-    **dict.fromkeys(("plan", "backing_chain", "apply", "space"), CORE),
+    **dict.fromkeys(("plan", "backing_chain", "apply", "space", "orphans", "images_result", "result"), CORE),
     **dict.fromkeys(("proof", "records", "sources", "disks", "candidates"), CORE / "fetch"),
     **dict.fromkeys(("decision", "limit", "refusals", "storages", "images", "restore", "summary"), FLEET),
     **dict.fromkeys(("answers", "choice", "cloud", "glance", "options", "play", "precache"), FLEET),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, Iterable, Mapping
 
 from .inspection import Inspection
-from .names import Kind, fingerprint, parse_name
+from .names import Kind, fingerprint, is_of_image
 from .snapshot import CacheFile
 from .text import printable
 
@@ -30,8 +30,8 @@ def describe_images(inspection: Inspection) -> list[dict[str, Any]]:
     for key in files.keys() | users.keys():
         cached = files.get(key, [])
         # The name of a kernel is its image's id.
-        kernels = [file.key for file in cached if file.kind is Kind.KERNEL]
-        image_id = plan.usage.image_ids.get(key, kernels[0] if kernels else None)
+        kernel = next((file.key for file in cached if file.kind is Kind.KERNEL), None)
+        image_id = plan.usage.image_ids.get(key, kernel)
         entries.append(
             {
                 "fingerprint": key,
@@ -53,7 +53,7 @@ def _files_by_fingerprint(files: Iterable[CacheFile]) -> dict[str, list[CacheFil
     for file in files:
         if file.kind is Kind.KERNEL:
             found.setdefault(fingerprint(file.key), []).append(file)
-        elif parse_name(file.key).kind is Kind.ORIGINAL:  # a template, and what is none of nova's, has another key
+        elif is_of_image(file.key):
             found.setdefault(file.key, []).append(file)
     return found
 
@@ -72,6 +72,5 @@ def _users_by_fingerprint(files: Mapping[str, list[CacheFile]], inspection: Insp
     for key, cached in files.items():
         directories = {directory for file in cached for directory in snapshot.backing.get(file.name, ())}
         labels = {plan.usage.owners.get(directory, directory) for directory in directories - plan.usage.orphans}
-        if labels - of_other_hosts:
-            users.setdefault(key, set()).update(labels - of_other_hosts)
+        users.setdefault(key, set()).update(labels - of_other_hosts)
     return users

@@ -121,8 +121,7 @@ class _Tally:
         elif stat.S_ISDIR(status.st_mode) and levels > 1:
             folder = os.open(entry.name, DIRECTORY_FLAGS, dir_fd=directory)
             try:
-                if os.fstat(folder).st_dev == self._device:
-                    self.add(folder, levels - 1)
+                self.add(folder, levels - 1)
             finally:
                 os.close(folder)
 

@@ -21,11 +21,15 @@ from ansible_collections.stackops.nova.plugins.module_utils.image_cache.backing_
     Chain,
     Image,
     NoImageError,
+    OutsideError,
     backing_path,
     follow_chain,
+    open_image,
+    probe_format,
     read_backing_name,
     read_image,
 )
+from ansible_collections.stackops.nova.plugins.module_utils.image_cache.disk_references import backing_file_resolver
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.errors import ImageCacheError
 from ansible_collections.stackops.nova.tests.support import captures
 from ansible_collections.stackops.nova.tests.support.host import qemu_img_create
@@ -36,6 +40,7 @@ from ansible_collections.stackops.nova.tools.cache_tree import overlay_bytes
 STANDALONE = Image(None, None, None)
 BACKING_FORMAT = 0xE2792ACA
 FEATURE_NAMES = 0x6803F857
+VMDK_DESCRIPTOR = b"# Disk DescriptorFile\nversion=1\n"
 COMPATIBILITY = {"v2": "0.10", "v3": "1.1"}
 
 
@@ -573,6 +578,102 @@ class TestChain:
         overlay(tmp_path / "disk", "middle", "qcow2")
         with pytest.raises(ImageCacheError, match=f"{tmp_path}/middle is not a valid qcow2 image"):
             follow_chain(str(tmp_path / "disk"), None, here, no_command)
+
+
+class TestFileOutside:
+    """A file outside of the instances directory is not followed, so it has to be certain that it is raw."""
+
+    def follow(self, disk: Path, image_format: str | None = "qcow2", *, opened: list[str] | None = None) -> Chain:
+        """The chain of a disk in its directory of instances; the files that are opened for it are added to a list."""
+
+        def open_file(path: str) -> int:
+            if opened is not None:
+                opened.append(path)
+            return open_image(path)
+
+        resolve = backing_file_resolver(str(disk.parent / "_base"), {}, str(disk.parent))
+        return follow_chain(str(disk), image_format, resolve, run_command, open_file)
+
+    @pytest.fixture
+    def disk(self, tmp_path: Path) -> Path:
+        (tmp_path / "instances").mkdir()
+        return tmp_path / "instances" / "disk"
+
+    def test_file_that_the_header_calls_raw_ends_the_chain_and_is_not_opened(self, tmp_path: Path, disk: Path) -> None:
+        (tmp_path / "image").write_bytes(qcow2(b"/base"))
+        overlay(disk, tmp_path / "image", "raw")
+        opened: list[str] = []
+        assert self.follow(disk, opened=opened) == Chain((), None)
+        assert opened == [str(disk)]
+
+    def test_file_that_the_header_gives_no_format_ends_the_chain_if_it_begins_raw(
+        self, tmp_path: Path, disk: Path
+    ) -> None:
+        image = raw(tmp_path / "image")
+        disk.write_bytes(qcow2(os.fsencode(image)))
+        before = os.listdir("/proc/self/fd")
+        assert self.follow(disk) == Chain((), None)
+        assert os.listdir("/proc/self/fd") == before
+
+    @pytest.mark.parametrize(
+        "content", [qcow2(b"/base"), b"KDMV", VMDK_DESCRIPTOR], ids=["qcow2", "vmdk", "descriptor"]
+    )
+    def test_file_of_another_format_is_unknown_use(self, tmp_path: Path, disk: Path, content: bytes) -> None:
+        image = raw(tmp_path / "image", content)
+        disk.write_bytes(qcow2(os.fsencode(image)))
+        with pytest.raises(OutsideError, match=f"^The backing file {image} is outside of {disk.parent}"):
+            self.follow(disk)
+
+    def test_file_on_a_disk_whose_own_format_nothing_says_is_unknown_use(self, tmp_path: Path, disk: Path) -> None:
+        """A guest may have written the header."""
+        disk.write_bytes(qcow2(os.fsencode(raw(tmp_path / "image"))))
+        with pytest.raises(OutsideError):
+            self.follow(disk, None)
+
+    def test_file_below_another_file_is_unknown_use(self, tmp_path: Path, disk: Path) -> None:
+        """A tenant may have uploaded the image of the file above it."""
+        middle = disk.parent / "middle"
+        middle.write_bytes(qcow2(os.fsencode(raw(tmp_path / "image"))))
+        overlay(disk, middle, "qcow2")
+        with pytest.raises(OutsideError):
+            self.follow(disk)
+
+    def test_file_whose_format_is_said_and_is_not_raw_is_unknown_use(self, tmp_path: Path, disk: Path) -> None:
+        overlay(disk, raw(tmp_path / "image"), "qcow2")
+        with pytest.raises(OutsideError):
+            self.follow(disk)
+
+    def test_file_that_cannot_be_read_is_unknown_use(self, disk: Path) -> None:
+        disk.write_bytes(qcow2(b"/proc/self/mem"))  # nothing is at its address 0
+        with pytest.raises(OutsideError):
+            self.follow(disk)
+
+    def test_device_is_not_even_opened(self, disk: Path) -> None:
+        disk.write_bytes(qcow2(b"/dev/zero"))
+        opened: list[str] = []
+        with pytest.raises(OutsideError):
+            self.follow(disk, opened=opened)
+        assert opened == [str(disk)]
+
+    def test_external_data_file_is_not_needed(self, tmp_path: Path, disk: Path) -> None:
+        qemu_img_create(disk, "-f", "qcow2", "-o", f"data_file={tmp_path / 'data.raw'}")
+        assert self.follow(disk) == Chain((), None)
+
+
+@pytest.mark.parametrize(
+    ("start", "image_format"),
+    [
+        (qcow2(b"/base"), "qcow2"),
+        (b"\0" * 1024, "raw"),
+        (b"QFI\xfa", "raw"),
+        (b"QFI\xfc", "raw"),
+        (b"KDMV", None),
+        (VMDK_DESCRIPTOR, None),
+    ],
+    ids=["qcow2", "zeros", "less than qcow2", "more than qcow2", "vmdk", "descriptor of vmdk"],
+)
+def test_format_is_known_by_the_first_bytes(start: bytes, image_format: str | None) -> None:
+    assert probe_format(start) == image_format
 
 
 def whole_chain(path: Path) -> list[dict[str, Any]]:

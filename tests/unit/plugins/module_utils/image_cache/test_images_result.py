@@ -12,10 +12,18 @@ from typing import Any
 import pytest
 
 from ansible_collections.stackops.nova.plugins.module_utils.image_cache.names import fingerprint
-from ansible_collections.stackops.nova.tests.support.constants import BASE, IMAGE, OTHER_IMAGE, OTHER_UUID, UUID
+from ansible_collections.stackops.nova.tests.support.constants import (
+    BASE,
+    IMAGE,
+    OTHER_BASE,
+    OTHER_IMAGE,
+    OTHER_UUID,
+    UUID,
+)
 from ansible_collections.stackops.nova.tests.support.host import DAY, HOUR, NAME, OLD, Host
 
 THIRD_UUID = "0b0a3c9f-6f6e-4f0e-8b1a-5d2c7f1e9a01"
+FOURTH_UUID = "5b6e9a36-2f4c-4b87-9d0e-8a1c3e7f2b64"
 
 
 def images_of(host: Host, *records: dict[str, Any], **given: Any) -> list[dict[str, Any]]:
@@ -48,7 +56,7 @@ def test_image_with_files_has_all_that_is_known_of_it(host: Host) -> None:
         "allocated_bytes": taken(*files),
         "reclaimable_bytes": 0,
         "instances": 1,
-        "newest_mtime": pytest.approx(host.now - HOUR, abs=1),
+        "newest_mtime": pytest.approx(files[2].stat().st_mtime, abs=0.001),
     }
 
 
@@ -101,7 +109,9 @@ def test_reclaimable_is_what_a_prune_would_remove(host: Host) -> None:
 class TestInstances:
     def test_instances_of_this_host_alone_count(self, host: Host) -> None:
         host.base(BASE)
-        (image,) = images_of(host, guest(), guest(OTHER_UUID), guest(THIRD_UUID, host="other"))
+        host.instance(UUID, {"disk": BASE})
+        remote = [guest(THIRD_UUID, host="before-vm"), guest(FOURTH_UUID, host="wm")]
+        (image,) = images_of(host, *remote, guest(), guest(OTHER_UUID))
         assert image["instances"] == 2
 
     def test_instance_counts_once_by_its_image_and_its_disks(self, host: Host) -> None:
@@ -120,9 +130,11 @@ class TestInstances:
     def test_orphan_does_not_count(self, host: Host) -> None:
         host.base(BASE)
         host.instance(UUID, {"disk": BASE})
+        host.base(OTHER_BASE)
         host.instance(OTHER_UUID, {"disk": BASE})
-        (image,) = images_of(host, guest())
-        assert image["instances"] == 1
+        host.instance(THIRD_UUID, {"disk": OTHER_BASE})
+        counts = {image["fingerprint"]: image["instances"] for image in images_of(host, guest())}
+        assert counts == {BASE: 1, OTHER_BASE: 0}
 
     def test_disk_of_an_instance_of_another_host_does_not_count(self, host: Host) -> None:
         host.base(BASE)

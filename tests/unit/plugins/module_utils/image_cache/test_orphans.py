@@ -84,9 +84,9 @@ class TestContents:
     def test_folder_of_a_ploop_disk_counts(self, host: Host) -> None:
         folder = host.instances_path / UUID / "disk"
         folder.mkdir(parents=True)
-        image = filled(folder / "root.hds", 256)
+        files = [filled(folder / "root.hds", 256), filled(folder / "disk.2", 4)]
         (orphan,) = listed(host)
-        assert (orphan["allocated_bytes"], orphan["disks"]) == (taken(image), 1)
+        assert (orphan["allocated_bytes"], orphan["disks"]) == (taken(*files), 1)
 
     def test_target_of_a_link_does_not_count(self, host: Host) -> None:
         directory = lost(host)
@@ -124,6 +124,24 @@ class TestContents:
         (orphan,) = with_own_mounts(audit_with_a_mount)
         assert orphan["allocated_bytes"] == taken(directory / "disk")
 
+    @needs_root
+    def test_folder_that_is_mounted_in_an_orphan_on_a_file_system_of_its_own_does_not_count(self, host: Host) -> None:
+        elsewhere = host.root / "elsewhere"
+        elsewhere.mkdir()
+        filled(elsewhere / "file", 64)
+        directory = host.instances_path / UUID
+        directory.mkdir()
+
+        def audit_with_mounts() -> tuple[list[dict[str, Any]], int]:
+            mount("-t", "tmpfs", "tmpfs", directory)
+            (directory / "mounted").mkdir()
+            mount("--bind", elsewhere, directory / "mounted")
+            disk = filled(directory / "disk", 4)
+            return listed(host), taken(disk)
+
+        (orphan,), taken_by_disk = with_own_mounts(audit_with_mounts)
+        assert orphan["allocated_bytes"] == taken_by_disk
+
     def test_folders_below_the_third_level_do_not_count(self, host: Host) -> None:
         directory = lost(host)
         (directory / "2" / "3" / "4").mkdir(parents=True)
@@ -143,20 +161,29 @@ class TestContents:
     def test_directories_after_the_bound_are_listed_with_unknown_contents(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        names = [f"{number:036}" for number in range(4)]
+        names = [f"{number:036}" for number in range(5)]
         for name in names:
             lost(host, name, kib=4)
         monkeypatch.setattr(tested, "_MOST_DIRECTORIES", 3)
         found = listed(host)
         assert [orphan["directory"] for orphan in found] == names
-        assert [orphan["allocated_bytes"] is None for orphan in found] == [False, False, False, True]
+        assert [orphan["allocated_bytes"] is None for orphan in found] == [False, False, False, True, True]
 
-    @pytest.mark.parametrize("complete", [[], ["other"]], ids=["other host is unknown", "other host is known"])
-    def test_directories_that_may_be_of_another_host_are_not_looked_into(self, host: Host, complete: list[str]) -> None:
+    @pytest.mark.parametrize(
+        ("shared", "complete", "is_looked_into"),
+        [
+            pytest.param(True, [], False, id="other host is unknown"),
+            pytest.param(True, ["other"], True, id="other host is known"),
+            pytest.param(False, [], True, id="storage is not shared"),
+        ],
+    )
+    def test_directories_that_may_be_of_another_host_are_not_looked_into(
+        self, host: Host, shared: bool, complete: list[str], is_looked_into: bool
+    ) -> None:
         lost(host)
         host.compute_nodes({"other": host.now})
-        (orphan,) = listed(host, shared_storage=True, instances_complete_for=complete)
-        assert (orphan["allocated_bytes"] is not None) is bool(complete)
+        (orphan,) = listed(host, shared_storage=shared, instances_complete_for=complete)
+        assert (orphan["allocated_bytes"] is not None) is is_looked_into
 
     def test_file_and_folder_that_vanish_meanwhile_do_not_stop_it(
         self, host: Host, monkeypatch: pytest.MonkeyPatch
@@ -174,6 +201,12 @@ class TestContents:
         monkeypatch.setattr(tested.os, "open", vanishes)
         (orphan,) = listed(host)
         assert orphan["allocated_bytes"] == taken(directory / "disk")
+
+    def test_audit_with_orphans_leaves_nothing_open(self, host: Host) -> None:
+        (lost(host) / "folder").mkdir()
+        before = os.listdir("/proc/self/fd")
+        listed(host)
+        assert os.listdir("/proc/self/fd") == before
 
     def test_audit_with_orphans_writes_nothing(self, host: Host) -> None:
         lost(host)

@@ -256,6 +256,24 @@ class TestSummary:
     def test_reclaimable_is_what_a_prune_would_free_now(self, options: dict[str, Any], bytes_freed: int) -> None:
         assert report(**options)["summary"]["reclaimable_bytes"] == bytes_freed
 
+    def test_orphan_of_unknown_size_adds_no_bytes(self) -> None:
+        settings = make_settings({}, {}, "here")
+        plan = make_plan(HOST, Instances(True, (GUEST,)), settings, NOW)
+        orphans = (Orphan("known", 3000, NOW, 1, (), "Why."), Orphan("unknown", None, None, None, (), "Why."))
+        facts = describe(Inspection(settings, HOST, plan, NOW, None, orphans))
+        assert facts["summary"]["orphans"] == {"directories": 2, "allocated_bytes": 3000}
+
+    def test_image_is_as_popular_as_it_has_instances_on_all_hosts(self) -> None:
+        facts = report(HOST, GUEST, REMOTE, REMOTE._replace(uuid="uuid-3", name="instance-3"), details="names")
+        assert facts["image_popularity"] == {IMAGE: 3}
+
+    @pytest.mark.parametrize("exists", [True, False], ids=["with a cache", "without a cache"])
+    def test_shared_storage_has_something_for_its_other_members(self, exists: bool) -> None:
+        shared = STORAGE._replace(shared=True)
+        snapshot = HOST._replace(storage=shared) if exists else Snapshot(exists=False, instances_storage=shared)
+        assert report(snapshot)["for_members"] is not None
+        assert report(HOST if exists else Snapshot(exists=False, instances_storage=STORAGE))["for_members"] is None
+
     def test_unknown_use_has_its_causes(self) -> None:
         facts = report(problems=("A problem.",), hosts=("here",))
         assert facts["unknown_use"][0] == "A problem."
@@ -593,9 +611,45 @@ class TestWarnings:
         assert "/a\\nb does not exist: \\xff cannot start" in sentence
 
     def test_warnings_after_the_tenth_are_counted(self) -> None:
-        notes = tuple(f"Note {number}." for number in range(30))
+        notes = tuple(f"Note {number}." for number in range(25))
         sentences = self.warn(HOST._replace(missing={}, warnings=notes))
         assert sentences[:10] == list(notes[:10])
         assert sentences[10:] == [
-            "20 more warnings were left out. See unknown_use, unremovable and missing in the result."
+            "15 more warnings were left out. See unknown_use, unremovable and missing in the result."
         ]
+        assert self.warn(HOST._replace(missing={}, warnings=notes[:10])) == list(notes[:10])
+
+    def test_sentences_of_all_parts_of_a_pass_are_warnings(self) -> None:
+        settings = make_settings({"glance_images": [IMAGE]}, {}, "here")
+        snapshot = HOST._replace(missing={}, warnings=("A directory.",))
+        plan = make_plan(snapshot, Instances(True, (GUEST,), frozenset({"here", "there"})), settings, NOW)._replace(
+            unknown_deletions=("Glance.",),
+            limit_exceeded=("A limit.",),
+            unremovable=("A right.",),
+            warnings=("A clock.",),
+        )
+        verification = Verification({}, [], {}, ["Rot."], ["A checksum."])
+        assert warnings(Inspection(settings, snapshot, plan, NOW, verification)) == [
+            "Rot.",
+            "Nothing may be removed: Glance.",
+            "Nothing may be removed: A limit.",
+            "A right.",
+            "A clock.",
+            "A directory.",
+            "A checksum.",
+        ]
+
+    def test_list_of_glance_that_was_not_asked_for_is_no_warning(self) -> None:
+        listless = {"remove_only_deleted_images": True}
+        assert report(**listless)["unknown_deletions"] != []
+        assert self.warn(HOST._replace(missing={}), **listless) == []
+
+    @pytest.mark.parametrize("shared", [False, True])
+    def test_unknown_instances_of_another_host_are_a_warning_unless_storage_is_shared(self, shared: bool) -> None:
+        storage = STORAGE._replace(shared=shared)
+        sentences = self.warn(HOST._replace(missing={}, storage=storage, storage_users={"beyond": NOW}))
+        assert len(sentences) == (not shared)
+        assert all(sentence.startswith("Nothing may be removed: ") for sentence in sentences)
+
+    def test_host_without_a_cache_has_no_warnings(self) -> None:
+        assert self.warn(Snapshot(exists=False)) == []
