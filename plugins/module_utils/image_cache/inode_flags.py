@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import struct
+import sys
 
 from .files import IOCTL_READ
 
@@ -17,7 +18,8 @@ __all__ = ["is_protected_by_flags"]
 # _IOR('f', 1, long) of linux/fs.h.
 _FS_IOC_GETFLAGS = IOCTL_READ | struct.calcsize("l") << 16 | ord("f") << 8 | 1
 _ANSWER_BYTES = struct.calcsize("l")
-_FLAGS = struct.Struct("i")  # the kernel writes an int, whatever the number of the request says
+# Of the answer's bytes, the one with these flags. The kernel writes an int, whatever the number of the request says.
+_LOWEST_BYTE = 0 if sys.byteorder == "little" else struct.calcsize("i") - 1
 _IMMUTABLE_OR_APPEND_ONLY = 0x10 | 0x20
 _NOT_SUPPORTED = (errno.ENOTTY, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL)
 
@@ -36,4 +38,4 @@ def is_protected_by_flags(descriptor: int) -> bool | None:
         if exc.errno in _NOT_SUPPORTED:
             return None
         raise
-    return bool(_FLAGS.unpack_from(answer)[0] & _IMMUTABLE_OR_APPEND_ONLY)
+    return bool(answer[_LOWEST_BYTE] & _IMMUTABLE_OR_APPEND_ONLY)

@@ -14,7 +14,7 @@ import hashlib
 import os
 import re
 from enum import Enum
-from typing import NamedTuple
+from typing import NamedTuple, Type, TypeVar
 
 __all__ = [
     "LOCKS_DIRECTORY",
@@ -30,6 +30,7 @@ __all__ = [
     "parse_name",
     "set_aside_name",
     "set_aside_of",
+    "with_plain_members",
 ]
 
 LOCKS_DIRECTORY = "locks"
@@ -50,6 +51,20 @@ _NFS_NAME = r"\.nfs[0-9a-f]{24}"
 _DRAFT_NAME = r"\..+\.stackops-draft\.[0-9a-f]{32}"
 
 
+_Enumeration = TypeVar("_Enumeration", bound=Type[Enum])
+
+
+def with_plain_members(enumeration: _Enumeration) -> _Enumeration:
+    """Make the members of an enumeration plain attributes of its class, as Python 3.12 does by itself.
+
+    Earlier ones call a function for each use of a member. An audit needs some twenty of them for each file.
+    """
+    for member in enumeration:
+        type.__setattr__(enumeration, member.name, member)
+    return enumeration
+
+
+@with_plain_members
 class Kind(str, Enum):
     """What a directory entry of the cache is, by its name."""
 

@@ -43,7 +43,7 @@ def read_overlay_backing_name(descriptor: int) -> str | None:
     :raises OSError: it cannot be read.
     """
     start = os.pread(descriptor, _HEADER.size, 0)
-    if start[:4] != _MAGIC or len(start) < _HEADER.size:
+    if not start.startswith(_MAGIC) or len(start) < _HEADER.size:
         return None
     _magic, _version, offset, length = _HEADER.unpack(start)
     if not 0 < length <= _NAME_LIMIT or not 0 < offset < _HEADER_LIMIT:

@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import Iterable, Iterator, Mapping, NamedTuple, Sequence
 
 from .instances import Instances
-from .names import Kind, fingerprint, is_of_image, lock_name
+from .names import Kind, fingerprint, is_of_image, lock_name, with_plain_members
 from .nova_paths import is_in_instance_directory
 from .obstacles import Obstacles, unremovable_sentence
 from .overlays import protected_files
@@ -44,6 +44,7 @@ _CLOCK_TOLERANCE_SECONDS = 60  # by how much the clocks of hosts and storage may
 _USER_SECONDS = _DAY_SECONDS  # for how long nova counts a host as a user: ``nova/virt/storage_users.py``
 
 
+@with_plain_members
 class State(str, Enum):
     """What is to be done with a file."""
 
@@ -53,6 +54,7 @@ class State(str, Enum):
     OTHER = "other"
 
 
+@with_plain_members
 class Reason(str, Enum):
     """Why a file has its state."""
 
@@ -71,6 +73,7 @@ class Reason(str, Enum):
     UNKNOWN = "unknown"
 
 
+@with_plain_members
 class KeptReason(str, Enum):
     """Why a removable file stays."""
 
