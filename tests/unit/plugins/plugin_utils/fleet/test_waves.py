@@ -72,12 +72,12 @@ def run(hosts: Sequence[Host], trust: dict[str, Trust], judge: Judge, fanout: in
 
 def wave_of(
     hosts: Sequence[Host],
-    trust: dict[str, Trust] = AGREED,
+    trust: dict[str, Trust] | None = None,
     results: Sequence[Result] = (),
     fanout: int = 1,
     number: int = 0,
 ) -> tuple[Transfer, ...]:
-    return next_wave(hosts, trust, results, fanout, number)
+    return next_wave(hosts, AGREED if trust is None else trust, results, fanout, number)
 
 
 def came_of(outcome: Outcome, image: str, *names: str, source: str = "") -> list[Result]:
