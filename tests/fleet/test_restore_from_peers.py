@@ -161,7 +161,6 @@ def test_hosts_that_could_not_be_asked_are_named(compute: ComputeFleet) -> None:
     assert "Nothing is known of c" in run.messages["a"]
 
 
-@pytest.mark.slow
 def test_cache_path_of_a_host_that_lies_is_given_to_no_other_one(compute: ComputeFleet) -> None:
     tree = compute.add("a")
     lose(tree)

@@ -160,7 +160,6 @@ def test_host_that_reports_another_checksum_than_glances_serves_nobody(compute: 
     assert apis.count("/file") == 2
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("apis")
 def test_host_that_serves_and_reports_the_same_lie_is_not_believed(compute: ComputeFleet) -> None:
     other = CONTENT[:-1] + b"!"
