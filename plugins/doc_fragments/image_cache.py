@@ -303,6 +303,16 @@ notes:
     corrupt.
 """
 
+    WARN = r"""
+options:
+  warn:
+    description:
+      - Whether Ansible shows what this host warns of. Otherwise it is in RV(host_warnings).
+      - The role shows the warnings of many hosts itself, once for all of them.
+    type: bool
+    default: true
+"""
+
     GLANCE = r"""
 options:
   glance:

@@ -16,15 +16,9 @@ description:
   - Writes nothing, starts no program for qcow2 and raw disks but C(ionice) where it verifies, and holds no lock.
 author:
   - stackops.nova contributors (@stackops)
-options:
-  warn:
-    description:
-      - Whether Ansible shows what this host warns of. Otherwise it is in RV(host_warnings).
-      - The role shows the warnings of many hosts itself, once for all of them.
-    type: bool
-    default: true
 extends_documentation_fragment:
   - stackops.nova.image_cache
+  - stackops.nova.image_cache.warn
   - stackops.nova.attributes
   - stackops.nova.attributes.facts
   - stackops.nova.attributes.actiongroup_image_cache

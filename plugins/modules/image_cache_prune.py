@@ -20,15 +20,9 @@ description:
     With O(remove_unused_base_images=false) that is all it does.
 author:
   - stackops.nova contributors (@stackops)
-options:
-  warn:
-    description:
-      - Whether Ansible shows what this host warns of. Otherwise it is in RV(host_warnings).
-      - The role shows the warnings of many hosts itself, once for all of them.
-    type: bool
-    default: true
 extends_documentation_fragment:
   - stackops.nova.image_cache
+  - stackops.nova.image_cache.warn
   - stackops.nova.attributes
   - stackops.nova.attributes.prune
   - stackops.nova.attributes.actiongroup_image_cache
